@@ -1,0 +1,63 @@
+"""reprune-onnx: channel pruning of convolutional networks, straight from the ONNX file.
+
+>>> import reprune_onnx as rp
+>>> model = rp.load("models/digits_resnet.onnx")
+>>> pruned = rp.prune(model, rp.Settings(sparsity=0.55))
+>>> rp.save(pruned.model, "small.onnx")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from reprune_onnx.analyzer import Scope, analyze
+    from reprune_onnx.errors import RepruneError, SelectionError
+    from reprune_onnx.model import load, save
+    from reprune_onnx.pipeline import Pruned, prune
+    from reprune_onnx.runtime.evaluate import evaluate
+    from reprune_onnx.settings import Settings
+    from reprune_onnx.types import ChannelMap, Model
+    from reprune_onnx.verification import verify
+
+_HOME = {
+    "ChannelMap": "types",
+    "Model": "types",
+    "Pruned": "pipeline",
+    "RepruneError": "errors",
+    "Scope": "analyzer",
+    "SelectionError": "errors",
+    "Settings": "settings",
+    "analyze": "analyzer",
+    "evaluate": "runtime.evaluate",
+    "load": "model",
+    "prune": "pipeline",
+    "save": "model",
+    "verify": "verification",
+}
+
+__all__ = [
+    "ChannelMap",
+    "Model",
+    "Pruned",
+    "RepruneError",
+    "Scope",
+    "SelectionError",
+    "Settings",
+    "analyze",
+    "evaluate",
+    "load",
+    "prune",
+    "save",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names on first use, so that starting up stays quick."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'reprune_onnx' has no attribute '{name}'")
+    return getattr(import_module(f"reprune_onnx.{_HOME[name]}"), name)

@@ -1,0 +1,152 @@
+"""The graph analyzer: from a model to its channel map, by labels, rules, ties and locks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from reprune_onnx.analyzer import residual, resolve
+from reprune_onnx.analyzer.conv_bn import gamma_of
+from reprune_onnx.analyzer.graph import QUANTIZED, Graph
+from reprune_onnx.analyzer.groups import build_groups, never_empty, sole_units
+from reprune_onnx.analyzer.rules import RULES
+from reprune_onnx.analyzer.scope import locked_by_scope
+from reprune_onnx.analyzer.walk import LockDraft, Walk
+from reprune_onnx.errors import ModelError
+from reprune_onnx.types import Bools, ChannelMap, Ints, Labels, Layer, Lock, Model, Residual
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What may be pruned: the residual rule, and globs over node names."""
+
+    residual: Residual = "keep"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+def analyze(model: Model, scope: Scope | None = None) -> ChannelMap:
+    """Find which channels of ``model`` depend on each other and which can go.
+
+    ``scope.input_shapes`` gives the sizes at which the graph is followed; where a symbolic size is
+    not given, batch 1 and image sides of 224 are assumed. Raises ModelError for a model without
+    convolutions, for a quantized one, and for a damaged graph. Whatever a rule does not cover is
+    locked, with its reason, and never an error.
+    """
+    from reprune_onnx.runtime.shapes import concrete_shapes
+
+    scope = scope or Scope()
+    graph = Graph(model)
+    _refuse(graph)
+    shapes = concrete_shapes(model.proto, scope.input_shapes)
+    w = Walk(graph, shapes)
+    w.run(RULES)
+    resolve.tie_shared_weights(w)
+    w.locks.extend(locked_by_scope(w, scope.include, scope.exclude))
+    if scope.residual != "prune":
+        for op, ids in residual.meeting(w):
+            reason = f"meets the residual {op.title} (--residual {scope.residual})"
+            w.locks.append(LockDraft(op.name, ids, reason))
+    resolve.settle_arrangements(w)
+    return _facts(w, scope, shapes)
+
+
+def _facts(w: Walk, scope: Scope, shapes: dict[str, tuple[int, ...]]) -> ChannelMap:
+    _, unit_of = np.unique(w.space.roots(np.arange(len(w.space))), return_inverse=True)
+    unit_of = unit_of.astype(np.int64)
+    n_units = int(unit_of.max()) + 1
+    tensors = {
+        name: Labels(x.shape, resolve.compress(unit_of[x.ids])) for name, x in w.tensors.items()
+    }
+    locks = [Lock(d.node, np.unique(unit_of[d.ids]), d.reason) for d in w.locks]
+    counts = resolve.Counts(w, unit_of)
+    locks += [Lock(*parts) for parts in counts.locks]
+    layers = _layers(w, unit_of)
+    locks += _late_locks(w, scope, (unit_of, n_units), tensors, layers, locks)
+    locked = _locked(locks, n_units)
+    sites = tuple(resolve.sites(w, unit_of))
+    names = {op.index: op.name for op in w.graph.ops}
+    groups = build_groups(layers, sites, locked, names)
+    return ChannelMap(
+        tensors=tensors,
+        unit_of=unit_of,
+        sites=sites,
+        counts=counts.facts,
+        layers=layers,
+        locks=tuple(locks),
+        groups=never_empty(groups, tensors, locked),
+        graph=w.graph,
+        input_shapes=shapes,
+    )
+
+
+def _layers(w: Walk, unit_of: Ints) -> tuple[Layer, ...]:
+    return tuple(
+        Layer(
+            node=d.op.index,
+            name=d.op.name,
+            op=d.op.type,
+            weight=d.op.inputs[d.input],
+            input=d.input,
+            shape=d.shape,
+            out_axis=d.out_axis,
+            out_ids=unit_of[d.out],
+            conv_groups=d.conv_groups,
+            positions=d.positions,
+            bn=gamma_of(w.graph, d.op),
+        )
+        for d in w.layers
+    )
+
+
+def _late_locks(
+    w: Walk,
+    scope: Scope,
+    units: tuple[Ints, int],
+    tensors: dict[str, Labels],
+    layers: tuple[Layer, ...],
+    locks: list[Lock],
+) -> list[Lock]:
+    """Locks that can only be told once the units are known."""
+    unit_of, n_units = units
+    late: list[Lock] = []
+    if scope.residual == "inner":
+        inside = residual.strictly_inside(w, unit_of, n_units)
+        for layer in layers:
+            outer = np.unique(layer.out_ids[~inside[layer.out_ids]])
+            if len(outer):
+                reason = "not strictly inside a residual branch (--residual inner)"
+                late.append(Lock(layer.name, outer, reason))
+    made = np.zeros(n_units, dtype=np.bool_)
+    for layer in layers:
+        made[layer.out_ids] = True
+    locked = _locked(locks, n_units)
+    sole = np.flatnonzero(sole_units(tensors, locked) & made)
+    for layer in layers:
+        own = np.intersect1d(sole, layer.out_ids)
+        if len(own):
+            late.append(Lock(layer.name, own, "the only channel of an activation"))
+    orphans = np.flatnonzero(~made & ~locked)
+    if len(orphans):
+        late.append(Lock("", orphans, "no layer makes these channels"))
+    return late
+
+
+def _locked(locks: list[Lock], n_units: int) -> Bools:
+    locked = np.zeros(n_units, dtype=np.bool_)
+    for lock in locks:
+        locked[lock.ids] = True
+    return locked
+
+
+def _refuse(graph: Graph) -> None:
+    quantized = next((op for op in graph.ops if op.type in QUANTIZED), None)
+    if quantized is not None:
+        raise ModelError(
+            f"the model is quantized ({quantized.title}): prune the float model it was made from,"
+            " then quantize the result"
+        )
+    if not any(op.type in ("Conv", "ConvTranspose") for op in graph.ops):
+        raise ModelError("the model has no Conv node: there is nothing that this tool could prune")

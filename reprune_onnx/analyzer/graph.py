@@ -1,0 +1,279 @@
+"""A read-only view of the main graph of a model: nodes in order, constants, and what is neither.
+
+A *constant* is an initializer, the output of a Constant node, or anything the graph computes from
+those alone (a transposed weight, a folded shape); the last kind is evaluated once, in ONNX Runtime.
+Everything else that carries channels is an *activation*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from reprune_onnx.errors import ModelError
+from reprune_onnx.types import Model
+
+QUANTIZED = {
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "QLinearConv",
+    "QLinearMatMul",
+    "ConvInteger",
+    "MatMulInteger",
+}
+_RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli"}
+_LOOP = {"Loop", "If", "Scan"}
+
+
+@dataclass(frozen=True)
+class Op:
+    """One node: ``index`` is its position in the file, ``name`` its own or a made-up, unique one."""
+
+    index: int
+    name: str
+    type: str
+    domain: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attrs: dict[str, Any]
+    opset: int
+    proto: onnx.NodeProto
+
+    def has(self, i: int) -> bool:
+        """Whether input ``i`` is given (optional inputs may be left out or be empty)."""
+        return i < len(self.inputs) and bool(self.inputs[i])
+
+    @property
+    def title(self) -> str:
+        """The node as messages name it: ``Conv '/layer1/conv1'``."""
+        return f"{self.type} '{self.name}'"
+
+
+class Graph:
+    """The main graph of ``model``, with its constants evaluated on demand."""
+
+    def __init__(self, model: Model) -> None:
+        proto = model.proto
+        self.proto = proto
+        self.opsets = {_domain(o.domain): o.version for o in proto.opset_import}
+        self.functions = {(_domain(f.domain), f.name) for f in proto.functions}
+        self._initializers = {t.name: t for t in proto.graph.initializer}
+        self._declared = {v.name: v for v in (*proto.graph.value_info, *proto.graph.output)}
+        self._arrays: dict[str, NDArray[Any]] = {}
+        self.inputs = [i for i in proto.graph.input if i.name not in self._initializers]
+        self.outputs = [o.name for o in proto.graph.output]
+        self.ops = self._read_ops()
+        self.derived: dict[str, int] = {}
+        self._producer = {o: op for op in self.ops for o in op.outputs if o}
+        self._readers: dict[str, list[Op]] = {}
+        for op in self.ops:
+            for name in {*op.inputs, *captured(op)}:
+                self._readers.setdefault(name, []).append(op)
+        self._find_derived()
+
+    # ── constants ───────────────────────────────────────────────────────────────────────────
+
+    def is_constant(self, name: str) -> bool:
+        """Whether ``name`` is a constant: its value does not depend on the graph's inputs."""
+        return name in self._initializers or name in self.derived
+
+    def array(self, name: str) -> NDArray[Any]:
+        """The value of constant ``name``."""
+        if name not in self._arrays:
+            if name in self._initializers:
+                self._arrays[name] = to_array(self._initializers[name])
+            else:
+                self._evaluate_derived()
+        return self._arrays[name]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of constant ``name``, without reading its values where that can be helped."""
+        if name in self._initializers:
+            return tuple(self._initializers[name].dims)
+        return tuple(self.array(name).shape)
+
+    def weights(self) -> Iterator[tuple[str, tuple[int, int]]]:
+        """Every floating-point constant of the file, with one place (node, input) that reads it."""
+        floats = (np.floating,)
+        for name, tensor in self._initializers.items():
+            if onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).kind in "fV":
+                yield name, self._first_use(name)
+        for op in self.ops:
+            if op.type == "Constant" and op.outputs[0] in self._arrays:
+                name = op.outputs[0]
+                if name in self.derived and issubclass(self._arrays[name].dtype.type, floats):
+                    yield name, self._first_use(name)
+
+    def _first_use(self, name: str) -> tuple[int, int]:
+        readers = self.readers(name)
+        return (readers[0].index, readers[0].inputs.index(name)) if readers else (-1, -1)
+
+    def producer(self, name: str) -> Op | None:
+        """The node that computes tensor ``name``; None for inputs and initializers."""
+        return self._producer.get(name)
+
+    def readers(self, name: str) -> list[Op]:
+        """The nodes of the main graph that read tensor ``name``."""
+        return self._readers.get(name, [])
+
+    def declared_shape(self, name: str) -> tuple[int | None, ...] | None:
+        """The shape that the file states for ``name``; None where it states none."""
+        value = self._declared.get(name)
+        if value is None or not value.type.tensor_type.HasField("shape"):
+            return None
+        dims = value.type.tensor_type.shape.dim
+        return tuple(d.dim_value if d.HasField("dim_value") else None for d in dims)
+
+    # ── reading ─────────────────────────────────────────────────────────────────────────────
+
+    def _read_ops(self) -> list[Op]:
+        ops: list[Op] = []
+        taken = {n.name for n in self.proto.graph.node if n.name}
+        known = {i.name for i in self.proto.graph.input} | set(self._initializers)
+        known |= {s.values.name for s in self.proto.graph.sparse_initializer}
+        used: set[str] = set()
+        for index, node in enumerate(self.proto.graph.node):
+            name = node.name
+            if not name or name in used:
+                name = _unused(node.name or f"{node.op_type}_{index}", taken | used)
+            used.add(name)
+            for tensor in node.input:
+                if tensor and tensor not in known:
+                    raise ModelError(
+                        f"node '{name}' reads '{tensor}', which nothing before it produces: the"
+                        " file is damaged or not sorted; check it with onnx.checker"
+                    )
+            known.update(node.output)
+            domain = _domain(node.domain)
+            ops.append(
+                Op(
+                    index,
+                    name,
+                    node.op_type,
+                    domain,
+                    tuple(node.input),
+                    tuple(node.output),
+                    {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute},
+                    self.opsets.get(domain, 1),
+                    node,
+                )
+            )
+        return ops
+
+    def _find_derived(self) -> None:
+        for op in self.ops:
+            pure = op.domain == "" and op.type not in _RANDOM | _LOOP and op.type not in QUANTIZED
+            if not pure or (not op.inputs and op.type != "Constant"):
+                continue
+            if (op.domain, op.type) in self.functions:
+                continue
+            if all(self.is_constant(i) for i in op.inputs if i):
+                for output in op.outputs:
+                    self.derived[output] = op.index
+        for op in self.ops:
+            if op.type == "Constant" and op.outputs[0] in self.derived:
+                value = constant_value(op)
+                if value is None:
+                    del self.derived[op.outputs[0]]
+                else:
+                    self._arrays[op.outputs[0]] = value
+
+    def _evaluate_derived(self) -> None:
+        """Evaluate, in one run, every derived constant that something else reads."""
+        from reprune_onnx.runtime.ort import Session
+
+        wanted = [n for n in self._frontier() if n not in self._arrays]
+        indices = sorted(set(self._ancestors(wanted)))
+        graph = onnx.GraphProto(name="constants")
+        graph.node.extend(self.ops[i].proto for i in indices)
+        read = {t for i in indices for t in self.ops[i].inputs}
+        graph.initializer.extend(t for n, t in self._initializers.items() if n in read)
+        graph.output.extend(onnx.ValueInfoProto(name=n) for n in wanted)
+        model = onnx.ModelProto(ir_version=self.proto.ir_version, graph=graph)
+        model.opset_import.extend(self.proto.opset_import)
+        self._arrays.update(Session(model, optimize=False).run({}))
+
+    def _frontier(self) -> Iterator[str]:
+        seen: set[str] = set()
+        for op in self.ops:
+            if op.outputs and op.outputs[0] in self.derived:
+                continue
+            for name in (*op.inputs, *captured(op)):
+                if name in self.derived and name not in seen:
+                    seen.add(name)
+                    yield name
+
+    def _ancestors(self, names: list[str]) -> set[int]:
+        found: set[int] = set()
+        stack = list(names)
+        while stack:
+            op = self._producer.get(stack.pop())
+            if op is not None and op.index not in found:
+                found.add(op.index)
+                stack.extend(i for i in op.inputs if i)
+        return found
+
+
+def captured(op: Op) -> set[str]:
+    """The outer tensors that the bodies (If, Loop, Scan) of ``op`` read."""
+    return {
+        name
+        for value in op.attrs.values()
+        for graph in (value if isinstance(value, list) else [value])
+        if isinstance(graph, onnx.GraphProto)
+        for name in _outer(graph)
+    }
+
+
+def _outer(graph: onnx.GraphProto) -> set[str]:
+    inner = {i.name for i in graph.input} | {t.name for t in graph.initializer}
+    read: set[str] = set()
+    for node in graph.node:
+        read.update(node.input)
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                if body.node:
+                    read |= _outer(body)
+        inner.update(node.output)
+    read.update(o.name for o in graph.output)
+    return {name for name in read - inner if name}
+
+
+def constant_value(op: Op) -> NDArray[Any] | None:
+    """The value of a Constant node; None for a kind that is not a dense tensor."""
+    for kind, value in op.attrs.items():
+        if kind == "value":
+            return to_array(value)
+        if kind in ("value_int", "value_ints"):
+            return np.asarray(value, dtype=np.int64)
+        if kind in ("value_float", "value_floats"):
+            return np.asarray(value, dtype=np.float32)
+    return None
+
+
+def to_array(tensor: onnx.TensorProto) -> NDArray[Any]:
+    """The values of a TensorProto; ModelError where they are incomplete."""
+    try:
+        return onnx.numpy_helper.to_array(tensor)
+    except (ValueError, TypeError) as error:
+        raise ModelError(
+            f"tensor '{tensor.name}' of shape {list(tensor.dims)} has damaged values: {error}"
+        ) from error
+
+
+def _domain(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    candidate, k = name, 1
+    while candidate in taken:
+        k += 1
+        candidate = f"{name}_{k}"
+    return candidate

@@ -1,0 +1,200 @@
+"""Label arrays: which label every element of an activation carries, and which labels are tied.
+
+An activation ``(n, c, h, w)`` whose channels carry the labels ``5 … 5 + c - 1`` is the array
+``[[[[5]], [[6]], …]]`` of shape ``(1, c, 1, 1)``: an axis along which labels do not vary has extent
+1. An op that moves data moves the labels the same way, so most rules are the numpy function of the
+op's own name applied to such an array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from reprune_onnx.types import Ints, Labels, Shape
+
+
+class LabelSpace:
+    """Hands out labels and remembers which of them are tied (union-find; the least label is root)."""
+
+    def __init__(self) -> None:
+        self._parent = np.empty(0, dtype=np.int64)
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def fresh(self, n: int) -> Ints:
+        """``n`` labels never handed out before, ascending."""
+        start, self._size = self._size, self._size + n
+        if self._size > len(self._parent):
+            grown = np.arange(max(2 * len(self._parent), self._size, 1024), dtype=np.int64)
+            grown[:start] = self._parent[:start]
+            self._parent = grown
+        return np.arange(start, self._size, dtype=np.int64)
+
+    def roots(self, ids: Ints) -> Ints:
+        """The root of each label, in the shape of ``ids``."""
+        roots = self._parent[ids]
+        while True:
+            above = self._parent[roots]
+            if np.array_equal(above, roots):
+                break
+            roots = above
+        self._parent[ids] = roots
+        return roots
+
+    def tie(self, a: Ints, b: Ints) -> None:
+        """Tie ``a`` to ``b`` element by element, broadcasting one against the other."""
+        left, right = np.broadcast_arrays(self.roots(a), self.roots(b))
+        differ = left != right
+        if not differ.any():
+            return
+        pairs = np.unique(np.stack([left[differ], right[differ]], axis=1), axis=0)
+        for x, y in pairs.tolist():
+            p, q = self._find(x), self._find(y)
+            if p != q:
+                self._parent[max(p, q)] = min(p, q)
+
+    def tie_along(self, ids: Ints, axes: Sequence[int]) -> Ints:
+        """Tie all labels that differ only in their position along ``axes``.
+
+        Returns the labels of one representative: ``ids`` with extent 1 along ``axes``.
+        """
+        first = ids[tuple(slice(0, 1) if a in axes else slice(None) for a in range(ids.ndim))]
+        if first.size != ids.size:
+            self.tie(ids, first)
+        return first
+
+    def _find(self, label: int) -> int:
+        while (above := int(self._parent[label])) != label:
+            self._parent[label] = self._parent[above]
+            label = above
+        return label
+
+
+def compress(ids: Ints) -> Ints:
+    """``ids`` with extent 1 along every axis on which they do not vary."""
+    for axis in range(ids.ndim):
+        if ids.shape[axis] > 1:
+            first = ids.take([0], axis=axis)
+            if np.array_equal(np.broadcast_to(first, ids.shape), ids):
+                ids = first
+    return ids
+
+
+def varying(ids: Ints) -> list[int]:
+    """The axes along which labels vary."""
+    return [axis for axis, n in enumerate(ids.shape) if n > 1]
+
+
+def expand(ids: Ints, axis: int, extent: int) -> Ints:
+    """``ids`` with the full extent along ``axis``."""
+    if ids.shape[axis] == extent:
+        return ids
+    shape = list(ids.shape)
+    shape[axis] = extent
+    return np.broadcast_to(ids, shape)
+
+
+def transpose(labels: Labels, perm: Sequence[int]) -> Labels:
+    """Axis ``k`` of the result is axis ``perm[k]``."""
+    return Labels(tuple(labels.shape[p] for p in perm), labels.ids.transpose(perm))
+
+
+def take(labels: Labels, axis: int, indices: Ints) -> Labels:
+    """The slices ``indices (m,)`` along ``axis``."""
+    shape = (*labels.shape[:axis], len(indices), *labels.shape[axis + 1 :])
+    varies = labels.ids.shape[axis] > 1
+    return Labels(shape, compress(labels.ids.take(indices, axis=axis)) if varies else labels.ids)
+
+
+def concat(parts: Sequence[Labels], axis: int) -> Labels | None:
+    """The parts one after the other along ``axis``; None where an extent that matters is unknown."""
+    extents = [p.shape[axis] for p in parts]
+    rank = len(parts[0].shape)
+    common = [max(p.ids.shape[a] for p in parts) for a in range(rank)]
+    known = [e for e in extents if e is not None]
+    same = all(np.array_equal(p.ids, parts[0].ids) for p in parts) and common[axis] == 1
+    if len(known) < len(extents):
+        if not same:
+            return None
+        total = None
+    else:
+        total = sum(known)
+    shape = tuple(
+        total if a == axis else next((p.shape[a] for p in parts if p.shape[a] is not None), None)
+        for a in range(rank)
+    )
+    if same:
+        return Labels(shape, parts[0].ids)
+    blocks = []
+    for part, extent in zip(parts, known, strict=True):
+        want = [extent if a == axis else common[a] for a in range(rank)]
+        blocks.append(np.broadcast_to(part.ids, want))
+    return Labels(shape, compress(np.concatenate(blocks, axis=axis)))
+
+
+def reshape(labels: Labels, shape: Shape) -> Labels | None:
+    """The labels of a Reshape to ``shape``; None where an unknown extent hides how they move.
+
+    Axes are matched in the smallest blocks of equal size, and only blocks along which labels vary
+    are written out in full: ``(1, c, h, w) → (1, c, h·w)`` never touches ``h·w`` elements.
+    """
+    source, out_shape = [], []
+    for ins, outs in _blocks(labels.shape, shape):
+        varies = any(labels.ids.shape[a] > 1 for a in ins)
+        if not varies:
+            source += [1] * len(ins)
+            out_shape += [1] * len(outs)
+            continue
+        full_in, full_out = [labels.shape[a] for a in ins], [shape[a] for a in outs]
+        if None in full_in or None in full_out:
+            return None
+        source += [int(n or 0) for n in full_in]
+        out_shape += [int(n or 0) for n in full_out]
+    ids = np.broadcast_to(labels.ids, source).reshape(out_shape)
+    return Labels(shape, compress(ids))
+
+
+def _blocks(a: Shape, b: Shape) -> list[tuple[range, range]]:
+    """Matching runs of axes of ``a`` and ``b`` with equal products; unknown extents end in one run."""
+    head, i, j = _aligned(a, b)
+    tail, p, q = _aligned(a[i:][::-1], b[j:][::-1])
+    i_end, j_end = len(a) - p, len(b) - q
+    middle = [(range(i, i_end), range(j, j_end))] if i < i_end or j < j_end else []
+    back = [
+        (range(len(a) - x.stop, len(a) - x.start), range(len(b) - y.stop, len(b) - y.start))
+        for x, y in reversed(tail)
+    ]
+    return head + middle + back
+
+
+def _aligned(a: Shape, b: Shape) -> tuple[list[tuple[range, range]], int, int]:
+    blocks: list[tuple[range, range]] = []
+    i = j = 0
+    while i < len(a) and j < len(b):
+        if a[i] is None and b[j] is None:
+            break
+        p, q, product_a, product_b = i, j, 1, 1
+        closed = False
+        while not closed:
+            if p == i or product_a < product_b or (product_a == product_b and q == j):
+                if p >= len(a) or a[p] is None:
+                    break
+                product_a *= a[p] or 0
+                p += 1
+            if q == j or product_b < product_a:
+                if q >= len(b) or b[q] is None:
+                    break
+                product_b *= b[q] or 0
+                q += 1
+            if 0 in (product_a, product_b):
+                break
+            closed = product_a == product_b
+        if not closed:
+            break
+        blocks.append((range(i, p), range(j, q)))
+        i, j = p, q
+    return blocks, i, j

@@ -1,0 +1,219 @@
+"""Integers that a graph computes at run time: Shape → Gather → Concat → Reshape and the like.
+
+Each element of such a small tensor is a `Number`. It remembers the value at the analysed input
+shape, and what the value would become if channels went: a linear combination of extents of
+activations. Where an element comes unchanged from a constant, it remembers that constant, so that
+the cut can rewrite it there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from reprune_onnx.analyzer.graph import Op
+
+Extent = tuple[str, int]
+LARGEST = 4096
+
+_MOVES = {
+    "Gather",
+    "Concat",
+    "Slice",
+    "Unsqueeze",
+    "Squeeze",
+    "Reshape",
+    "Identity",
+    "Transpose",
+    "Flatten",
+    "Expand",
+    "Tile",
+}
+_DATA_INPUTS = {"Concat": None}  # every other move has its data in input 0
+_KEEPS_INTEGERS = {"Cast", "Floor", "Ceil", "Round"}
+_COMPUTES = {
+    "Add", "Sub", "Mul", "Div", "Neg", "Min", "Max", "Mod", "Pow", "Sqrt", "Where", "Equal", "Less",
+    "Greater", "Not", "And", "Or", "Range", "ConstantOfShape", "ReduceProd", "ReduceSum",
+    "ReduceMin", "ReduceMax", "Size", "LessOrEqual", "GreaterOrEqual", "Abs", "Reciprocal",
+    "ScatterND", "ScatterElements", "NonZero", "Exp", "Log", "Sign", "Split",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Number:
+    """One computed number.
+
+    ``value`` at the analysed input shape, None if unknown; ``terms`` the extents it is the weighted
+    sum of, apart from a constant; ``linear`` is False where it depends on ``terms`` in another way;
+    ``origin`` is (node, input, flat index) where it is an element of a constant.
+    """
+
+    value: float | None
+    terms: dict[Extent, Fraction] = field(default_factory=dict)
+    linear: bool = True
+    origin: tuple[int, int, int] | None = None
+
+
+Numbers = NDArray[np.object_]
+
+
+def constant(array: NDArray[Any], op: Op, i: int) -> Numbers:
+    """The elements of a constant that ``op`` reads as input ``i``."""
+    flat = [Number(v, origin=(op.index, i, k)) for k, v in enumerate(array.ravel().tolist())]
+    return _fill(flat, array.shape)
+
+
+def extents(tensor: str, shape: tuple[int | None, ...]) -> Numbers:
+    """What ``Shape`` computes of an activation."""
+    return _fill([Number(n, {(tensor, a): Fraction(1)}) for a, n in enumerate(shape)], (len(shape),))
+
+
+def values(numbers: Numbers) -> NDArray[Any] | None:
+    """The plain values; None where one is unknown."""
+    flat = [n.value for n in numbers.ravel()]
+    return None if None in flat else np.asarray(flat).reshape(numbers.shape)
+
+
+def compute(op: Op, inputs: list[Numbers | None], dtypes: list[Any]) -> list[Numbers] | None:
+    """The outputs of ``op`` on numbers; None where the op is not one that shapes are made with."""
+    if op.domain != "":
+        return None
+    given = [n for n in inputs if n is not None]
+    if op.type in _MOVES:
+        return _move(op, inputs)
+    if op.type in _KEEPS_INTEGERS:
+        return [_fill([_round(n) for n in given[0].ravel()], given[0].shape)]
+    if op.type not in _COMPUTES:
+        return None
+    results = _concrete(op, inputs, dtypes)
+    if results is None:
+        return None
+    if op.type in ("Add", "Sub", "Mul", "Div", "Neg"):
+        return [_arithmetic(op.type, given, results[0])]
+    terms = {t: Fraction(0) for n in given for e in n.ravel() for t in e.terms}
+    return [
+        _fill([Number(v, dict(terms), linear=not terms) for v in r.ravel().tolist()], r.shape)
+        for r in results
+    ]
+
+
+def _move(op: Op, inputs: list[Numbers | None]) -> list[Numbers] | None:
+    """Run the op on positions instead of values, then pick the numbers at those positions."""
+    data = len(inputs) if op.type in _DATA_INPUTS else 1
+    pool: list[Number] = []
+    feeds: list[NDArray[Any] | None] = []
+    for k, numbers in enumerate(inputs):
+        if numbers is None:
+            feeds.append(None)
+        elif k < data:
+            feeds.append(np.arange(len(pool), len(pool) + numbers.size).reshape(numbers.shape))
+            pool += list(numbers.ravel())
+        else:
+            plain = values(numbers)
+            if plain is None:
+                return None
+            feeds.append(plain.astype(np.int64))
+    results = _reference(op, feeds)
+    if results is None:
+        return None
+    return [_fill([pool[int(p)] for p in r.ravel()], r.shape) for r in results]
+
+
+def _concrete(
+    op: Op, inputs: list[Numbers | None], dtypes: list[Any]
+) -> list[NDArray[Any]] | None:
+    feeds: list[NDArray[Any] | None] = []
+    for numbers, dtype in zip(inputs, dtypes, strict=True):
+        plain = None if numbers is None else values(numbers)
+        if numbers is not None and plain is None:
+            return None
+        feeds.append(None if plain is None else plain.astype(dtype))
+    return _reference(op, feeds)
+
+
+def _reference(op: Op, feeds: list[NDArray[Any] | None]) -> list[NDArray[Any]] | None:
+    """Evaluate one node with onnx's reference implementation; None if it cannot or is too large."""
+    from onnx.reference import ReferenceEvaluator
+
+    node = onnx.NodeProto()
+    node.CopyFrom(op.proto)
+    names = {f"i{k}": f for k, f in enumerate(feeds) if f is not None}
+    del node.input[:]
+    node.input.extend(f"i{k}" if f is not None else "" for k, f in enumerate(feeds))
+    graph = onnx.GraphProto(name="number", node=[node])
+    graph.input.extend(
+        onnx.helper.make_tensor_value_info(
+            n, onnx.helper.np_dtype_to_tensor_dtype(f.dtype), f.shape
+        )
+        for n, f in names.items()
+    )
+    graph.output.extend(onnx.ValueInfoProto(name=o) for o in op.outputs if o)
+    model = onnx.ModelProto(ir_version=8, graph=graph)
+    model.opset_import.append(onnx.helper.make_opsetid("", op.opset))
+    try:
+        results = [np.asarray(r) for r in ReferenceEvaluator(model).run(None, names)]
+    except Exception:  # the evaluator raises whatever its numpy code raises
+        return None
+    return results if all(r.size <= LARGEST for r in results) else None
+
+
+def _arithmetic(kind: str, given: list[Numbers], result: NDArray[Any]) -> Numbers:
+    operands = np.broadcast_arrays(*given)
+    out = []
+    for value, *elements in zip(
+        result.ravel().tolist(), *(o.ravel() for o in operands), strict=True
+    ):
+        terms, linear = _combine(kind, elements)
+        origin = elements[0].origin if _is_neutral(kind, elements) else None
+        out.append(Number(value, terms, linear, origin))
+    return _fill(out, result.shape)
+
+
+def _combine(kind: str, e: list[Number]) -> tuple[dict[Extent, Fraction], bool]:
+    linear = all(n.linear for n in e)
+    a, b = e[0], e[-1]
+    if kind in ("Add", "Sub"):
+        return _sum(a.terms, b.terms, 1 if kind == "Add" else -1), linear
+    if kind == "Neg":
+        return _scaled(a.terms, Fraction(-1)), linear
+    if kind == "Mul" and not (a.terms and b.terms):
+        factor = a if not a.terms else b
+        return _scaled(a.terms or b.terms, Fraction(factor.value or 0)), linear
+    if kind == "Div" and not b.terms and b.value:
+        exact = a.value is not None and float(a.value / b.value).is_integer()
+        return _scaled(a.terms, 1 / Fraction(b.value)), linear and (exact or not a.terms)
+    union = _sum(a.terms, b.terms, 1)
+    return union, linear and not union
+
+
+def _sum(
+    a: dict[Extent, Fraction], b: dict[Extent, Fraction], sign: int
+) -> dict[Extent, Fraction]:
+    return {k: a.get(k, Fraction(0)) + sign * b.get(k, Fraction(0)) for k in {**a, **b}}
+
+
+def _scaled(terms: dict[Extent, Fraction], factor: Fraction) -> dict[Extent, Fraction]:
+    return {k: v * factor for k, v in terms.items()}
+
+
+def _is_neutral(kind: str, e: list[Number]) -> bool:
+    if len(e) == 1 or e[0].origin is None or e[1].terms:
+        return False
+    return (kind == "Mul" or kind == "Div") and e[1].value == 1
+
+
+def _round(number: Number) -> Number:
+    if number.value is None or float(number.value).is_integer():
+        return number
+    return replace(number, value=float(np.floor(number.value)), linear=not number.terms)
+
+
+def _fill(flat: list[Any], shape: tuple[int, ...]) -> Numbers:
+    out = np.empty(len(flat), dtype=object)
+    out[:] = flat
+    return out.reshape(shape)

@@ -1,0 +1,198 @@
+"""From drafts to facts: after the walk every tie is known, so every site and count can be settled.
+
+Labels may still vary along two axes of one array, as in the ``(g, c/g)`` of a channel shuffle. A
+file can only drop whole rows or whole columns of it, so labels are tied along all axes but one: the
+one that leaves most units free. Grouped convolutions are the same question asked of two arrays.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from fractions import Fraction
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from reprune_onnx.analyzer.labels import compress, varying
+from reprune_onnx.analyzer.walk import CountDraft, GroupedConv, LockDraft, SiteDraft, Walk
+from reprune_onnx.types import Bools, Count, Ints, Site
+
+Target = tuple[int, str, int, int]
+
+
+def tie_shared_weights(w: Walk) -> None:
+    """Layers that read the same weight have the same channels."""
+    first: dict[tuple[str, int], Ints] = {}
+    for site in w.sites:
+        if site.role == "param":
+            continue
+        key = (site.op.inputs[site.input], site.axis)
+        other = first.setdefault(key, site.labels)
+        if other is not site.labels and other.shape == site.labels.shape:
+            w.space.tie(other, site.labels)
+
+
+def settle_arrangements(w: Walk) -> None:
+    """Tie labels until every array varies along one axis at most, or cannot be cut at all."""
+    grouped = {g.op.index: g for g in w.grouped}
+    order = {name: op.index for op in w.graph.ops for name in op.outputs}
+    for name, labels in w.tensors.items():
+        conv = grouped.get(order.get(name, -1))
+        if conv is not None:
+            _settle_conv(w, conv)
+        _settle_array(w, name, labels.ids)
+
+
+def _settle_array(w: Walk, name: str, ids: Ints) -> None:
+    if len(varying(ids)) < 2:
+        return
+    roots = compress(w.space.roots(ids))
+    axes = varying(roots)
+    if len(axes) < 2:
+        return
+    free = {a: _free_units(w, [np.moveaxis(roots, a, 0).reshape(roots.shape[a], -1)]) for a in axes}
+    best = max(axes, key=lambda a: free[a])
+    if free[best] > 1:
+        w.space.tie_along(roots, [a for a in axes if a != best])
+    elif not _all_locked(w, roots):
+        reason = f"the channels of '{name}' are arranged along several axes and cannot be cut apart"
+        producer = w.graph.producer(name)
+        node = producer.name if producer is not None else name
+        w.locks.append(LockDraft(node, roots.ravel(), reason))
+
+
+def _settle_conv(w: Walk, conv: GroupedConv) -> None:
+    x, y = conv.inputs, conv.outputs
+    whole = _free_units(w, [np.concatenate([x, y], axis=1)])
+    slots = _free_units(w, [x.T]) + _free_units(w, [y.T])
+    if max(whole, slots) == 0:
+        reason = f"no group of {conv.op.title} can go without channels that must stay"
+        w.lock(conv.op, y, reason)
+        w.lock(conv.op, x, reason)
+    elif whole >= slots:
+        w.space.tie_along(np.concatenate([x, y], axis=1), (1,))
+    else:
+        w.space.tie_along(x, (0,))
+        w.space.tie_along(y, (0,))
+
+
+def _free_units(w: Walk, arrays: list[Ints]) -> int:
+    """How many units could go if each row ``array[i]`` were tied; 0 where it would be one alone."""
+    total = 0
+    for array in arrays:
+        labels, inverse = np.unique(w.space.roots(array), return_inverse=True)
+        n, m = len(array), len(labels)
+        rows = np.repeat(np.arange(n), array.shape[1])
+        edges = coo_array((np.ones(rows.size), (rows, n + inverse.ravel())), shape=(n + m, n + m))
+        count, component = connected_components(edges, directed=False)
+        locked = np.zeros(count, dtype=np.bool_)
+        locked[component[n:][_locked_roots(w)[labels]]] = True
+        total += 0 if count < 2 else count - int(locked.sum())
+    return total
+
+
+def _locked_roots(w: Walk) -> Bools:
+    """Which roots ``(n_labels,)`` are tied to a locked label."""
+    locked = np.zeros(len(w.space), dtype=np.bool_)
+    if w.locks:
+        locked[w.space.roots(np.concatenate([lock.ids for lock in w.locks]))] = True
+    return locked
+
+
+def _all_locked(w: Walk, roots: Ints) -> bool:
+    return bool(_locked_roots(w)[roots].all())
+
+
+# ── facts ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def axis_units(unit_of: Ints, labels: Ints, along: int) -> Ints | None:
+    """The unit of every position along ``along``; None where the units do not vary along it."""
+    units = compress(unit_of[labels])
+    if units.shape[along] == 1 or len(varying(units)) > 1:
+        return None
+    return units.ravel()
+
+
+def sites(w: Walk, unit_of: Ints) -> Iterable[Site]:
+    """The sites along which units vary."""
+    for draft in w.sites:
+        units = axis_units(unit_of, draft.labels, draft.along)
+        if units is not None:
+            yield _site(draft, units)
+
+
+def _site(draft: SiteDraft, units: Ints) -> Site:
+    tensor = draft.op.inputs[draft.input]
+    return Site(draft.op.index, draft.input, tensor, draft.axis, units, draft.role)
+
+
+class Counts:
+    """Settles which integers have to be rewritten, and which channels stay because one cannot be."""
+
+    def __init__(self, w: Walk, unit_of: Ints) -> None:
+        self._w = w
+        self._unit_of = unit_of
+        self._facts: dict[Target, tuple[Counter[int], Count | None]] = {}
+        self.locks: list[tuple[str, Ints, str]] = []
+        for draft in w.counts:
+            self._settle(draft)
+
+    @property
+    def facts(self) -> tuple[Count, ...]:
+        """The counts, in the order in which the rules stated them."""
+        return tuple(count for _, count in self._facts.values() if count is not None)
+
+    def _settle(self, draft: CountDraft) -> None:
+        need = self._need(draft)
+        name = draft.op.inputs[draft.input] if self._reads(draft) else ""
+        if name not in self._w.numbers:
+            self._state(draft, (draft.op.index, draft.attribute, draft.input, draft.index), need)
+            return
+        number = self._w.numbers[name].ravel()[draft.index]
+        have = Counter[int]()
+        for (tensor, axis), weight in number.terms.items():
+            units = axis_units(self._unit_of, self._w.tensors[tensor].ids, axis)
+            for unit in units.tolist() if units is not None else ():
+                have[unit] += weight if number.linear else Fraction(1)
+        if number.linear and _same(have, need):
+            return
+        if number.origin is not None and not have:
+            node, i, index = number.origin
+            self._state(draft, (node, "", i, index), need)
+            return
+        self._lock(draft, [*have, *need], "computes a shape that would not follow the channels")
+
+    def _need(self, draft: CountDraft) -> Counter[int]:
+        if draft.labels is None:
+            return Counter()
+        units = axis_units(self._unit_of, draft.labels, draft.along)
+        return Counter() if units is None else Counter(units[draft.start : draft.stop].tolist())
+
+    def _reads(self, draft: CountDraft) -> bool:
+        return not draft.attribute and draft.op.has(draft.input)
+
+    def _state(self, draft: CountDraft, target: Target, need: Counter[int]) -> None:
+        known = self._facts.get(target)
+        if known is not None:
+            if not _same(known[0], need):
+                self._lock(draft, [*known[0], *need], "shares a number with another node")
+            return
+        node, attribute, i, index = target
+        ids = np.array(sorted(need.elements()), dtype=np.int64)
+        units = draft.labels is not None and self._varies(draft)
+        self._facts[target] = (need, Count(node, attribute, i, index, ids) if units else None)
+
+    def _varies(self, draft: CountDraft) -> bool:
+        assert draft.labels is not None
+        return axis_units(self._unit_of, draft.labels, draft.along) is not None
+
+    def _lock(self, draft: CountDraft, units: list[int], why: str) -> None:
+        ids = np.array(sorted(set(units)), dtype=np.int64)
+        self.locks.append((draft.op.name, ids, f"{draft.op.title} {why}"))
+
+
+def _same(a: Counter[int], b: Counter[int]) -> bool:
+    return all(a[k] == b[k] for k in {*a, *b})

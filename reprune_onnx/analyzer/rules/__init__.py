@@ -1,0 +1,108 @@
+"""What every op does to channels: the one table, read from top to bottom.
+
+A rule is ``rule(op, walk) -> Labels``: it returns the labels of the outputs and states ties, sites,
+counts and locks on the walk. An op that is not in the table locks what reaches it.
+"""
+
+from __future__ import annotations
+
+from reprune_onnx.analyzer.rules.convolution import conv, conv_transpose
+from reprune_onnx.analyzer.rules.elementwise import affine, elementwise, prelu, residual_add, unary
+from reprune_onnx.analyzer.rules.linear import gemm, matmul
+from reprune_onnx.analyzer.rules.normalization import (
+    along_channels,
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    normalize,
+)
+from reprune_onnx.analyzer.rules.pooling import pool
+from reprune_onnx.analyzer.rules.reduction import arg, reduce
+from reprune_onnx.analyzer.rules.reshaping import (
+    depth_to_space,
+    expand,
+    flatten,
+    reshape,
+    space_to_depth,
+    squeeze,
+    tile,
+    transpose,
+    unsqueeze,
+)
+from reprune_onnx.analyzer.rules.slicing import concat, crop, gather, pad, resize, slice_, split
+from reprune_onnx.analyzer.walk import Rule
+
+_TABLE: list[tuple[str, Rule]] = [
+    # layers with weights
+    ("Conv", conv),
+    ("ConvTranspose", conv_transpose),
+    ("Gemm", gemm),
+    ("MatMul", matmul),
+    # one value in, one value out
+    (
+        "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu Clip Cos Cosh Dropout Elu"
+        " Erf Exp Floor Gelu HardSigmoid HardSwish Identity ImageScaler IsInf IsNaN LeakyRelu Log"
+        " Mish Neg Not ParametricSoftplus Reciprocal Relu Round ScaledTanh Selu Shrink Sigmoid"
+        " Sign Sin Sinh Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu",
+        unary,
+    ),
+    ("Affine", affine),
+    ("PRelu", prelu),
+    # element by element, with broadcasting
+    ("Add Sub Sum", residual_add),
+    (
+        "And BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max"
+        " Mean Min Mod Mul Or Pow Where Xor",
+        elementwise,
+    ),
+    # normalisation
+    ("BatchNormalization", batch_norm),
+    ("InstanceNormalization", instance_norm),
+    ("GroupNormalization", group_norm),
+    ("LayerNormalization RMSNormalization", layer_norm),
+    ("Hardmax LogSoftmax LpNormalization MeanVarianceNormalization Softmax", normalize),
+    ("LRN", along_channels),
+    # windows
+    (
+        "AveragePool GlobalAveragePool GlobalLpPool GlobalMaxPool LpPool MaxPool",
+        pool,
+    ),
+    # sums and extremes along axes
+    (
+        "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd"
+        " ReduceSum ReduceSumSquare",
+        reduce,
+    ),
+    ("ArgMax ArgMin", arg),
+    # moving data
+    ("DepthToSpace", depth_to_space),
+    ("Expand", expand),
+    ("Flatten", flatten),
+    ("Reshape", reshape),
+    ("SpaceToDepth", space_to_depth),
+    ("Squeeze", squeeze),
+    ("Tile", tile),
+    ("Transpose", transpose),
+    ("Unsqueeze", unsqueeze),
+    ("Concat", concat),
+    ("Crop", crop),
+    ("Gather", gather),
+    ("Pad", pad),
+    ("Resize Upsample", resize),
+    ("Slice", slice_),
+    ("Split", split),
+]
+
+
+def _read(table: list[tuple[str, Rule]]) -> dict[tuple[str, str], Rule]:
+    rules: dict[tuple[str, str], Rule] = {}
+    for names, rule in table:
+        for name in names.split():
+            if ("", name) in rules:
+                raise ValueError(f"two rules for op {name}")
+            rules["", name] = rule
+    return rules
+
+
+RULES = _read(_TABLE)

@@ -1,0 +1,108 @@
+"""Ops that compute each element from the elements at the same place: labels pass, or are tied."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reprune_onnx.analyzer.graph import Op
+from reprune_onnx.analyzer.labels import varying
+from reprune_onnx.analyzer.walk import ResidualAdd, SiteDraft, Walk
+from reprune_onnx.types import Ints, Labels, Shape
+
+
+def unary(op: Op, w: Walk) -> list[Labels | None]:
+    """Labels pass unchanged; further inputs (Clip's bounds) are one number for all channels."""
+    for i in range(1, len(op.inputs)):
+        if w.is_activation(op, i):
+            w.lock(op, w.labels(op, i).ids, f"{op.title} reads it as a parameter")
+    return [w.labels(op) for _ in op.outputs]
+
+
+def affine(op: Op, w: Walk) -> Labels | None:
+    """The retired op Affine scales by one number, unless it is given a list."""
+    plain = all(np.isscalar(op.attrs.get(a, 0.0)) for a in ("alpha", "beta"))
+    return w.labels(op) if plain else None
+
+
+def prelu(op: Op, w: Walk) -> Labels | None:
+    """The slope is broadcast to the input: one value per channel, or one for all."""
+    return elementwise(op, w)
+
+
+def residual_add(op: Op, w: Walk) -> Labels | None:
+    """Add, Sub and Sum: like any element-wise op, and noted where they tie different producers."""
+    activations = [w.labels(op, i) for i in range(len(op.inputs)) if w.is_activation(op, i)]
+    before = [w.space.roots(x.ids) for x in activations]
+    result = elementwise(op, w)
+    if result is not None:
+        met = [
+            x.ids
+            for x, roots in zip(activations, before, strict=True)
+            if varying(x.ids) and not np.array_equal(roots, w.space.roots(x.ids))
+        ]
+        if met:
+            w.adds.append(ResidualAdd(op, tuple(x.ids for x in activations if varying(x.ids))))
+    return result
+
+
+def elementwise(op: Op, w: Walk) -> Labels | None:
+    """Tie the labels of all activations place by place; constants get a site per varying axis."""
+    if "broadcast" in op.attrs and op.opset < 7:
+        return None
+    operands = [i for i in range(len(op.inputs)) if op.has(i)]
+    active = [i for i in operands if w.is_activation(op, i)]
+    shape = _broadcast([_shape(op, w, i) for i in operands])
+    if shape is None:
+        return None
+    ids = _tie(op, w, active, shape)
+    for i in operands:
+        if w.is_constant(op, i):
+            _site(op, w, i, ids)
+    return Labels(shape, ids)
+
+
+def _shape(op: Op, w: Walk, i: int) -> Shape:
+    return w.constant_shape(op, i) if w.is_constant(op, i) else w.labels(op, i).shape
+
+
+def _tie(op: Op, w: Walk, active: list[int], shape: Shape) -> Ints:
+    """Tie the operands place by place; the labels of the result."""
+    operands = []
+    for i in active:
+        x = w.labels(op, i)
+        lead = (1,) * (len(shape) - len(x.shape))
+        operands.append((x.ids.reshape(lead + x.ids.shape), lead + tuple(x.shape)))
+    extent = np.broadcast_shapes(*(ids.shape for ids, _ in operands))
+    tied: list[Ints] = []
+    for ids, own in operands:
+        # One channel that meets all channels of another operand is not tied to them: it stays.
+        if any(n > 1 and m == 1 for n, m in zip(extent, own, strict=True)):
+            w.lock(op, ids, f"{op.title} spreads it over all channels of another input")
+        else:
+            tied.append(ids)
+    for ids in tied[1:]:
+        w.space.tie(tied[0], ids)
+    if not tied:
+        return w.fixed(op, shape, f"{op.title} mixes channels of different axes").ids
+    return max(tied, key=lambda ids: ids.size)
+
+
+def _site(op: Op, w: Walk, i: int, ids: Ints) -> None:
+    """Every axis of the constant that has an extent carries the labels at that place."""
+    constant = w.constant_shape(op, i)
+    lead = ids.ndim - len(constant)
+    for axis, n in enumerate(constant):
+        if n > 1 and ids.shape[lead + axis] > 1:
+            w.site(SiteDraft(op, i, axis, ids, lead + axis, "param"))
+
+
+def _broadcast(shapes: list[Shape]) -> Shape | None:
+    rank = max(len(s) for s in shapes)
+    padded = [(1,) * (rank - len(s)) + tuple(s) for s in shapes]
+    out: list[int | None] = []
+    for extents in zip(*padded, strict=True):
+        known = {n for n in extents if n not in (1, None)}
+        if len(known) > 1:
+            return None
+        out.append(known.pop() if known else (None if None in extents else 1))
+    return tuple(out)

@@ -1,0 +1,66 @@
+"""Gemm and MatMul."""
+
+from __future__ import annotations
+
+from math import prod
+
+from reprune_onnx.analyzer.graph import Op
+from reprune_onnx.analyzer.labels import expand, varying
+from reprune_onnx.analyzer.walk import LayerDraft, SiteDraft, Walk
+from reprune_onnx.types import Ints, Labels
+
+
+def gemm(op: Op, w: Walk) -> Labels | None:
+    """``Y = A·B + C`` with a constant matrix B ``(k, n)`` (``transB``: ``(n, k)``)."""
+    if not w.is_constant(op, 1):
+        return _product(op, w)
+    a = w.labels(op)
+    k_axis = 0 if op.attrs.get("transA", 0) else 1
+    in_axis = 1 if op.attrs.get("transB", 0) else 0
+    out = _apply(op, w, (a.ids, k_axis), in_axis)
+    rows = a.shape[1 - k_axis]
+    w.layers.append(
+        LayerDraft(op, 1, w.constant_shape(op, 1), 1 - in_axis, out, 1, 1)
+    )
+    if op.has(2):
+        c = w.constant_shape(op, 2) if w.is_constant(op, 2) else (len(out),)
+        if c and c[-1] > 1:
+            w.site(SiteDraft(op, 2, len(c) - 1, out, 0, "param"))
+    return Labels((rows, len(out)), out.reshape(1, -1))
+
+
+def matmul(op: Op, w: Walk) -> Labels | None:
+    """``Y = A·B``: a constant matrix B is a layer; the product of two activations locks its sum."""
+    if not w.is_constant(op, 1) or len(w.constant_shape(op, 1)) != 2:
+        return _product(op, w)
+    a = w.labels(op)
+    rank = len(a.shape)
+    out = _apply(op, w, (a.ids, rank - 1), 0)
+    lead = a.shape[1:-1]
+    positions = 0 if None in lead else prod(n or 0 for n in lead)
+    w.layers.append(LayerDraft(op, 1, w.constant_shape(op, 1), 1, out, 1, positions))
+    return Labels((*a.shape[:-1], len(out)), out.reshape(*[1] * (rank - 1), -1))
+
+
+def _apply(op: Op, w: Walk, a: tuple[Ints, int], in_axis: int) -> Ints:
+    """State the sites of the matrix; what varies elsewhere than along the summed axis stays."""
+    ids, k_axis = a
+    weight = w.constant_shape(op, 1)
+    others = [x for x in varying(ids) if x != k_axis]
+    if others:
+        w.lock(op, ids, f"{op.title} computes rows from channels along another axis")
+    k = w.flat(ids, (k_axis,)).reshape(-1)
+    out = w.space.fresh(weight[1 - in_axis])
+    w.site(SiteDraft(op, 1, in_axis, expand(k, 0, weight[in_axis]), 0, "in"))
+    w.site(SiteDraft(op, 1, 1 - in_axis, out, 0, "out"))
+    return out
+
+
+def _product(op: Op, w: Walk) -> Labels | None:
+    """A product that is not a layer: the labels of all operands stay."""
+    for i in range(len(op.inputs)):
+        if w.is_activation(op, i):
+            reason = f"{op.title} multiplies activations with each other"
+            w.lock(op, w.labels(op, i).ids, reason)
+    shape = w.shape(op)
+    return None if shape is None else w.fixed(op, shape, f"{op.title} mixes channels")

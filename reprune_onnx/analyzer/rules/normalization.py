@@ -1,0 +1,82 @@
+"""Normalisation: per channel it carries the labels on; across channels it locks or ties them."""
+
+from __future__ import annotations
+
+from reprune_onnx.analyzer.graph import Op
+from reprune_onnx.analyzer.labels import expand, varying
+from reprune_onnx.analyzer.walk import CountDraft, SiteDraft, Walk
+from reprune_onnx.types import Labels
+
+
+def batch_norm(op: Op, w: Walk) -> list[Labels | None]:
+    """Scale, bias, mean and variance: one value per channel."""
+    return _per_channel(op, w, range(1, 5))
+
+
+def instance_norm(op: Op, w: Walk) -> list[Labels | None]:
+    """Scale and bias: one value per channel; the statistics are taken within each channel."""
+    return _per_channel(op, w, range(1, 3))
+
+
+def group_norm(op: Op, w: Walk) -> Labels:
+    """The statistics of a group need all its channels: whole groups stay or go."""
+    x = w.labels(op)
+    groups, n = int(op.attrs["num_groups"]), x.shape[1] or 1
+    channels = expand(w.flat(x.ids, (1,)).reshape(-1), 0, n).reshape(groups, -1)
+    w.space.tie_along(channels, (1,))
+    for i in (1, 2):
+        if w.is_constant(op, i):
+            per_group = w.constant_shape(op, i) == (groups,)
+            w.site(SiteDraft(op, i, 0, channels[:, 0] if per_group else channels.ravel(), 0, "param"))
+    w.count(CountDraft(op, "num_groups", -1, 0, channels[:, 0]))
+    return Labels(x.shape, channels.reshape(1, -1, *[1] * (len(x.shape) - 2)))
+
+
+def layer_norm(op: Op, w: Walk) -> list[Labels | None]:
+    """Statistics over all axes from ``axis`` on."""
+    rank = len(w.labels(op).shape)
+    axis = int(op.attrs.get("axis", -1)) % max(rank, 1)
+    return [mix(op, w, list(range(axis, rank))), *[None] * (len(op.outputs) - 1)]
+
+
+def normalize(op: Op, w: Walk) -> Labels:
+    """Softmax and its kind: the elements along ``axis`` share one sum."""
+    rank = len(w.labels(op).shape)
+    if op.type == "MeanVarianceNormalization":
+        axes = [int(a) % rank for a in op.attrs.get("axes", [0, 2, 3])]
+    elif "Softmax" in op.type or op.type == "Hardmax":
+        axis = int(op.attrs.get("axis", -1 if op.opset >= 13 else 1)) % rank
+        axes = [axis] if op.opset >= 13 else list(range(axis, rank))
+    else:
+        axes = [int(op.attrs.get("axis", -1)) % rank]
+    return mix(op, w, axes)
+
+
+def along_channels(op: Op, w: Walk) -> Labels:
+    """LRN: a window over neighbouring channels."""
+    return mix(op, w, [1])
+
+
+def mix(op: Op, w: Walk, axes: list[int]) -> Labels:
+    """Every output along ``axes`` depends on every input along ``axes``.
+
+    Where labels vary along other axes too, those that meet in one sum are tied: they go together or
+    not at all. Otherwise no channel can go.
+    """
+    x = w.labels(op)
+    vary = varying(x.ids)
+    if not set(vary) & set(axes):
+        return x
+    if set(vary) <= set(axes):
+        w.lock(op, x.ids, f"{op.title} mixes the channels")
+        return x
+    return Labels(x.shape, w.space.tie_along(x.ids, axes))
+
+
+def _per_channel(op: Op, w: Walk, inputs: range) -> list[Labels | None]:
+    x = w.labels(op)
+    ids = w.flat(x.ids, (1,))
+    for i in inputs:
+        if op.has(i):
+            w.site(SiteDraft(op, i, 0, ids, 1, "param"))
+    return [Labels(x.shape, ids), *[None] * (len(op.outputs) - 1)]

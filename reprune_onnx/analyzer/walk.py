@@ -1,0 +1,379 @@
+"""One pass over the nodes: every rule is asked what its node does to the channels.
+
+The walk owns what rules may say: fresh labels, ties, sites, counts, locks. It never decides what is
+pruned and never changes a tensor. `resolve` turns its drafts into facts once all ties are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from reprune_onnx.analyzer import numbers as num
+from reprune_onnx.analyzer.graph import Graph, Op, captured
+from reprune_onnx.analyzer.labels import LabelSpace, compress, varying
+from reprune_onnx.types import Ints, Labels, Shape
+
+Rule = Callable[[Op, "Walk"], "Labels | list[Labels | None] | None"]
+Role = Literal["out", "in", "param"]
+_FEW = 64  # elements of a tensor that shape inference may need to see
+RANK_FREE = {"Conv", "ConvTranspose"}  # their weight tells the rank where the input does not
+
+
+@dataclass(frozen=True)
+class SiteDraft:
+    """A site whose labels may still vary along several axes; ``along`` is the one that is meant."""
+
+    op: Op
+    input: int
+    axis: int
+    labels: Ints
+    along: int
+    role: Role
+
+
+@dataclass(frozen=True)
+class CountDraft:
+    """An integer that must equal the kept positions ``start:stop`` along ``along`` of ``labels``.
+
+    ``labels`` is None where the integer must not change at all.
+    """
+
+    op: Op
+    attribute: str
+    input: int
+    index: int
+    labels: Ints | None
+    along: int = 0
+    start: int = 0
+    stop: int | None = None
+
+
+@dataclass(frozen=True)
+class LockDraft:
+    """Labels that must stay, and why."""
+
+    node: str
+    ids: Ints
+    reason: str
+
+
+@dataclass(frozen=True)
+class LayerDraft:
+    """A layer with a constant weight, as the rule saw it."""
+
+    op: Op
+    input: int
+    shape: tuple[int, ...]
+    out_axis: int
+    out: Ints
+    conv_groups: int
+    positions: int
+
+
+@dataclass(frozen=True)
+class GroupedConv:
+    """A convolution in ``g`` groups: inputs ``(g, n_in/g)``, outputs ``(g, n_out/g)``.
+
+    Either whole groups go, or the same slots of every group; `resolve` decides which.
+    """
+
+    op: Op
+    inputs: Ints
+    outputs: Ints
+
+
+@dataclass(frozen=True)
+class ResidualAdd:
+    """An element-wise sum of activations that tied the labels of different producers."""
+
+    op: Op
+    operands: tuple[Ints, ...]
+
+
+class Walk:
+    """What is known after the nodes seen so far. Rules read and state facts through its methods."""
+
+    def __init__(self, graph: Graph, input_shapes: dict[str, tuple[int, ...]]) -> None:
+        self.graph = graph
+        self.space = LabelSpace()
+        self.tensors: dict[str, Labels] = {}
+        self.numbers: dict[str, num.Numbers] = {}
+        self.sites: list[SiteDraft] = []
+        self.counts: list[CountDraft] = []
+        self.locks: list[LockDraft] = []
+        self.layers: list[LayerDraft] = []
+        self.grouped: list[GroupedConv] = []
+        self.adds: list[ResidualAdd] = []
+        self.unknown: set[str] = set()  # activations of which not even the rank is known
+        self._types: dict[str, int] = {}
+        for value in graph.inputs:
+            self._types[value.name] = _plain(value.type.tensor_type.elem_type)
+            shape = input_shapes.get(value.name, ())
+            self.tensors[value.name] = self._locked_by_extent(
+                shape, f"input '{value.name}'", "the channels of a graph input stay"
+            )
+
+    def run(self, rules: dict[tuple[str, str], Rule]) -> None:
+        """Apply the rule of every node, in the file's order."""
+        for op in self.graph.ops:
+            if op.outputs and op.outputs[0] in self.graph.derived:
+                continue
+            if self._compute_numbers(op):
+                continue
+            self._apply(op, rules.get((op.domain, op.type)))
+            if body := captured(op):
+                self._lock_names(op, body, f"{op.title} reads it inside its body")
+        for name in self.graph.outputs:
+            self._lock_names(None, {name}, f"the channels of graph output '{name}' stay")
+
+    # ── what rules ask ──────────────────────────────────────────────────────────────────────
+
+    def labels(self, op: Op, i: int = 0) -> Labels:
+        """The labels of input ``i``; a constant among activations has one locked label."""
+        name = op.inputs[i]
+        if name in self.tensors:
+            return self.tensors[name]
+        shape: Shape = self.graph.shape(name) if self.is_constant(op, i) else ()
+        if name in self.numbers:
+            shape = self.numbers[name].shape
+        return self._locked_by_extent(shape, op.title, f"constant '{name}' stays as it is")
+
+    def is_constant(self, op: Op, i: int) -> bool:
+        """Whether input ``i`` is given and constant."""
+        return op.has(i) and self.graph.is_constant(op.inputs[i])
+
+    def is_activation(self, op: Op, i: int) -> bool:
+        """Whether input ``i`` carries labels: given, not constant, not a computed number."""
+        return op.has(i) and op.inputs[i] in self.tensors
+
+    def constant(self, op: Op, i: int) -> NDArray[Any] | None:
+        """The value of constant input ``i``; None where it is missing or not constant."""
+        return self.graph.array(op.inputs[i]) if self.is_constant(op, i) else None
+
+    def constant_shape(self, op: Op, i: int) -> tuple[int, ...]:
+        """The shape of constant input ``i``."""
+        return self.graph.shape(op.inputs[i])
+
+    def integers(self, op: Op, i: int) -> list[int | None] | None:
+        """Input ``i`` as a list of integers, each None if unknown; None if it is an activation."""
+        if not op.has(i):
+            return None
+        if self.is_constant(op, i):
+            return [int(v) for v in self.graph.array(op.inputs[i]).ravel()]
+        numbers = self.numbers.get(op.inputs[i])
+        if numbers is None:
+            return None
+        return [None if n.value is None else int(n.value) for n in numbers.ravel()]
+
+    def shape(self, op: Op, k: int = 0) -> Shape | None:
+        """The shape of output ``k`` by onnx's own shape inference; None where it cannot tell."""
+        try:
+            schema = onnx.defs.get_schema(op.type, op.opset, op.domain)
+        except onnx.defs.SchemaError:
+            return None
+        types, data = {}, {}
+        if self.unknown.intersection(op.inputs):
+            return None
+        for i, name in enumerate(op.inputs):
+            if not name:
+                continue
+            shape: Shape
+            if name in self.tensors:
+                shape = self.tensors[name].shape
+            elif name in self.numbers:
+                shape = self.numbers[name].shape
+            else:
+                shape = self.graph.shape(name)
+            types[name] = onnx.helper.make_tensor_type_proto(self._element_type(name), shape)
+            if i > 0 and name not in self.tensors and np.prod(shape, dtype=np.int64) <= _FEW:
+                tensor = self._tensor(op, name)
+                if tensor is not None:
+                    data[name] = tensor
+        try:
+            inferred = onnx.shape_inference.infer_node_outputs(
+                schema,
+                op.proto,
+                types,
+                data,
+                opset_imports=list(self.graph.proto.opset_import),
+                ir_version=max(3, self.graph.proto.ir_version),
+            )
+        except (
+            onnx.shape_inference.InferenceError,
+            onnx.checker.ValidationError,
+            RuntimeError,
+            ValueError,
+        ):
+            return None
+        for name, proto in inferred.items():
+            self._types[name] = _plain(proto.tensor_type.elem_type)
+        if k >= len(op.outputs) or op.outputs[k] not in inferred:
+            return None
+        tensor = inferred[op.outputs[k]].tensor_type
+        if not tensor.HasField("shape"):
+            return None
+        return tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
+
+    # ── what rules state ────────────────────────────────────────────────────────────────────
+
+    def site(self, draft: SiteDraft) -> None:
+        """An axis of a constant input carries labels; what is not constant locks them."""
+        if self.is_constant(draft.op, draft.input):
+            self.sites.append(draft)
+        else:
+            name = draft.op.inputs[draft.input]
+            self.lock(draft.op, draft.labels, f"'{name}' of {draft.op.title} is not a constant")
+
+    def count(self, draft: CountDraft) -> None:
+        """An integer of the file follows a number of channels."""
+        self.counts.append(draft)
+
+    def lock(self, op: Op, ids: Ints, reason: str) -> None:
+        """The labels must stay, for a reason that names the node."""
+        self.locks.append(LockDraft(op.name, ids.ravel(), reason))
+
+    def flat(self, ids: Ints, keep: Sequence[int]) -> Ints:
+        """Tie what varies along any axis but ``keep``; the labels with extent 1 there."""
+        axes = [a for a in varying(ids) if a not in keep]
+        return compress(self.space.tie_along(ids, axes)) if axes else ids
+
+    def fixed(self, op: Op, shape: Shape, reason: str) -> Labels:
+        """One new, locked label for a whole tensor: it stays as it is."""
+        return self._locked_by_extent(shape, op.name, reason)
+
+    # ── the pass itself ─────────────────────────────────────────────────────────────────────
+
+    def _apply(self, op: Op, rule: Rule | None) -> None:
+        known = len(self.counts)
+        given = [i for i in range(len(op.inputs)) if self.is_activation(op, i)]
+        outputs: Labels | list[Labels | None] | None = None
+        blind = op.type not in RANK_FREE and self.unknown.intersection(op.inputs)
+        if rule is not None and given and not blind:
+            outputs = rule(op, self)
+        if outputs is None:
+            why = f"{op.title} is not understood: its input channels stay"
+            if rule is None and (op.domain, op.type) in self.graph.functions:
+                why = f"{op.title} is a local function, which is not looked into"
+            elif rule is None and op.domain:
+                why = f"{op.title} belongs to the custom domain '{op.domain}'"
+            elif rule is None:
+                why = f"no rule for op {op.title}"
+            for i in given:
+                self.lock(op, self.tensors[op.inputs[i]].ids, why)
+            outputs = []
+        if isinstance(outputs, Labels):
+            outputs = [outputs]
+        for k, name in enumerate(op.outputs):
+            if not name:
+                continue
+            found = outputs[k] if k < len(outputs) else None
+            if found is None:
+                shape = self.shape(op, k) or self.graph.declared_shape(name)
+                reason = f"the channels of an output of {op.title} cannot be followed"
+                found = self.fixed(op, shape or (), reason)
+                if shape is None:
+                    self.unknown.add(name)
+            self.tensors[name] = found
+        self._require_unchanged(op, {(c.input, c.index) for c in self.counts[known:]})
+
+    def _require_unchanged(self, op: Op, counted: set[tuple[int, int]]) -> None:
+        for i, name in enumerate(op.inputs):
+            if name in self.numbers and name not in self.tensors:
+                for k in range(self.numbers[name].size):
+                    if (i, k) not in counted:
+                        self.counts.append(CountDraft(op, "", i, k, None))
+
+    def _compute_numbers(self, op: Op) -> bool:
+        """Whether ``op`` computes small numbers from shapes and constants; then they are kept."""
+        if op.type in ("Shape", "Size") and op.domain == "" and self.is_activation(op, 0):
+            self._shape_of(op)
+            return True
+        if any(op.has(i) and op.inputs[i] in self.tensors for i in range(len(op.inputs))):
+            return False
+        if not any(name in self.numbers for name in op.inputs):
+            return False
+        inputs: list[num.Numbers | None] = []
+        for i, name in enumerate(op.inputs):
+            if not name:
+                inputs.append(None)
+            elif name in self.numbers:
+                inputs.append(self.numbers[name])
+            elif int(np.prod(self.graph.shape(name), dtype=np.int64)) <= num.LARGEST:
+                inputs.append(num.constant(self.graph.array(name), op, i))
+            else:
+                return False
+        self.shape(op)  # learns the element types
+        dtypes = [
+            onnx.helper.tensor_dtype_to_np_dtype(self._element_type(n)) if n else None
+            for n in op.inputs
+        ]
+        outputs = num.compute(op, inputs, dtypes)
+        if outputs is None:
+            return False
+        for name, value in zip(op.outputs, outputs, strict=False):
+            self.numbers[name] = value
+        return True
+
+    def _shape_of(self, op: Op) -> None:
+        shape = self.tensors[op.inputs[0]].shape
+        found = num.extents(op.inputs[0], shape)
+        if op.type == "Size":
+            terms = {t: v for n in found for t, v in n.terms.items()}
+            known = [n.value for n in found]
+            size = None if None in known else float(np.prod([k or 0 for k in known]))
+            found = np.array(num.Number(size, terms, linear=False), dtype=object)
+        else:
+            stop = op.attrs.get("end")
+            found = found[op.attrs.get("start", 0) : stop]
+        self.numbers[op.outputs[0]] = found
+        self._types[op.outputs[0]] = onnx.TensorProto.INT64
+
+    def _lock_names(self, op: Op | None, names: set[str], reason: str) -> None:
+        for name in sorted(names):
+            if name in self.tensors:
+                node = op.name if op else f"output '{name}'"
+                self.locks.append(LockDraft(node, self.tensors[name].ids.ravel(), reason))
+            elif name in self.numbers and op is None:
+                for number in self.numbers[name].ravel():
+                    for tensor, _ in number.terms:
+                        ids = self.tensors[tensor].ids.ravel()
+                        self.locks.append(LockDraft(f"output '{name}'", ids, reason))
+
+    def _locked_by_extent(self, shape: Shape, node: str, reason: str) -> Labels:
+        label = self.space.fresh(1)
+        self.locks.append(LockDraft(node, label, reason))
+        return Labels(shape, label.reshape([1] * len(shape)))
+
+    def _element_type(self, name: str) -> int:
+        if name not in self._types:
+            if self.graph.is_constant(name):
+                dtype = self.graph.array(name).dtype
+                self._types[name] = _plain(onnx.helper.np_dtype_to_tensor_dtype(dtype))
+            else:
+                self._types[name] = onnx.TensorProto.FLOAT
+        return self._types[name]
+
+    def _tensor(self, op: Op, name: str) -> onnx.TensorProto | None:
+        """A small tensor of sizes or scales, for shape inference; None where it is neither."""
+        if self.graph.is_constant(name):
+            array = self.graph.array(name)
+        else:
+            plain = num.values(self.numbers[name])
+            if plain is None:
+                return None
+            array = plain.astype(onnx.helper.tensor_dtype_to_np_dtype(self._element_type(name)))
+        if array.dtype.kind not in "iu" and op.type not in ("Resize", "Upsample"):
+            return None
+        return onnx.numpy_helper.from_array(array, name)
+
+
+def _plain(element_type: int) -> int:
+    """Every floating-point type as float: shapes do not depend on it, and rules need not track it."""
+    floats = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE}
+    return onnx.TensorProto.FLOAT if element_type in floats else element_type

@@ -1,0 +1,162 @@
+"""Fit raw batches to a model's input: layout, size, colours, values and type, in this order."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reprune_onnx.data.geometry import centre_crop, resize
+from reprune_onnx.data.preprocess import IMAGE_SIDE, Layout, Preprocess
+from reprune_onnx.data.source import Raw, RawBatch
+from reprune_onnx.data.target import IMAGE_CHANNELS, Target
+from reprune_onnx.errors import DataError
+
+_GRAY = np.array([0.299, 0.587, 0.114])  # luma of R, G, B (ITU-R BT.601, as Pillow's "L")
+
+
+def fit(batch: RawBatch, how: Preprocess, target: Target, source: str) -> Raw:
+    """Return the batch as the model's input wants it; DataError naming ``source`` if it cannot be.
+
+    * Image files are resized, then cropped to ``how.crop``, by default to the model's size.
+    * Arrays must have the model's size, or ``how`` must say how they get it.
+    """
+    if isinstance(batch.x, np.ndarray):
+        x = _sized_array(batch, how, target, source)
+    else:
+        x = _sized_images(batch, how, target, source)
+    if not target.takes(*x.shape[1:3]):
+        raise DataError(
+            f"{source}: images of {x.shape[1]}×{x.shape[2]}, but the model takes {target}; "
+            "give --preprocess size=… and crop=…, or a model of that size"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):  # told by the check below
+        values = _values(x, how.resolve(x.dtype, target.dtype), target, source)
+        if target.layout == "nchw":
+            values = values.transpose(0, 3, 1, 2)
+        result = np.ascontiguousarray(values.astype(target.dtype))
+    if result.dtype.kind == "f":
+        bad = np.flatnonzero(~np.isfinite(result).reshape(len(result), -1).all(axis=1))
+        if len(bad):
+            raise DataError(
+                f"{batch.names[bad[0]]}: NaN or infinite values as {target.dtype}; "
+                "remove the image or correct its values"
+            )
+    return result
+
+
+def _sized_array(batch: RawBatch, how: Preprocess, target: Target, source: str) -> Raw:
+    """Return an array batch as (b, h, w, c), resized and cropped where ``how`` says so."""
+    x = np.asarray(batch.x)
+    if x.ndim != 4:
+        raise DataError(
+            f"{source}: an array of shape {x.shape} has rank {x.ndim}, not 4; images are "
+            "(N, C, H, W) or (N, H, W, C), gray ones too"
+        )
+    if x.dtype != np.uint8 and x.dtype.kind != "f":
+        raise DataError(
+            f"{source}: an array of type {x.dtype}; convert it to uint8 (0–255) or float"
+        )
+    if array_layout(x.shape, how, target, source) == "nchw":
+        x = x.transpose(0, 2, 3, 1)
+    crop = _crop(how, target)
+    if (how.size is None and crop is None) or x.shape[1:3] == (crop or how.size):
+        return x
+    if not len(x):
+        return x
+    return np.stack([_geometry(x[i], how, crop, name) for i, name in enumerate(batch.names)])
+
+
+def _sized_images(batch: RawBatch, how: Preprocess, target: Target, source: str) -> Raw:
+    """Return decoded images as (b, h, w, c) uint8 of one size."""
+    images: list[Raw] = []
+    for image, name in zip(batch.x, batch.names, strict=True):
+        h, w = image.shape[:2]
+        crop = _crop(how, target)
+        if crop is None and how.size is None:
+            crop = (target.height or h, target.width or w)
+        elif crop is None and target.height and target.width:
+            crop = (target.height, target.width)
+        images.append(_geometry(image, how, crop, name))
+        if images[-1].shape != images[0].shape:
+            raise DataError(
+                f"{source}: {batch.names[0]} is {images[0].shape[0]}×{images[0].shape[1]} but "
+                f"{name} is {images[-1].shape[0]}×{images[-1].shape[1]}, and the model leaves the "
+                "size open; give --preprocess size=…;crop=…"
+            )
+    return np.stack(images)
+
+
+def _crop(how: Preprocess, target: Target) -> tuple[int, int] | None:
+    if how.crop == "model":
+        return target.height or IMAGE_SIDE, target.width or IMAGE_SIDE
+    return how.crop
+
+
+def _geometry(image: Raw, how: Preprocess, crop: tuple[int, int] | None, name: str) -> Raw:
+    if how.size is not None:
+        image = resize(image, how.size)
+    return centre_crop(image, *crop, name) if crop is not None else image
+
+
+def array_layout(shape: tuple[int, ...], how: Preprocess, target: Target, source: str) -> Layout:
+    """Return the layout of a data array (N, ·, ·, ·): stated by ``how``, or else detected.
+
+    The channel axis is the one whose extent is the number of channels asked for. Where both are, it
+    is the one that leaves the model's height and width; DataError where that decides nothing.
+    """
+    if how.layout is not None:
+        return how.layout
+    if how.color in ("gray", "bgr"):
+        channels: tuple[int, ...] = (1, 3) if how.color == "gray" else (3,)
+    else:
+        channels = (target.channels,) if target.channels else IMAGE_CHANNELS
+    sizes: dict[Layout, tuple[int, int]] = {}
+    if shape[1] in channels:
+        sizes["nchw"] = (shape[2], shape[3])
+    if shape[3] in channels:
+        sizes["nhwc"] = (shape[1], shape[2])
+    if not sizes:
+        raise DataError(
+            f"{source}: an array of shape {shape} has {' or '.join(map(str, channels))} channels "
+            f"neither on axis 1 nor on axis 3, but the model takes {target}; give images with the "
+            "model's channels"
+        )
+    if len(sizes) == 2:
+        known = target.height is not None or target.width is not None
+        fitting = [layout for layout, size in sizes.items() if known and target.takes(*size)]
+        if len(fitting) != 1:
+            raise DataError(
+                f"{source}: an array of shape {shape} may be NCHW or NHWC; "
+                "add layout=nchw or layout=nhwc to --preprocess"
+            )
+        return fitting[0]
+    return next(iter(sizes))
+
+
+def _values(x: Raw, how: Preprocess, target: Target, source: str) -> NDArray[np.floating]:
+    """Return (raw * scale - mean) / std of (b, h, w, c), with the colours that ``how`` asks for."""
+    work = np.float64 if target.dtype == np.float64 else np.float32
+    v = x.astype(work)
+    if how.color == "gray" and v.shape[3] == 3:
+        v = (v @ _GRAY.astype(work))[..., None]
+    elif how.color == "bgr" and v.shape[3] == 3:
+        v = v[..., ::-1]
+    c = v.shape[3]
+    if target.channels not in (None, c):
+        raise DataError(
+            f"{source}: {c} channels, but the model takes {target.channels}; give images with the "
+            "model's channels, or color=gray or rgb in --preprocess"
+        )
+    for key, given in (("mean", how.mean), ("std", how.std)):
+        if len(given) not in (0, 1, c):
+            raise DataError(
+                f"{source}: {c} channels, but --preprocess has {len(given)} values of {key}; "
+                "give one per channel"
+            )
+    if how.scale not in (None, 1.0):
+        v = v * work(how.scale or 1.0)
+    if how.mean:
+        v = v - np.array(how.mean, work)
+    if how.std:
+        v = v / np.array(how.std, work)
+    return v

@@ -1,0 +1,124 @@
+"""``package.module:function``: a Python callable that yields batches ``x`` or ``(x, y)``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reprune_onnx.data.source import Raw, RawBatch, clean_labels
+from reprune_onnx.errors import DataError
+from reprune_onnx.types import Ints
+
+
+@dataclass(frozen=True)
+class LoaderSource:
+    """The batches of ``function()``, called anew for every pass, cut to the sizes asked for.
+
+    ``limit`` is the number of images after which a pass stops.
+    """
+
+    name: str
+    function: Callable[[], Any]
+    limit: int | None = None
+
+    @property
+    def size(self) -> None:
+        """Unknown before a pass."""
+        return
+
+    @property
+    def labels(self) -> None:
+        """Unknown before a pass; the batches have them."""
+        return
+
+    def take(self, n: int, rng: np.random.Generator | None) -> LoaderSource:
+        """Return the first ``n`` images: a loader's order is its own, so ``rng`` draws nothing."""
+        return replace(self, limit=n if self.limit is None else min(n, self.limit))
+
+    def batches(self, size: int) -> Iterator[RawBatch]:
+        """Yield the images in order. No batch joins images of two of the loader's batches."""
+        done, labelled = 0, None
+        for x, y in self._pass():
+            if labelled not in (None, y is not None):
+                raise DataError(
+                    f"{self.name}: some batches have labels and some have none; yield (x, y) always"
+                )
+            labelled = y is not None
+            for start in range(0, len(x), size):
+                stop = min(start + size, len(x))
+                if self.limit is not None:
+                    stop = min(stop, start + self.limit - done)
+                names = tuple(f"{self.name} image {done + i}" for i in range(stop - start))
+                yield RawBatch(x[start:stop], None if y is None else y[start:stop], names)
+                done += stop - start
+                if done == self.limit:
+                    return
+
+    def _pass(self) -> Iterator[tuple[Raw, Ints | None]]:
+        """Yield the loader's own batches as arrays; what it raises becomes a DataError."""
+        try:
+            batches = self.function()
+            if not isinstance(batches, Iterable):
+                raise DataError(
+                    f"{self.name}: returns {type(batches).__name__}, not batches; yield x or (x, y)"
+                )
+            iterator = iter(batches)
+            for i in itertools.count():
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+                yield _arrays(item, f"{self.name} batch {i}")
+        except DataError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise DataError(
+                f"{self.name}: raised {type(error).__name__}: {reason}; correct the loader"
+            ) from error
+
+
+def _arrays(item: object, name: str) -> tuple[Raw, Ints | None]:
+    """Return a loader's item as arrays ``x (b, ·, ·, ·)`` and ``y (b,)``."""
+    if isinstance(item, tuple | list):
+        if len(item) not in (1, 2):
+            raise DataError(f"{name}: {len(item)} values, not 1 or 2; yield x or (x, y)")
+        x, y = np.asarray(item[0]), np.asarray(item[1]) if len(item) == 2 else None
+    else:
+        x, y = np.asarray(item), None
+    if x.ndim != 4:
+        raise DataError(
+            f"{name}: x of shape {x.shape} has rank {x.ndim}, not 4; yield batches (b, C, H, W)"
+        )
+    return x, None if y is None else clean_labels(y, len(x), name)
+
+
+def open_loader(spec: str) -> LoaderSource:
+    """Import ``package.module:function``; the current folder is searched last."""
+    module_name, _, function_name = spec.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"{spec}: importing {module_name} raised {type(error).__name__}: {reason}; install it "
+            "or run from the folder that holds it"
+        ) from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        near = difflib.get_close_matches(function_name, vars(module), 1)
+        hint = f"did you mean '{near[0]}'?" if near else "define it there"
+        what = "has no" if function is None else "has no function"
+        raise DataError(f"{spec}: module {module_name} {what} '{function_name}'; {hint}")
+    return LoaderSource(spec, function)

@@ -1,0 +1,162 @@
+"""Images and labels in a ``.npz`` file, ``FILE.npz`` or ``FILE.npz:x_name,y_name``."""
+
+from __future__ import annotations
+
+import difflib
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+import numpy as np
+
+from reprune_onnx.data.source import Raw, RawBatch, clean_labels, pick
+from reprune_onnx.errors import DataError
+from reprune_onnx.types import Ints
+
+Split = Literal["test", "train"]
+_PREFERRED: dict[Split, tuple[str, ...]] = {"test": ("x", "x_test"), "train": ("x_train", "x")}
+
+_BROKEN = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """Images of one array: ``x[index]``, with labels ``y[index]``."""
+
+    name: str
+    x: Raw
+    y: Ints | None
+    index: Ints
+
+    @property
+    def size(self) -> int:
+        """The number of images."""
+        return len(self.index)
+
+    @property
+    def labels(self) -> Ints | None:
+        """All labels (n,)."""
+        return None if self.y is None else self.y[self.index]
+
+    def take(self, n: int, rng: np.random.Generator | None) -> ArraySource:
+        """Return ``n`` of the images: drawn by ``rng``, else evenly spread."""
+        index = self.index[pick(len(self.index), n, rng)]
+        return ArraySource(self.name, self.x, self.y, index)
+
+    def batches(self, size: int) -> Iterator[RawBatch]:
+        """Yield the images in order."""
+        for start in range(0, len(self.index), size):
+            at = self.index[start : start + size]
+            y = None if self.y is None else self.y[at]
+            yield RawBatch(self.x[at], y, tuple(f"{self.name}[{i}]" for i in at))
+
+
+def open_npz(path: Path, names: str, split: Split) -> ArraySource:
+    """Open the images of ``path``; ``names`` is ``x_name``, ``x_name,y_name`` or empty.
+
+    * Without a name the images are ``x`` or else ``x_test``, for ``split="train"`` ``x_train`` or
+      else ``x``; or else the one array of rank 4 that there is.
+    * Without a name the labels of ``x…`` are ``y…``, where the file has that, and those of the only
+      array of rank 4, whatever its name, are ``y``.
+    """
+    headers = _headers(path)
+    x_name, _, y_name = (part.strip() for part in names.partition(","))
+    x_name = x_name or _images(headers, path, split)
+    y_name = y_name or _labels(headers, x_name)
+    name = f"{path}:{x_name}"
+
+    x = _array(path, x_name, headers)
+    if x.ndim != 4:
+        raise DataError(
+            f"{name}: an array of shape {x.shape} has rank {x.ndim}, not 4; images are "
+            "(N, C, H, W) or (N, H, W, C), gray ones too"
+        )
+    if x.size == 0:
+        raise DataError(f"{name}: an array of shape {x.shape} holds no images; give at least one")
+    y = None
+    if y_name:
+        y = clean_labels(_array(path, y_name, headers), len(x), f"{path}:{x_name},{y_name}")
+    return ArraySource(name, x, y, np.arange(len(x)))
+
+
+def _images(headers: dict[str, int], path: Path, split: Split) -> str:
+    """Return the name of the array of images."""
+    for name in _PREFERRED[split]:
+        if name in headers:
+            return name
+    images = [name for name, rank in headers.items() if rank == 4]
+    if len(images) == 1:
+        return images[0]
+    if not images:
+        raise DataError(
+            f"{path}: no array of rank 4 among {_listed(headers)}; "
+            "save the images as x (N, C, H, W)"
+        )
+    raise DataError(
+        f"{path}: {len(images)} arrays may be the images: {', '.join(images)}; "
+        f"name one, as in {path.name}:{images[0]}"
+    )
+
+
+def _labels(headers: dict[str, int], x_name: str) -> str:
+    """Return the name of the array of labels, empty where there is none."""
+    same = f"y{x_name[1:]}"
+    if x_name.startswith("x") and same in headers:
+        return same
+    alone = [rank for rank in headers.values() if rank == 4] == [4]
+    return "y" if alone and "y" in headers else ""
+
+
+def _headers(path: Path) -> dict[str, int]:
+    """Return the rank of every array in the file, without reading the arrays."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            ranks = {}
+            for member in archive.namelist():
+                if member.endswith(".npy"):
+                    with archive.open(member) as file:
+                        ranks[member.removesuffix(".npy")] = _rank(file)
+    except _BROKEN as error:
+        raise _unreadable(path, error) from error
+    if not ranks:
+        raise DataError(f"{path}: no arrays in this file; write it with numpy.savez")
+    return ranks
+
+
+def _rank(file: IO[bytes]) -> int:
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        return len(np.lib.format.read_array_header_1_0(file)[0])
+    if version == (2, 0):
+        return len(np.lib.format.read_array_header_2_0(file)[0])
+    return 0  # (3, 0) is written for structured types only: no images
+
+
+def _array(path: Path, name: str, headers: dict[str, int]) -> Raw:
+    if name not in headers:
+        near = difflib.get_close_matches(name, headers, 1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise DataError(f"{path}: no array '{name}'; {hint}it has {_listed(headers)}")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            array: Raw = arrays[name]
+    except _BROKEN as error:
+        if "allow_pickle" in str(error):
+            raise DataError(
+                f"{path}:{name} is an array of Python objects, which is not read because that can "
+                "run code; save it as uint8 or float"
+            ) from error
+        raise _unreadable(path, error) from error
+    return array
+
+
+def _listed(headers: dict[str, int]) -> str:
+    return ", ".join(f"{name} (rank {rank})" for name, rank in headers.items())
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return DataError(f"{path} cannot be read as .npz: {reason}; write it with numpy.savez")

@@ -1,0 +1,77 @@
+"""Open what the command line calls DATA."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from reprune_onnx.data.dataset import Dataset
+from reprune_onnx.data.images import decoded_mode, open_images
+from reprune_onnx.data.loader import open_loader
+from reprune_onnx.data.npz import Split, open_npz
+from reprune_onnx.data.preprocess import Preprocess, parse_preprocess
+from reprune_onnx.data.source import Source
+from reprune_onnx.data.target import Target, image_target
+from reprune_onnx.errors import DataError
+from reprune_onnx.types import Shape
+
+_LOADER = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+_FORMS = "DATA is a .npz, a folder or .tar of images, or package.module:function"
+
+
+def open_data(
+    spec: str,
+    *,
+    preprocess: str | None,
+    input_shape: Shape,
+    dtype: DTypeLike,
+    split: Split = "test",
+) -> Dataset:
+    """Open the data ``spec`` for a model input of this shape and type.
+
+    * ``FILE.npz``, ``FILE.npz:x_name`` or ``FILE.npz:x_name,y_name``: see ``open_npz``;
+    * a folder of images, or a .tar of one, whose sub-folders in sorted order are the labels;
+    * ``package.module:function``, which yields batches ``x`` or ``(x, y)``.
+
+    ``input_shape`` is (N, C, H, W) or (N, H, W, C); arrays are transposed to it. ``split`` says
+    what is wanted where the data holds both: ``test`` for evaluation, ``train`` for calibration.
+    ``preprocess`` is the text of ``--preprocess``, see ``parse_preprocess``; without it 8-bit data
+    (image files, uint8 arrays) is scaled to 0–1 and floats are taken as they are. The
+    ``preprocess`` of the result says what was decided.
+
+    DataError if the data cannot be read or does not fit: one image is read and fitted right away,
+    except of a loader, which is first called when batches are asked for.
+    """
+    how = parse_preprocess(preprocess)
+    target = image_target(input_shape, np.dtype(dtype))
+    source = _open_source(spec, how, target, split)
+    dataset = Dataset(source, how, target)
+    if source.size is None:
+        return dataset
+    first = next(source.batches(1)).x
+    raw = first.dtype if isinstance(first, np.ndarray) else np.dtype(np.uint8)
+    dataset = replace(dataset, preprocess=how.resolve(raw, target.dtype))
+    next(dataset.batches(1))
+    return dataset
+
+
+def _open_source(spec: str, how: Preprocess, target: Target, split: Split) -> Source:
+    path = Path(spec).expanduser()
+    names = ""
+    named = re.fullmatch(r"(.*\.npz):(.*)", spec, re.IGNORECASE | re.DOTALL)
+    if named and not path.exists():
+        path, names = Path(named[1]).expanduser(), named[2]
+    elif not path.exists() and _LOADER.fullmatch(spec):
+        return open_loader(spec)
+    if not spec.strip() or not path.exists():
+        raise DataError(f"'{path if spec.strip() else spec}' does not exist; {_FORMS}")
+    if path.is_dir() or path.suffix.lower() == ".tar":
+        return open_images(path, decoded_mode(how.color, target.channels), split)
+    if path.suffix.lower() != ".npz":
+        hint = "decompress it first; " if path.name.lower().endswith((".tar.gz", ".tgz")) else ""
+        raise DataError(f"{path} is of no known kind; {hint}{_FORMS}")
+    return open_npz(path, names, split)

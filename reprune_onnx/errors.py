@@ -1,0 +1,32 @@
+"""The errors a caller can expect; everything else that escapes is a bug.
+
+Each message is one line that names the node or the file, the numbers that disagree, and the next step.
+"""
+
+
+class RepruneError(Exception):
+    """A problem of the user's model, data or request. The command line prints it and exits with 1."""
+
+
+class ModelError(RepruneError):
+    """The file is not a model that this tool can read, analyse or prune."""
+
+
+class DataError(RepruneError):
+    """Calibration or evaluation data that cannot be read, or that the model does not take."""
+
+
+class SelectionError(RepruneError):
+    """The request selects nothing, or a selection file does not fit the model."""
+
+
+class OutputError(RepruneError):
+    """The result cannot be written where it was asked for."""
+
+
+class VerificationError(RepruneError):
+    """The pruned model does not compute what the masked original computes, or nothing could show it."""
+
+
+class UsageError(RepruneError):
+    """An option has a value outside its range. The command line exits with 2."""

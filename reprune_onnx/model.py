@@ -1,0 +1,143 @@
+"""Load and save: external data, hashes, and a file that is either old or new but never partial."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from reprune_onnx.errors import ModelError, OutputError
+from reprune_onnx.types import Model
+
+LIMIT = 2**31 - 1
+"""Protobuf's own limit for one message, in bytes; larger models keep their weights beside them."""
+
+
+def load(path: str | Path) -> Model:
+    """Read an ONNX file, and the external data that lies beside it.
+
+    Raises ModelError where the file is missing, not ONNX, truncated, or points to data that is
+    missing or lies outside the model's folder.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read '{path}': {error.strerror or error}") from error
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except (DecodeError, ValueError) as error:
+        raise ModelError(f"'{path}' is not an ONNX file, or it is truncated") from error
+    if not proto.graph.node or not proto.ir_version:
+        raise ModelError(f"'{path}' holds no ONNX graph")
+    _load_external(proto, path)
+    return Model(proto, path, hashlib.sha256(data).hexdigest(), len(data))
+
+
+def save(model: Model, path: str | Path) -> None:
+    """Write the model; weights go to ``<name>.data`` beside it where it is larger than 2 GB.
+
+    The file appears under its name only when it is complete. Raises OutputError where the folder
+    cannot be written to.
+    """
+    path = Path(path)
+    proto = model.proto
+    if proto.ByteSize() > LIMIT:
+        _save_external(proto, path)
+        return
+    write_atomically(path, proto.SerializeToString(deterministic=True))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that it is never seen half-written; OutputError where it cannot be."""
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise OutputError(f"cannot write '{path}': {error.strerror or error}") from error
+    partial = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.chmod(0o666 & ~_umask())
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write '{path}': {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _load_external(proto: onnx.ModelProto, path: Path) -> None:
+    tensors = [t for t in _tensors(proto) if t.data_location == onnx.TensorProto.EXTERNAL]
+    for tensor in tensors:
+        info = {e.key: e.value for e in tensor.external_data}
+        where = info.get("location", "")
+        target = path.parent / where
+        inside = path.parent.resolve()
+        if not where or Path(where).is_absolute() or inside not in target.resolve().parents:
+            raise ModelError(
+                f"tensor '{tensor.name}' points to external data '{where}' outside the folder of"
+                f" '{path}': such files are not read"
+            )
+        if not target.is_file():
+            raise ModelError(
+                f"tensor '{tensor.name}' needs the external data file '{target}', which is missing:"
+                " put it beside the model"
+            )
+        _check_extent(tensor, info, target)
+    if tensors:
+        onnx.load_external_data_for_model(proto, str(path.parent.resolve()))
+
+
+def _check_extent(tensor: onnx.TensorProto, info: dict[str, str], target: Path) -> None:
+    size = target.stat().st_size
+    try:
+        offset, length = int(info.get("offset", 0)), int(info.get("length", 0))
+    except ValueError as error:
+        raise ModelError(f"tensor '{tensor.name}' has a damaged external data entry") from error
+    if offset < 0 or length < 0 or offset + length > size:
+        raise ModelError(
+            f"tensor '{tensor.name}' needs bytes {offset} to {offset + length} of '{target}', which"
+            f" has {size}: the file is truncated or belongs to another model"
+        )
+
+
+def _tensors(proto: onnx.ModelProto) -> list[onnx.TensorProto]:
+    found: list[onnx.TensorProto] = []
+    graphs = [proto.graph]
+    nodes = [n for f in proto.functions for n in f.node]
+    while graphs or nodes:
+        if graphs:
+            graph = graphs.pop()
+            found.extend(graph.initializer)
+            nodes.extend(graph.node)
+            continue
+        for attribute in nodes.pop().attribute:
+            if attribute.HasField("t"):
+                found.append(attribute.t)
+            found.extend(attribute.tensors)
+            graphs.extend(g for g in (attribute.g, *attribute.graphs) if g.node or g.initializer)
+    return found
+
+
+def _save_external(proto: onnx.ModelProto, path: Path) -> None:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    weights = f"{path.name}.data"
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        partial = Path(folder) / path.name
+        onnx.save_model(copy, str(partial), save_as_external_data=True, location=weights)
+        (Path(folder) / weights).replace(path.parent / weights)
+        partial.replace(path)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

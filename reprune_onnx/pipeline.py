@@ -1,0 +1,104 @@
+"""`prune`: the whole machine as one straight function."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from reprune_onnx.analyzer import Scope, analyze
+from reprune_onnx.pruner.calibrate import output_deviations
+from reprune_onnx.pruner.choose import allocate, select_channels, selection_from_report
+from reprune_onnx.pruner.gamma import channel_gammas
+from reprune_onnx.report.record import PruneRecord, build_report, stamp
+from reprune_onnx.settings import Settings
+from reprune_onnx.surgeon import cut
+from reprune_onnx.types import ChannelMap, Model, Selection
+from reprune_onnx.verification import check, verify_cut
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """The pruned model, its report (see the contract of ``*.report.json``), and notes to print."""
+
+    model: Model
+    report: dict[str, object]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class Clock:
+    """Seconds per stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Add the time of a ``with`` block to ``stage``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            passed = time.perf_counter() - start
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + passed
+
+
+def prune(
+    model: Model,
+    settings: Settings,
+    progress: Progress | None = None,
+    clock: Clock | None = None,
+) -> Pruned:
+    """Choose channels, cut them out of ``model``, and prove the cut.
+
+    ``progress(stage, done, total)`` is called as work proceeds. Raises a RepruneError where the
+    model cannot be pruned as asked, and VerificationError where the cut cannot be proven; the
+    result then never exists.
+    """
+    clock = clock or Clock()
+    with clock("analyze"):
+        channels = analyze(model, scope_of(settings))
+    selection = _choose(model, channels, settings, (progress, clock))
+    with clock("cut"):
+        result = cut(model, channels, selection.keep)
+    verification = None
+    if settings.verify:
+        with clock("verify"):
+            verification = verify_cut(model, channels, selection.keep, result, progress)
+            check(verification)
+    record = PruneRecord(model, channels, settings, selection, result, verification)
+    stamped = stamp(record)
+    return Pruned(stamped, build_report(record, stamped, clock.seconds), selection.notes)
+
+
+def scope_of(settings: Settings) -> Scope:
+    """What the settings allow to be pruned."""
+    return Scope(
+        residual=settings.residual,
+        include=settings.include,
+        exclude=settings.exclude,
+        input_shapes=dict(settings.input_shapes),
+    )
+
+
+def _choose(
+    model: Model,
+    channels: ChannelMap,
+    settings: Settings,
+    watch: tuple[Progress | None, Clock],
+) -> Selection:
+    progress, clock = watch
+    if settings.keep is not None:
+        with clock("select"):
+            return Selection(selection_from_report(channels, settings.keep), {}, {})
+    with clock("allocate"):
+        deviations = output_deviations(model, channels, settings, progress)
+        gammas, sources = channel_gammas(channels, deviations)
+        kept, _, notes = allocate(channels, settings, gammas)
+    with clock("select"):
+        keep, choices = select_channels(channels, settings, kept, gammas, progress)
+    return Selection(keep, choices, sources, tuple(notes))
+

@@ -1,0 +1,65 @@
+"""Floating-point types: what a verification may allow, and float32 copies where needed."""
+
+from __future__ import annotations
+
+import onnx
+
+_WIDE = {onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16}
+
+
+def tolerance(proto: onnx.ModelProto) -> float:
+    """The difference allowed, relative to an output's scale, by the coarsest type of the weights."""
+    types = {t.data_type for t in proto.graph.initializer} | _constant_types(proto)
+    if onnx.TensorProto.BFLOAT16 in types:
+        return 3e-2
+    if onnx.TensorProto.FLOAT16 in types:
+        return 5e-3
+    return 1e-4
+
+
+def as_float32(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model itself, or a float32 copy of a double or bfloat16 one.
+
+    ONNX Runtime's CPU provider cannot run those; the cut is the same in any type.
+    """
+    types = {t.data_type for t in proto.graph.initializer} | _constant_types(proto)
+    types |= {i.type.tensor_type.elem_type for i in proto.graph.input}
+    if not types & _WIDE:
+        return proto
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    _convert(copy.graph)
+    return copy
+
+
+def _convert(graph: onnx.GraphProto) -> None:
+    for tensor in graph.initializer:
+        _convert_tensor(tensor)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        if value.type.tensor_type.elem_type in _WIDE:
+            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                _convert_tensor(attribute.t)
+            if attribute.name in ("to", "dtype") and attribute.i in _WIDE:
+                attribute.i = onnx.TensorProto.FLOAT
+            for body in (attribute.g, *attribute.graphs):
+                if body.node:
+                    _convert(body)
+
+
+def _convert_tensor(tensor: onnx.TensorProto) -> None:
+    if tensor.data_type in _WIDE:
+        array = onnx.numpy_helper.to_array(tensor).astype("float32")
+        tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+
+
+def _constant_types(proto: onnx.ModelProto) -> set[int]:
+    return {
+        attribute.t.data_type
+        for node in proto.graph.node
+        if node.op_type == "Constant"
+        for attribute in node.attribute
+        if attribute.HasField("t")
+    }

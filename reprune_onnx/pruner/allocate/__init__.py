@@ -1,0 +1,7 @@
+"""How many channels each group keeps: an allocation, and a guard against its extremes."""
+
+from reprune_onnx.pruner.allocate.guard import guard
+from reprune_onnx.pruner.allocate.quantile import all_equal, bn_gamma
+from reprune_onnx.pruner.allocate.uniform import uniform
+
+__all__ = ["all_equal", "bn_gamma", "guard", "uniform"]

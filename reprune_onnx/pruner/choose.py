@@ -1,0 +1,307 @@
+"""From a target to a selection: allocate how many channels each group keeps, then select which."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reprune_onnx.analyzer.scope import matching
+from reprune_onnx.errors import SelectionError
+from reprune_onnx.pruner.allocate import all_equal, bn_gamma, guard, uniform
+from reprune_onnx.pruner.measure import cost
+from reprune_onnx.pruner.select import select
+from reprune_onnx.pruner.select.kernels import filters
+from reprune_onnx.settings import Settings
+from reprune_onnx.types import (
+    Bools,
+    ChannelMap,
+    Choice,
+    Filters,
+    Floats,
+    GammaSource,
+    Group,
+    Ints,
+    Method,
+    Problem,
+    SelectOptions,
+)
+
+Progress = Callable[[str, int, int], None]
+_LEVELS = 1000  # a reduction is searched on sparsities 0.000, 0.001, … 0.999
+
+
+def allocate(
+    channels: ChannelMap, settings: Settings, gammas: Mapping[int, Floats]
+) -> tuple[dict[int, int], float | None, list[str]]:
+    """How many channels each prunable group keeps ``{id: n_keep}``; the sparsity; notes to print.
+
+    A reduction of MACs or parameters is reached by searching the sparsity whose result is nearest.
+    Raises SelectionError where nothing can be pruned or the reduction is out of reach.
+    """
+    groups = [g for g in channels.groups if g.free.any()]
+    if not groups:
+        raise SelectionError(_nothing_prunable(channels, settings))
+    notes: list[str] = []
+    free = [gammas[g.id][g.free] for g in groups]
+    by_gamma = settings.allocation in ("auto", "bn-gamma")
+    if by_gamma and all_equal(free):
+        notes.append("all |γ| are equal, so they say nothing: the allocation is uniform")
+        by_gamma = False
+    overrides = _overrides(channels, settings)
+
+    def budget(sparsity: float) -> dict[int, int]:
+        drops = (
+            bn_gamma(free, sparsity)
+            if by_gamma
+            else uniform([int(g.free.sum()) for g in groups], sparsity)
+        )
+        kept = guard(
+            drops,
+            [g.n for g in groups],
+            [int((~g.free).sum()) for g in groups],
+            settings.min_channels,
+            settings.round_to,
+        )
+        return {g.id: overrides.get(g.id, k) for g, k in zip(groups, kept, strict=True)}
+
+    if settings.sparsity is not None:
+        return budget(settings.sparsity), settings.sparsity, notes
+    sparsity = _search(channels, settings, budget)
+    return budget(sparsity), sparsity, notes
+
+
+def select_channels(
+    channels: ChannelMap,
+    settings: Settings,
+    kept: Mapping[int, int],
+    gammas: Mapping[int, Floats],
+    progress: Progress | None = None,
+) -> tuple[Bools, dict[int, Choice]]:
+    """Which units stay ``(n_units,)``, and each group's choice.
+
+    Groups are independent problems with a random stream each, so the result is the same for any
+    number of jobs. With ``--input-channels kept`` they are not: they go in graph order.
+    """
+    keep = np.ones(_units(channels), dtype=np.bool_)
+    groups = [g for g in channels.groups if kept.get(g.id, g.n) < g.n]
+    choices: dict[int, Choice] = {}
+    sequential = settings.input_channels == "kept"
+    for k, (g, choice) in enumerate(_solve(channels, settings, (groups, kept, gammas, keep))):
+        choices[g.id] = _with_parts(g, choice, gammas[g.id])
+        keep[g.units] = False
+        keep[g.units[choices[g.id].kept]] = True
+        if progress is not None:
+            progress("clustering and covering", k + 1, len(groups))
+    del sequential
+    return keep, choices
+
+
+def selection_from_report(channels: ChannelMap, path: Path) -> Bools:
+    """Which units stay ``(n_units,)`` by the cuts of an earlier report.
+
+    The cuts of the layers' output channels are enough; what is coupled follows. Raises
+    SelectionError where the file does not fit the model, or drops channels that must stay.
+    """
+    keep = np.ones(_units(channels), dtype=np.bool_)
+    for name, axis, indices in _cuts(path):
+        found = [s for s in channels.sites if s.tensor == name and s.axis == axis]
+        if not found:
+            raise SelectionError(
+                f"'{path}' cuts axis {axis} of '{name}', which has no channels that could go here"
+            )
+        for site in found:
+            if len(indices) and not 0 <= indices.min() <= indices.max() < len(site.ids):
+                raise SelectionError(
+                    f"'{path}' keeps row {indices.max()} of axis {axis} of '{name}', which has"
+                    f" {len(site.ids)} rows: it belongs to another model"
+                )
+            dropped = np.delete(site.ids, indices)
+            keep[dropped] = False
+    _check_droppable(channels, keep, path)
+    return keep
+
+
+# ── allocation ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _search(
+    channels: ChannelMap, settings: Settings, budget: Callable[[float], dict[int, int]]
+) -> float:
+    """The sparsity whose reduction is nearest to the one asked for."""
+    measure = "macs" if settings.macs_reduction is not None else "params"
+    wanted = settings.macs_reduction or settings.params_reduction or 0.0
+    full = getattr(cost(channels), measure)
+
+    def reduction(level: int) -> float:
+        keep = _first_channels(channels, budget(level / _LEVELS))
+        return 1.0 - float(getattr(cost(channels, keep), measure)) / max(1, full)
+
+    low, high = 0, _LEVELS - 1
+    most = reduction(high)
+    if most < wanted:
+        raise SelectionError(
+            f"{wanted:.1%} fewer {measure.upper() if measure == 'macs' else measure} cannot be"
+            f" reached: at most {most:.1%} can go here; allow more with --residual prune"
+        )
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if reduction(middle) < wanted else (low, middle)
+    nearest = min((low, high), key=lambda level: abs(reduction(level) - wanted))
+    return nearest / _LEVELS
+
+
+def _first_channels(channels: ChannelMap, kept: Mapping[int, int]) -> Bools:
+    """A selection of the right size in every group, whichever channels it takes."""
+    keep = np.ones(_units(channels), dtype=np.bool_)
+    for g in channels.groups:
+        surplus = g.n - kept.get(g.id, g.n)
+        keep[g.units[g.free][:surplus]] = False
+    return keep
+
+
+def _overrides(channels: ChannelMap, settings: Settings) -> dict[int, int]:
+    """``--layer GLOB=N``: the number of kept channels of the groups that the layers belong to."""
+    names = [layer.name for layer in channels.layers]
+    found: dict[int, int] = {}
+    for glob, wanted in settings.layer:
+        hits = matching((glob,), names, "--layer")
+        for g in channels.groups:
+            for producer in g.producers:
+                if producer.layer.name not in hits:
+                    continue
+                rows = len(producer.layer.out_ids)
+                n_keep = round(wanted * g.n / rows)
+                least = max(1, int((~g.free).sum()))
+                if not least <= n_keep <= g.n:
+                    raise SelectionError(
+                        f"--layer '{glob}={wanted}': '{producer.layer.name}' has {rows} channels,"
+                        f" of which at least {least * rows // g.n} must stay"
+                    )
+                found[g.id] = n_keep
+    return found
+
+
+def _nothing_prunable(channels: ChannelMap, settings: Settings) -> str:
+    if settings.include or settings.exclude:
+        return "--include and --exclude leave no channel that could go; see `reprune-onnx analyze`"
+    reason = channels.locks[-1].reason if channels.locks else "there are no channels"
+    hint = "" if settings.residual == "prune" else "try --residual prune, or "
+    return f"nothing can be pruned ({reason}): {hint}see `reprune-onnx analyze` for every reason"
+
+
+# ── selection ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _solve(
+    channels: ChannelMap,
+    settings: Settings,
+    work: tuple[list[Group], Mapping[int, int], Mapping[int, Floats], Bools],
+) -> Any:
+    """(group, choice) of every group, in order."""
+    groups, kept, gammas, keep = work
+    method, options, seed = settings.method, settings.select_options, settings.seed
+    if settings.jobs == 1 or settings.input_channels == "kept" or len(groups) < 2:
+        for g in groups:
+            inputs = keep if settings.input_channels == "kept" else None
+            problem = _problem(channels, g, (kept[g.id], gammas[g.id]), inputs)
+            yield g, _select(problem, method, options, (seed, g.id))
+        return
+    from joblib import Parallel, delayed
+
+    tasks = (
+        delayed(_select)(
+            _problem(channels, g, (kept[g.id], gammas[g.id]), None), method, options, (seed, g.id)
+        )
+        for g in groups
+    )
+    results = Parallel(n_jobs=settings.jobs, return_as="generator")(tasks)
+    yield from zip(groups, results, strict=True)
+
+
+def _select(
+    problem: Problem, method: Method, options: SelectOptions, stream: tuple[int, int]
+) -> Choice:
+    return select(problem, method, options, np.random.default_rng(list(stream)))
+
+
+def _problem(
+    channels: ChannelMap, group: Group, numbers: tuple[int, Floats], keep: Bools | None
+) -> Problem:
+    n_keep, gamma = numbers
+    parts: list[Filters] = []
+    for producer in group.producers:
+        layer = producer.layer
+        weight = channels.graph.array(layer.weight)
+        inputs = None if keep is None else _kept_inputs(channels, layer.node, layer.input, keep)
+        transposed = layer.op == "ConvTranspose"
+        parts += filters(
+            weight, producer.rows, layer.out_axis, layer.conv_groups, transposed, inputs
+        )
+    return Problem(group.n, tuple(parts), gamma, ~group.free, n_keep)
+
+
+def _kept_inputs(channels: ChannelMap, node: int, i: int, keep: Bools) -> Ints | None:
+    for site in channels.sites:
+        if site.role == "in" and (site.node, site.input) == (node, i):
+            kept = np.flatnonzero(keep[site.ids])
+            return kept if len(kept) else None
+    return None
+
+
+def _with_parts(group: Group, choice: Choice, gamma: Floats) -> Choice:
+    """The choice, with the channel of largest |γ| of every part that would otherwise be empty."""
+    kept = set(choice.kept.tolist())
+    for part in group.nonempty:
+        if not kept.intersection(part.tolist()):
+            kept.add(int(part[np.argmax(gamma[part])]))
+    return replace(choice, kept=np.array(sorted(kept), dtype=np.int64))
+
+
+# ── an earlier selection ────────────────────────────────────────────────────────────────────────
+
+
+def _cuts(path: Path) -> list[tuple[str, int, Ints]]:
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        return [
+            (
+                str(c.get("source") or c["initializer"]),
+                int(c["axis"]),
+                np.array(c["keep"], dtype=np.int64).reshape(-1),
+            )
+            for c in report["cuts"]
+        ]
+    except OSError as error:
+        raise SelectionError(f"cannot read '{path}': {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise SelectionError(
+            f"'{path}' is not a report of this tool: it needs \"cuts\", a list of"
+            ' {"initializer", "axis", "keep"}'
+        ) from error
+
+
+def _check_droppable(channels: ChannelMap, keep: Bools, path: Path) -> None:
+    for lock in channels.locks:
+        gone = lock.ids[~keep[lock.ids]]
+        if len(gone):
+            raise SelectionError(
+                f"'{path}' drops {len(gone)} channels that must stay: {lock.reason}"
+                f" (at '{lock.node}'); try --residual prune"
+            )
+    for g in channels.groups:
+        parts = [np.arange(g.n), *g.nonempty]
+        if any(not keep[g.units[part]].any() for part in parts):
+            name = g.producers[0].layer.name
+            raise SelectionError(f"'{path}' leaves no channel of a part of '{name}'")
+
+
+def _units(channels: ChannelMap) -> int:
+    return int(channels.unit_of.max()) + 1
+
+
+__all__ = ["GammaSource", "allocate", "select_channels", "selection_from_report"]

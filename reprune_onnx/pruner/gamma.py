@@ -1,0 +1,62 @@
+"""|γ| of every channel: read from BatchNormalization, or estimated where an exporter folded it.
+
+A BN output has standard deviation |γ|, so a folded γ is estimated as the standard deviation of the
+layer's output on calibration images or, without any, as the norm of the folded filter: the
+deviation for uncorrelated inputs of unit variance. Where a model has both kinds of layer, estimates
+are scaled so that over the layers with BN their median equals that of the true |γ|.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from reprune_onnx.pruner.select.kernels import filters
+from reprune_onnx.types import ChannelMap, Floats, GammaSource, Group, Layer
+
+
+def channel_gammas(
+    channels: ChannelMap, deviations: Mapping[int, Floats]
+) -> tuple[dict[int, Floats], dict[int, GammaSource]]:
+    """|γ| of each group's channels ``{group id: (n,)}``, and its source per layer ``{node: …}``.
+
+    ``deviations[node]`` is the measured standard deviation ``(n_out,)`` of a layer's output
+    channels. A channel that several layers make has the largest of their |γ|.
+    """
+    true: dict[int, Floats] = {}
+    estimated: dict[int, Floats] = {}
+    source: dict[int, GammaSource] = {}
+    for layer in channels.layers:
+        estimated[layer.node] = deviations.get(layer.node, _norms(channels, layer))
+        source[layer.node] = "calibration" if layer.node in deviations else "weights"
+        if layer.bn is not None:
+            true[layer.node] = np.abs(channels.graph.array(layer.bn).astype(np.float64)).ravel()
+            source[layer.node] = "bn"
+    scale = 1.0
+    if true:
+        own = float(np.median(np.concatenate([estimated[node] for node in true])))
+        scale = float(np.median(np.concatenate(list(true.values())))) / own if own > 0 else 1.0
+    per_layer = {node: true.get(node, estimated[node] * scale) for node in estimated}
+    return {g.id: _largest(g, per_layer) for g in channels.groups}, source
+
+
+def _largest(group: Group, per_layer: Mapping[int, Floats]) -> Floats:
+    gamma = np.zeros(group.n)
+    for producer in group.producers:
+        values = per_layer[producer.layer.node]
+        for i, rows in enumerate(producer.rows):
+            if len(rows):
+                gamma[i] = max(gamma[i], float(values[rows].max()))
+    return gamma
+
+
+def _norms(channels: ChannelMap, layer: Layer) -> Floats:
+    """ℓ2 norms ``(n_out,)`` of a layer's filters."""
+    n_out = len(layer.out_ids)
+    rows = [np.array([i]) for i in range(n_out)]
+    weight = channels.graph.array(layer.weight)
+    transposed = layer.op == "ConvTranspose"
+    (own,) = filters(weight, rows, layer.out_axis, layer.conv_groups, transposed)
+    norms: Floats = np.sqrt((own.kernels**2).sum(axis=(1, 2)))
+    return norms

@@ -1,0 +1,48 @@
+"""What a model costs: multiply-adds, parameters, channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from reprune_onnx.types import Bools, ChannelMap
+
+
+@dataclass(frozen=True)
+class Cost:
+    """``macs``: multiply-adds of all layers with a weight, per image at the analysed input shape.
+
+    ``params``: elements of floating-point constants. ``channels``: output channels of the layers.
+    """
+
+    macs: int
+    params: int
+    channels: int
+
+
+def cost(channels: ChannelMap, keep: Bools | None = None) -> Cost:
+    """The cost once only the units of ``keep (n_units,)`` are left; of the whole model by default.
+
+    A layer needs ``positions · weight.size`` multiply-adds, so the shapes of the cut constants tell
+    everything; nothing is cut for it.
+    """
+    kept: dict[tuple[int, int], dict[int, int]] = {}
+    if keep is not None:
+        for site in channels.sites:
+            kept.setdefault((site.node, site.input), {})[site.axis] = int(keep[site.ids].sum())
+    graph = channels.graph
+    macs = out = 0
+    for layer in channels.layers:
+        own = kept.get((layer.node, layer.input), {})
+        macs += layer.positions * _size(layer.shape, own)
+        out += len(layer.out_ids) if keep is None else int(keep[layer.out_ids].sum())
+    params = 0
+    for name, reader in graph.weights():
+        params += _size(graph.shape(name), kept.get(reader, {}))
+    return Cost(macs, params, out)
+
+
+def _size(shape: tuple[int, ...], kept: dict[int, int]) -> int:
+    return prod(np.int64(kept.get(axis, n)) for axis, n in enumerate(shape)).__int__()

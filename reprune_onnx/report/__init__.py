@@ -1,0 +1,1 @@
+"""What was asked, what was reached: the report file, terminal tables."""

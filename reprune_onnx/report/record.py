@@ -1,0 +1,170 @@
+"""The report of one pruning, as the contract names its fields, and the stamp inside the model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from reprune_onnx import __version__
+from reprune_onnx.pruner.measure import Cost, cost
+from reprune_onnx.settings import Settings
+from reprune_onnx.types import (
+    Bools,
+    ChannelMap,
+    Cut,
+    Layer,
+    Model,
+    Selection,
+    TensorCut,
+    Verification,
+)
+
+SCHEMA = 1
+STAGES = ("load", "analyze", "allocate", "select", "cut", "verify", "recover", "write")
+
+
+@dataclass(frozen=True)
+class PruneRecord:
+    """Everything a report is made from."""
+
+    source: Model
+    channels: ChannelMap
+    settings: Settings
+    selection: Selection
+    cut: Cut
+    verification: Verification | None
+
+
+def stamp(record: PruneRecord) -> Model:
+    """The pruned model with the tool's version, the settings and the source's hash in its metadata.
+
+    No paths, no times, no number of jobs: the same input, options and seed give the same bytes.
+    """
+    proto = record.cut.model.proto
+    values = {
+        "reprune_onnx.version": __version__,
+        "reprune_onnx.settings": json.dumps(record.settings.as_report(), sort_keys=True),
+        "reprune_onnx.source_sha256": record.source.sha256,
+    }
+    kept = [p for p in proto.metadata_props if p.key not in values]
+    del proto.metadata_props[:]
+    proto.metadata_props.extend(kept)
+    for key, value in values.items():
+        proto.metadata_props.add(key=key, value=value)
+    return Model(proto, record.source.path, "", proto.ByteSize())
+
+
+def build_report(
+    record: PruneRecord, pruned: Model, seconds: Mapping[str, float]
+) -> dict[str, object]:
+    """The report as plain JSON values."""
+    channels, keep = record.channels, record.selection.keep
+    before, after = cost(channels), cost(channels, keep)
+    source = record.source
+    free = np.zeros(len(keep), dtype=np.bool_)
+    for g in channels.groups:
+        free[g.units[g.free]] = True
+    return {
+        "schema": SCHEMA,
+        "tool": {"name": "reprune-onnx", "version": __version__},
+        "source": {"path": str(source.path or ""), "sha256": source.sha256},
+        "settings": _settings(record),
+        "before": _cost(before, source.bytes or source.proto.ByteSize()),
+        "after": _cost(after, pruned.bytes),
+        "requested": record.settings.requested,
+        "achieved": {
+            "sparsity": _share(int((free & ~keep).sum()), int(free.sum())),
+            "macs_reduction": _share(before.macs - after.macs, before.macs),
+            "params_reduction": _share(before.params - after.params, before.params),
+        },
+        "layers": [_layer(record, layer, keep) for layer in channels.layers],
+        "cuts": [_tensor_cut(c) for c in record.cut.cuts],
+        "rewritten": [
+            {"node" if r.is_node else "tensor": r.where, "before": r.before, "after": r.after}
+            for r in record.cut.rewrites
+        ],
+        "locked": locked(channels),
+        "verification": _verification(record.verification),
+        "recovery": None,
+        "notes": list(record.selection.notes),
+        "seconds": timing(seconds),
+    }
+
+
+def timing(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Seconds of every stage, 0 where it did not run, and in total."""
+    stages = {stage: round(seconds.get(stage, 0.0), 4) for stage in STAGES}
+    return stages | {"total": round(sum(seconds.values()), 4)}
+
+
+def locked(channels: ChannelMap) -> list[dict[str, object]]:
+    """Why channels of layers stay: per node and reason, how many of them."""
+    made = {int(u) for layer in channels.layers for u in layer.out_ids}
+    found: dict[tuple[str, str], set[int]] = {}
+    for lock in channels.locks:
+        own = made.intersection(lock.ids.tolist())
+        if own:
+            found.setdefault((lock.node, lock.reason), set()).update(own)
+    return [
+        {"node": node, "channels": len(units), "reason": reason}
+        for (node, reason), units in found.items()
+    ]
+
+
+def _settings(record: PruneRecord) -> dict[str, Any]:
+    plain = asdict(record.settings)
+    plain["keep"] = None if record.settings.keep is None else str(record.settings.keep)
+    return plain
+
+
+def _cost(measured: Cost, size: int) -> dict[str, int]:
+    return {
+        "params": measured.params,
+        "macs": measured.macs,
+        "bytes": size,
+        "channels": measured.channels,
+    }
+
+
+def _share(part: int, whole: int) -> float:
+    return round(part / whole, 6) if whole else 0.0
+
+
+def _layer(record: PruneRecord, layer: Layer, keep: Bools) -> dict[str, object]:
+    before, after = len(layer.out_ids), int(keep[layer.out_ids].sum())
+    group = next(g for g in record.channels.groups if layer in [p.layer for p in g.producers])
+    choice = record.selection.choices.get(group.id)
+    return {
+        "node": layer.name,
+        "weight": layer.weight,
+        "op": layer.op,
+        "group": group.id,
+        "out_channels": [before, after],
+        "sparsity": _share(before - after, before),
+        "coverage": None if choice is None else choice.coverage,
+        "bn": layer.bn,
+        "gamma_source": record.selection.gamma_source.get(layer.node),
+    }
+
+
+def _tensor_cut(cut: TensorCut) -> dict[str, object]:
+    entry = {"initializer": cut.initializer, "axis": cut.axis, "keep": cut.keep.tolist()}
+    return entry if cut.source is None else entry | {"source": cut.source}
+
+
+def _verification(result: Verification | None) -> dict[str, object] | None:
+    if result is None:
+        return None
+    return {
+        "passed": result.passed,
+        "max_abs_diff": result.max_abs_diff,
+        "scale": result.scale,
+        "negative_control": result.negative_control,
+        "tolerance": result.tolerance,
+        "runs": result.runs,
+    }
+

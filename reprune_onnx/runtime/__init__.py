@@ -1,0 +1,1 @@
+"""Running models: ONNX Runtime behind a small interface, input shapes, evaluation."""

@@ -1,0 +1,149 @@
+"""Accuracy of an image classifier, and its agreement with the model that it was pruned from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from reprune_onnx.data.dataset import BATCH_SIZE, Batch, Dataset
+from reprune_onnx.errors import DataError, ModelError
+from reprune_onnx.runtime.classifier import Classifier
+from reprune_onnx.types import Floats, Ints, Model
+
+Progress = Callable[[int, int], None]
+
+_TINY = 1e-12  # the least probability that the KL divergence distinguishes from 0
+_SUM_TOLERANCE = 1e-2  # a softmax in float16 over 1000 classes sums to 1 this closely
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured on ``n`` images; None where the data or the model does not allow it.
+
+    ``top1``, ``top5`` and ``agreement`` (the same top-1 as the original) are percentages;
+    ``mean_kl`` is KL(original || model) in nats, the mean over the images.
+    """
+
+    n: int
+    top1: float | None
+    top5: float | None
+    agreement: float | None
+    mean_kl: float | None
+
+
+def evaluate(
+    model: Model,
+    data: Dataset | Iterable[Batch],
+    *,
+    against: Model | None = None,
+    batch_size: int | None = None,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Classify ``data`` with ``model``; with ``against`` compare it with the original as well.
+
+    * The classes are the first floating-point output of shape (N, classes) or (N, classes, 1, 1),
+      of two classes or more; logits and probabilities both do. Of equal scores the lower class
+      counts as the higher one.
+    * For the KL divergence, outputs that are non-negative with rows that sum to 1 are taken as
+      probabilities, others as logits. Probabilities below 1e-12 count as that.
+    * ``batch_size`` is about 64 by default. A model with a static batch is run at that one, the
+      last batch filled up with copies.
+    * ``progress`` is called with the images done and all of them, 0 where that is unknown.
+
+    Raises DataError where the data does not fit the model, has labels out of range, or has no
+    labels and ``against`` is not given; ModelError where a model is no classifier, or gives NaN.
+    """
+    models = [Classifier(model, "the model", threads)]
+    if against is not None:
+        models.append(Classifier(against, "the original", threads))
+    name = data.name if isinstance(data, Dataset) else "the data"
+    batch = max(classifier.batch or 1 for classifier in models)
+    size = batch_size or max(1, BATCH_SIZE // batch) * batch
+    total = (data.size or 0) if isinstance(data, Dataset) else 0
+
+    tally = _Tally(name)
+    for x, y in data.batches(size) if isinstance(data, Dataset) else data:
+        scores = [classifier.scores(x, tally.n) for classifier in models]
+        tally.add(scores, y)
+        if progress is not None:
+            progress(tally.n, total)
+    return tally.result()
+
+
+class _Tally:
+    """The sums over the batches."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.n = self.classes = self.labelled = self.first = self.top5 = self.same = 0
+        self.kl = 0.0
+        self.compared = False
+
+    def add(self, scores: list[Floats], y: Ints | None) -> None:
+        """Count a batch: the model's scores (b, classes), then the original's if there is one."""
+        ours = scores[0]
+        self.classes = ours.shape[1]
+        if y is None and len(scores) == 1:
+            raise DataError(
+                f"{self.name} has no labels, so there is nothing to compare with; name them as in "
+                "FILE.npz:x,y or give the original with --against"
+            )
+        if y is not None:
+            rank = self._rank(ours, y)
+            self.labelled += len(y)
+            self.first += int((rank == 0).sum())
+            self.top5 += int((rank < 5).sum())
+        if len(scores) == 2:
+            original = scores[1]
+            if original.shape != ours.shape:
+                raise ModelError(
+                    f"the model has {ours.shape[1]} classes but the original {original.shape[1]}; "
+                    "compare models of the same classes"
+                )
+            self.compared = True
+            self.same += int((ours.argmax(axis=1) == original.argmax(axis=1)).sum())
+            p, q = probabilities(original), probabilities(ours)
+            self.kl += float((p * (np.log(p) - np.log(q))).sum())
+        self.n += len(ours)
+
+    def _rank(self, scores: Floats, y: Ints) -> Ints:
+        """Return how many classes (b,) come before the true one."""
+        if y.max() >= self.classes or y.min() < 0:
+            wrong = y[(y >= self.classes) | (y < 0)][0]
+            raise DataError(
+                f"{self.name}: label {wrong}, but the model has {self.classes} classes, 0 to "
+                f"{self.classes - 1}; give data with the model's classes"
+            )
+        own = scores[np.arange(len(y)), y][:, None]
+        before = np.arange(self.classes) < y[:, None]
+        ranks: Ints = ((scores > own) | ((scores == own) & before)).sum(axis=1)
+        return ranks
+
+    def result(self) -> Evaluation:
+        """Return the means."""
+        if not self.n:
+            raise DataError(f"{self.name} holds no images; give at least one")
+        labelled = self.labelled == self.n
+        return Evaluation(
+            n=self.n,
+            top1=100 * self.first / self.n if labelled else None,
+            top5=100 * self.top5 / self.n if labelled and self.classes >= 5 else None,
+            agreement=100 * self.same / self.n if self.compared else None,
+            mean_kl=self.kl / self.n if self.compared else None,
+        )
+
+
+def probabilities(scores: Floats) -> Floats:
+    """Return scores (b, classes) as probabilities, softmax of logits, none below 1e-12.
+
+    >>> probabilities(np.array([[0.0, 0.0]])).tolist()
+    [[0.5, 0.5]]
+    """
+    already = (scores >= 0).all() and (abs(scores.sum(axis=1) - 1) < _SUM_TOLERANCE).all()
+    p = scores if already else np.exp(scores - scores.max(axis=1, keepdims=True))
+    p = np.maximum(p / p.sum(axis=1, keepdims=True), _TINY)
+    result: Floats = p / p.sum(axis=1, keepdims=True)
+    return result

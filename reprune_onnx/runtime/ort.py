@@ -1,0 +1,170 @@
+"""ONNX Runtime on the CPU, behind one class; imported when a session is made."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from reprune_onnx import model as model_file
+from reprune_onnx.errors import ModelError
+from reprune_onnx.types import Model, Shape
+
+_SILENT = 4  # only what ends the process is logged; errors reach us as exceptions
+_INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
+_TYPES = {
+    "float": np.dtype(np.float32),
+    "double": np.dtype(np.float64),
+    **{name: np.dtype(name) for name in ("bool", "float16", *_INTEGERS)},
+}
+_LONGEST = 300  # characters of ONNX Runtime's message that are repeated
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output. ``dtype`` is None for what numpy has no type for, such as a sequence.
+
+    ``shape`` has None for a symbolic extent; () may also mean that the rank is unknown.
+    """
+
+    name: str
+    shape: Shape
+    dtype: np.dtype[Any] | None
+
+
+class Session:
+    """A model loaded into ONNX Runtime, on the CPU and without a word on stderr.
+
+    ``optimize=False`` computes the graph as it stands in the file. ``threads`` is the number within
+    an operation, 0 for all cores. ``outputs`` are the tensors that ``run`` returns, inner ones too;
+    by default the graph's outputs. Raises ModelError where ONNX Runtime cannot load the model.
+    """
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    def __init__(
+        self,
+        model: onnx.ModelProto | str | Path,
+        *,
+        optimize: bool,
+        threads: int = 0,
+        outputs: Sequence[str] | None = None,
+    ) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.log_severity_level = _SILENT
+        options.intra_op_num_threads = threads
+        level = ort.GraphOptimizationLevel
+        options.graph_optimization_level = (
+            level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+        )
+        self._title = _title(model)
+        with _loadable(model, outputs) as source:
+            try:
+                self._session = ort.InferenceSession(
+                    source, options, providers=["CPUExecutionProvider"]
+                )
+            except Exception as error:  # its exceptions share no base class
+                raise ModelError(
+                    f"ONNX Runtime cannot load {self._title}: {_reason(error)}"
+                ) from error
+        self.inputs = tuple(_port(i) for i in self._session.get_inputs())
+        found = {o.name: _port(o) for o in self._session.get_outputs()}
+        tensors = [o.name for o in self._session.get_outputs() if o.type.startswith("tensor(")]
+        self._names = tensors if outputs is None else list(outputs)
+        self.outputs = tuple(found[name] for name in (found if outputs is None else outputs))
+
+    def run(
+        self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Return the outputs, or some of them, by name; ModelError where they cannot be computed.
+
+        An output that is a sequence or a map is left out.
+        """
+        names = self._names if outputs is None else list(outputs)
+        if not names:
+            return {}
+        try:
+            values = self._session.run(names, dict(feeds))
+        except Exception as error:  # its exceptions share no base class
+            raise ModelError(f"ONNX Runtime cannot run {self._title}: {_reason(error)}") from error
+        return dict(zip(names, values, strict=True))
+
+
+def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """Return a copy of the model whose outputs include the tensors ``names``.
+
+    Raises ModelError for a name that no node of the main graph computes.
+    """
+    have = {output.name for output in proto.graph.output}
+    computed = {name for node in proto.graph.node for name in node.output if name}
+    for name in names:
+        if name not in have | computed:
+            near = difflib.get_close_matches(name, computed, 1)
+            hint = f"did you mean '{near[0]}'?" if near else "name the output of a node"
+            raise ModelError(f"no node of the graph computes '{name}'; {hint}")
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    extra = [name for name in dict.fromkeys(names) if name not in have]
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in extra)
+    return copy
+
+
+@contextmanager
+def _loadable(
+    model: onnx.ModelProto | str | Path, outputs: Sequence[str] | None
+) -> Iterator[bytes | str]:
+    """Give what ONNX Runtime loads: a path, or bytes, or a passing file for too many of these."""
+    if not isinstance(model, onnx.ModelProto):
+        if outputs is None:
+            yield str(model)
+            return
+        model = model_file.load(model).proto
+    if set(outputs or ()) - {output.name for output in model.graph.output}:
+        model = with_outputs(model, outputs or ())
+    if model.ByteSize() <= model_file.LIMIT:
+        yield model.SerializeToString()
+        return
+    with tempfile.TemporaryDirectory(prefix="reprune-", ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "model.onnx"
+        model_file.save(Model(model), path)
+        yield str(path)
+
+
+def _port(argument: Any) -> Port:
+    inner = re.fullmatch(r"tensor\((\w+)\)", argument.type)
+    shape = tuple(d if isinstance(d, int) and d > 0 else None for d in argument.shape)
+    return Port(argument.name, shape, _TYPES.get(inner[1]) if inner else None)
+
+
+def numpy_type(elem_type: int) -> np.dtype[Any] | None:
+    """Return numpy's type for ONNX's ``elem_type``; None where numpy itself has none."""
+    return _TYPES.get(onnx.TensorProto.DataType.Name(elem_type).lower())
+
+
+def _title(model: onnx.ModelProto | str | Path) -> str:
+    if isinstance(model, onnx.ModelProto):
+        return f"the model '{model.graph.name}'" if model.graph.name else "the model"
+    return f"'{model}'"
+
+
+def _reason(error: Exception) -> str:
+    """Return what ONNX Runtime says, in one line, without its own file names and advice."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    text = re.sub(r"^Load model from .*? failed: ?", "", text)
+    text = re.sub(r"\S*/onnxruntime/\S+\.(cc|h):\d+ ", "", text)
+    text = text.replace("Please fix either the inputs/outputs or the model.", "").strip()
+    text = text or type(error).__name__
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -1,0 +1,123 @@
+"""Every option of `prune`, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from reprune_onnx.errors import UsageError
+from reprune_onnx.types import (
+    Allocation,
+    Coverage,
+    Cutoff,
+    InputChannels,
+    Linkage,
+    Method,
+    Residual,
+    SelectOptions,
+    TieBreak,
+)
+
+_CHOICES: dict[str, Any] = {
+    "method": Method,
+    "coverage": Coverage,
+    "linkage": Linkage,
+    "cutoff": Cutoff,
+    "tie_break": TieBreak,
+    "allocation": Allocation,
+    "residual": Residual,
+    "input_channels": InputChannels,
+}
+_TARGETS = ("sparsity", "macs_reduction", "params_reduction", "keep")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to prune, and how. Exactly one of the four targets is given.
+
+    ``sparsity`` is the share of prunable channels that go, in [0, 1); ``macs_reduction`` and
+    ``params_reduction`` the share of MACs or parameters, in (0, 1); ``keep`` a report whose cuts
+    are applied again. ``layer`` maps a glob over node names to a number of kept channels. The other
+    fields are the command's options of the same name. Raises UsageError for a value out of range.
+    """
+
+    sparsity: float | None = None
+    macs_reduction: float | None = None
+    params_reduction: float | None = None
+    keep: Path | None = None
+    method: Method = "reprune"
+    coverage: Coverage = "count"
+    linkage: Linkage = "ward"
+    cutoff: Cutoff = "merge-count"
+    tie_break: TieBreak = "random"
+    seed: int = 0
+    allocation: Allocation = "auto"
+    residual: Residual = "keep"
+    input_channels: InputChannels = "all"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    layer: tuple[tuple[str, int], ...] = ()
+    min_channels: int = 1
+    round_to: int = 1
+    input_shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    calibration: str | None = None
+    calibration_size: int = 512
+    preprocess: str | None = None
+    verify: bool = True
+    jobs: int = 1
+
+    def __post_init__(self) -> None:
+        given = [name for name in _TARGETS if getattr(self, name) is not None]
+        if len(given) != 1:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in _TARGETS)
+            found = " and ".join(f"--{name.replace('_', '-')}" for name in given) or "none"
+            raise UsageError(f"give exactly one of {options}; given: {found}")
+        self._check_ranges()
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in get_args(allowed):
+                known = ", ".join(get_args(allowed))
+                raise UsageError(
+                    f"--{name.replace('_', '-')} '{getattr(self, name)}' is not one of {known}"
+                )
+
+    @property
+    def select_options(self) -> SelectOptions:
+        """The options of Algorithm 1."""
+        return SelectOptions(self.linkage, self.cutoff, self.tie_break)
+
+    @property
+    def requested(self) -> dict[str, float]:
+        """The target, as the report names it; empty where a selection is applied again."""
+        return {
+            name: value
+            for name in ("sparsity", "macs_reduction", "params_reduction")
+            if (value := getattr(self, name)) is not None
+        }
+
+    def as_report(self) -> dict[str, Any]:
+        """All settings that decide about the result, in JSON's types; no paths, no jobs."""
+        plain = asdict(self)
+        for name in ("jobs", "keep", "calibration"):
+            del plain[name]
+        plain["keep"] = self.keep is not None
+        plain["calibration"] = self.calibration is not None
+        return plain
+
+    def _check_ranges(self) -> None:
+        if self.sparsity is not None and not 0 <= self.sparsity < 1:
+            raise UsageError(f"--sparsity {self.sparsity} is outside [0, 1)")
+        for name in ("macs_reduction", "params_reduction"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 1:
+                raise UsageError(f"--{name.replace('_', '-')} {value} is outside (0, 1)")
+        for name in ("min_channels", "round_to", "calibration_size"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"--{name.replace('_', '-')} must be at least 1")
+        for glob, n in self.layer:
+            if n < 1:
+                raise UsageError(f"--layer {glob}={n}: a layer keeps at least 1 channel")
+        if self.jobs == 0:
+            raise UsageError("--jobs is a number of processes, or -1 for all cores; not 0")
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed} must not be negative")

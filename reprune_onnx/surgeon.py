@@ -1,0 +1,334 @@
+"""The graph surgeon: one generic cut, a `take` along an axis of every constant that has a site.
+
+First everything is decided (`_plan`), then a copy of the model is edited. onnx-graphsurgeon makes
+the new tensors and attributes; they are put into the original's own protobuf, so that whatever is
+not cut (names, order, opset, IR version, doc strings, functions, metadata) stays as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from reprune_onnx.analyzer.graph import Graph, captured
+from reprune_onnx.types import (
+    Bools,
+    ChannelMap,
+    Count,
+    Cut,
+    Labels,
+    Model,
+    Rewrite,
+    TensorCut,
+)
+
+Use = tuple[int, int]
+"""(node, input): one place where a constant is read; node -1 stands for the graph's outputs."""
+
+
+@dataclass
+class _Edit:
+    """What one use of a constant needs: positions to keep per axis, and new integers."""
+
+    keep: dict[int, NDArray[np.int64]] = field(default_factory=dict)
+    integers: dict[int, int] = field(default_factory=dict)
+
+    def signature(self) -> tuple[Any, ...]:
+        axes = tuple((a, self.keep[a].tobytes()) for a in sorted(self.keep))
+        return axes, tuple(sorted(self.integers.items()))
+
+    def apply(self, array: NDArray[Any]) -> NDArray[Any]:
+        if self.integers:
+            array = array.copy()
+            for index, value in self.integers.items():
+                array.reshape(-1)[index] = value
+        for axis, keep in sorted(self.keep.items()):
+            array = array.take(keep, axis=axis)
+        return array
+
+
+def cut(model: Model, channels: ChannelMap, keep: Bools) -> Cut:
+    """Cut every unit out of ``model`` that ``keep (n_units,)`` does not keep.
+
+    The result computes exactly what the original computes with its consumers' input slices zeroed
+    at the dropped channels; `verify` proves it. ``model`` is not changed.
+    """
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    surgery = _Surgery(proto, channels.graph)
+    edits = _edits(channels, keep)
+    for name, uses in _by_constant(channels.graph, edits).items():
+        surgery.edit_constant(name, uses)
+    for node, attribute, counts in _attributes(channels, keep):
+        surgery.edit_attribute(node, attribute, counts)
+    for node, i, sizes in _missing_inputs(channels, keep):
+        surgery.add_sizes(node, i, sizes)
+    surgery.remove_unused()
+    surgery.update_shapes(channels.tensors, keep)
+    return Cut(Model(proto, model.path), tuple(surgery.cuts), tuple(surgery.rewrites))
+
+
+# ── what has to change ──────────────────────────────────────────────────────────────────────────
+
+
+def _edits(channels: ChannelMap, keep: Bools) -> dict[Use, _Edit]:
+    edits: dict[Use, _Edit] = {}
+    for site in channels.sites:
+        kept = np.flatnonzero(keep[site.ids])
+        if len(kept) < len(site.ids):
+            edits.setdefault((site.node, site.input), _Edit()).keep[site.axis] = kept
+    for count in channels.counts:
+        if count.attribute or not channels.graph.ops[count.node].has(count.input):
+            continue
+        value = int(keep[count.ids].sum())
+        name = channels.graph.ops[count.node].inputs[count.input]
+        if value != int(channels.graph.array(name).reshape(-1)[count.index]):
+            edit = edits.setdefault((count.node, count.input), _Edit())
+            edit.integers[count.index] = value
+    return edits
+
+
+def _by_constant(graph: Graph, edits: dict[Use, _Edit]) -> dict[str, dict[Use, _Edit]]:
+    """Every use of every constant that is edited somewhere, unedited uses included."""
+    names = {graph.ops[node].inputs[i] for node, i in edits}
+    uses: dict[str, dict[Use, _Edit]] = {}
+    for op in graph.ops:
+        for i, name in enumerate(op.inputs):
+            if name in names:
+                uses.setdefault(name, {})[op.index, i] = edits.get((op.index, i), _Edit())
+        for name in captured(op) & names:
+            uses.setdefault(name, {})[-1, op.index] = _Edit()
+    for name in names & set(graph.outputs):
+        uses[name][-1, -1] = _Edit()
+    return uses
+
+
+def _attributes(channels: ChannelMap, keep: Bools) -> Iterator[tuple[int, str, dict[int, int]]]:
+    found: dict[tuple[int, str], dict[int, int]] = {}
+    for count in channels.counts:
+        if count.attribute:
+            key = (count.node, count.attribute)
+            found.setdefault(key, {})[count.index] = int(keep[count.ids].sum())
+    for (node, attribute), values in found.items():
+        yield node, attribute, values
+
+
+def _missing_inputs(channels: ChannelMap, keep: Bools) -> Iterator[tuple[int, int, list[int]]]:
+    """Split without sizes: they are written down where the parts are no longer equal."""
+    found: dict[Use, list[Count]] = {}
+    for count in channels.counts:
+        if not count.attribute and not channels.graph.ops[count.node].has(count.input):
+            found.setdefault((count.node, count.input), []).append(count)
+    for (node, i), counts in found.items():
+        sizes = [int(keep[c.ids].sum()) for c in sorted(counts, key=lambda c: c.index)]
+        total = sum(sizes)
+        step = -(-total // len(sizes))
+        if sizes != [min(step, total - k * step) for k in range(len(sizes))]:
+            yield node, i, sizes
+
+
+# ── the edits ───────────────────────────────────────────────────────────────────────────────────
+
+
+class _Surgery:
+    def __init__(self, proto: onnx.ModelProto, graph: Graph) -> None:
+        self._proto = proto
+        self._graph = graph
+        self._nodes = list(proto.graph.node)
+        self._initializers = {t.name: t for t in proto.graph.initializer}
+        self._taken = set(self._initializers) | {i.name for i in proto.graph.input}
+        self._taken |= {o for n in self._nodes for o in n.output}
+        self._made: set[str] = set()
+        self.cuts: list[TensorCut] = []
+        self.rewrites: list[Rewrite] = []
+
+    def edit_constant(self, name: str, uses: dict[Use, _Edit]) -> None:
+        """Edit in place for the first kind of use that is edited; copies for all others."""
+        array = self._graph.array(name)
+        variants: dict[tuple[Any, ...], tuple[_Edit, list[Use]]] = {}
+        for use, edit in uses.items():
+            variants.setdefault(edit.signature(), (edit, []))[1].append(use)
+        in_place = _Edit().signature() not in variants
+        for edit, readers in variants.values():
+            if not edit.keep and not edit.integers:
+                continue
+            result = edit.apply(array)
+            target = name if in_place and self._replace(name, result) else self._copy(name, result)
+            if target != name:
+                for node, i in readers:
+                    self._nodes[node].input[i] = target
+            in_place = False
+            self._record(name, target, edit, (array, result))
+
+    def edit_attribute(self, node: int, attribute: str, values: dict[int, int]) -> None:
+        """Set elements of an integer attribute, or the whole of it where it is one integer."""
+        proto = self._nodes[node]
+        old = self._graph.ops[node].attrs.get(attribute)
+        if isinstance(old, (list, tuple)):
+            new: list[int] | int = [int(values.get(k, v)) for k, v in enumerate(old)]
+        elif old is None and attribute == "split":
+            new = [values[k] for k in sorted(values)]
+            if len(set(new)) == 1:
+                return  # equal parts stay equal without being written down
+        else:
+            new = values[0]
+        if new == (list(old) if isinstance(old, (list, tuple)) else old):
+            return
+        self._set_attribute(proto, attribute, new)
+        before = [int(v) for v in old] if isinstance(old, (list, tuple)) else old
+        self.rewrites.append(Rewrite(self._graph.ops[node].name, True, before, new))
+
+    def add_sizes(self, node: int, i: int, sizes: list[int]) -> None:
+        """Give a Split the sizes it left to be equal."""
+        op, proto = self._graph.ops[node], self._nodes[node]
+        if op.opset < 13:
+            self._set_attribute(proto, "split", sizes)
+        else:
+            name = self._copy(f"{op.name}_split", np.array(sizes, dtype=np.int64))
+            while len(proto.input) <= i:
+                proto.input.append("")
+            proto.input[i] = name
+            kept = [a for a in proto.attribute if a.name != "num_outputs"]
+            del proto.attribute[:]
+            proto.attribute.extend(kept)
+        self.rewrites.append(Rewrite(op.name, True, None, sizes))
+
+    def remove_unused(self) -> None:
+        """Remove the nodes that computed constants which are now written down, and only those."""
+        if not self._made:
+            return
+        gone = {self._graph.derived[n] for n in self._made if n in self._graph.derived}
+        for index in gone:
+            kept = [o if o not in self._made else "" for o in self._nodes[index].output]
+            self._nodes[index].output[:] = kept
+        dead = {i for i in gone if not any(self._nodes[i].output)}
+        while True:
+            alive = [n for i, n in enumerate(self._nodes) if i not in dead]
+            read = {x for n in alive for x in n.input} | set(self._graph.outputs)
+            read |= {x for op in self._graph.ops if op.index not in dead for x in captured(op)}
+            more = {
+                op.index
+                for op in self._graph.ops
+                if op.index not in dead
+                and self._feeds(op.index, dead)
+                and not read.intersection(self._nodes[op.index].output)
+            }
+            if not more:
+                break
+            dead |= more
+        del self._proto.graph.node[:]
+        self._proto.graph.node.extend(alive)
+
+    def update_shapes(self, tensors: dict[str, Labels], keep: Bools) -> None:
+        """Bring declared shapes of activations, and of weights that are also inputs, up to date."""
+        for value in (*self._proto.graph.value_info, *self._proto.graph.input):
+            name, declared = value.name, value.type.tensor_type.shape
+            if name in self._initializers:
+                dims = self._initializers[name].dims
+                for k, dim in enumerate(declared.dim):
+                    if dim.HasField("dim_value") and k < len(dims):
+                        dim.dim_value = dims[k]
+            elif name in tensors and not keep.all():
+                kept = keep[tensors[name].ids]
+                for axis, dim in enumerate(declared.dim):
+                    if kept.ndim == len(declared.dim) and kept.shape[axis] > 1:
+                        others = tuple(a for a in range(kept.ndim) if a != axis)
+                        count = int(kept.any(axis=others).sum())
+                        if dim.HasField("dim_value"):
+                            dim.dim_value = count
+        names = {v.name for v in self._proto.graph.value_info} & self._made
+        for value in [v for v in self._proto.graph.value_info if v.name in names]:
+            self._proto.graph.value_info.remove(value)
+
+    # ── onnx-graphsurgeon makes tensors and attributes ──────────────────────────────────────
+
+    def _replace(self, name: str, array: NDArray[Any]) -> bool:
+        """Put the new value where the old one is; False where the name cannot be kept."""
+        if name in self._initializers:
+            old = self._initializers[name]
+            doc = old.doc_string
+            old.CopyFrom(_tensor(name, array))
+            if doc:
+                old.doc_string = doc
+            return True
+        producer = self._graph.ops[self._graph.derived[name]]
+        if producer.type == "Constant":
+            _set_constant(self._nodes[producer.index], array)
+            return True
+        if self._proto.ir_version < 4:
+            return False
+        self._made.add(name)
+        self._add(name, array)
+        return True
+
+    def _copy(self, name: str, array: NDArray[Any]) -> str:
+        k, target = 1, f"{name}_pruned"
+        while target in self._taken:
+            k += 1
+            target = f"{name}_pruned{k}"
+        self._taken.add(target)
+        self._add(target, array)
+        return target
+
+    def _add(self, name: str, array: NDArray[Any]) -> None:
+        tensor = self._proto.graph.initializer.add()
+        tensor.CopyFrom(_tensor(name, array))
+        self._initializers[name] = tensor
+        if self._proto.ir_version < 4:  # there, every initializer is also a graph input
+            info = onnx.helper.make_tensor_value_info(name, tensor.data_type, array.shape)
+            self._proto.graph.input.append(info)
+
+    def _record(
+        self, name: str, target: str, edit: _Edit, arrays: tuple[NDArray[Any], NDArray[Any]]
+    ) -> None:
+        before, after = arrays
+        source = None if target == name else name
+        if np.issubdtype(before.dtype, np.integer):
+            old, new = before.reshape(-1).tolist(), after.reshape(-1).tolist()
+            self.rewrites.append(Rewrite(target, False, old, new))
+            return
+        for axis, keep in sorted(edit.keep.items()):
+            self.cuts.append(TensorCut(target, axis, keep, source))
+
+    def _set_attribute(self, proto: onnx.NodeProto, name: str, value: list[int] | int) -> None:
+        from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
+
+        (new,) = OnnxExporter.export_attributes({name: value})
+        for attribute in proto.attribute:
+            if attribute.name == name:
+                attribute.CopyFrom(new)
+                return
+        proto.attribute.append(new)
+
+    def _feeds(self, index: int, dead: set[int]) -> bool:
+        """Whether only constants come out of the node, and a removed node read one of them."""
+        outputs = set(self._graph.ops[index].outputs)
+        return index in set(self._graph.derived.values()) and any(
+            outputs.intersection(self._graph.ops[i].inputs) for i in dead
+        )
+
+
+def _tensor(name: str, array: NDArray[Any]) -> onnx.TensorProto:
+    import onnx_graphsurgeon as gs
+    from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
+
+    constant = gs.Constant(name, np.ascontiguousarray(array))
+    tensor: onnx.TensorProto = OnnxExporter.export_tensor_proto(constant)
+    return tensor
+
+
+def _set_constant(node: onnx.NodeProto, array: NDArray[Any]) -> None:
+    for attribute in node.attribute:
+        if attribute.name == "value":
+            attribute.t.CopyFrom(_tensor(attribute.t.name, array))
+        elif attribute.name == "value_ints":
+            attribute.ints[:] = array.tolist()
+        elif attribute.name == "value_floats":
+            attribute.floats[:] = array.tolist()
+        elif attribute.name == "value_int":
+            attribute.i = int(array)

@@ -1,0 +1,291 @@
+"""The values that pass between the stages: the map of the architecture.
+
+    model.onnx ──load──▶ Model ──analyze──▶ ChannelMap (with its Groups)
+    ChannelMap, Settings ──allocate──▶ Budget ──select──▶ Selection
+    Model, ChannelMap, Selection ──cut──▶ Cut ──verify──▶ Verification ──save──▶ .onnx + report
+
+The vocabulary, used with the same meaning everywhere:
+
+label
+    an integer carried by one channel of one activation. Labels that are tied stay or go together.
+unit
+    a set of tied labels: the smallest thing that can be kept or dropped.
+site
+    "axis ``a`` of this constant carries these labels": where a cut has to be made.
+count
+    an integer of the file that equals a number of channels (a group attribute, a Split size …).
+group
+    the units that the same layers produce: one selection problem. Its ``n`` channels are its units.
+lock
+    the reason, in a sentence, why labels must stay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import onnx
+
+    from reprune_onnx.analyzer.graph import Graph
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Shape = tuple["int | None", ...]
+
+Method = Literal["reprune", "representative", "l1", "l2", "fpgm", "bn-gamma", "random"]
+Coverage = Literal["count"]
+Linkage = Literal["ward", "single", "complete", "average"]
+Cutoff = Literal["merge-count", "height"]
+TieBreak = Literal["random", "max-l2", "min-l2"]
+Allocation = Literal["auto", "bn-gamma", "uniform"]
+Residual = Literal["keep", "inner", "prune"]
+InputChannels = Literal["all", "kept"]
+GammaSource = Literal["bn", "calibration", "weights"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """An ONNX model in memory. Nothing may change ``proto``: stages copy what they edit."""
+
+    proto: onnx.ModelProto
+    path: Path | None = None
+    sha256: str = ""
+    bytes: int = 0
+
+
+# ── analysis ────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of one activation.
+
+    ``shape`` is the activation's shape; ``ids`` has the same rank, and along every axis either the
+    full extent or 1, which says that the labels do not vary along that axis. ``None`` in ``shape``
+    is an extent that the file does not determine; labels never vary along such an axis.
+    """
+
+    shape: Shape
+    ids: Ints
+
+
+@dataclass(frozen=True)
+class Site:
+    """Axis ``axis`` of the constant that node ``node`` reads as its input ``input`` carries ``ids``.
+
+    ``role`` is ``out`` (rows that produce the labels), ``in`` (slices that consume them: these are
+    what the verifier zeroes) or ``param`` (one value per channel).
+    """
+
+    node: int
+    input: int
+    tensor: str
+    axis: int
+    ids: Ints
+    role: Literal["out", "in", "param"]
+
+
+@dataclass(frozen=True)
+class Count:
+    """An integer that equals the number of kept labels among ``ids``.
+
+    It is element ``index`` of attribute ``attribute`` of node ``node``, or, where ``attribute`` is
+    empty, of the integer constant that the node reads as its input ``input``.
+    """
+
+    node: int
+    attribute: str
+    input: int
+    index: int
+    ids: Ints
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One Conv, ConvTranspose, Gemm or MatMul with a constant weight.
+
+    ``out_axis`` of the weight carries the labels it produces (``out_ids``). ``positions`` is how
+    often each weight is used per image, so that MACs are ``positions * weight.size``; 0 if unknown.
+    """
+
+    node: int
+    name: str
+    op: str
+    weight: str
+    input: int
+    shape: tuple[int, ...]
+    out_axis: int
+    out_ids: Ints
+    conv_groups: int
+    positions: int
+    bn: str | None = None
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Labels that must stay because of ``node``, with the reason as a sentence."""
+
+    node: str
+    ids: Ints
+    reason: str
+
+
+@dataclass(frozen=True)
+class Producer:
+    """One layer of a group. ``rows[i]`` are the rows of ``layer.out_axis`` that make channel i."""
+
+    layer: Layer
+    rows: tuple[Ints, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels that are chosen together: one problem for allocation and selection.
+
+    ``units (n,)`` are the unit of each channel, ``free (n,)`` says which of them may be dropped,
+    ``nonempty`` lists sets of channels (positions in ``units``) of which at least one must stay.
+    """
+
+    id: int
+    units: Ints
+    free: Bools
+    producers: tuple[Producer, ...]
+    consumers: tuple[str, ...]
+    nonempty: tuple[Ints, ...] = ()
+
+    @property
+    def n(self) -> int:
+        """The number of channels."""
+        return len(self.units)
+
+
+@dataclass(frozen=True)
+class ChannelMap:
+    """Everything the analysis states about a model; ``unit_of[label]`` is the label's unit."""
+
+    tensors: dict[str, Labels]
+    unit_of: Ints
+    sites: tuple[Site, ...]
+    counts: tuple[Count, ...]
+    layers: tuple[Layer, ...]
+    locks: tuple[Lock, ...]
+    groups: tuple[Group, ...]
+    graph: Graph
+    input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+# ── selection ───────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Filters:
+    """One producer's filters within a group.
+
+    ``kernels (m, n_in, d)`` are float64: the kernel of filter ``channels[i]`` for input channel j,
+    flattened (d = kh·kw). ``channels (m,)`` are positions in the group; m < n where the producer
+    makes only some of the group's channels.
+    """
+
+    kernels: Floats
+    channels: Ints
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Which ``n_keep`` of a group's ``n`` channels to keep.
+
+    ``gamma (n,)`` is |γ| of each channel; ``fixed (n,)`` marks channels that stay in any case and
+    count among the ``n_keep``.
+    """
+
+    n: int
+    filters: tuple[Filters, ...]
+    gamma: Floats
+    fixed: Bools
+    n_keep: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The kept channels, ascending; the coverage rate of Eq. 14 where the method has one."""
+
+    kept: Ints
+    coverage: float | None = None
+
+
+@dataclass(frozen=True)
+class SelectOptions:
+    """The options of Algorithm 1."""
+
+    linkage: Linkage = "ward"
+    cutoff: Cutoff = "merge-count"
+    tie_break: TieBreak = "random"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which units stay, ``keep (n_units,)``, and per group what was asked and chosen.
+
+    ``choices[g.id]`` is absent for a group of which nothing could go. ``gamma_source[node]`` says
+    where a layer's |γ| comes from.
+    """
+
+    keep: Bools
+    choices: dict[int, Choice]
+    gamma_source: dict[int, GammaSource]
+    notes: tuple[str, ...] = ()
+
+
+# ── results ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class TensorCut:
+    """Rows ``keep`` of ``axis`` are what is left of ``initializer``; a copy names its ``source``."""
+
+    initializer: str
+    axis: int
+    keep: Ints
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """An integer that followed a number of channels: an attribute of a node, or a tensor."""
+
+    where: str
+    is_node: bool
+    before: list[int] | int | None
+    after: list[int] | int
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The pruned model and everything that differs from the original."""
+
+    model: Model
+    cuts: tuple[TensorCut, ...]
+    rewrites: tuple[Rewrite, ...]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """``max_abs_diff`` and ``negative_control`` are largest absolute differences of the outputs.
+
+    Both are those of the output and input where the difference relative to ``scale``, the largest
+    magnitude of that output, is worst (for the control: best).
+    """
+
+    passed: bool
+    max_abs_diff: float
+    scale: float
+    negative_control: float
+    tolerance: float
+    runs: int

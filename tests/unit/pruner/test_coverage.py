@@ -1,0 +1,162 @@
+from collections import Counter
+from itertools import combinations
+from math import e
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reprune_onnx.pruner.select.coverage import cover
+from reprune_onnx.types import Filters, Problem
+
+
+def problem(clusters, n_keep, fixed=(), n=None, channels=None):
+    n = n or len(clusters[0])
+    channels = channels or [np.arange(len(C)) for C in clusters]
+    parts = tuple(
+        Filters(np.zeros((*C.shape, 1)), np.asarray(c))
+        for C, c in zip(clusters, channels, strict=True)
+    )
+    return Problem(n, parts, np.ones(n), np.isin(np.arange(n), fixed), n_keep)
+
+
+def run(clusters, n_keep, tie_break="max-l2", norms=None, seed=0, **kwargs):
+    clusters = [np.asarray(C) for C in clusters]
+    p = problem(clusters, n_keep, **kwargs)
+    norms = np.ones(p.n) if norms is None else np.asarray(norms, dtype=float)
+    return cover(p, clusters, tie_break, norms, np.random.default_rng(seed))
+
+
+def sets_of(clusters, channels, n):
+    """What each channel covers, as sets of (producer, input channel, cluster)."""
+    sets = [set() for _ in range(n)]
+    for p, (C, own) in enumerate(zip(clusters, channels, strict=True)):
+        for row, i in zip(C, own, strict=True):
+            sets[i] |= {(p, j, c) for j, c in enumerate(row)}
+    return sets
+
+
+def plain_greedy(sets, n_keep, fixed, key):
+    chosen = list(fixed)
+    covered = set().union(*(sets[i] for i in chosen))
+    while len(chosen) < n_keep:
+        rest = [i for i in range(len(sets)) if i not in chosen]
+        if all(sets[i] <= covered for i in rest):
+            covered = set()
+        best = max(len(sets[i] - covered) for i in rest)
+        i = min((i for i in rest if len(sets[i] - covered) == best), key=lambda i: (key(i), i))
+        chosen.append(i)
+        covered |= sets[i]
+    return sorted(chosen)
+
+
+@st.composite
+def partitions(draw):
+    """Cluster matrices of one or two producers, the second of which makes only some channels."""
+    n = draw(st.integers(1, 8))
+    seed = draw(st.integers(0, 2**32 - 1))
+    rng = np.random.default_rng(seed)
+    channels = [np.arange(n)]
+    if draw(st.booleans()):
+        channels.append(np.sort(rng.choice(n, rng.integers(1, n + 1), replace=False)))
+    matrices = []
+    for own in channels:
+        raw = rng.integers(0, draw(st.integers(1, 4)), size=(len(own), draw(st.integers(1, 4))))
+        columns = [np.unique(column, return_inverse=True)[1] for column in raw.T]
+        matrices.append(np.stack(columns, axis=1))
+    n_keep = draw(st.integers(1, n))
+    fixed = rng.choice(n, rng.integers(0, n_keep + 1), replace=False)
+    return n, channels, matrices, n_keep, np.sort(fixed), rng.integers(0, 3, n).astype(float)
+
+
+@settings(deadline=None, max_examples=50)
+@given(partitions(), st.sampled_from(["max-l2", "min-l2"]))
+def test_equals_the_plain_greedy(case, tie_break):
+    n, channels, matrices, n_keep, fixed, norms = case
+    choice = run(matrices, n_keep, tie_break, norms, fixed=fixed, n=n, channels=channels)
+    sets = sets_of(matrices, channels, n)
+    sign = -1 if tie_break == "max-l2" else 1
+    expected = plain_greedy(sets, n_keep, fixed, key=lambda i: sign * norms[i])
+    assert choice.kept.tolist() == expected
+    rate = len(set().union(*(sets[i] for i in expected))) / len(set().union(*sets))
+    assert choice.coverage == pytest.approx(rate)
+
+
+@settings(deadline=None, max_examples=50)
+@given(partitions())
+def test_greedy_covers_most_of_what_the_best_choice_covers(case):
+    n, channels, matrices, n_keep, _, _ = case
+    choice = run(matrices, n_keep, "random", n=n, channels=channels)
+    sets = sets_of(matrices, channels, n)
+    best = max(len(set().union(*(sets[i] for i in k))) for k in combinations(range(n), n_keep))
+    assert choice.coverage >= (1 - 1 / e) * best / len(set().union(*sets)) - 1e-12
+
+
+@settings(deadline=None, max_examples=50)
+@given(partitions(), st.integers(0, 1000))
+def test_keeps_the_asked_number_and_the_fixed(case, seed):
+    n, channels, matrices, n_keep, fixed, _ = case
+    args = {"fixed": fixed, "n": n, "channels": channels, "seed": seed}
+    kept = run(matrices, n_keep, "random", **args).kept
+    assert len(kept) == n_keep
+    assert (np.diff(kept) > 0).all()
+    assert np.isin(fixed, kept).all()
+    np.testing.assert_array_equal(kept, run(matrices, n_keep, "random", **args).kept)
+
+
+def test_ties_by_norm_then_by_lowest_index():
+    C = np.array([[0], [0], [1], [1], [1]])
+    assert run([C], 2, "max-l2", [1, 2, 3, 4, 4]).kept.tolist() == [1, 3]
+    assert run([C], 2, "min-l2", [1, 2, 3, 4, 3]).kept.tolist() == [0, 2]
+    assert run([C], 2, "max-l2").kept.tolist() == [0, 2]
+    assert run([C], 2, "min-l2").kept.tolist() == [0, 2]
+
+
+def test_random_ties_are_uniform_and_seeded():
+    C = np.array([[0], [0], [0], [0]])
+    picks = Counter(int(run([C], 1, "random", seed=seed).kept[0]) for seed in range(400))
+    assert set(picks) == {0, 1, 2, 3}
+    assert min(picks.values()) > 60
+    assert run([C], 1, "random", seed=5).kept == run([C], 1, "random", seed=5).kept
+
+
+def test_the_random_choice_is_only_among_the_best():
+    C = np.array([[0, 0], [0, 1], [1, 1], [2, 1]])
+    for seed in range(20):
+        choice = run([C], 3, "random", seed=seed, fixed=[0])
+        assert set(choice.kept) in ({0, 2, 3}, {0, 1, 2}, {0, 1, 3})
+        assert choice.coverage == (1.0 if set(choice.kept) == {0, 2, 3} else 0.8)
+
+
+def test_fixed_channels_count_as_covered():
+    C = np.array([[0], [0], [1]])
+    assert run([C], 2, fixed=[1], norms=[9, 1, 0]).kept.tolist() == [1, 2]
+
+
+def test_a_fresh_cover_begins_when_everything_is_covered():
+    C = np.array([[0], [0], [0], [1], [1], [1]])
+    norms = [9, 8, 7, 3, 2, 1]
+    choice = run([C], 4, norms=norms)
+    assert choice.kept.tolist() == [0, 1, 3, 4]  # by norm alone it would be 0, 1, 2, 3
+    assert choice.coverage == 1.0
+    assert run([C], 6, norms=norms).kept.tolist() == list(range(6))
+
+
+def test_the_rate_counts_covered_clusters():
+    C = np.array([[0, 0], [0, 1], [1, 2], [2, 3]])
+    assert run([C], 1).coverage == 2 / 7
+    assert run([C], 4).coverage == 1.0
+
+
+def test_without_clusters_there_is_no_rate():
+    choice = run([np.zeros((3, 0), dtype=int)], 2)
+    assert choice.coverage is None
+    assert choice.kept.tolist() == [0, 1]
+
+
+def test_a_channel_that_a_producer_does_not_make_covers_nothing_there():
+    first, second = np.array([[0], [1], [2]]), np.array([[0, 0]])
+    choice = run([first, second], 1, n=3, channels=[[0, 1, 2], [1]])
+    assert choice.kept.tolist() == [1]
+    assert choice.coverage == 3 / 5

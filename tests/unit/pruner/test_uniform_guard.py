@@ -1,0 +1,92 @@
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reprune_onnx.errors import UsageError
+from reprune_onnx.pruner.allocate import guard, uniform
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "n", "drop"),
+    [
+        (0.55, 100, 55),
+        (0.1, 30, 3),
+        (0.29, 100, 29),
+        (0.5, 5, 2),
+        (0.3, 10, 3),
+        (0.999, 10, 9),
+        (0, 10, 0),
+        (0.9, 1, 0),
+    ],
+)
+def test_uniform_is_exact(sparsity, n, drop):
+    assert uniform([n, n], sparsity) == [drop, drop]
+    assert uniform([n], np.float64(sparsity)) == [drop]
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 999), st.lists(st.integers(1, 3000), max_size=5))
+def test_uniform_equals_the_definition(permille, counts):
+    assert uniform(counts, permille / 1000) == [
+        math.floor(Fraction(permille, 1000) * n) for n in counts
+    ]
+
+
+@pytest.mark.parametrize("sparsity", [1.0, -0.01, 3])
+def test_uniform_refuses_values_out_of_range(sparsity):
+    with pytest.raises(UsageError, match=str(sparsity)):
+        uniform([4], sparsity)
+
+
+def test_guard_leaves_a_sound_budget_alone():
+    assert guard([3, 0, 9], [10, 4, 12], [0, 0, 1]) == [7, 4, 3]
+
+
+def test_guard_never_empties_a_group():
+    assert guard([10], [10], [0]) == [1]
+    assert guard([10], [10], [0], min_channels=4) == [4]
+    assert guard([3], [3], [0], min_channels=4) == [3]
+    assert guard([10], [10], [6], min_channels=4) == [6]
+    assert guard([10], [10], [10]) == [10]
+
+
+@pytest.mark.parametrize(
+    ("drop", "n", "kept"),
+    [
+        (30, 64, 32),  # 34 is nearer to 32
+        (28, 64, 40),  # 36 lies between: up
+        (64, 64, 8),
+        (63, 64, 8),
+        (4, 64, 64),
+        (5, 64, 56),
+        (3, 6, 6),  # no multiple fits
+        (0, 99, 99),  # nothing was to be dropped
+        (1, 103, 103),  # the nearest, 104, is more than there are
+    ],
+)
+def test_guard_rounds_to_a_multiple(drop, n, kept):
+    assert guard([drop], [n], [0], round_to=8) == [kept]
+
+
+def test_the_least_number_is_rounded_up():
+    assert guard([60], [64], [9], round_to=8) == [16]
+    assert guard([60], [64], [0], min_channels=17, round_to=8) == [24]
+    assert guard([10], [12], [9], round_to=8) == [12]
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.data(), st.integers(1, 300), st.integers(1, 20), st.sampled_from([1, 2, 8, 16]))
+def test_guard_holds(data, n, min_channels, round_to):
+    drop = data.draw(st.integers(0, n))
+    fixed = data.draw(st.integers(0, n))
+    (kept,) = guard([drop], [n], [fixed], min_channels, round_to)
+    assert min(n, max(1, min_channels, fixed)) <= kept <= n
+    assert kept == n or kept % round_to == 0
+    if drop == 0:
+        assert kept == n
+    if n - drop >= max(min_channels, fixed, round_to):
+        assert kept - (n - drop) <= max(round_to - 1, 0)
