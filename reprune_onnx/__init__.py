@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reprune_onnx.runtime.evaluate import evaluate
     from reprune_onnx.settings import Settings
     from reprune_onnx.types import ChannelMap, Model
-    from reprune_onnx.verification import verify
+    from reprune_onnx.verification.files import verify
 
 _HOME = {
     "ChannelMap": "types",
@@ -36,7 +36,7 @@ _HOME = {
     "load": "model",
     "prune": "pipeline",
     "save": "model",
-    "verify": "verification",
+    "verify": "verification.files",
 }
 
 __all__ = [

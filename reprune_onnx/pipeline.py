@@ -6,16 +6,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from reprune_onnx.analyzer import Scope, analyze
+from reprune_onnx.model import load, save
 from reprune_onnx.pruner.calibrate import output_deviations
-from reprune_onnx.pruner.choose import allocate, select_channels, selection_from_report
+from reprune_onnx.pruner.choose import allocate, select_channels
+from reprune_onnx.pruner.earlier import keep_by_cuts, read_report
 from reprune_onnx.pruner.gamma import channel_gammas
-from reprune_onnx.report.record import PruneRecord, build_report, stamp
+from reprune_onnx.report.files import Destination
+from reprune_onnx.report.record import PruneRecord, build_report, stamp, timing
 from reprune_onnx.settings import Settings
 from reprune_onnx.surgeon import cut
 from reprune_onnx.types import ChannelMap, Model, Selection
-from reprune_onnx.verification import check, verify_cut
+from reprune_onnx.verification.cut import check, verify_cut
 
 Progress = Callable[[str, int, int], None]
 
@@ -67,11 +71,27 @@ def prune(
     verification = None
     if settings.verify:
         with clock("verify"):
-            verification = verify_cut(model, channels, selection.keep, result, progress)
+            verification = verify_cut(model, channels, selection.keep, result.model, progress)
             check(verification)
     record = PruneRecord(model, channels, settings, selection, result, verification)
     stamped = stamp(record)
     return Pruned(stamped, build_report(record, stamped, clock.seconds), selection.notes)
+
+
+def prune_file(
+    source: Path, settings: Settings, destination: Destination, progress: Progress | None = None
+) -> Pruned:
+    """`prune` from file to file: nothing is written unless everything went well."""
+    clock = Clock()
+    with clock("load"):
+        model = load(source)
+    result = prune(model, settings, progress, clock)
+    with clock("write"):
+        if destination.model is not None:
+            save(result.model, destination.model)
+    result.report["seconds"] = timing(clock.seconds)
+    destination.write_report(result.report)
+    return result
 
 
 def scope_of(settings: Settings) -> Scope:
@@ -93,7 +113,8 @@ def _choose(
     progress, clock = watch
     if settings.keep is not None:
         with clock("select"):
-            return Selection(selection_from_report(channels, settings.keep), {}, {})
+            cuts = read_report(settings.keep).cuts
+            return Selection(keep_by_cuts(channels, cuts, settings.keep.name), {}, {})
     with clock("allocate"):
         deviations = output_deviations(model, channels, settings, progress)
         gammas, sources = channel_gammas(channels, deviations)
@@ -101,4 +122,3 @@ def _choose(
     with clock("select"):
         keep, choices = select_channels(channels, settings, kept, gammas, progress)
     return Selection(keep, choices, sources, tuple(notes))
-

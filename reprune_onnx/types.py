@@ -180,6 +180,11 @@ class ChannelMap:
     graph: Graph
     input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
+    @property
+    def n_units(self) -> int:
+        """The number of units."""
+        return int(self.unit_of.max()) + 1
+
 
 # ── selection ───────────────────────────────────────────────────────────────────────────────────
 

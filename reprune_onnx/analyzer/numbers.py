@@ -70,7 +70,9 @@ def constant(array: NDArray[Any], op: Op, i: int) -> Numbers:
 
 def extents(tensor: str, shape: tuple[int | None, ...]) -> Numbers:
     """What ``Shape`` computes of an activation."""
-    return _fill([Number(n, {(tensor, a): Fraction(1)}) for a, n in enumerate(shape)], (len(shape),))
+    return _fill(
+        [Number(n, {(tensor, a): Fraction(1)}) for a, n in enumerate(shape)], (len(shape),)
+    )
 
 
 def values(numbers: Numbers) -> NDArray[Any] | None:
@@ -124,9 +126,7 @@ def _move(op: Op, inputs: list[Numbers | None]) -> list[Numbers] | None:
     return [_fill([pool[int(p)] for p in r.ravel()], r.shape) for r in results]
 
 
-def _concrete(
-    op: Op, inputs: list[Numbers | None], dtypes: list[Any]
-) -> list[NDArray[Any]] | None:
+def _concrete(op: Op, inputs: list[Numbers | None], dtypes: list[Any]) -> list[NDArray[Any]] | None:
     feeds: list[NDArray[Any] | None] = []
     for numbers, dtype in zip(inputs, dtypes, strict=True):
         plain = None if numbers is None else values(numbers)
@@ -191,9 +191,7 @@ def _combine(kind: str, e: list[Number]) -> tuple[dict[Extent, Fraction], bool]:
     return union, linear and not union
 
 
-def _sum(
-    a: dict[Extent, Fraction], b: dict[Extent, Fraction], sign: int
-) -> dict[Extent, Fraction]:
+def _sum(a: dict[Extent, Fraction], b: dict[Extent, Fraction], sign: int) -> dict[Extent, Fraction]:
     return {k: a.get(k, Fraction(0)) + sign * b.get(k, Fraction(0)) for k in {**a, **b}}
 
 

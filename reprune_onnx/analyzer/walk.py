@@ -115,6 +115,8 @@ class Walk:
         for value in graph.inputs:
             self._types[value.name] = _plain(value.type.tensor_type.elem_type)
             shape = input_shapes.get(value.name, ())
+            if value.name not in input_shapes:
+                self.unknown.add(value.name)
             self.tensors[value.name] = self._locked_by_extent(
                 shape, f"input '{value.name}'", "the channels of a graph input stay"
             )

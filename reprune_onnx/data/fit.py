@@ -117,8 +117,8 @@ def array_layout(shape: tuple[int, ...], how: Preprocess, target: Target, source
         sizes["nhwc"] = (shape[1], shape[2])
     if not sizes:
         raise DataError(
-            f"{source}: an array of shape {shape} has {' or '.join(map(str, channels))} channels "
-            f"neither on axis 1 nor on axis 3, but the model takes {target}; give images with the "
+            f"{source}: images of shape {shape[1:]} have {' or '.join(map(str, channels))} "
+            f"channels neither first nor last, but the model takes {target}; give images with the "
             "model's channels"
         )
     if len(sizes) == 2:
@@ -126,7 +126,7 @@ def array_layout(shape: tuple[int, ...], how: Preprocess, target: Target, source
         fitting = [layout for layout, size in sizes.items() if known and target.takes(*size)]
         if len(fitting) != 1:
             raise DataError(
-                f"{source}: an array of shape {shape} may be NCHW or NHWC; "
+                f"{source}: images of shape {shape[1:]} may be NCHW or NHWC; "
                 "add layout=nchw or layout=nhwc to --preprocess"
             )
         return fitting[0]

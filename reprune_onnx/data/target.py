@@ -40,13 +40,13 @@ class Target:
 def image_layout(shape: Shape) -> Layout:
     """Return the layout of an image input (N, ·, ·, ·).
 
-    ONNX's own NCHW, unless the last extent is 1, 3 or 4 and the second is none of these.
+    ONNX's own NCHW, unless the last extent is 1, 3 or 4 and neither of the two before it is.
 
     >>> image_layout((1, 3, 240, 320)), image_layout((None, None, None, 3))
     ('nchw', 'nhwc')
     """
-    last_only = shape[3] in IMAGE_CHANNELS and shape[1] not in IMAGE_CHANNELS
-    return "nhwc" if last_only else "nchw"
+    last_only = not {shape[1], shape[2]} & set(IMAGE_CHANNELS)
+    return "nhwc" if shape[3] in IMAGE_CHANNELS and last_only else "nchw"
 
 
 def image_target(shape: Shape, dtype: np.dtype[Any]) -> Target:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +20,6 @@ from reprune_onnx.types import (
     Choice,
     Filters,
     Floats,
-    GammaSource,
     Group,
     Ints,
     Method,
@@ -87,43 +83,16 @@ def select_channels(
     Groups are independent problems with a random stream each, so the result is the same for any
     number of jobs. With ``--input-channels kept`` they are not: they go in graph order.
     """
-    keep = np.ones(_units(channels), dtype=np.bool_)
+    keep = np.ones(channels.n_units, dtype=np.bool_)
     groups = [g for g in channels.groups if kept.get(g.id, g.n) < g.n]
     choices: dict[int, Choice] = {}
-    sequential = settings.input_channels == "kept"
     for k, (g, choice) in enumerate(_solve(channels, settings, (groups, kept, gammas, keep))):
         choices[g.id] = _with_parts(g, choice, gammas[g.id])
         keep[g.units] = False
         keep[g.units[choices[g.id].kept]] = True
         if progress is not None:
             progress("clustering and covering", k + 1, len(groups))
-    del sequential
     return keep, choices
-
-
-def selection_from_report(channels: ChannelMap, path: Path) -> Bools:
-    """Which units stay ``(n_units,)`` by the cuts of an earlier report.
-
-    The cuts of the layers' output channels are enough; what is coupled follows. Raises
-    SelectionError where the file does not fit the model, or drops channels that must stay.
-    """
-    keep = np.ones(_units(channels), dtype=np.bool_)
-    for name, axis, indices in _cuts(path):
-        found = [s for s in channels.sites if s.tensor == name and s.axis == axis]
-        if not found:
-            raise SelectionError(
-                f"'{path}' cuts axis {axis} of '{name}', which has no channels that could go here"
-            )
-        for site in found:
-            if len(indices) and not 0 <= indices.min() <= indices.max() < len(site.ids):
-                raise SelectionError(
-                    f"'{path}' keeps row {indices.max()} of axis {axis} of '{name}', which has"
-                    f" {len(site.ids)} rows: it belongs to another model"
-                )
-            dropped = np.delete(site.ids, indices)
-            keep[dropped] = False
-    _check_droppable(channels, keep, path)
-    return keep
 
 
 # ── allocation ──────────────────────────────────────────────────────────────────────────────────
@@ -157,7 +126,7 @@ def _search(
 
 def _first_channels(channels: ChannelMap, kept: Mapping[int, int]) -> Bools:
     """A selection of the right size in every group, whichever channels it takes."""
-    keep = np.ones(_units(channels), dtype=np.bool_)
+    keep = np.ones(channels.n_units, dtype=np.bool_)
     for g in channels.groups:
         surplus = g.n - kept.get(g.id, g.n)
         keep[g.units[g.free][:surplus]] = False
@@ -201,7 +170,7 @@ def _solve(
     channels: ChannelMap,
     settings: Settings,
     work: tuple[list[Group], Mapping[int, int], Mapping[int, Floats], Bools],
-) -> Any:
+) -> Iterator[tuple[Group, Choice]]:
     """(group, choice) of every group, in order."""
     groups, kept, gammas, keep = work
     method, options, seed = settings.method, settings.select_options, settings.seed
@@ -260,48 +229,3 @@ def _with_parts(group: Group, choice: Choice, gamma: Floats) -> Choice:
         if not kept.intersection(part.tolist()):
             kept.add(int(part[np.argmax(gamma[part])]))
     return replace(choice, kept=np.array(sorted(kept), dtype=np.int64))
-
-
-# ── an earlier selection ────────────────────────────────────────────────────────────────────────
-
-
-def _cuts(path: Path) -> list[tuple[str, int, Ints]]:
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-        return [
-            (
-                str(c.get("source") or c["initializer"]),
-                int(c["axis"]),
-                np.array(c["keep"], dtype=np.int64).reshape(-1),
-            )
-            for c in report["cuts"]
-        ]
-    except OSError as error:
-        raise SelectionError(f"cannot read '{path}': {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise SelectionError(
-            f"'{path}' is not a report of this tool: it needs \"cuts\", a list of"
-            ' {"initializer", "axis", "keep"}'
-        ) from error
-
-
-def _check_droppable(channels: ChannelMap, keep: Bools, path: Path) -> None:
-    for lock in channels.locks:
-        gone = lock.ids[~keep[lock.ids]]
-        if len(gone):
-            raise SelectionError(
-                f"'{path}' drops {len(gone)} channels that must stay: {lock.reason}"
-                f" (at '{lock.node}'); try --residual prune"
-            )
-    for g in channels.groups:
-        parts = [np.arange(g.n), *g.nonempty]
-        if any(not keep[g.units[part]].any() for part in parts):
-            name = g.producers[0].layer.name
-            raise SelectionError(f"'{path}' leaves no channel of a part of '{name}'")
-
-
-def _units(channels: ChannelMap) -> int:
-    return int(channels.unit_of.max()) + 1
-
-
-__all__ = ["GammaSource", "allocate", "select_channels", "selection_from_report"]

@@ -167,4 +167,3 @@ def _verification(result: Verification | None) -> dict[str, object] | None:
         "tolerance": result.tolerance,
         "runs": result.runs,
     }
-

@@ -16,8 +16,8 @@ class Classifier:
 
     ``title`` is what messages call a model that comes from no file. ``batch`` is the static batch
     size, if there is one: the file's, or 1 where the first batch fails and single images do not, as
-    with a Reshape to a fixed batch behind a symbolic input. Raises ModelError where the model has several data inputs, or no output
-    that may be (N, classes).
+    with a Reshape to a fixed batch behind a symbolic input. Raises ModelError where the model has
+    several data inputs, or no output that may be (N, classes).
     """
 
     def __init__(self, model: Model, title: str, threads: int) -> None:

@@ -21,7 +21,7 @@ from reprune_onnx.types import Model, Shape
 
 _SILENT = 4  # only what ends the process is logged; errors reach us as exceptions
 _INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
-_TYPES = {
+_TYPES: dict[str, np.dtype[Any]] = {
     "float": np.dtype(np.float32),
     "double": np.dtype(np.float64),
     **{name: np.dtype(name) for name in ("bool", "float16", *_INTEGERS)},

@@ -156,15 +156,16 @@ class _Net:
         return self.node("BatchNormalization", [x, *parameters], self.shapes[x])
 
     def act(self, x: str, variant: int) -> str:
+        """An activation that cannot die: a dead one would hide a wrong cut behind it."""
         if variant == 1:
-            return self.node("LeakyRelu", [x], self.shapes[x], alpha=0.1)
+            return self.node("Elu", [x], self.shapes[x])
         if variant == 2:
             slope = self.rng.uniform(0.1, 0.4, (self.shapes[x][0], 1, 1))
             return self.node("PRelu", [x, self.constant(slope)], self.shapes[x])
         if variant == 3:
-            bounds = [self.constant(np.array(0.0)), self.constant(np.array(6.0))]
+            bounds = [self.constant(np.array(-1.0)), self.constant(np.array(6.0))]
             return self.node("Clip", [x, *bounds], self.shapes[x])
-        return self.node("Relu", [x], self.shapes[x])
+        return self.node("LeakyRelu", [x], self.shapes[x], alpha=0.2)
 
     def split(self, x: str, sizes: list[int], written: bool) -> list[str]:
         parts = [(n, self.shapes[x][1]) for n in sizes]
@@ -251,11 +252,8 @@ def _pool(net: _Net, x: str, block: Block) -> str:
 
 
 def _norm(net: _Net, x: str, block: Block) -> str:
-    if block.width % 2:
-        x = net.norm(net.conv(x, block.width, k=1))
-    else:
-        x = net.norm(x)
-    return net.act(x, block.variant)
+    x = net.conv(x, block.width, k=1) if block.width % 2 else x
+    return net.act(net.norm(x), block.variant)
 
 
 def _shuffle(net: _Net, x: str, block: Block) -> str:

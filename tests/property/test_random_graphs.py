@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -15,7 +14,6 @@ from onnx import numpy_helper
 from random_graphs_strategy import BATCH, SIDE, Block, Recipe, build, recipes
 
 import reprune_onnx as rp
-from reprune_onnx.errors import VerificationError
 from reprune_onnx.types import Allocation, Residual
 
 Floats = NDArray[np.float32]
@@ -41,21 +39,13 @@ def requests() -> st.SearchStrategy[rp.Settings]:
 
 
 def pruned(original: onnx.ModelProto, request: rp.Settings) -> rp.Pruned:
-    """The result. Nothing to prune, or a result that cannot be proven, is not an example.
-
-    A net whose last Relu died computes the same whatever it is shown, and however it is cut.
-    """
+    """The result; a graph of which nothing can go is not an example."""
     try:
         return rp.prune(rp.Model(original), request)
     except rp.SelectionError as error:
         assert "nothing can be pruned" in str(error)
-    except VerificationError as error:
-        assert "nothing could be proven" in str(error)
-        unproven = rp.prune(rp.Model(original), replace(request, verify=False))
-        first, second = run(unproven.model.proto, random_images(2))
-        assert difference([first], [second]) < 1e-2
-    assume(False)
-    raise AssertionError
+        assume(False)
+        raise
 
 
 def run(proto: onnx.ModelProto, images: list[Floats]) -> list[Floats]:

@@ -19,9 +19,7 @@ def gemm(op: Op, w: Walk) -> Labels | None:
     in_axis = 1 if op.attrs.get("transB", 0) else 0
     out = _apply(op, w, (a.ids, k_axis), in_axis)
     rows = a.shape[1 - k_axis]
-    w.layers.append(
-        LayerDraft(op, 1, w.constant_shape(op, 1), 1 - in_axis, out, 1, 1)
-    )
+    w.layers.append(LayerDraft(op, 1, w.constant_shape(op, 1), 1 - in_axis, out, 1, 1))
     if op.has(2):
         c = w.constant_shape(op, 2) if w.is_constant(op, 2) else (len(out),)
         if c and c[-1] > 1:

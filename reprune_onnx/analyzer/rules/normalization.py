@@ -27,7 +27,9 @@ def group_norm(op: Op, w: Walk) -> Labels:
     for i in (1, 2):
         if w.is_constant(op, i):
             per_group = w.constant_shape(op, i) == (groups,)
-            w.site(SiteDraft(op, i, 0, channels[:, 0] if per_group else channels.ravel(), 0, "param"))
+            w.site(
+                SiteDraft(op, i, 0, channels[:, 0] if per_group else channels.ravel(), 0, "param")
+            )
     w.count(CountDraft(op, "num_groups", -1, 0, channels[:, 0]))
     return Labels(x.shape, channels.reshape(1, -1, *[1] * (len(x.shape) - 2)))
 

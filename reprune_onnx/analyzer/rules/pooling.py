@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from reprune_onnx.analyzer.graph import Op
-from reprune_onnx.types import Labels
 from reprune_onnx.analyzer.walk import Walk
+from reprune_onnx.types import Labels
 
 
 def pool(op: Op, w: Walk) -> list[Labels | None]:

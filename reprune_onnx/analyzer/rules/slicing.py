@@ -84,9 +84,7 @@ def gather(op: Op, w: Walk) -> Labels | None:
     if _still(x, axis):
         inner: Shape = tuple(indices.shape) if indices is not None else _index_shape(op, w)
         shape = (*x.shape[:axis], *inner, *x.shape[axis + 1 :])
-        ids = x.ids.reshape(
-            (*x.ids.shape[:axis], *[1] * len(inner), *x.ids.shape[axis + 1 :])
-        )
+        ids = x.ids.reshape((*x.ids.shape[:axis], *[1] * len(inner), *x.ids.shape[axis + 1 :]))
         return Labels(shape, ids)
     if indices is None or indices.ndim > 1:
         return None
@@ -183,7 +181,9 @@ def _padded(op: Op, w: Walk, x: Labels, where: tuple[int, int, int]) -> Labels:
         shape[axis] = 1
         line = [1] * len(shape)
         line[axis] = n
-        blocks.append(np.broadcast_to(w.space.fresh(n).reshape(line), [*shape[:axis], n, *shape[axis + 1 :]]))
+        blocks.append(
+            np.broadcast_to(w.space.fresh(n).reshape(line), [*shape[:axis], n, *shape[axis + 1 :]])
+        )
     ids = np.concatenate([blocks[0], x.ids, blocks[1]], axis=axis)
     return Labels(_with(x.shape, axis, (x.shape[axis] or 0) + before + after), ids)
 
@@ -193,9 +193,7 @@ def _full(x: Labels, axis: int, flat: Ints) -> Ints:
     return x.ids.take(flat, axis=axis)
 
 
-def _bounds(
-    op: Op, w: Walk, rank: int
-) -> list[tuple[int, int | None, int | None, int]] | None:
+def _bounds(op: Op, w: Walk, rank: int) -> list[tuple[int, int | None, int | None, int]] | None:
     """(axis, start, end, step) of each sliced axis; None where they cannot be known."""
     if "starts" in op.attrs:
         starts, ends = list(op.attrs["starts"]), list(op.attrs["ends"])

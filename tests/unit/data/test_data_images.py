@@ -98,7 +98,7 @@ def test_refusals(tmp_path, classes):
     refused(classes, "1.png", "cannot be read as an image")
     (classes / "d" / "1.png").write_text("not an image")
     refused(classes, "1.png", "cannot be read as an image")
-    Image.fromarray(np.full((6, 8), 70000, np.int32)).save(tmp_path / "deep.png")
+    Image.fromarray(np.full((6, 8), 60000, np.uint16)).save(tmp_path / "deep.png")
     (classes / "d" / "1.png").write_bytes((tmp_path / "deep.png").read_bytes())
     refused(classes, "1.png", "8-bit")
 

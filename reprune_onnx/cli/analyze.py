@@ -1,0 +1,39 @@
+"""`reprune-onnx analyze`."""
+
+from __future__ import annotations
+
+from reprune_onnx.cli.options import (
+    Exclude,
+    Include,
+    InputShape,
+    JsonFile,
+    ModelArgument,
+    Quiet,
+    Residual,
+    emit_json,
+)
+
+
+def command(
+    model: ModelArgument,
+    residual: Residual = "keep",
+    include: Include = None,
+    exclude: Exclude = None,
+    input_shape: InputShape = None,
+    json: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Show which channels depend on each other, which can go, and why the rest stays."""
+    from reprune_onnx.analyzer import Scope, analyze
+    from reprune_onnx.model import load
+    from reprune_onnx.report.analysis import describe
+    from reprune_onnx.report.tables import print_analysis
+    from reprune_onnx.runtime.shapes import parse_input_shapes
+
+    scope = Scope(
+        residual, tuple(include or ()), tuple(exclude or ()), parse_input_shapes(input_shape or [])
+    )
+    found = describe(analyze(load(model), scope), str(model), residual)
+    emit_json(found, json)
+    if not quiet and json != "-":
+        print_analysis(found)

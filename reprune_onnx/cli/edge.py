@@ -1,0 +1,44 @@
+"""The one place where errors end: a line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import typer
+
+from reprune_onnx.errors import RepruneError, UsageError
+
+
+def run(app: typer.Typer, argv: list[str]) -> int:
+    """Run ``app`` on ``argv``; the exit code."""
+    try:
+        app(argv, standalone_mode=True, prog_name="reprune-onnx")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except UsageError as error:
+        return _say(error, 2)
+    except RepruneError as error:
+        return _say(error, 1)
+    except KeyboardInterrupt:
+        return _say("interrupted", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except MemoryError:
+        return _say("out of memory: the model or the images are too large for this machine", 1)
+    except Exception as error:  # whatever else escapes is a bug of this tool
+        traceback.print_exc()
+        return _say(
+            f"this is a bug of reprune-onnx ({type(error).__name__}: {error}); please report it"
+            " with the lines above and the model, or how to make it",
+            3,
+        )
+    return 0
+
+
+def _say(message: object, code: int) -> int:
+    line = " ".join(str(message).split())
+    print(f"reprune-onnx: {line}", file=sys.stderr)
+    return code

@@ -1,0 +1,60 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+InputShape = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=1,3,224,224",
+        help="Size of an input whose size is symbolic; default: batch 1, image sides 224.",
+    ),
+]
+JsonFile = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE|-", help="Write the result as JSON; - for stdout."),
+]
+Preprocess = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|SPEC",
+        help="cifar10, imagenet, imagenet-bgr, none, or mean=…;std=…;scale=…;size=…;crop=…;"
+        "color=…;layout=….",
+    ),
+]
+Residual = Annotated[
+    Literal["keep", "inner", "prune"],
+    typer.Option(
+        help="Channels that meet a residual Add: keep them; prune only inside the branches (inner);"
+        " or prune coupled layers together."
+    ),
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(metavar="GLOB", help="Prune only layers whose node name matches; repeatable."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(metavar="GLOB", help="Leave layers alone whose node name matches; repeatable."),
+]
+
+
+def emit_json(value: object, where: str | None) -> None:
+    """Write JSON to a file, or to stdout for ``-``."""
+    if where is None:
+        return
+    import json
+
+    text = json.dumps(value, indent=2) + "\n"
+    if where == "-":
+        typer.echo(text, nl=False)
+        return
+    from reprune_onnx.model import write_atomically
+
+    write_atomically(Path(where), text.encode())

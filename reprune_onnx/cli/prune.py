@@ -1,0 +1,174 @@
+"""`reprune-onnx prune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from reprune_onnx.cli.options import (
+    Exclude,
+    Include,
+    InputShape,
+    ModelArgument,
+    Preprocess,
+    Quiet,
+    Residual,
+)
+from reprune_onnx.errors import UsageError
+
+_PAPER = {
+    "method": "reprune",
+    "coverage": "count",
+    "cutoff": "merge-count",
+    "tie_break": "random",
+    "allocation": "bn-gamma",
+    "residual": "inner",
+}
+
+
+def command(
+    context: typer.Context,
+    model: ModelArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="OUT", help="Default: MODEL-pruned.onnx beside MODEL."),
+    ] = None,
+    sparsity: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="Share of the prunable channels that go, in [0, 1)."),
+    ] = None,
+    macs_reduction: Annotated[
+        float | None, typer.Option(metavar="R", help="Share of multiply-adds that go, in (0, 1).")
+    ] = None,
+    params_reduction: Annotated[
+        float | None, typer.Option(metavar="R", help="Share of parameters that go, in (0, 1).")
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Apply the selection of an earlier report."),
+    ] = None,
+    preset: Annotated[
+        Literal["paper"] | None,
+        typer.Option(help="Defaults as in the paper; options given beside it win."),
+    ] = None,
+    method: Annotated[
+        Literal["reprune", "representative", "l1", "l2", "fpgm", "bn-gamma", "random"],
+        typer.Option(help="Which channels stay."),
+    ] = "reprune",
+    coverage: Annotated[
+        Literal["count"], typer.Option(help="What a covered cluster is worth.")
+    ] = "count",
+    allocation: Annotated[
+        Literal["auto", "bn-gamma", "uniform"],
+        typer.Option(help="How many channels each layer keeps; auto is bn-gamma (Eq. 8-9)."),
+    ] = "auto",
+    residual: Residual = "keep",
+    linkage: Annotated[
+        Literal["ward", "single", "complete", "average"], typer.Option(help="Of the clustering.")
+    ] = "ward",
+    cutoff: Annotated[
+        Literal["merge-count", "height"],
+        typer.Option(help="Stop clustering after ñ merges (Eq. 5), or at the height h_l."),
+    ] = "merge-count",
+    tie_break: Annotated[
+        Literal["random", "max-l2", "min-l2"],
+        typer.Option(help="Among filters that cover equally many clusters."),
+    ] = "random",
+    seed: Annotated[int, typer.Option(help="Of the random choices.")] = 0,
+    input_channels: Annotated[
+        Literal["all", "kept"],
+        typer.Option(help="Input channels that the clustering sees: all, or those that stay."),
+    ] = "all",
+    include: Include = None,
+    exclude: Exclude = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB=N", help="Kept channels of single layers; repeatable."),
+    ] = None,
+    min_channels: Annotated[
+        int, typer.Option(metavar="N", help="The least that any layer keeps.")
+    ] = 1,
+    round_to: Annotated[
+        int, typer.Option(metavar="N", help="Kept channels become a multiple of N.")
+    ] = 1,
+    input_shape: InputShape = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Unlabelled images: |γ| is measured where BN is folded."),
+    ] = None,
+    calibration_size: Annotated[
+        int, typer.Option(metavar="N", help="How many of them are used.")
+    ] = 512,
+    preprocess: Preprocess = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Default: OUT with .report.json for .onnx."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="The table and the report, but no model.")
+    ] = False,
+    no_verify: Annotated[
+        bool, typer.Option("--no-verify", help="Write the model without proving the cut.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an existing OUT.")] = False,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", metavar="N", help="Processes; -1 for all cores.")
+    ] = 1,
+    quiet: Quiet = False,
+) -> None:
+    """Choose channels, cut them out of the file, prove the cut, write a smaller model."""
+    from reprune_onnx.cli.progress import Bar
+    from reprune_onnx.pipeline import prune_file
+    from reprune_onnx.report.files import Destination
+    from reprune_onnx.report.tables import print_pruning
+    from reprune_onnx.runtime.shapes import parse_input_shapes
+    from reprune_onnx.settings import Settings
+
+    chosen: dict[str, Any] = {
+        "method": method,
+        "coverage": coverage,
+        "allocation": allocation,
+        "residual": residual,
+        "linkage": linkage,
+        "cutoff": cutoff,
+        "tie_break": tie_break,
+    }
+    if preset == "paper":
+        for name, value in _PAPER.items():
+            source = context.get_parameter_source(name)
+            if source is None or source.name == "DEFAULT":
+                chosen[name] = value
+    settings = Settings(
+        sparsity=sparsity,
+        macs_reduction=macs_reduction,
+        params_reduction=params_reduction,
+        keep=keep,
+        seed=seed,
+        input_channels=input_channels,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        layer=tuple(_override(text) for text in layer or ()),
+        min_channels=min_channels,
+        round_to=round_to,
+        input_shapes=tuple(parse_input_shapes(input_shape or []).items()),
+        calibration=calibration,
+        calibration_size=calibration_size,
+        preprocess=preprocess,
+        verify=not no_verify,
+        jobs=jobs,
+        **chosen,
+    )
+    destination = Destination.of(model, out, report, force=force, dry_run=dry_run)
+    with Bar(quiet) as bar:
+        result = prune_file(model, settings, destination, bar)
+    if not quiet:
+        print_pruning(result.report, destination)
+
+
+def _override(text: str) -> tuple[str, int]:
+    glob, equals, number = text.rpartition("=")
+    if not equals or not glob or not number.isdigit():
+        raise UsageError(f"--layer '{text}' is not GLOB=N, such as '*conv1*=16'")
+    return glob, int(number)

@@ -1,0 +1,44 @@
+"""`reprune-onnx verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reprune_onnx.cli.options import Quiet
+
+
+def command(
+    original: Annotated[Path, typer.Argument(metavar="ORIGINAL", help="The file that was pruned.")],
+    pruned: Annotated[Path, typer.Argument(metavar="PRUNED", help="What came of it.")],
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The report of the pruning; default: beside PRUNED."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Prove that a pruned file computes what its original computes without the dropped channels."""
+    from reprune_onnx.cli.progress import Bar
+    from reprune_onnx.model import load
+    from reprune_onnx.pruner.earlier import read_report
+    from reprune_onnx.report.files import report_path
+    from reprune_onnx.verification.files import verify
+
+    earlier = read_report(report or report_path(pruned))
+    with Bar(quiet) as bar:
+        found = verify(load(original), load(pruned), earlier, bar)
+    if quiet:
+        return
+    if found.result is None:
+        typer.echo(
+            f"structure verified, and the model runs; {found.changed} tensors have other values than"
+            " the cut (recovered or trained since), so outputs were not compared"
+        )
+        return
+    v = found.result
+    typer.echo(
+        f"verified on {v.runs} inputs: largest difference {v.max_abs_diff:.3g} at an output scale of"
+        f" {v.scale:.3g}; a deliberately wrong cut differs by {v.negative_control:.3g}"
+    )

@@ -1,0 +1,89 @@
+"""An earlier selection, read from the cuts of its report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reprune_onnx.errors import SelectionError
+from reprune_onnx.types import Bools, ChannelMap, TensorCut
+
+
+@dataclass(frozen=True)
+class EarlierReport:
+    """What a report says about a selection: the cuts, the source's hash, the settings."""
+
+    cuts: tuple[TensorCut, ...]
+    source_sha256: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def read_report(path: Path) -> EarlierReport:
+    """Read a report, or any JSON with "cuts"; SelectionError where it is neither."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        cuts = tuple(
+            TensorCut(
+                str(c["initializer"]),
+                int(c["axis"]),
+                np.array(c["keep"], dtype=np.int64).reshape(-1),
+                c.get("source"),
+            )
+            for c in report["cuts"]
+        )
+        source, settings = report.get("source", {}), report.get("settings", {})
+        return EarlierReport(cuts, str(source.get("sha256", "")), dict(settings))
+    except OSError as error:
+        raise SelectionError(f"cannot read '{path}': {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise SelectionError(
+            f"'{path}' is not a report of this tool: it needs \"cuts\", a list of"
+            ' {"initializer", "axis", "keep"}'
+        ) from error
+
+
+def keep_by_cuts(channels: ChannelMap, cuts: Sequence[TensorCut], title: str) -> Bools:
+    """Which units stay ``(n_units,)`` so that the cuts come about.
+
+    The cuts of the layers' output channels are enough; what is coupled follows. Raises
+    SelectionError where the cuts do not fit the model, or drop channels that must stay.
+    """
+    keep = np.ones(channels.n_units, dtype=np.bool_)
+    for cut in cuts:
+        name = cut.source or cut.initializer
+        sites = [s for s in channels.sites if s.tensor == name and s.axis == cut.axis]
+        if not sites:
+            raise SelectionError(
+                f"'{title}' cuts axis {cut.axis} of '{name}', which has no channels that could go"
+            )
+        for site in sites:
+            n = len(site.ids)
+            if len(cut.keep) and not 0 <= cut.keep.min() <= cut.keep.max() < n:
+                raise SelectionError(
+                    f"'{title}' keeps row {cut.keep.max()} of axis {cut.axis} of '{name}', which"
+                    f" has {n} rows: it belongs to another model"
+                )
+        if len(sites) == 1 or cut.source is None:
+            keep[np.delete(sites[0].ids, cut.keep)] = False
+    _check(channels, keep, title)
+    return keep
+
+
+def _check(channels: ChannelMap, keep: Bools, title: str) -> None:
+    for lock in channels.locks:
+        gone = lock.ids[~keep[lock.ids]]
+        if len(gone):
+            raise SelectionError(
+                f"'{title}' drops {len(gone)} channels that must stay: {lock.reason}"
+                f" (at '{lock.node}'); try --residual prune"
+            )
+    for g in channels.groups:
+        parts = [np.arange(g.n), *g.nonempty]
+        if any(not keep[g.units[part]].any() for part in parts):
+            name = g.producers[0].layer.name
+            raise SelectionError(f"'{title}' leaves no channel of a part of '{name}'")

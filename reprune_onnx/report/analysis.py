@@ -1,0 +1,59 @@
+"""What an analysis found, as plain JSON values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from reprune_onnx.pruner.measure import cost
+from reprune_onnx.report.record import locked
+from reprune_onnx.types import ChannelMap, Group, Residual
+
+
+def describe(channels: ChannelMap, model: str, residual: Residual) -> dict[str, Any]:
+    """Groups with producers and consumers, locks with what they cost, Conv–BN pairs, a summary."""
+    full = cost(channels)
+    least = np.ones(channels.n_units, dtype=np.bool_)
+    prunable = set()
+    for g in channels.groups:
+        if g.free.any():
+            stay = 0 if (~g.free).any() else 1
+            least[g.units[g.free][stay:]] = False
+            prunable |= {
+                p.layer.node
+                for p in g.producers
+                if any(len(rows) and free for rows, free in zip(p.rows, g.free, strict=True))
+            }
+    convs = [layer for layer in channels.layers if layer.op.startswith("Conv")]
+    most = 1.0 - cost(channels, least).macs / full.macs if full.macs else 0.0
+    return {
+        "model": model,
+        "residual": residual,
+        "input_shapes": {k: list(v) for k, v in channels.input_shapes.items()},
+        "macs": full.macs,
+        "params": full.params,
+        "summary": {
+            "conv_layers": len(convs),
+            "prunable_conv_layers": sum(layer.node in prunable for layer in convs),
+            "largest_macs_reduction": round(most, 4),
+        },
+        "groups": [_group(g) for g in channels.groups],
+        "conv_bn": [
+            {"layer": layer.name, "gamma": layer.bn} for layer in channels.layers if layer.bn
+        ],
+        "locked": locked(channels),
+    }
+
+
+def _group(group: Group) -> dict[str, Any]:
+    return {
+        "id": group.id,
+        "channels": group.n,
+        "prunable": int(group.free.sum()),
+        "producers": [
+            {"node": p.layer.name, "op": p.layer.op, "channels": len(p.layer.out_ids)}
+            for p in group.producers
+        ],
+        "consumers": list(group.consumers),
+    }

@@ -1,0 +1,69 @@
+"""Where the result of a pruning goes, checked before anything is computed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from reprune_onnx.errors import OutputError
+from reprune_onnx.model import write_atomically
+
+
+def report_path(model: Path) -> Path:
+    """``x.report.json`` beside ``x.onnx``."""
+    return model.with_name(f"{model.stem}.report.json")
+
+
+@dataclass(frozen=True)
+class Destination:
+    """The files to write: ``model`` is None in a dry run."""
+
+    model: Path | None
+    report: Path
+    force: bool = False
+
+    @classmethod
+    def of(
+        cls, source: Path, out: Path | None, report: Path | None, *, force: bool, dry_run: bool
+    ) -> Destination:
+        """Defaults beside ``source``; OutputError where a file exists, or cannot be written."""
+        out = out or source.with_name(f"{source.stem}-pruned.onnx")
+        destination = cls(None if dry_run else out, report or report_path(out), force)
+        destination.check(source)
+        return destination
+
+    def check(self, source: Path) -> None:
+        """Raise OutputError for what would overwrite the source or, without force, any file."""
+        for path in (self.model, self.report):
+            if path is None:
+                continue
+            if _same(path, source):
+                raise OutputError(f"'{path}' is the model itself, which is never written to")
+            if path.exists() and not self.force:
+                raise OutputError(f"'{path}' exists; give another -o, or --force to replace it")
+            if path.is_dir():
+                raise OutputError(f"'{path}' is a folder; give the name of a file")
+            if not path.parent.is_dir():
+                raise OutputError(f"cannot write '{path}': there is no folder '{path.parent}'")
+            if not os.access(path.parent, os.W_OK):
+                raise OutputError(f"cannot write '{path}': no permission in '{path.parent}'")
+
+    def write_report(self, report: Mapping[str, object]) -> None:
+        """Write the report; where that fails, the model that was written for it goes too."""
+        text = json.dumps(report, indent=1, ensure_ascii=False)
+        try:
+            write_atomically(self.report, text.encode())
+        except OutputError:
+            if self.model is not None and not self.force:
+                self.model.unlink(missing_ok=True)
+            raise
+
+
+def _same(a: Path, b: Path) -> bool:
+    try:
+        return a.samefile(b)
+    except OSError:
+        return a.absolute() == b.absolute()

@@ -1,0 +1,115 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from reprune_onnx.report.files import Destination
+
+_WIDEST = 160  # columns, where the output is not a terminal
+
+
+def print_analysis(found: dict[str, Any]) -> None:
+    """Groups, locks, and the summary line."""
+    console = _console()
+    table = _table(
+        f"{found['model']}: channels that go together",
+        ["group", "channels", "prunable", "made by", "read by"],
+        right={0, 1, 2},
+    )
+    for g in found["groups"]:
+        made = [p["node"] for p in g["producers"]]
+        row = (g["id"], g["channels"], g["prunable"] or "–", _names(made), _names(g["consumers"]))
+        table.add_row(*map(str, row), style=None if g["prunable"] else "dim")
+    console.print(table)
+    if found["locked"]:
+        table = _table("Why channels stay", ["channels", "node", "reason"], right={0})
+        for lock in found["locked"]:
+            table.add_row(str(lock["channels"]), lock["node"] or "–", lock["reason"])
+        console.print(table)
+    s = found["summary"]
+    shapes = ", ".join(f"{k} {'×'.join(map(str, v))}" for k, v in found["input_shapes"].items())
+    console.print(
+        f"{found['macs'] / 1e6:,.1f} M MACs at {shapes}; {found['params']:,} parameters",
+        highlight=False,
+    )
+    console.print(
+        f"prunable: {s['prunable_conv_layers']} of {s['conv_layers']} Conv layers, at most"
+        f" {s['largest_macs_reduction']:.1%} of MACs (--residual {found['residual']})",
+        highlight=False,
+    )
+
+
+def print_pruning(report: dict[str, Any], destination: Destination) -> None:
+    """Layer widths, what was asked and reached, the proof, and where the files are."""
+    console = _console()
+    table = _table("Layers", ["layer", "channels", "kept", "sparsity", "coverage"], {1, 2, 3, 4})
+    for layer in report["layers"]:
+        before, after = layer["out_channels"]
+        if after < before:
+            cover = "–" if layer["coverage"] is None else f"{layer['coverage']:.1%}"
+            row = (layer["node"], before, after, f"{layer['sparsity']:.1%}", cover)
+            table.add_row(*map(str, row))
+    console.print(table if table.row_count else "no layer lost channels")
+    table = _table("", ["", "before", "after", "reduction"], {1, 2, 3})
+    for name, title in (("macs", "MACs"), ("params", "parameters"), ("bytes", "file size, bytes")):
+        before, after = report["before"][name], report["after"][name]
+        share = f"{1 - after / before:.1%}" if before else "–"
+        table.add_row(title, f"{before:,}", f"{after:,}", share)
+    console.print(table)
+    for line in _lines(report, destination):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_evaluation(found: dict[str, Any], preprocess: str) -> None:
+    """The measured percentages."""
+    console = _console()
+    names = {
+        "top1": "top-1 {:.2f} %",
+        "top5": "top-5 {:.2f} %",
+        "agreement": "agreement with the original {:.2f} %",
+        "mean_kl": "mean KL {:.4g}",
+    }
+    parts = [text.format(found[k]) for k, text in names.items() if found[k] is not None]
+    line = f"{', '.join(parts)} on {found['n']} images (preprocess: {preprocess})"
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _lines(report: dict[str, Any], destination: Destination) -> list[str]:
+    asked = {k.replace("_", " "): v for k, v in report["requested"].items()}
+    reached = report["achieved"]
+    lines = [f"note: {note}" for note in report["notes"]]
+    lines += [
+        f"asked for {name} {value:.2%}, reached {reached[name.replace(' ', '_')]:.2%}"
+        for name, value in asked.items()
+    ]
+    v = report["verification"]
+    lines.append(
+        "NOT verified (--no-verify)"
+        if v is None
+        else f"verified on {v['runs']} inputs: differs by {v['max_abs_diff']:.2g} from the masked"
+        f" original at scale {v['scale']:.3g}; a wrong cut differs by {v['negative_control']:.2g}"
+    )
+    written = [str(p) for p in (destination.model, destination.report) if p is not None]
+    lines.append(f"{report['seconds']['total']:.1f} s; wrote {' and '.join(written)}")
+    return lines
+
+
+def _names(names: list[str], most: int = 3) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=_WIDEST)
+
+
+def _table(title: str, columns: list[str], right: set[int]) -> Table:
+    table = Table(title=title or None, title_justify="left", header_style="bold")
+    for k, column in enumerate(columns):
+        table.add_column(column, justify="right" if k in right else "left", overflow="fold")
+    return table

@@ -1,0 +1,54 @@
+"""The negative control: a cut that is wrong on purpose must be seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from reprune_onnx.runtime.ort import Session
+from reprune_onnx.types import Bools, ChannelMap, Site
+from reprune_onnx.verification.compare import Arrays, difference
+from reprune_onnx.verification.masked import constant, consumers, rewire
+
+CONTROL_FACTOR = 10.0
+_CONTROLS = 12  # wrong cuts tried before giving up on finding one that shows
+
+
+def negative_control(
+    pruned: onnx.ModelProto,
+    what: tuple[ChannelMap, Bools, list[str]],
+    run: tuple[Arrays, Arrays],
+    allowed: float,
+) -> float:
+    """The relative difference that a wrong cut of one consumer's weight makes; the best of a few."""
+    channels, keep, observed = what
+    feeds, expected = run
+    best = 0.0
+    sites = [s for s in consumers(channels, keep) if keep[s.ids].any()]
+    step = max(1, len(sites) // _CONTROLS)
+    places = {o: k for k, node in enumerate(pruned.graph.node) for o in node.output if o}
+    for site in sites[::-step]:
+        op = channels.graph.ops[site.node]
+        wrong = onnx.ModelProto()
+        wrong.CopyFrom(pruned)
+        node = wrong.graph.node[places[next(o for o in op.outputs if o)]]
+        rewire(wrong, node, site.input, _wrongly_cut(channels, keep, site))
+        session = Session(wrong, optimize=False, outputs=observed)
+        best = max(best, difference(expected, session.run(feeds), observed).relative)
+        if best >= CONTROL_FACTOR * max(allowed, 1e-3):
+            break
+    return best
+
+
+def _wrongly_cut(channels: ChannelMap, keep: Bools, site: Site) -> NDArray[Any]:
+    """The right number of slices along ``site.axis``, but dropped ones wherever there are any."""
+    array = constant(channels.graph, site.tensor)
+    for other in channels.sites:
+        if (other.node, other.input) == (site.node, site.input) and other.axis != site.axis:
+            array = array.take(np.flatnonzero(keep[other.ids]), axis=other.axis)
+    kept, dropped = np.flatnonzero(keep[site.ids]), np.flatnonzero(~keep[site.ids])
+    wrong = np.resize(dropped, len(kept))
+    return array.take(wrong, axis=site.axis)

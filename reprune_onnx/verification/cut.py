@@ -1,0 +1,79 @@
+"""Compare a pruned model with its masked original."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from reprune_onnx.errors import ModelError, VerificationError
+from reprune_onnx.precision import as_float32, tolerance
+from reprune_onnx.runtime.ort import Session
+from reprune_onnx.types import Bools, ChannelMap, Model, Verification
+from reprune_onnx.verification.compare import (
+    Difference,
+    difference,
+    observed_tensors,
+    tensor_outputs,
+)
+from reprune_onnx.verification.control import CONTROL_FACTOR, negative_control
+from reprune_onnx.verification.inputs import runs
+from reprune_onnx.verification.masked import masked_original
+
+Progress = Callable[[str, int, int], None]
+
+
+def verify_cut(
+    model: Model,
+    channels: ChannelMap,
+    keep: Bools,
+    pruned: Model,
+    progress: Progress | None = None,
+) -> Verification:
+    """Compare ``pruned``, the cut of ``model`` to the units ``keep (n_units,)`` with the masked original.
+
+    Raises ModelError where ONNX Runtime cannot run the original at all: without it nothing can be
+    proven. A difference that is too large is returned, not raised.
+    """
+    allowed = tolerance(model.proto)
+    original = as_float32(model.proto)
+    smaller = as_float32(pruned.proto)
+    # One tensor is made and zeroed per consumer; the original's own stay where other nodes read it.
+    observed = observed_tensors(channels, keep)
+    names = list(dict.fromkeys([*observed, *tensor_outputs(original)]))
+    masked = Session(masked_original(original, channels, keep), optimize=False, outputs=names)
+    candidate = Session(smaller, optimize=False, outputs=names)
+    tried = list(runs(model.proto, masked, channels.input_shapes))
+    if not tried:
+        raise ModelError("ONNX Runtime cannot run the model on any input that was tried")
+    differences: list[Difference] = []
+    for k, (feeds, expected) in enumerate(tried):
+        try:
+            found = candidate.run(feeds)
+        except ModelError as error:
+            raise VerificationError(f"the pruned model does not run: {error}") from error
+        differences.append(difference(expected, found, observed))
+        if progress is not None:
+            progress("verifying", k + 1, len(tried))
+    worst = max(differences, key=lambda d: d.relative)
+    if keep.all():
+        ok = worst.relative <= allowed
+        return Verification(ok, worst.absolute, worst.scale, 0.0, allowed, len(tried))
+    control = negative_control(smaller, (channels, keep, observed), tried[0], allowed) * worst.scale
+    passed = worst.relative <= allowed and control >= CONTROL_FACTOR * allowed * worst.scale
+    return Verification(passed, worst.absolute, worst.scale, control, allowed, len(tried))
+
+
+def check(result: Verification) -> None:
+    """Raise VerificationError where a verification did not pass, saying which half failed."""
+    if result.passed:
+        return
+    limit = result.tolerance * result.scale
+    if result.max_abs_diff > limit:
+        raise VerificationError(
+            f"the pruned model differs from the masked original by {result.max_abs_diff:.3g}, more"
+            f" than the {limit:.3g} allowed: this is a bug of reprune-onnx; please report the model"
+        )
+    raise VerificationError(
+        f"nothing could be proven: a deliberately wrong cut changes the outputs by only"
+        f" {result.negative_control:.3g}, less than ten times the {limit:.3g} allowed; the model's"
+        " outputs hardly depend on its weights (--no-verify writes the model unproven)"
+    )

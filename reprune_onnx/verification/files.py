@@ -1,0 +1,116 @@
+"""Verify a pruned file against its original and the report of the pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from reprune_onnx.analyzer import Scope, analyze
+from reprune_onnx.analyzer.graph import to_array
+from reprune_onnx.errors import SelectionError, VerificationError
+from reprune_onnx.precision import as_float32
+from reprune_onnx.pruner.earlier import EarlierReport, keep_by_cuts
+from reprune_onnx.runtime.ort import Session
+from reprune_onnx.surgeon import cut
+from reprune_onnx.types import Model, Verification
+from reprune_onnx.verification.cut import check, verify_cut
+from reprune_onnx.verification.inputs import runs
+
+Progress = Callable[[str, int, int], None]
+
+_INTEGERS = {onnx.TensorProto.INT64, onnx.TensorProto.INT32}
+
+
+@dataclass(frozen=True)
+class FileVerification:
+    """The result, None where ``changed`` tensors were recovered or trained since the cut.
+
+    Then the structure is that of the cut and the model runs; more cannot be said.
+    """
+
+    result: Verification | None
+    changed: int
+
+
+def verify(
+    original: Model, pruned: Model, report: EarlierReport, progress: Progress | None = None
+) -> FileVerification:
+    """Check a pruned file against its original and the report of the pruning.
+
+    The structure must be what the report's cuts make of the original. Where the values are those of
+    the cut too, the masked original is compared; where they were recovered or trained since, the
+    model is run, and ``changed`` tells how many tensors have other values. Raises VerificationError
+    where anything differs, SelectionError where the report belongs to another model.
+    """
+    if report.source_sha256 and original.sha256 not in ("", report.source_sha256):
+        raise SelectionError(
+            f"the report is about a model with sha256 {report.source_sha256[:12]}…, but"
+            f" '{original.path}' has {original.sha256[:12]}…: give the file that was pruned"
+        )
+    channels = analyze(original, _scope(report))
+    keep = keep_by_cuts(channels, report.cuts, "the report")
+    expected = cut(original, channels, keep)
+    changed = _compare_structure(expected.model.proto, pruned.proto)
+    if changed:
+        session = Session(as_float32(pruned.proto), optimize=False)
+        list(runs(original.proto, session, channels.input_shapes))
+        return FileVerification(None, changed)
+    result = verify_cut(original, channels, keep, pruned, progress)
+    check(result)
+    return FileVerification(result, 0)
+
+
+def _scope(report: EarlierReport) -> Scope:
+    s = report.settings
+    return Scope(
+        residual=s.get("residual", "prune"),
+        include=tuple(s.get("include", ())),
+        exclude=tuple(s.get("exclude", ())),
+        input_shapes={name: tuple(shape) for name, shape in s.get("input_shapes", ())},
+    )
+
+
+def _compare_structure(expected: onnx.ModelProto, found: onnx.ModelProto) -> int:
+    """The number of float tensors with other values; VerificationError for another structure."""
+    a, b = _signature(expected), _signature(found)
+    for k, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            raise VerificationError(f"node {k} is {y}, but the report's cuts make it {x}")
+    if len(a) != len(b):
+        raise VerificationError(f"{len(b)} nodes, but the report's cuts leave {len(a)}")
+    own = {t.name: t for t in found.graph.initializer}
+    changed = 0
+    for tensor in expected.graph.initializer:
+        other = own.get(tensor.name)
+        if other is None or list(other.dims) != list(tensor.dims):
+            shape = "missing" if other is None else f"of shape {list(other.dims)}"
+            raise VerificationError(
+                f"tensor '{tensor.name}' is {shape}, but the report's cuts make it"
+                f" {list(tensor.dims)}"
+            )
+        same = np.array_equal(to_array(tensor), to_array(other))
+        if not same and tensor.data_type in _INTEGERS:
+            raise VerificationError(f"integers of tensor '{tensor.name}' differ from the cut's")
+        changed += not same
+    return changed
+
+
+def _signature(proto: onnx.ModelProto) -> list[tuple[str, ...]]:
+    """Each node, with its integer attributes: what a training must not have changed."""
+    return [
+        (
+            n.op_type,
+            n.name,
+            *n.input,
+            *n.output,
+            *(
+                f"{a.name}={a.i or list(a.ints)}"
+                for a in n.attribute
+                if a.type in (onnx.AttributeProto.INT, onnx.AttributeProto.INTS)
+            ),
+        )
+        for n in proto.graph.node
+    ]

@@ -1,0 +1,120 @@
+"""The ONNX Runtime session: outputs, types, silence, and errors in one line."""
+
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper, parser
+
+from reprune_onnx import model as model_file
+from reprune_onnx.errors import ModelError
+from reprune_onnx.runtime.ort import Session, with_outputs
+
+TWO_STEPS = """
+<ir_version: 8, opset_import: ["" : 17]>
+twice (float[N, 2] x) => (float[N, 2] z)
+<float two = {2.0}>
+{
+    y = Mul(x, two)
+    z = Relu(y)
+}
+"""
+X = np.array([[-1.0, 3.0]], np.float32)
+
+
+@pytest.fixture
+def proto():
+    return parser.parse_model(TWO_STEPS)
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+def test_run(proto, optimize):
+    session = Session(proto, optimize=optimize, threads=1)
+    assert [(p.name, p.shape, p.dtype) for p in session.inputs] == [("x", (None, 2), np.float32)]
+    assert [p.name for p in session.outputs] == ["z"]
+    assert session.run({"x": X})["z"].tolist() == [[0, 6]]
+
+
+def test_inner_outputs_are_exposed_on_a_copy(proto, tmp_path):
+    before = proto.SerializeToString()
+    session = Session(proto, optimize=True, outputs=["y"])
+    assert [p.name for p in session.outputs] == ["y"]
+    assert list(session.run({"x": X})) == ["y"]
+    assert session.run({"x": X})["y"].tolist() == [[-2, 6]]
+    assert set(session.run({"x": X}, ["z", "y"])) == {"z", "y"}
+    assert proto.SerializeToString() == before
+    assert [o.name for o in with_outputs(proto, ["y", "z", "y"]).graph.output] == ["z", "y"]
+    onnx.save(proto, tmp_path / "m.onnx")
+    assert Session(tmp_path / "m.onnx", optimize=True).run({"x": X})["z"].tolist() == [[0, 6]]
+    inner = Session(tmp_path / "m.onnx", optimize=True, outputs=["y"])
+    assert inner.run({"x": X})["y"].tolist() == [[-2, 6]]
+    with pytest.raises(ModelError, match="no node of the graph computes 'x'"):
+        with_outputs(proto, ["x"])
+
+
+def test_a_model_over_the_limit_goes_through_a_passing_file(proto, monkeypatch, tmp_path):
+    weight = np.arange(2000, dtype=np.float32).reshape(2, 1000)
+    proto.graph.initializer.append(numpy_helper.from_array(weight, "w"))
+    proto.graph.node.append(helper.make_node("MatMul", ["z", "w"], ["v"]))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    want = Session(proto, optimize=False, outputs=["v"]).run({"x": X})["v"]
+    monkeypatch.setattr(model_file, "LIMIT", 100)
+    before = proto.SerializeToString()
+    session = Session(proto, optimize=False, outputs=["v"])
+    np.testing.assert_array_equal(session.run({"x": X})["v"], want)
+    np.testing.assert_array_equal(want[0], 6 * weight[1])
+    assert proto.SerializeToString() == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_types_and_unknown_shapes():
+    graph = helper.make_graph(
+        [
+            helper.make_node("SequenceConstruct", ["h"], ["s"]),
+            helper.make_node("Cast", ["h"], ["d"], to=onnx.TensorProto.INT64),
+        ],
+        "types",
+        [helper.make_tensor_value_info("h", onnx.TensorProto.FLOAT16, [2])],
+        [onnx.ValueInfoProto(name="s"), onnx.ValueInfoProto(name="d")],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    session = Session(helper.make_model(graph, opset_imports=opset, ir_version=8), optimize=False)
+    assert session.inputs[0].dtype == np.float16
+    assert [p.dtype for p in session.outputs] == [None, np.int64]
+    assert list(session.run({"h": np.ones(2, np.float16)})) == ["d"]
+
+
+def test_errors_are_one_line(proto, tmp_path):
+    session = Session(proto, optimize=False)
+    for feeds in ({"x": X.T}, {"x": X.astype(np.float64)}, {}):
+        with pytest.raises(ModelError, match="cannot run the model 'twice'") as error:
+            session.run(feeds)
+        assert "\n" not in str(error.value) and "ONNXRuntimeError" not in str(error.value)
+    proto.graph.node[0].op_type = "Unheard"
+    with pytest.raises(ModelError, match=r"cannot load the model 'twice': .*Unheard") as error:
+        Session(proto, optimize=False)
+    assert "\n" not in str(error.value)
+    with pytest.raises(ModelError, match=r"none\.onnx"):
+        Session(tmp_path / "none.onnx", optimize=True)
+
+
+def test_nothing_is_printed(proto, tmp_path):
+    """An initializer among the inputs and a wrong output shape make ONNX Runtime warn."""
+    proto.graph.input.append(helper.make_tensor_value_info("two", onnx.TensorProto.FLOAT, [1]))
+    proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 5
+    onnx.save(proto, tmp_path / "m.onnx")
+    code = (
+        "import sys, numpy as np\n"
+        "from reprune_onnx.errors import ModelError\n"
+        "from reprune_onnx.runtime.ort import Session\n"
+        "try: s = Session(sys.argv[1], optimize=True)\n"
+        "except ModelError: sys.exit()\n"
+        "s.run({'x': np.zeros((1, 2), np.float32)})\n"
+        "try: s.run({'x': np.zeros((1, 3), np.float32)})\n"
+        "except ModelError: pass\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "m.onnx")]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
