@@ -1,11 +1,12 @@
 """The errors a caller can expect; everything else that escapes is a bug.
 
-Each message is one line that names the node or the file, the numbers that disagree, and the next step.
+Each message is one line that names the node or the file, the numbers that disagree, and the next
+step.
 """
 
 
 class RepruneError(Exception):
-    """A problem of the user's model, data or request. The command line prints it and exits with 1."""
+    """A problem of the user's model, data or request; the command line exits with 1."""
 
 
 class ModelError(RepruneError):
@@ -25,7 +26,7 @@ class OutputError(RepruneError):
 
 
 class VerificationError(RepruneError):
-    """The pruned model does not compute what the masked original computes, or nothing could show it."""
+    """The pruned model differs from the masked original, or nothing could show that it does not."""
 
 
 class UsageError(RepruneError):

@@ -8,7 +8,7 @@ _WIDE = {onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16}
 
 
 def tolerance(proto: onnx.ModelProto) -> float:
-    """The difference allowed, relative to an output's scale, by the coarsest type of the weights."""
+    """The difference allowed, relative to an output's scale, for the coarsest type of weight."""
     types = {t.data_type for t in proto.graph.initializer} | _constant_types(proto)
     if onnx.TensorProto.BFLOAT16 in types:
         return 3e-2

@@ -78,7 +78,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Site:
-    """Axis ``axis`` of the constant that node ``node`` reads as its input ``input`` carries ``ids``.
+    """Axis ``axis`` of the constant that node ``node`` reads as input ``input`` carries ``ids``.
 
     ``role`` is ``out`` (rows that produce the labels), ``in`` (slices that consume them: these are
     what the verifier zeroes) or ``param`` (one value per channel).
@@ -253,7 +253,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class TensorCut:
-    """Rows ``keep`` of ``axis`` are what is left of ``initializer``; a copy names its ``source``."""
+    """Rows ``keep`` along ``axis`` are left of ``initializer``; a copy names its ``source``."""
 
     initializer: str
     axis: int

@@ -8,11 +8,13 @@ import numpy as np
 
 from reprune_onnx.analyzer import residual, resolve
 from reprune_onnx.analyzer.conv_bn import gamma_of
+from reprune_onnx.analyzer.drafts import LockDraft
 from reprune_onnx.analyzer.graph import QUANTIZED, Graph
 from reprune_onnx.analyzer.groups import build_groups, never_empty, sole_units
+from reprune_onnx.analyzer.labels import compress
 from reprune_onnx.analyzer.rules import RULES
 from reprune_onnx.analyzer.scope import locked_by_scope
-from reprune_onnx.analyzer.walk import LockDraft, Walk
+from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.errors import ModelError
 from reprune_onnx.types import Bools, ChannelMap, Ints, Labels, Layer, Lock, Model, Residual
 
@@ -57,9 +59,7 @@ def _facts(w: Walk, scope: Scope, shapes: dict[str, tuple[int, ...]]) -> Channel
     _, unit_of = np.unique(w.space.roots(np.arange(len(w.space))), return_inverse=True)
     unit_of = unit_of.astype(np.int64)
     n_units = int(unit_of.max()) + 1
-    tensors = {
-        name: Labels(x.shape, resolve.compress(unit_of[x.ids])) for name, x in w.tensors.items()
-    }
+    tensors = {name: Labels(x.shape, compress(unit_of[x.ids])) for name, x in w.tensors.items()}
     locks = [Lock(d.node, np.unique(unit_of[d.ids]), d.reason) for d in w.locks]
     counts = resolve.Counts(w, unit_of)
     locks += [Lock(*parts) for parts in counts.locks]

@@ -33,7 +33,7 @@ _LOOP = {"Loop", "If", "Scan"}
 
 @dataclass(frozen=True)
 class Op:
-    """One node: ``index`` is its position in the file, ``name`` its own or a made-up, unique one."""
+    """One node: ``index`` is its place in the file, ``name`` its own or a made-up, unique one."""
 
     index: int
     name: str

@@ -16,7 +16,7 @@ from reprune_onnx.types import Ints, Labels, Shape
 
 
 class LabelSpace:
-    """Hands out labels and remembers which of them are tied (union-find; the least label is root)."""
+    """Hands out labels and remembers which are tied (union-find; the least label is the root)."""
 
     def __init__(self) -> None:
         self._parent = np.empty(0, dtype=np.int64)
@@ -111,7 +111,7 @@ def take(labels: Labels, axis: int, indices: Ints) -> Labels:
 
 
 def concat(parts: Sequence[Labels], axis: int) -> Labels | None:
-    """The parts one after the other along ``axis``; None where an extent that matters is unknown."""
+    """The parts in a row along ``axis``; None where an extent that matters is unknown."""
     extents = [p.shape[axis] for p in parts]
     rank = len(parts[0].shape)
     common = [max(p.ids.shape[a] for p in parts) for a in range(rank)]
@@ -159,7 +159,7 @@ def reshape(labels: Labels, shape: Shape) -> Labels | None:
 
 
 def _blocks(a: Shape, b: Shape) -> list[tuple[range, range]]:
-    """Matching runs of axes of ``a`` and ``b`` with equal products; unknown extents end in one run."""
+    """Matching runs of axes with equal products; unknown extents end in one common run."""
     head, i, j = _aligned(a, b)
     tail, p, q = _aligned(a[i:][::-1], b[j:][::-1])
     i_end, j_end = len(a) - p, len(b) - q

@@ -202,7 +202,7 @@ def _scaled(terms: dict[Extent, Fraction], factor: Fraction) -> dict[Extent, Fra
 def _is_neutral(kind: str, e: list[Number]) -> bool:
     if len(e) == 1 or e[0].origin is None or e[1].terms:
         return False
-    return (kind == "Mul" or kind == "Div") and e[1].value == 1
+    return kind in ("Mul", "Div") and e[1].value == 1
 
 
 def _round(number: Number) -> Number:

@@ -15,11 +15,13 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from reprune_onnx.analyzer.drafts import CountDraft, GroupedConv, LockDraft, SiteDraft
 from reprune_onnx.analyzer.labels import compress, varying
-from reprune_onnx.analyzer.walk import CountDraft, GroupedConv, LockDraft, SiteDraft, Walk
+from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.types import Bools, Count, Ints, Site
 
 Target = tuple[int, str, int, int]
+Weights = dict[int, Fraction]
 
 
 def tie_shared_weights(w: Walk) -> None:
@@ -130,12 +132,12 @@ def _site(draft: SiteDraft, units: Ints) -> Site:
 
 
 class Counts:
-    """Settles which integers have to be rewritten, and which channels stay because one cannot be."""
+    """Settles which integers are rewritten, and which channels stay because one cannot be."""
 
     def __init__(self, w: Walk, unit_of: Ints) -> None:
         self._w = w
         self._unit_of = unit_of
-        self._facts: dict[Target, tuple[Counter[int], Count | None]] = {}
+        self._facts: dict[Target, tuple[Weights, Count | None]] = {}
         self.locks: list[tuple[str, Ints, str]] = []
         for draft in w.counts:
             self._settle(draft)
@@ -152,11 +154,11 @@ class Counts:
             self._state(draft, (draft.op.index, draft.attribute, draft.input, draft.index), need)
             return
         number = self._w.numbers[name].ravel()[draft.index]
-        have = Counter[int]()
+        have: Weights = {}
         for (tensor, axis), weight in number.terms.items():
             units = axis_units(self._unit_of, self._w.tensors[tensor].ids, axis)
             for unit in units.tolist() if units is not None else ():
-                have[unit] += weight if number.linear else Fraction(1)
+                have[unit] = have.get(unit, Fraction(0)) + (weight if number.linear else 1)
         if number.linear and _same(have, need):
             return
         if number.origin is not None and not have:
@@ -165,23 +167,26 @@ class Counts:
             return
         self._lock(draft, [*have, *need], "computes a shape that would not follow the channels")
 
-    def _need(self, draft: CountDraft) -> Counter[int]:
+    def _need(self, draft: CountDraft) -> Weights:
         if draft.labels is None:
-            return Counter()
+            return {}
         units = axis_units(self._unit_of, draft.labels, draft.along)
-        return Counter() if units is None else Counter(units[draft.start : draft.stop].tolist())
+        if units is None:
+            return {}
+        found = Counter(units[draft.start : draft.stop].tolist())
+        return {unit: Fraction(n) for unit, n in found.items()}
 
     def _reads(self, draft: CountDraft) -> bool:
         return not draft.attribute and draft.op.has(draft.input)
 
-    def _state(self, draft: CountDraft, target: Target, need: Counter[int]) -> None:
+    def _state(self, draft: CountDraft, target: Target, need: Weights) -> None:
         known = self._facts.get(target)
         if known is not None:
             if not _same(known[0], need):
                 self._lock(draft, [*known[0], *need], "shares a number with another node")
             return
         node, attribute, i, index = target
-        ids = np.array(sorted(need.elements()), dtype=np.int64)
+        ids = np.repeat(sorted(need), [int(need[unit]) for unit in sorted(need)]).astype(np.int64)
         units = draft.labels is not None and self._varies(draft)
         self._facts[target] = (need, Count(node, attribute, i, index, ids) if units else None)
 
@@ -194,5 +199,5 @@ class Counts:
         self.locks.append((draft.op.name, ids, f"{draft.op.title} {why}"))
 
 
-def _same(a: Counter[int], b: Counter[int]) -> bool:
-    return all(a[k] == b[k] for k in {*a, *b})
+def _same(a: Weights, b: Weights) -> bool:
+    return all(a.get(k, 0) == b.get(k, 0) for k in {*a, *b})

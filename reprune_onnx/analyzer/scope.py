@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import fnmatch
 
-from reprune_onnx.analyzer.walk import LockDraft, Walk
+from reprune_onnx.analyzer.drafts import LockDraft
+from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.errors import SelectionError
 
 

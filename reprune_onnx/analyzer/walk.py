@@ -7,93 +7,29 @@ pruned and never changes a tensor. `resolve` turns its drafts into facts once al
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from math import prod
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from reprune_onnx.analyzer import numbers as num
+from reprune_onnx.analyzer.drafts import (
+    CountDraft,
+    GroupedConv,
+    LayerDraft,
+    LockDraft,
+    ResidualAdd,
+    SiteDraft,
+)
 from reprune_onnx.analyzer.graph import Graph, Op, captured
 from reprune_onnx.analyzer.labels import LabelSpace, compress, varying
 from reprune_onnx.types import Ints, Labels, Shape
 
 Rule = Callable[[Op, "Walk"], "Labels | list[Labels | None] | None"]
-Role = Literal["out", "in", "param"]
 _FEW = 64  # elements of a tensor that shape inference may need to see
 RANK_FREE = {"Conv", "ConvTranspose"}  # their weight tells the rank where the input does not
-
-
-@dataclass(frozen=True)
-class SiteDraft:
-    """A site whose labels may still vary along several axes; ``along`` is the one that is meant."""
-
-    op: Op
-    input: int
-    axis: int
-    labels: Ints
-    along: int
-    role: Role
-
-
-@dataclass(frozen=True)
-class CountDraft:
-    """An integer that must equal the kept positions ``start:stop`` along ``along`` of ``labels``.
-
-    ``labels`` is None where the integer must not change at all.
-    """
-
-    op: Op
-    attribute: str
-    input: int
-    index: int
-    labels: Ints | None
-    along: int = 0
-    start: int = 0
-    stop: int | None = None
-
-
-@dataclass(frozen=True)
-class LockDraft:
-    """Labels that must stay, and why."""
-
-    node: str
-    ids: Ints
-    reason: str
-
-
-@dataclass(frozen=True)
-class LayerDraft:
-    """A layer with a constant weight, as the rule saw it."""
-
-    op: Op
-    input: int
-    shape: tuple[int, ...]
-    out_axis: int
-    out: Ints
-    conv_groups: int
-    positions: int
-
-
-@dataclass(frozen=True)
-class GroupedConv:
-    """A convolution in ``g`` groups: inputs ``(g, n_in/g)``, outputs ``(g, n_out/g)``.
-
-    Either whole groups go, or the same slots of every group; `resolve` decides which.
-    """
-
-    op: Op
-    inputs: Ints
-    outputs: Ints
-
-
-@dataclass(frozen=True)
-class ResidualAdd:
-    """An element-wise sum of activations that tied the labels of different producers."""
-
-    op: Op
-    operands: tuple[Ints, ...]
 
 
 class Walk:
@@ -175,38 +111,18 @@ class Walk:
 
     def shape(self, op: Op, k: int = 0) -> Shape | None:
         """The shape of output ``k`` by onnx's own shape inference; None where it cannot tell."""
-        try:
-            schema = onnx.defs.get_schema(op.type, op.opset, op.domain)
-        except onnx.defs.SchemaError:
-            return None
-        types, data = {}, {}
         if self.unknown.intersection(op.inputs):
             return None
-        for i, name in enumerate(op.inputs):
-            if not name:
-                continue
-            shape: Shape
-            if name in self.tensors:
-                shape = self.tensors[name].shape
-            elif name in self.numbers:
-                shape = self.numbers[name].shape
-            else:
-                shape = self.graph.shape(name)
-            types[name] = onnx.helper.make_tensor_type_proto(self._element_type(name), shape)
-            if i > 0 and name not in self.tensors and np.prod(shape, dtype=np.int64) <= _FEW:
-                tensor = self._tensor(op, name)
-                if tensor is not None:
-                    data[name] = tensor
         try:
             inferred = onnx.shape_inference.infer_node_outputs(
-                schema,
+                onnx.defs.get_schema(op.type, op.opset, op.domain),
                 op.proto,
-                types,
-                data,
+                *self._input_types(op),
                 opset_imports=list(self.graph.proto.opset_import),
                 ir_version=max(3, self.graph.proto.ir_version),
             )
         except (
+            onnx.defs.SchemaError,
             onnx.shape_inference.InferenceError,
             onnx.checker.ValidationError,
             RuntimeError,
@@ -361,6 +277,26 @@ class Walk:
                 self._types[name] = onnx.TensorProto.FLOAT
         return self._types[name]
 
+    def _input_types(self, op: Op) -> tuple[dict[str, onnx.TypeProto], dict[str, onnx.TensorProto]]:
+        """The types of the inputs, and the values of those that are sizes."""
+        types, data = {}, {}
+        for i, name in enumerate(op.inputs):
+            if not name:
+                continue
+            shape: Shape
+            if name in self.tensors:
+                shape = self.tensors[name].shape
+            elif name in self.numbers:
+                shape = self.numbers[name].shape
+            else:
+                shape = self.graph.shape(name)
+            types[name] = onnx.helper.make_tensor_type_proto(self._element_type(name), shape)
+            if i > 0 and name not in self.tensors and _size(shape) <= _FEW:
+                tensor = self._tensor(op, name)
+                if tensor is not None:
+                    data[name] = tensor
+        return types, data
+
     def _tensor(self, op: Op, name: str) -> onnx.TensorProto | None:
         """A small tensor of sizes or scales, for shape inference; None where it is neither."""
         if self.graph.is_constant(name):
@@ -375,7 +311,11 @@ class Walk:
         return onnx.numpy_helper.from_array(array, name)
 
 
+def _size(shape: Shape) -> float:
+    return float("inf") if None in shape else prod(n or 0 for n in shape)
+
+
 def _plain(element_type: int) -> int:
-    """Every floating-point type as float: shapes do not depend on it, and rules need not track it."""
+    """Every floating-point type as float: no shape depends on it."""
     floats = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE}
     return onnx.TensorProto.FLOAT if element_type in floats else element_type

@@ -34,6 +34,7 @@ class Bar:
             self._progress.stop()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` steps of ``stage`` are done."""
         if self._quiet or time.monotonic() - self._start < _PATIENCE:
             return
         if self._progress is None:

@@ -33,12 +33,12 @@ def command(
         return
     if found.result is None:
         typer.echo(
-            f"structure verified, and the model runs; {found.changed} tensors have other values than"
-            " the cut (recovered or trained since), so outputs were not compared"
+            f"structure verified, and the model runs; {found.changed} tensors have other values"
+            " than the cut (recovered or trained since), so outputs were not compared"
         )
         return
     v = found.result
     typer.echo(
-        f"verified on {v.runs} inputs: largest difference {v.max_abs_diff:.3g} at an output scale of"
-        f" {v.scale:.3g}; a deliberately wrong cut differs by {v.negative_control:.3g}"
+        f"verified on {v.runs} inputs: largest difference {v.max_abs_diff:.3g} at an output scale"
+        f" of {v.scale:.3g}; a deliberately wrong cut differs by {v.negative_control:.3g}"
     )

@@ -104,11 +104,12 @@ def _search(
     """The sparsity whose reduction is nearest to the one asked for."""
     measure = "macs" if settings.macs_reduction is not None else "params"
     wanted = settings.macs_reduction or settings.params_reduction or 0.0
-    full = getattr(cost(channels), measure)
+    full: int = getattr(cost(channels), measure)
 
     def reduction(level: int) -> float:
         keep = _first_channels(channels, budget(level / _LEVELS))
-        return 1.0 - float(getattr(cost(channels, keep), measure)) / max(1, full)
+        left: int = getattr(cost(channels, keep), measure)
+        return 1.0 - left / max(1, full)
 
     low, high = 0, _LEVELS - 1
     most = reduction(high)

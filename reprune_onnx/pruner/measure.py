@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
-
 from reprune_onnx.types import Bools, ChannelMap
 
 
@@ -45,4 +43,4 @@ def cost(channels: ChannelMap, keep: Bools | None = None) -> Cost:
 
 
 def _size(shape: tuple[int, ...], kept: dict[int, int]) -> int:
-    return prod(np.int64(kept.get(axis, n)) for axis, n in enumerate(shape)).__int__()
+    return prod(kept.get(axis, n) for axis, n in enumerate(shape))

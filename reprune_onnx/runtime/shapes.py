@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import onnx
 
 from reprune_onnx.data.preprocess import IMAGE_SIDE
 from reprune_onnx.data.target import image_layout
 from reprune_onnx.errors import ModelError, UsageError
-from reprune_onnx.runtime.ort import Port, numpy_type
+from reprune_onnx.runtime.ort import numpy_type
 from reprune_onnx.types import Shape
 
 _VOLUME_SIDE = 32  # 224 in three directions would be 11 million positions per channel
 _CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """The one data input of a model; ``shape`` has None for a symbolic extent."""
+
+    name: str
+    shape: Shape
+    dtype: np.dtype[Any]
 
 
 def parse_input_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -74,7 +86,7 @@ def concrete_shapes(
     return shapes
 
 
-def image_input(proto: onnx.ModelProto, overrides: Mapping[str, tuple[int, ...]]) -> Port:
+def image_input(proto: onnx.ModelProto, overrides: Mapping[str, tuple[int, ...]]) -> ImageInput:
     """Return the one data input of a model, its symbolic extents (None) filled from ``overrides``.
 
     ModelError where there are several, or where numpy has no type for it. This is what
@@ -95,7 +107,7 @@ def image_input(proto: onnx.ModelProto, overrides: Mapping[str, tuple[int, ...]]
             f"input '{name}' has a type that numpy does not have; use a float32 copy of the model"
         )
     shape = _agreed(name, stated, overrides[name]) if name in overrides else stated
-    return Port(name, shape or (), dtype)
+    return ImageInput(name, shape or (), dtype)
 
 
 def _check_names(inputs: Mapping[str, Shape | None], overrides: Iterable[str]) -> None:

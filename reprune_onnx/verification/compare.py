@@ -14,18 +14,23 @@ from reprune_onnx.types import Bools, ChannelMap
 
 Arrays = dict[str, NDArray[Any]]
 
-_TAIL = set(
-    ["ArgMax", "ArgMin", "Cast", "Clip", "Concat", "Flatten", "HardSigmoid", "Hardmax", "Identity", "LogSoftmax", "Reshape", "Sigmoid", "Softmax", "Softsign", "Squeeze", "Tanh", "Transpose", "Unsqueeze"]
-)
+_TAIL = {
+    "ArgMax", "ArgMin", "Cast", "Clip", "Concat", "Flatten", "HardSigmoid", "Hardmax", "Identity",
+    "LogSoftmax", "Reshape", "Sigmoid", "Softmax", "Softsign", "Squeeze", "Tanh", "Transpose",
+    "Unsqueeze",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Difference:
+    """The largest absolute difference of a tensor, and the tensor's largest magnitude."""
+
     absolute: float
     scale: float
 
     @property
     def relative(self) -> float:
+        """The difference in units of the scale."""
         return self.absolute / self.scale if self.scale > 0 else self.absolute
 
 
@@ -78,6 +83,7 @@ def observed_tensors(channels: ChannelMap, keep: Bools) -> list[str]:
 
 
 def tensor_outputs(proto: onnx.ModelProto) -> list[str]:
+    """The outputs that are tensors, not sequences or maps."""
     return [o.name for o in proto.graph.output if o.type.HasField("tensor_type")]
 
 

@@ -23,7 +23,7 @@ def negative_control(
     run: tuple[Arrays, Arrays],
     allowed: float,
 ) -> float:
-    """The relative difference that a wrong cut of one consumer's weight makes; the best of a few."""
+    """The relative difference that a wrong cut of one weight makes; the best of a few."""
     channels, keep, observed = what
     feeds, expected = run
     best = 0.0

@@ -28,7 +28,7 @@ def verify_cut(
     pruned: Model,
     progress: Progress | None = None,
 ) -> Verification:
-    """Compare ``pruned``, the cut of ``model`` to the units ``keep (n_units,)`` with the masked original.
+    """Compare ``pruned`` with ``model`` masked to the units ``keep (n_units,)``.
 
     Raises ModelError where ONNX Runtime cannot run the original at all: without it nothing can be
     proven. A difference that is too large is returned, not raised.

@@ -1,4 +1,4 @@
-"""The inputs on which models are compared: random values, and two sizes where sizes are symbolic."""
+"""The inputs on which models are compared: random, and of two sizes where sizes are symbolic."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from reprune_onnx.types import Bools, ChannelMap, Site
 
 
 def masked_original(proto: onnx.ModelProto, channels: ChannelMap, keep: Bools) -> onnx.ModelProto:
+    """A copy whose consumers read zeros in place of the units that ``keep (n_units,)`` drops."""
     masked = onnx.ModelProto()
     masked.CopyFrom(proto)
     arrays: dict[tuple[int, int], NDArray[Any]] = {}
@@ -30,10 +31,12 @@ def masked_original(proto: onnx.ModelProto, channels: ChannelMap, keep: Bools) -
 
 
 def consumers(channels: ChannelMap, keep: Bools) -> Iterator[Site]:
+    """The sites that read a dropped unit."""
     return (s for s in channels.sites if s.role == "in" and not keep[s.ids].all())
 
 
 def constant(graph: Graph, name: str) -> NDArray[Any]:
+    """A weight as ONNX Runtime runs it: float16 as it is, any other type as float32."""
     array = graph.array(name)
     return array if array.dtype == np.float16 else array.astype(np.float32)
 

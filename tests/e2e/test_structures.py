@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +219,26 @@ EVEN_SPLIT = Case(
         "stem_w": w["stem_w"][[0, 3, 5]],
         "p_w": w["p_w"][:, [0]],
         "q_w": w["q_w"][:, [0, 2]],
+    },
+)
+
+ROUNDED_SPLIT = replace(
+    EVEN_SPLIT,
+    name="split without sizes, into parts of 2 and 1",
+    keep={"stem_w": [0, 1, 3]},
+    expected="""net (float[1,3,6,6] x) => (float[1,2,6,6] y)
+    <float[3,3,3,3] stem_w, float[2,2,1,1] p_w, float[2,1,1,1] q_w, int64[2] SIZES = {2, 1}>
+    {
+      s = Conv <pads = [1,1,1,1]> (x, stem_w)
+      l, r = Split <axis = 1> (s, SIZES)
+      p = Conv (l, p_w)
+      q = Conv (r, q_w)
+      y = Add (p, q)
+    }""",
+    cut=lambda w: {
+        "stem_w": w["stem_w"][[0, 1, 3]],
+        "p_w": w["p_w"][:, [0, 1]],
+        "q_w": w["q_w"][:, [0]],
     },
 )
 
@@ -554,6 +574,7 @@ CASES = [
     CONCAT,
     SPLIT,
     EVEN_SPLIT,
+    ROUNDED_SPLIT,
     DEPTHWISE,
     DEPTHWISE_MULTIPLIER,
     GROUPED,

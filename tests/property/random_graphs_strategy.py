@@ -238,7 +238,8 @@ def _squeeze_excite(net: _Net, x: str, block: Block) -> str:
         pooled = net.node("ReduceMean", [x], (n, 1), axes=[2, 3], keepdims=1)
     else:
         pooled = net.node("ReduceMean", [x, net.integers(2, 3)], (n, 1), keepdims=1)
-    inner = net.act(net.conv(pooled, block.width, k=1), 0)
+    down = net.normal(block.width, n, 1, 1, fan_in=n / 16)  # means over positions are small
+    inner = net.act(net.node("Conv", [pooled, down], (block.width, 1)), 0)
     gate = net.node("Sigmoid", [net.conv(inner, n, k=1)], (n, 1))
     return net.node("Mul", [x, gate], (n, side))
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
 import onnx
 import onnxruntime as ort
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from random_graphs_strategy import BATCH, SIDE, Block, Recipe, build, recipes
 
 import reprune_onnx as rp
+from reprune_onnx.errors import VerificationError
 from reprune_onnx.types import Allocation, Residual
 
 Floats = NDArray[np.float32]
@@ -39,13 +41,23 @@ def requests() -> st.SearchStrategy[rp.Settings]:
 
 
 def pruned(original: onnx.ModelProto, request: rp.Settings) -> rp.Pruned:
-    """The result; a graph of which nothing can go is not an example."""
+    """The result; a graph of which nothing can go is not an example.
+
+    A cut that hardly shows in the outputs is refused, because no control could tell it from a wrong
+    one. Here it is let through, and the tests' own oracle is the judge.
+    """
     try:
-        return rp.prune(rp.Model(original), request)
+        result = rp.prune(rp.Model(original), request)
     except rp.SelectionError as error:
         assert "nothing can be pruned" in str(error)
         assume(False)
         raise
+    except VerificationError as error:
+        event("hardly shows")
+        assert "nothing could be proven" in str(error)
+        return rp.prune(rp.Model(original), replace(request, verify=False))
+    assert result.report["verification"]["passed"] is True
+    return result
 
 
 def run(proto: onnx.ModelProto, images: list[Floats]) -> list[Floats]:
@@ -99,7 +111,7 @@ def difference(a: list[Floats], b: list[Floats]) -> float:
     return max(float(np.abs(x - y).max()) for x, y in zip(a, b, strict=True)) / max(scale, 1e-12)
 
 
-@quick
+@settings(quick, max_examples=100)
 @given(recipe=recipes(), request=requests())
 def test_pruned_equals_masked(recipe: Recipe, request: rp.Settings) -> None:
     original = build(recipe)
@@ -114,8 +126,6 @@ def test_pruned_equals_masked(recipe: Recipe, request: rp.Settings) -> None:
     images = random_images(2)
     expected = run(masked(original, result.report["cuts"]), images)
     assert difference(expected, run(found, images)) <= 1e-4
-    if result.report["cuts"]:
-        assert result.report["verification"]["passed"] is True
 
 
 @quick

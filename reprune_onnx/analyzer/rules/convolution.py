@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from math import prod
 
+from reprune_onnx.analyzer.drafts import CountDraft, GroupedConv, LayerDraft, SiteDraft
 from reprune_onnx.analyzer.graph import Op
 from reprune_onnx.analyzer.labels import expand
-from reprune_onnx.analyzer.walk import CountDraft, GroupedConv, LayerDraft, SiteDraft, Walk
+from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.types import Ints, Labels, Shape
 
 

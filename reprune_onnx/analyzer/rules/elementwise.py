@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from reprune_onnx.analyzer.drafts import ResidualAdd, SiteDraft
 from reprune_onnx.analyzer.graph import Op
 from reprune_onnx.analyzer.labels import varying
-from reprune_onnx.analyzer.walk import ResidualAdd, SiteDraft, Walk
+from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.types import Ints, Labels, Shape
 
 

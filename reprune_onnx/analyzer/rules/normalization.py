@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from reprune_onnx.analyzer.drafts import CountDraft, SiteDraft
 from reprune_onnx.analyzer.graph import Op
 from reprune_onnx.analyzer.labels import expand, varying
-from reprune_onnx.analyzer.walk import CountDraft, SiteDraft, Walk
+from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.types import Labels
 
 

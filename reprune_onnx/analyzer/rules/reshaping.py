@@ -7,8 +7,9 @@ from math import prod
 import numpy as np
 
 from reprune_onnx.analyzer import labels as lab
+from reprune_onnx.analyzer.drafts import CountDraft
 from reprune_onnx.analyzer.graph import Op
-from reprune_onnx.analyzer.walk import CountDraft, Walk
+from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.types import Labels, Shape
 
 
@@ -83,8 +84,7 @@ def expand(op: Op, w: Walk) -> Labels | None:
     own = (1,) * (rank - len(x.shape)) + tuple(x.shape)
     want = [1] * (rank - len(target)) + list(target)
     shape = tuple(
-        b if a == 1 else (a if b == 1 or a == b or b is None else None)
-        for a, b in zip(own, want, strict=True)
+        b if a == 1 else (a if b in (1, a, None) else None) for a, b in zip(own, want, strict=True)
     )
     ids = x.ids.reshape((1,) * (rank - len(x.shape)) + x.ids.shape)
     for k in range(len(target)):

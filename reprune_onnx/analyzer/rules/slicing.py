@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from reprune_onnx.analyzer import labels as lab
+from reprune_onnx.analyzer.drafts import CountDraft, SiteDraft
 from reprune_onnx.analyzer.graph import Op
-from reprune_onnx.analyzer.walk import CountDraft, SiteDraft, Walk
+from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.types import Ints, Labels, Shape
 
 _END = 2**31 - 1  # exporters write it, or more, for "to the end"
@@ -223,7 +224,7 @@ def _index_shape(op: Op, w: Walk) -> Shape:
 
 def _still(x: Labels, axis: int) -> bool:
     """Whether labels do not vary along ``axis``."""
-    return x.ids.shape[axis] == 1
+    return int(x.ids.shape[axis]) == 1
 
 
 def _with(shape: Shape, axis: int, extent: int | None) -> Shape:

@@ -1,0 +1,82 @@
+"""What rules state during the walk, before it is known along which axes labels will vary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from reprune_onnx.analyzer.graph import Op
+from reprune_onnx.types import Ints
+
+Role = Literal["out", "in", "param"]
+
+
+@dataclass(frozen=True)
+class SiteDraft:
+    """A site whose labels may still vary along several axes; ``along`` is the one that is meant."""
+
+    op: Op
+    input: int
+    axis: int
+    labels: Ints
+    along: int
+    role: Role
+
+
+@dataclass(frozen=True)
+class CountDraft:
+    """An integer that must equal the kept positions ``start:stop`` along ``along`` of ``labels``.
+
+    ``labels`` is None where the integer must not change at all.
+    """
+
+    op: Op
+    attribute: str
+    input: int
+    index: int
+    labels: Ints | None
+    along: int = 0
+    start: int = 0
+    stop: int | None = None
+
+
+@dataclass(frozen=True)
+class LockDraft:
+    """Labels that must stay, and why."""
+
+    node: str
+    ids: Ints
+    reason: str
+
+
+@dataclass(frozen=True)
+class LayerDraft:
+    """A layer with a constant weight, as the rule saw it."""
+
+    op: Op
+    input: int
+    shape: tuple[int, ...]
+    out_axis: int
+    out: Ints
+    conv_groups: int
+    positions: int
+
+
+@dataclass(frozen=True)
+class GroupedConv:
+    """A convolution in ``g`` groups: inputs ``(g, n_in/g)``, outputs ``(g, n_out/g)``.
+
+    Either whole groups go, or the same slots of every group; `resolve` decides which.
+    """
+
+    op: Op
+    inputs: Ints
+    outputs: Ints
+
+
+@dataclass(frozen=True)
+class ResidualAdd:
+    """An element-wise sum of activations that tied the labels of different producers."""
+
+    op: Op
+    operands: tuple[Ints, ...]
