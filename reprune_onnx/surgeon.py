@@ -85,12 +85,16 @@ def _edits(channels: ChannelMap, keep: Bools) -> dict[Use, _Edit]:
     for count in channels.counts:
         if count.attribute or not channels.graph.ops[count.node].has(count.input):
             continue
-        value = int(keep[count.ids].sum())
+        value = _value(count, keep)
         name = channels.graph.ops[count.node].inputs[count.input]
         if value != int(channels.graph.array(name).reshape(-1)[count.index]):
             edit = edits.setdefault((count.node, count.input), _Edit())
             edit.integers[count.index] = value
     return edits
+
+
+def _value(count: Count, keep: Bools) -> int:
+    return count.sign * int(keep[count.ids].sum())
 
 
 def _by_constant(graph: Graph, edits: dict[Use, _Edit]) -> dict[str, dict[Use, _Edit]]:
@@ -113,7 +117,7 @@ def _attributes(channels: ChannelMap, keep: Bools) -> Iterator[tuple[int, str, d
     for count in channels.counts:
         if count.attribute:
             key = (count.node, count.attribute)
-            found.setdefault(key, {})[count.index] = int(keep[count.ids].sum())
+            found.setdefault(key, {})[count.index] = _value(count, keep)
     for (node, attribute), values in found.items():
         yield node, attribute, values
 
@@ -125,11 +129,18 @@ def _missing_inputs(channels: ChannelMap, keep: Bools) -> Iterator[tuple[int, in
         if not count.attribute and not channels.graph.ops[count.node].has(count.input):
             found.setdefault((count.node, count.input), []).append(count)
     for (node, i), counts in found.items():
-        sizes = [int(keep[c.ids].sum()) for c in sorted(counts, key=lambda c: c.index)]
-        total = sum(sizes)
-        step = -(-total // len(sizes))
-        if sizes != [min(step, total - k * step) for k in range(len(sizes))]:
+        sizes = [_value(c, keep) for c in sorted(counts, key=lambda c: c.index)]
+        if sizes != _unstated(sizes, channels.graph.ops[node].opset):
             yield node, i, sizes
+
+
+def _unstated(sizes: list[int], opset: int) -> list[int]:
+    """What a Split without sizes makes: equal parts, and since opset 18 a smaller last one."""
+    total, parts = sum(sizes), len(sizes)
+    if opset < 18:
+        return [total // parts] * parts if total % parts == 0 else []
+    step = -(-total // parts)
+    return [min(step, total - k * step) for k in range(parts)]
 
 
 # ── the edits ───────────────────────────────────────────────────────────────────────────────────
@@ -317,7 +328,7 @@ def _tensor(name: str, array: NDArray[Any]) -> onnx.TensorProto:
     import onnx_graphsurgeon as gs
     from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
-    constant = gs.Constant(name, np.ascontiguousarray(array))
+    constant = gs.Constant(name, np.array(array, order="C"))
     tensor: onnx.TensorProto = OnnxExporter.export_tensor_proto(constant)
     return tensor
 

@@ -97,7 +97,8 @@ class Count:
     """An integer that equals the number of kept labels among ``ids``.
 
     It is element ``index`` of attribute ``attribute`` of node ``node``, or, where ``attribute`` is
-    empty, of the integer constant that the node reads as its input ``input``.
+    empty, of the integer constant that the node reads as its input ``input``. ``sign`` is -1 where
+    it counts from the end of an axis, as a negative Slice bound does.
     """
 
     node: int
@@ -105,6 +106,7 @@ class Count:
     input: int
     index: int
     ids: Ints
+    sign: int = 1
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,9 @@ def main(arguments: list[str]) -> int:
         extra = arguments if name == "tests" else []
         print(f"── {name}: {' '.join([*command, *extra])}", flush=True)
         start = time.perf_counter()
-        code = subprocess.run([sys.executable, "-m", *command, *extra], cwd=ROOT).returncode
+        code = subprocess.run(
+            [sys.executable, "-m", *command, *extra], cwd=ROOT, check=False
+        ).returncode
         print(f"   {'ok' if code == 0 else 'FAILED'} in {time.perf_counter() - start:.1f} s")
         if code:
             failed.append(name)

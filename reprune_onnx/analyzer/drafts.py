@@ -38,6 +38,7 @@ class CountDraft:
     along: int = 0
     start: int = 0
     stop: int | None = None
+    sign: int = 1
 
 
 @dataclass(frozen=True)

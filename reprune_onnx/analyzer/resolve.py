@@ -174,7 +174,7 @@ class Counts:
         if units is None:
             return {}
         found = Counter(units[draft.start : draft.stop].tolist())
-        return {unit: Fraction(n) for unit, n in found.items()}
+        return {unit: Fraction(draft.sign * n) for unit, n in found.items()}
 
     def _reads(self, draft: CountDraft) -> bool:
         return not draft.attribute and draft.op.has(draft.input)
@@ -186,9 +186,14 @@ class Counts:
                 self._lock(draft, [*known[0], *need], "shares a number with another node")
             return
         node, attribute, i, index = target
-        ids = np.repeat(sorted(need), [int(need[unit]) for unit in sorted(need)]).astype(np.int64)
+        ids = np.repeat(sorted(need), [abs(int(need[unit])) for unit in sorted(need)]).astype(
+            np.int64
+        )
         units = draft.labels is not None and self._varies(draft)
-        self._facts[target] = (need, Count(node, attribute, i, index, ids) if units else None)
+        self._facts[target] = (
+            need,
+            Count(node, attribute, i, index, ids, draft.sign) if units else None,
+        )
 
     def _varies(self, draft: CountDraft) -> bool:
         assert draft.labels is not None

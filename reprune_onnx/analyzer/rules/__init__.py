@@ -33,7 +33,7 @@ from reprune_onnx.analyzer.rules.reshaping import (
 from reprune_onnx.analyzer.rules.slicing import concat, crop, gather, pad, resize, slice_, split
 from reprune_onnx.analyzer.walk import Rule
 
-_TABLE: list[tuple[str, Rule]] = [
+TABLE: list[tuple[str, Rule]] = [
     # layers with weights
     ("Conv", conv),
     ("ConvTranspose", conv_transpose),
@@ -105,4 +105,4 @@ def _read(table: list[tuple[str, Rule]]) -> dict[tuple[str, str], Rule]:
     return rules
 
 
-RULES = _read(_TABLE)
+RULES = _read(TABLE)

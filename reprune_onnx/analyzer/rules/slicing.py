@@ -10,7 +10,7 @@ from reprune_onnx.analyzer.graph import Op
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.types import Ints, Labels, Shape
 
-_END = 2**31 - 1  # exporters write it, or more, for "to the end"
+Window = tuple[int, "int | None", int]
 
 
 def concat(op: Op, w: Walk) -> Labels | None:
@@ -65,12 +65,12 @@ def slice_(op: Op, w: Walk) -> Labels | None:
             return None
         if step != 1:
             w.lock(op, x.ids, f"{op.title} takes every {step}th channel")
-        first, last, _ = slice(start, end, step).indices(extent)
+        low, high, _ = slice(start, end, step).indices(extent)
         at_start, at_end = (("starts", -1), ("ends", -1)) if old else (("", 1), ("", 2))
-        if step == 1 and start != 0:
-            w.count(CountDraft(op, *at_start, k, x.ids, axis, 0, first))
-        if step == 1 and end < min(_END, extent + 1):
-            w.count(CountDraft(op, *at_end, k, x.ids, axis, 0, last))
+        for place, bound, position in ((at_start, start, low), (at_end, end, high)):
+            if step == 1 and bound != 0 and -extent <= bound <= extent:
+                first, last, sign = _window(bound, position)
+                w.count(CountDraft(op, *place, k, x.ids, axis, first, last, sign))
         x = lab.take(x, axis, np.arange(extent)[slice(start, end, step)])
     return x
 
@@ -93,10 +93,11 @@ def gather(op: Op, w: Walk) -> Labels | None:
     flat = indices.astype(np.int64).reshape(-1) % extent
     picked = lab.take(x, axis, flat)
     if indices.ndim == 0:
-        return _pick_one(op, w, (x, picked, axis, int(flat[0])))
+        return _pick_one(op, w, (x, picked, axis, _window(int(indices), int(flat[0]))))
     w.site(SiteDraft(op, 1, 0, _full(x, axis, flat), axis, "param"))
     for k, index in enumerate(flat.tolist()):
-        w.count(CountDraft(op, "", 1, k, x.ids, axis, 0, index))
+        window = _window(int(indices.reshape(-1)[k]), index)
+        w.count(CountDraft(op, "", 1, k, x.ids, axis, *window))
     return picked
 
 
@@ -161,14 +162,14 @@ def _cropped(op: Op, shape: Shape) -> Shape:
     return (None if h is None else h - top - bottom, None if v is None else v - left - right)
 
 
-def _pick_one(op: Op, w: Walk, picked: tuple[Labels, Labels, int, int]) -> Labels:
+def _pick_one(op: Op, w: Walk, picked: tuple[Labels, Labels, int, Window]) -> Labels:
     """A scalar index removes the axis: the others are tied to it, or the one channel must stay."""
-    x, one, axis, index = picked
+    x, one, axis, window = picked
     if len(lab.varying(x.ids)) > 1:
         w.space.tie_along(x.ids, (axis,))
     else:
         w.lock(op, one.ids, f"{op.title} picks this very channel")
-        w.count(CountDraft(op, "", 1, 0, x.ids, axis, 0, index))
+        w.count(CountDraft(op, "", 1, 0, x.ids, axis, *window))
     kept = [a for a in range(len(x.shape)) if a != axis]
     ids = one.ids if one.ids.shape[axis] == 1 else one.ids.take([0], axis=axis)
     return Labels(tuple(one.shape[a] for a in kept), ids.reshape([ids.shape[a] for a in kept]))
@@ -187,6 +188,11 @@ def _padded(op: Op, w: Walk, x: Labels, where: tuple[int, int, int]) -> Labels:
         )
     ids = np.concatenate([blocks[0], x.ids, blocks[1]], axis=axis)
     return Labels(_with(x.shape, axis, (x.shape[axis] or 0) + before + after), ids)
+
+
+def _window(bound: int, position: int) -> Window:
+    """The (start, stop, sign) of what a bound or index counts: what is before, or from it on."""
+    return (0, position, 1) if bound >= 0 else (position, None, -1)
 
 
 def _full(x: Labels, axis: int, flat: Ints) -> Ints:
