@@ -210,30 +210,35 @@ class _Surgery:
         self.rewrites.append(Rewrite(op.name, True, None, sizes))
 
     def remove_unused(self) -> None:
-        """Remove the nodes that computed constants which are now written down, and only those."""
-        if not self._made:
-            return
-        gone = {self._graph.derived[n] for n in self._made if n in self._graph.derived}
-        for index in gone:
-            kept = [o if o not in self._made else "" for o in self._nodes[index].output]
-            self._nodes[index].output[:] = kept
-        dead = {i for i in gone if not any(self._nodes[i].output)}
+        """Remove what computed constants that are now written down, and only that.
+
+        What nobody read in the original stays, and so do initializers that are graph inputs.
+        """
+        for index in {self._graph.derived[n] for n in self._made}:
+            outputs = [o if o not in self._made else "" for o in self._nodes[index].output]
+            self._nodes[index].output[:] = outputs
+        constant = set(self._graph.derived.values())
+        before = {name for op in self._graph.ops for name in (*op.inputs, *captured(op))}
+        dead: set[int] = set()
         while True:
-            alive = [n for i, n in enumerate(self._nodes) if i not in dead]
-            read = {x for n in alive for x in n.input} | set(self._graph.outputs)
-            read |= {x for op in self._graph.ops if op.index not in dead for x in captured(op)}
+            now = self._read(dead)
+            gone = before - now
             more = {
-                op.index
-                for op in self._graph.ops
-                if op.index not in dead
-                and self._feeds(op.index, dead)
-                and not read.intersection(self._nodes[op.index].output)
+                index
+                for index in constant - dead
+                if not now.intersection(self._nodes[index].output)
+                and gone.union(self._made).intersection(self._graph.ops[index].outputs)
             }
             if not more:
                 break
             dead |= more
-        del self._proto.graph.node[:]
-        self._proto.graph.node.extend(alive)
+        if dead:
+            alive = [node for index, node in enumerate(self._nodes) if index not in dead]
+            del self._proto.graph.node[:]
+            self._proto.graph.node.extend(alive)
+        gone = before - self._read(dead) - {i.name for i in self._proto.graph.input}
+        for name in gone & set(self._initializers):
+            self._proto.graph.initializer.remove(self._initializers.pop(name))
 
     def update_shapes(self, tensors: dict[str, Labels], keep: Bools) -> None:
         """Bring declared shapes of activations, and of weights that are also inputs, up to date."""
@@ -316,12 +321,14 @@ class _Surgery:
                 return
         proto.attribute.append(new)
 
-    def _feeds(self, index: int, dead: set[int]) -> bool:
-        """Whether only constants come out of the node, and a removed node read one of them."""
-        outputs = set(self._graph.ops[index].outputs)
-        return index in set(self._graph.derived.values()) and any(
-            outputs.intersection(self._graph.ops[i].inputs) for i in dead
-        )
+    def _read(self, dead: set[int]) -> set[str]:
+        """The tensors that some node reads, without the ``dead`` ones, or that are outputs."""
+        read = set(self._graph.outputs)
+        for op in self._graph.ops:
+            if op.index not in dead:
+                read.update(self._nodes[op.index].input)
+                read |= captured(op)
+        return read
 
 
 def _tensor(name: str, array: NDArray[Any]) -> onnx.TensorProto:

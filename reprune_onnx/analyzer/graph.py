@@ -18,6 +18,12 @@ from numpy.typing import NDArray
 from reprune_onnx.errors import ModelError
 from reprune_onnx.types import Model
 
+FLOATS = {
+    onnx.TensorProto.FLOAT,
+    onnx.TensorProto.FLOAT16,
+    onnx.TensorProto.BFLOAT16,
+    onnx.TensorProto.DOUBLE,
+}
 QUANTIZED = {
     "QuantizeLinear",
     "DequantizeLinear",
@@ -99,20 +105,20 @@ class Graph:
         return tuple(self.array(name).shape)
 
     def weights(self) -> Iterator[tuple[str, tuple[int, int]]]:
-        """Every floating-point constant of the file, with one place (node, input) that reads it."""
-        floats = (np.floating,)
-        for name, tensor in self._initializers.items():
-            if onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).kind in "fV":
-                yield name, self._first_use(name)
+        """Every floating-point constant that a node reads, with one place (node, input)."""
+        seen: set[str] = set()
         for op in self.ops:
-            if op.type == "Constant" and op.outputs[0] in self._arrays:
-                name = op.outputs[0]
-                if name in self.derived and issubclass(self._arrays[name].dtype.type, floats):
-                    yield name, self._first_use(name)
+            if op.outputs and op.outputs[0] in self.derived:
+                continue
+            for i, name in enumerate(op.inputs):
+                if name not in seen and self.is_constant(name) and self._is_float(name):
+                    seen.add(name)
+                    yield name, (op.index, i)
 
-    def _first_use(self, name: str) -> tuple[int, int]:
-        readers = self.readers(name)
-        return (readers[0].index, readers[0].inputs.index(name)) if readers else (-1, -1)
+    def _is_float(self, name: str) -> bool:
+        if name in self._initializers:
+            return self._initializers[name].data_type in FLOATS
+        return self.array(name).dtype.kind in "fV"
 
     def producer(self, name: str) -> Op | None:
         """The node that computes tensor ``name``; None for inputs and initializers."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+import onnx
+
+from reprune_onnx.analyzer.graph import FLOATS
 from reprune_onnx.types import Bools, ChannelMap
 
 
@@ -12,7 +15,8 @@ from reprune_onnx.types import Bools, ChannelMap
 class Cost:
     """``macs``: multiply-adds of all layers with a weight, per image at the analysed input shape.
 
-    ``params``: elements of floating-point constants. ``channels``: output channels of the layers.
+    ``params``: elements of the floating-point constants that nodes read. ``channels``: output
+    channels of the layers.
     """
 
     macs: int
@@ -44,3 +48,10 @@ def cost(channels: ChannelMap, keep: Bools | None = None) -> Cost:
 
 def _size(shape: tuple[int, ...], kept: dict[int, int]) -> int:
     return prod(kept.get(axis, n) for axis, n in enumerate(shape))
+
+
+def parameters(proto: onnx.ModelProto) -> int:
+    """The elements of all floating-point initializers and Constant nodes of the main graph."""
+    tensors = list(proto.graph.initializer)
+    tensors += [a.t for n in proto.graph.node if n.op_type == "Constant" for a in n.attribute]
+    return sum(prod(t.dims) for t in tensors if t.data_type in FLOATS)

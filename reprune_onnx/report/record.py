@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from reprune_onnx import __version__
-from reprune_onnx.pruner.measure import Cost, cost
+from reprune_onnx.pruner.measure import Cost, cost, parameters
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import (
     Bools,
@@ -63,8 +63,9 @@ def build_report(
 ) -> dict[str, object]:
     """The report as plain JSON values."""
     channels, keep = record.channels, record.selection.keep
-    before, after = cost(channels), cost(channels, keep)
     source = record.source
+    before = replace(cost(channels), params=parameters(source.proto))
+    after = replace(cost(channels, keep), params=parameters(pruned.proto))
     free = np.zeros(len(keep), dtype=np.bool_)
     for g in channels.groups:
         free[g.units[g.free]] = True

@@ -42,7 +42,7 @@ def inner_convs(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
 def eq_8_9(proto: onnx.ModelProto, sparsity: Fraction) -> list[int]:
     """How many filters each inner Conv keeps: the ⌈s̄·N⌉ smallest |γ| of all inner BNs fall."""
     weights = arrays(proto)
-    readers = {n.input[0]: n for n in proto.graph.node}
+    readers = {n.input[0]: n for n in proto.graph.node if n.input}
     gammas = []
     for conv in inner_convs(proto):
         norm = readers[conv.output[0]]
