@@ -74,6 +74,9 @@ class Graph:
         self._arrays: dict[str, NDArray[Any]] = {}
         self.inputs = [i for i in proto.graph.input if i.name not in self._initializers]
         self.outputs = [o.name for o in proto.graph.output]
+        self.sparse = {
+            t.values.name: tuple(t.dims) for t in proto.graph.sparse_initializer
+        }  # constants of another kind: never cut
         self.ops = self._read_ops()
         self.derived: dict[str, int] = {}
         self._producer = {o: op for op in self.ops for o in op.outputs if o}
@@ -142,7 +145,7 @@ class Graph:
         ops: list[Op] = []
         taken = {n.name for n in self.proto.graph.node if n.name}
         known = {i.name for i in self.proto.graph.input} | set(self._initializers)
-        known |= {s.values.name for s in self.proto.graph.sparse_initializer}
+        known |= set(self.sparse)
         used: set[str] = set()
         for index, node in enumerate(self.proto.graph.node):
             name = node.name
@@ -154,6 +157,11 @@ class Graph:
                     raise ModelError(
                         f"node '{name}' reads '{tensor}', which nothing before it produces: the"
                         " file is damaged or not sorted; check it with onnx.checker"
+                    )
+            for tensor in node.output:
+                if tensor and tensor in known:
+                    raise ModelError(
+                        f"node '{name}' makes '{tensor}', which exists already: the file is damaged"
                     )
             known.update(node.output)
             domain = _domain(node.domain)

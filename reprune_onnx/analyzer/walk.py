@@ -48,6 +48,9 @@ class Walk:
         self.adds: list[ResidualAdd] = []
         self.unknown: set[str] = set()  # activations of which not even the rank is known
         self._types: dict[str, int] = {}
+        for name, dims in graph.sparse.items():
+            why = f"sparse tensor '{name}' stays as it is"
+            self.tensors[name] = self._locked_by_extent(dims, name, why)
         for value in graph.inputs:
             self._types[value.name] = _plain(value.type.tensor_type.elem_type)
             shape = input_shapes.get(value.name, ())

@@ -198,3 +198,22 @@ def test_other_float_types_are_cut_and_verified(tmp_path: Path, dtype: str) -> N
     assert numpy_helper.to_array(after["a_w"]).tobytes() == original["a_w"][[0, 3]].tobytes()
     assert result.report["verification"]["passed"]
     assert result.report["verification"]["negative_control"] > 0
+
+
+def test_sparse_tensors_lock_what_meets_them(tmp_path: Path) -> None:
+    text = SHARED_BIAS.replace("b = Conv (a, b_w, zeros)", "s = Mul (a, sparse)\n  b = Relu (s)")
+    proto = model(
+        text,
+        a_w=RNG.standard_normal((4, 3, 1, 1)),
+        zeros=np.zeros(4),
+        head=RNG.standard_normal((2, 4, 1, 1)),
+    )
+    sparse = proto.graph.sparse_initializer.add()
+    sparse.values.CopyFrom(numpy_helper.from_array(np.array([1.0], np.float32), "sparse"))
+    sparse.indices.CopyFrom(numpy_helper.from_array(np.array([2], np.int64), "indices"))
+    sparse.dims.extend([1, 4, 1, 1])
+
+    with pytest.raises(rp.SelectionError, match="no channels that could go"):
+        prune_to(proto, tmp_path, {"a_w": [0, 3]})
+    reasons = {lock.reason for lock in rp.analyze(rp.Model(proto)).locks}
+    assert "sparse tensor 'sparse' stays as it is" in reasons
