@@ -68,6 +68,8 @@ def cut(model: Model, channels: ChannelMap, keep: Bools) -> Cut:
         surgery.edit_attribute(node, attribute, counts)
     for node, i, sizes in _missing_inputs(channels, keep):
         surgery.add_sizes(node, i, sizes)
+    for (node, i), numbers in _written(channels, keep).items():
+        surgery.write_down(node, i, numbers)
     surgery.remove_unused()
     surgery.update_shapes(channels.tensors, keep)
     return Cut(Model(proto, model.path), tuple(surgery.cuts), tuple(surgery.rewrites))
@@ -83,7 +85,9 @@ def _edits(channels: ChannelMap, keep: Bools) -> dict[Use, _Edit]:
         if len(kept) < len(site.ids):
             edits.setdefault((site.node, site.input), _Edit()).keep[site.axis] = kept
     for count in channels.counts:
-        if count.attribute or not channels.graph.ops[count.node].has(count.input):
+        place = (count.node, count.input)
+        given = channels.graph.ops[count.node].has(count.input)
+        if count.attribute or not given or place in channels.written:
             continue
         value = _value(count, keep)
         name = channels.graph.ops[count.node].inputs[count.input]
@@ -134,6 +138,15 @@ def _missing_inputs(channels: ChannelMap, keep: Bools) -> Iterator[tuple[int, in
             yield node, i, sizes
 
 
+def _written(channels: ChannelMap, keep: Bools) -> dict[Use, NDArray[np.int64]]:
+    """Computed integers whose values change and do not follow: the values they must have."""
+    found = {place: array.copy() for place, array in channels.written.items()}
+    for count in channels.counts:
+        if (count.node, count.input) in found and not count.attribute:
+            found[count.node, count.input].reshape(-1)[count.index] = _value(count, keep)
+    return {p: a for p, a in found.items() if not np.array_equal(a, channels.written[p])}
+
+
 def _unstated(sizes: list[int], opset: int) -> list[int]:
     """What a Split without sizes makes: equal parts, and since opset 18 a smaller last one."""
     total, parts = sum(sizes), len(sizes)
@@ -155,6 +168,7 @@ class _Surgery:
         self._taken = set(self._initializers) | {i.name for i in proto.graph.input}
         self._taken |= {o for n in self._nodes for o in n.output}
         self._made: set[str] = set()
+        self._shapes: dict[str, tuple[int, ...]] = {}  # of the constants that were edited
         self.cuts: list[TensorCut] = []
         self.rewrites: list[Rewrite] = []
 
@@ -209,6 +223,12 @@ class _Surgery:
             proto.attribute.extend(kept)
         self.rewrites.append(Rewrite(op.name, True, None, sizes))
 
+    def write_down(self, node: int, i: int, numbers: NDArray[np.int64]) -> None:
+        """Let a node read a constant where it read integers that the graph computes."""
+        op = self._graph.ops[node]
+        self._nodes[node].input[i] = self._copy(op.inputs[i], numbers)
+        self.rewrites.append(Rewrite(op.name, True, None, numbers.reshape(-1).tolist()))
+
     def remove_unused(self) -> None:
         """Remove what computed constants that are now written down, and only that.
 
@@ -244,11 +264,10 @@ class _Surgery:
         """Bring declared shapes of activations, and of weights that are also inputs, up to date."""
         for value in (*self._proto.graph.value_info, *self._proto.graph.input):
             name, declared = value.name, value.type.tensor_type.shape
-            if name in self._initializers:
-                dims = self._initializers[name].dims
-                for k, dim in enumerate(declared.dim):
-                    if dim.HasField("dim_value") and k < len(dims):
-                        dim.dim_value = dims[k]
+            if name in self._shapes:
+                for n, dim in zip(self._shapes[name], declared.dim, strict=False):
+                    if dim.HasField("dim_value"):
+                        dim.dim_value = n
             elif name in tensors and not keep.all():
                 kept = keep[tensors[name].ids]
                 for axis, dim in enumerate(declared.dim):
@@ -257,14 +276,12 @@ class _Surgery:
                         count = int(kept.any(axis=others).sum())
                         if dim.HasField("dim_value"):
                             dim.dim_value = count
-        names = {v.name for v in self._proto.graph.value_info} & self._made
-        for value in [v for v in self._proto.graph.value_info if v.name in names]:
-            self._proto.graph.value_info.remove(value)
 
     # ── onnx-graphsurgeon makes tensors and attributes ──────────────────────────────────────
 
     def _replace(self, name: str, array: NDArray[Any]) -> bool:
         """Put the new value where the old one is; False where the name cannot be kept."""
+        self._shapes[name] = array.shape
         if name in self._initializers:
             old = self._initializers[name]
             doc = old.doc_string
@@ -276,10 +293,19 @@ class _Surgery:
         if producer.type == "Constant":
             _set_constant(self._nodes[producer.index], array)
             return True
-        if self._proto.ir_version < 4:
-            return False
+        if self._proto.ir_version < 4:  # an initializer would be one more input of the graph
+            return self._make_constant(producer.index, array)
         self._made.add(name)
         self._add(name, array)
+        return True
+
+    def _make_constant(self, index: int, array: NDArray[Any]) -> bool:
+        node = self._nodes[index]
+        if len(node.output) > 1:
+            return False
+        del node.input[:], node.attribute[:]
+        node.op_type = "Constant"
+        node.attribute.append(onnx.helper.make_attribute("value", _tensor(node.output[0], array)))
         return True
 
     def _copy(self, name: str, array: NDArray[Any]) -> str:
@@ -328,7 +354,7 @@ class _Surgery:
             if op.index not in dead:
                 read.update(self._nodes[op.index].input)
                 read |= captured(op)
-        return read
+        return read - {""}
 
 
 def _tensor(name: str, array: NDArray[Any]) -> onnx.TensorProto:

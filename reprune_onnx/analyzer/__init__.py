@@ -78,6 +78,7 @@ def _facts(w: Walk, scope: Scope, shapes: dict[str, tuple[int, ...]]) -> Channel
         locks=tuple(locks),
         groups=never_empty(groups, tensors, locked),
         graph=w.graph,
+        written=counts.written,
         input_shapes=shapes,
     )
 

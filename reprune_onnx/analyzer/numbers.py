@@ -37,10 +37,11 @@ _MOVES = {
 _DATA_INPUTS = {"Concat": None}  # every other move has its data in input 0
 _KEEPS_INTEGERS = {"Cast", "Floor", "Ceil", "Round"}
 _COMPUTES = {
-    "Add", "Sub", "Mul", "Div", "Neg", "Min", "Max", "Mod", "Pow", "Sqrt", "Where", "Equal", "Less",
-    "Greater", "Not", "And", "Or", "Range", "ConstantOfShape", "ReduceProd", "ReduceSum",
-    "ReduceMin", "ReduceMax", "Size", "LessOrEqual", "GreaterOrEqual", "Abs", "Reciprocal",
-    "ScatterND", "ScatterElements", "NonZero", "Exp", "Log", "Sign", "Split",
+    "Add", "Sub", "Mul", "Div", "Neg", "Clip", "Shape", "Min", "Max", "Mod", "Pow", "Sqrt",
+    "Where", "Equal", "Less", "Greater", "Not", "And", "Or", "Range", "ConstantOfShape",
+    "ReduceProd", "ReduceSum", "ReduceMin", "ReduceMax", "Size", "LessOrEqual",
+    "GreaterOrEqual", "Abs", "Reciprocal", "ScatterND", "ScatterElements", "NonZero", "Exp",
+    "Log", "Sign", "Split",
 }  # fmt: skip
 
 
@@ -98,6 +99,8 @@ def compute(op: Op, inputs: list[Numbers | None], dtypes: list[Any]) -> list[Num
     if op.type in ("Add", "Sub", "Mul", "Div", "Neg"):
         return [_arithmetic(op.type, given, results[0])]
     terms = {t: Fraction(0) for n in given for e in n.ravel() for t in e.terms}
+    if op.type in ("Shape", "Size"):
+        terms = {}  # how many numbers there are does not depend on channels
     return [
         _fill([Number(v, dict(terms), linear=not terms) for v in r.ravel().tolist()], r.shape)
         for r in results

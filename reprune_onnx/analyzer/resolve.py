@@ -17,6 +17,7 @@ from scipy.sparse.csgraph import connected_components
 
 from reprune_onnx.analyzer.drafts import CountDraft, GroupedConv, LockDraft, SiteDraft
 from reprune_onnx.analyzer.labels import compress, varying
+from reprune_onnx.analyzer.numbers import Number, values
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.types import Bools, Count, Ints, Site
 
@@ -139,6 +140,10 @@ class Counts:
         self._unit_of = unit_of
         self._facts: dict[Target, tuple[Weights, Count | None]] = {}
         self.locks: list[tuple[str, Ints, str]] = []
+        self.written: dict[tuple[int, int], Ints] = {}
+        for draft in w.counts:
+            if self._computed(draft) and not self._follows(draft):
+                self._write_down(draft)
         for draft in w.counts:
             self._settle(draft)
 
@@ -148,24 +153,51 @@ class Counts:
         return tuple(count for _, count in self._facts.values() if count is not None)
 
     def _settle(self, draft: CountDraft) -> None:
-        need = self._need(draft)
-        name = draft.op.inputs[draft.input] if self._reads(draft) else ""
-        if name not in self._w.numbers:
+        need, place = self._need(draft), (draft.op.index, draft.input)
+        if not self._computed(draft) or place in self.written:
             self._state(draft, (draft.op.index, draft.attribute, draft.input, draft.index), need)
-            return
-        number = self._w.numbers[name].ravel()[draft.index]
+        elif not self._follows(draft):
+            have, origin = self._have(draft), self._number(draft).origin
+            if origin is not None and not have:
+                node, i, index = origin
+                self._state(draft, (node, "", i, index), need)
+            else:
+                units = [*have, *need]
+                self._lock(draft, units, "computes a shape that would not follow the channels")
+
+    def _follows(self, draft: CountDraft) -> bool:
+        """Whether the computed number becomes what it has to be without any change."""
+        return self._number(draft).linear and _same(self._have(draft), self._need(draft))
+
+    def _have(self, draft: CountDraft) -> Weights:
+        """What the computed number counts: the units along the extents it is made of."""
+        number = self._number(draft)
         have: Weights = {}
         for (tensor, axis), weight in number.terms.items():
             units = axis_units(self._unit_of, self._w.tensors[tensor].ids, axis)
             for unit in units.tolist() if units is not None else ():
                 have[unit] = have.get(unit, Fraction(0)) + (weight if number.linear else 1)
-        if number.linear and _same(have, need):
-            return
-        if number.origin is not None and not have:
-            node, i, index = number.origin
-            self._state(draft, (node, "", i, index), need)
-            return
-        self._lock(draft, [*have, *need], "computes a shape that would not follow the channels")
+        return have
+
+    def _write_down(self, draft: CountDraft) -> None:
+        """Note the values of the input, if they depend on no batch and no image size."""
+        numbers = self._w.numbers[draft.op.inputs[draft.input]]
+        plain = values(numbers)
+        extents = [term for number in numbers.ravel() for term in number.terms]
+        static = all(
+            axis_units(self._unit_of, self._w.tensors[tensor].ids, axis) is not None
+            for tensor, axis in extents
+        )
+        if plain is not None and extents and static and np.equal(plain, np.round(plain)).all():
+            self.written[draft.op.index, draft.input] = plain.astype(np.int64)
+
+    def _computed(self, draft: CountDraft) -> bool:
+        read = not draft.attribute and draft.op.has(draft.input)
+        return read and draft.op.inputs[draft.input] in self._w.numbers
+
+    def _number(self, draft: CountDraft) -> Number:
+        number: Number = self._w.numbers[draft.op.inputs[draft.input]].ravel()[draft.index]
+        return number
 
     def _need(self, draft: CountDraft) -> Weights:
         if draft.labels is None:
@@ -175,9 +207,6 @@ class Counts:
             return {}
         found = Counter(units[draft.start : draft.stop].tolist())
         return {unit: Fraction(draft.sign * n) for unit, n in found.items()}
-
-    def _reads(self, draft: CountDraft) -> bool:
-        return not draft.attribute and draft.op.has(draft.input)
 
     def _state(self, draft: CountDraft, target: Target, need: Weights) -> None:
         known = self._facts.get(target)
@@ -201,6 +230,8 @@ class Counts:
 
     def _lock(self, draft: CountDraft, units: list[int], why: str) -> None:
         ids = np.array(sorted(set(units)), dtype=np.int64)
+        if not len(ids):
+            return
         self.locks.append((draft.op.name, ids, f"{draft.op.title} {why}"))
 
 

@@ -159,9 +159,14 @@ class Walk:
         """The labels must stay, for a reason that names the node."""
         self.locks.append(LockDraft(op.name, ids.ravel(), reason))
 
-    def flat(self, ids: Ints, keep: Sequence[int]) -> Ints:
-        """Tie what varies along any axis but ``keep``; the labels with extent 1 there."""
+    def flat(self, op: Op, ids: Ints, keep: Sequence[int]) -> Ints:
+        """Tie what varies along any axis but ``keep``; the labels with extent 1 there.
+
+        Where channels lie along the other axes only, the op works across them, and they stay.
+        """
         axes = [a for a in varying(ids) if a not in keep]
+        if axes and len(axes) == len(varying(ids)):
+            self.lock(op, ids, f"{op.title} works across the channels")
         return compress(self.space.tie_along(ids, axes)) if axes else ids
 
     def fixed(self, op: Op, shape: Shape, reason: str) -> Labels:

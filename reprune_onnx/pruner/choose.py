@@ -159,7 +159,9 @@ def _overrides(channels: ChannelMap, settings: Settings) -> dict[int, int]:
 def _nothing_prunable(channels: ChannelMap, settings: Settings) -> str:
     if settings.include or settings.exclude:
         return "--include and --exclude leave no channel that could go; see `reprune-onnx analyze`"
-    reason = channels.locks[-1].reason if channels.locks else "there are no channels"
+    made = np.concatenate([layer.out_ids for layer in channels.layers] or [np.empty(0, int)])
+    main = max(channels.locks, key=lambda lock: int(np.isin(made, lock.ids).sum()), default=None)
+    reason = main.reason if main is not None else "there are no channels"
     hint = "" if settings.residual == "prune" else "try --residual prune, or "
     return f"nothing can be pruned ({reason}): {hint}see `reprune-onnx analyze` for every reason"
 

@@ -14,33 +14,43 @@ from reprune_onnx.verification.compare import Arrays, difference
 from reprune_onnx.verification.masked import constant, consumers, rewire
 
 CONTROL_FACTOR = 10.0
-_CONTROLS = 12  # wrong cuts tried before giving up on finding one that shows
+_CONTROLS = 12  # wrong cuts of either kind tried before giving up on finding one that shows
+_CLEAR = 1e-3  # a tolerance at which the search for a clearer control ends
 
 
 def negative_control(
     pruned: onnx.ModelProto,
     what: tuple[ChannelMap, Bools, list[str]],
-    run: tuple[Arrays, Arrays],
+    tried: list[tuple[Arrays, Arrays]],
     allowed: float,
 ) -> float:
-    """The relative difference that a wrong cut of one weight makes; the best of a few."""
+    """The relative difference that a wrong cut of one weight makes; the best of a few.
+
+    ``tried`` are inputs with the outputs expected. Weights that read dropped channels are taken
+    first, the last in the graph before others; then those that make them.
+    """
     channels, keep, observed = what
-    feeds, expected = run
-    best = 0.0
-    sites = [s for s in consumers(channels, keep) if keep[s.ids].any()]
-    step = max(1, len(sites) // _CONTROLS)
     places = {o: k for k, node in enumerate(pruned.graph.node) for o in node.output if o}
-    for site in sites[::-step]:
+    best = 0.0
+    for site in _candidates(channels, keep):
         op = channels.graph.ops[site.node]
         wrong = onnx.ModelProto()
         wrong.CopyFrom(pruned)
         node = wrong.graph.node[places[next(o for o in op.outputs if o)]]
         rewire(wrong, node, site.input, _wrongly_cut(channels, keep, site))
         session = Session(wrong, optimize=False, outputs=observed)
-        best = max(best, difference(expected, session.run(feeds), observed).relative)
-        if best >= CONTROL_FACTOR * max(allowed, 1e-3):
-            break
+        for feeds, expected in tried:
+            best = max(best, difference(expected, session.run(feeds), observed).relative)
+            if best >= CONTROL_FACTOR * max(allowed, _CLEAR):
+                return best
     return best
+
+
+def _candidates(channels: ChannelMap, keep: Bools) -> list[Site]:
+    """Up to `_CONTROLS` sites of either role, spread over the graph."""
+    readers = [s for s in consumers(channels, keep) if keep[s.ids].any()]
+    makers = [s for s in channels.sites if s.role == "out" and 0 < keep[s.ids].sum() < len(s.ids)]
+    return [s for own in (readers, makers) for s in own[:: -max(1, len(own) // _CONTROLS)]]
 
 
 def _wrongly_cut(channels: ChannelMap, keep: Bools, site: Site) -> NDArray[Any]:

@@ -209,10 +209,9 @@ def _split(net: _Net, x: str, block: Block) -> str:
     sizes = [n // 2, n // 2] if block.variant < 2 else [n - 1, 1]
     left, right = net.split(whole, sizes, written=block.variant == 1)
     left = net.act(net.conv(left, 3), 0)
-    if block.variant == 3:
-        return left
-    n = net.shapes[left][0] + net.shapes[right][0]
-    return net.node("Concat", [left, right], (n, net.shapes[x][1]), axis=1)
+    parts = [right, left] if block.variant == 3 else [left, right]
+    n = sum(net.shapes[p][0] for p in parts)
+    return net.node("Concat", parts, (n, net.shapes[x][1]), axis=1)
 
 
 def _depthwise(net: _Net, x: str, block: Block) -> str:

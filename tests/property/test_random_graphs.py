@@ -43,8 +43,8 @@ def requests() -> st.SearchStrategy[rp.Settings]:
 def pruned(original: onnx.ModelProto, request: rp.Settings) -> rp.Pruned:
     """The result; a graph of which nothing can go is not an example.
 
-    A cut that hardly shows in the outputs is refused, because no control could tell it from a wrong
-    one. Here it is let through, and the tests' own oracle is the judge.
+    A cut that hardly shows (about one example in two thousand) is refused, because no control tells
+    it from a wrong one. Here it is let through, and the tests' own oracle is the judge.
     """
     try:
         result = rp.prune(rp.Model(original), request)

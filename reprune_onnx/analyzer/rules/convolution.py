@@ -60,7 +60,7 @@ def _input_channels(op: Op, w: Walk, n_in: int, rank: int) -> Ints:
     x = w.labels(op)
     if len(x.shape) != rank:
         return expand(x.ids.reshape(-1)[:1], 0, n_in)
-    return expand(w.flat(x.ids, (1,)).reshape(-1), 0, n_in)
+    return expand(w.flat(op, x.ids, (1,)).reshape(-1), 0, n_in)
 
 
 def _layer(op: Op, w: Walk, out: tuple[int, Ints, int], spatial: Shape) -> None:

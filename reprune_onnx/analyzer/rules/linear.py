@@ -48,7 +48,7 @@ def _apply(op: Op, w: Walk, a: tuple[Ints, int], in_axis: int) -> Ints:
     others = [x for x in varying(ids) if x != k_axis]
     if others:
         w.lock(op, ids, f"{op.title} computes rows from channels along another axis")
-    k = w.flat(ids, (k_axis,)).reshape(-1)
+    k = w.flat(op, ids, (k_axis,)).reshape(-1)
     out = w.space.fresh(weight[1 - in_axis])
     w.site(SiteDraft(op, 1, in_axis, expand(k, 0, weight[in_axis]), 0, "in"))
     w.site(SiteDraft(op, 1, 1 - in_axis, out, 0, "out"))

@@ -23,7 +23,7 @@ def group_norm(op: Op, w: Walk) -> Labels:
     """The statistics of a group need all its channels: whole groups stay or go."""
     x = w.labels(op)
     groups, n = int(op.attrs["num_groups"]), x.shape[1] or 1
-    channels = expand(w.flat(x.ids, (1,)).reshape(-1), 0, n).reshape(groups, -1)
+    channels = expand(w.flat(op, x.ids, (1,)).reshape(-1), 0, n).reshape(groups, -1)
     w.space.tie_along(channels, (1,))
     for i in (1, 2):
         if w.is_constant(op, i):
@@ -78,7 +78,7 @@ def mix(op: Op, w: Walk, axes: list[int]) -> Labels:
 
 def _per_channel(op: Op, w: Walk, inputs: range) -> list[Labels | None]:
     x = w.labels(op)
-    ids = w.flat(x.ids, (1,))
+    ids = w.flat(op, x.ids, (1,))
     for i in inputs:
         if op.has(i):
             w.site(SiteDraft(op, i, 0, ids, 1, "param"))

@@ -113,7 +113,7 @@ def depth_to_space(op: Op, w: Walk) -> Labels:
     x = w.labels(op)
     b = int(op.attrs["blocksize"])
     n = (x.shape[1] or 0) // (b * b)
-    ids = lab.expand(w.flat(x.ids, (1,)).reshape(-1), 0, n * b * b)
+    ids = lab.expand(w.flat(op, x.ids, (1,)).reshape(-1), 0, n * b * b)
     columns = op.attrs.get("mode", b"DCR") == b"DCR"
     blocks = ids.reshape(b * b, n) if columns else ids.reshape(n, b * b).T
     out = w.space.tie_along(blocks, (0,)).reshape(1, n, 1, 1)
@@ -125,7 +125,7 @@ def space_to_depth(op: Op, w: Walk) -> Labels:
     x = w.labels(op)
     b = int(op.attrs["blocksize"])
     n = x.shape[1] or 0
-    ids = np.tile(lab.expand(w.flat(x.ids, (1,)), 1, n), (1, b * b, 1, 1))
+    ids = np.tile(lab.expand(w.flat(op, x.ids, (1,)), 1, n), (1, b * b, 1, 1))
     return Labels(w.shape(op) or (x.shape[0], n * b * b, None, None), lab.compress(ids))
 
 

@@ -64,7 +64,7 @@ def slice_(op: Op, w: Walk) -> Labels | None:
         if start is None or end is None or extent is None:
             return None
         if step != 1:
-            w.lock(op, x.ids, f"{op.title} takes every {step}th channel")
+            w.lock(op, x.ids, f"{op.title} takes channels in steps of {step}")
         low, high, _ = slice(start, end, step).indices(extent)
         at_start, at_end = (("starts", -1), ("ends", -1)) if old else (("", 1), ("", 2))
         for place, bound, position in ((at_start, start, low), (at_end, end, high)):
@@ -151,7 +151,7 @@ def resize(op: Op, w: Walk) -> Labels | None:
 def crop(op: Op, w: Walk) -> Labels:
     """The retired op Crop cuts positions off."""
     x = w.labels(op)
-    return Labels((*x.shape[:2], *_cropped(op, x.shape)), w.flat(x.ids, (0, 1)))
+    return Labels((*x.shape[:2], *_cropped(op, x.shape)), w.flat(op, x.ids, (0, 1)))
 
 
 def _cropped(op: Op, shape: Shape) -> Shape:

@@ -26,6 +26,8 @@ def cover(
     ``clusters[p]`` is C (m, n_in) of ``problem.filters[p]``; all producers' clusters together are
     U, and a channel that a producer does not make covers none of its clusters.
 
+    * A channel's score is relative to the number of its kernels, which is the same for all where
+      every producer makes every channel: one that few layers make is not worth less for that.
     * Fixed channels come first, and what they cover counts as covered.
     * Of equal scores: one at random, or the one of the largest or smallest ``norms`` (n,), then the
       lowest index.
@@ -37,6 +39,7 @@ def cover(
     members = _members(problem, clusters)  # (|U|, n)
     clusters_of = members.T.tocsr()
     full_scores = members.sum(axis=0)
+    weight = full_scores.max(initial=1) / np.maximum(full_scores, 1)
 
     chosen = problem.fixed.copy()
     uncovered = members @ chosen == 0
@@ -45,8 +48,9 @@ def cover(
         if not scores[~chosen].any():
             uncovered[:] = True
             scores = full_scores.copy()
-        best = scores[~chosen].max()
-        i = _break_tie(np.flatnonzero(~chosen & (scores == best)), tie_break, norms, rng)
+        worth = np.round(scores * weight, 9)
+        best = worth[~chosen].max()
+        i = _break_tie(np.flatnonzero(~chosen & (worth == best)), tie_break, norms, rng)
         chosen[i] = True
         covers = clusters_of.indices[clusters_of.indptr[i] : clusters_of.indptr[i + 1]]
         newly = covers[uncovered[covers]]

@@ -1,0 +1,84 @@
+"""Starting up is quick: a command imports what it needs, and never a training framework."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"torch", "torchvision", "onnxruntime", "matplotlib", "numba", "scipy", "tensorrt"}
+TRAINING = {"torch", "torchvision", "tensorrt", "matplotlib"}
+
+# Exits like the command line, and says which top-level packages were imported by then.
+PROBE = """
+import json, sys
+from reprune_onnx.cli import main
+try:
+    main()
+finally:
+    packages = sorted({name.partition(".")[0] for name in sys.modules})
+    with open(sys.argv_report, "w") as file:
+        json.dump(packages, file)
+"""
+
+
+@pytest.fixture
+def imported(root, tmp_path):
+    """Run a command in a process of its own: the top-level packages that it imported."""
+
+    def imported(*args: object) -> set[str]:
+        listing = tmp_path / "imported.json"
+        code = PROBE.replace("sys.argv_report", repr(str(listing)))
+        path = os.pathsep.join(p for p in (str(root), os.environ.get("PYTHONPATH")) if p)
+        result = subprocess.run(
+            [sys.executable, "-c", code, *map(str, args)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stderr == ""
+        return set(json.loads(listing.read_text()))
+
+    return imported
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [("--help",), ("--version",), ("prune", "--help"), ("verify", "--help")],
+    ids=" ".join,
+)
+def test_help_imports_no_library_of_numbers(imported, argv):
+    found = imported(*argv)
+    assert "reprune_onnx" in found
+    assert not found & {*HEAVY, "onnx", "numpy", "onnx_graphsurgeon", "joblib", "PIL"}
+
+
+def test_analyze_imports_no_training_framework(imported, demo):
+    found = imported("analyze", demo, "--quiet")
+    assert "onnx" in found
+    assert not found & {*TRAINING, "onnx_graphsurgeon"}
+
+
+@pytest.mark.parametrize("method", ["reprune", "l1"])
+def test_prune_imports_no_training_framework(imported, demo, tmp_path, method):
+    found = imported(
+        *("prune", demo, "-o", tmp_path / "small.onnx", "--sparsity", "0.5", "--method", method)
+    )
+    assert "onnxruntime" in found
+    assert not found & TRAINING
+
+
+def test_evaluate_imports_no_training_framework(imported, demo, digits):
+    assert not imported("evaluate", demo, "--data", digits, "--quiet") & TRAINING
+
+
+def test_the_package_itself_imports_nothing_heavy(root):
+    code = "import sys, reprune_onnx; print(*sorted({m.partition('.')[0] for m in sys.modules}))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert not set(result.stdout.split()) & {*HEAVY, "onnx", "numpy", "typer", "rich"}
