@@ -1,0 +1,156 @@
+"""Graph patterns of real exports that once broke something, each shrunk to a few lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import reprune_onnx as rp
+
+RNG = np.random.default_rng(0)
+
+
+def model(body: str, **weights: Any) -> onnx.ModelProto:
+    """A graph from x (n, 3, 8, 8) to y; a weight is an array, or the shape of a random one."""
+    proto = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 13]>\n'
+        f"g (float[n,3,8,8] x) => (float[n,4,h,w] y) {{\n{body}\n}}"
+    )
+    for name, value in weights.items():
+        drawn = isinstance(value, tuple)
+        array = RNG.standard_normal(value).astype(np.float32) if drawn else np.asarray(value)
+        proto.graph.initializer.append(numpy_helper.from_array(array, name))
+    return proto
+
+
+def prune(proto: onnx.ModelProto, **more: Any) -> rp.Pruned:
+    return rp.prune(
+        rp.Model(proto), rp.Settings(sparsity=0.5, residual="prune", method="l1", **more)
+    )
+
+
+def widths(result: rp.Pruned) -> list[list[int]]:
+    return [layer["out_channels"] for layer in result.report["layers"]]
+
+
+CONV = "a = Conv <kernel_shape = [3,3], pads = [1,1,1,1]> (x, w1)\n"
+SAME_PAD = f"{CONV} s = Shape (a)\n h = Gather <axis = 0> (s, i2)\n q = Mod (h, i3)\n u = Unsqueeze (q, ax)\n"
+
+
+def test_pads_that_are_computed_with_clip() -> None:
+    """TensorFlow's "same" padding, as timm's tf_* networks export it."""
+    body = SAME_PAD.replace("u = Unsqueeze (q, ax)", "c = Clip (q, i0)\n u = Unsqueeze (c, ax)")
+    proto = model(
+        f"{body} p = Concat <axis = 0> (z2, u, u, z2, u, u)\n b = Pad (a, p)\n y = Conv (b, w2)",
+        w1=(8, 3, 3, 3),
+        w2=(4, 8, 1, 1),
+        i0=np.int64(0),
+        i2=np.int64(2),
+        i3=np.int64(3),
+        ax=np.array([0]),
+        z2=np.array([0, 0]),
+    )
+    assert widths(prune(proto)) == [[8, 4], [4, 4]]
+
+
+def test_pads_that_are_computed_from_the_number_of_pads() -> None:
+    """F.pad by the TorchScript exporter: how many zeros are missing follows from Shape(pads)."""
+    proto = model(
+        f"{SAME_PAD} t = Concat <axis = 0> (u, u, u, u)\n n1 = Shape (t)\n n2 = Sub (eight, n1)\n"
+        " z = ConstantOfShape <value = int64[1] {0}> (n2)\n p0 = Concat <axis = 0> (t, z)\n"
+        " p1 = Reshape (p0, m42)\n p2 = Slice (p1, im1, imin, ax, im1)\n"
+        " p3 = Transpose <perm = [1,0]> (p2)\n p = Reshape (p3, im1)\n b = Pad (a, p)\n"
+        " y = Conv (b, w2)",
+        w1=(8, 3, 3, 3),
+        w2=(4, 8, 1, 1),
+        i2=np.int64(2),
+        i3=np.int64(3),
+        ax=np.array([0]),
+        eight=np.array([8]),
+        m42=np.array([-1, 2]),
+        im1=np.array([-1]),
+        imin=np.array([-(2**63) + 1]),
+    )
+    assert widths(prune(proto)) == [[8, 4], [4, 4]]
+
+
+def test_halves_at_a_rounded_up_computed_bound() -> None:
+    """torch.chunk by the TorchScript exporter: (C + 1) // 2 does not follow C by itself."""
+    proto = model(
+        f"{CONV} s = Shape (a)\n c = Gather <axis = 0> (s, one)\n c1 = Add (c, one)\n"
+        " h = Div (c1, two)\n m = Mul (h, one)\n m2 = Mul (h, two)\n"
+        " l = Slice (a, zero, m, one)\n r = Slice (a, m, m2, one)\n"
+        " rl = Conv (r, w2)\n ll = Conv (l, w3)\n y = Add (rl, ll)",
+        w1=(8, 3, 3, 3),
+        w2=(4, 4, 1, 1),
+        w3=(4, 4, 1, 1),
+        zero=np.array([0]),
+        one=np.array([1]),
+        two=np.array([2]),
+    )
+    result = prune(proto)
+    assert widths(result)[0] == [8, 4]
+    assert {r["node"][:5] for r in result.report["rewritten"]} == {"Slice"}
+
+
+def test_an_omitted_optional_input_beside_a_derived_constant() -> None:
+    """A bias behind Identity is written down; the empty name of Clip's upper bound is no reader."""
+    proto = model(
+        "b2 = Identity (b1)\n a = Conv <pads = [1,1,1,1]> (x, w1, b2)\n r = Clip (a, lo)\n"
+        " y = Conv (r, w2)",
+        w1=(8, 3, 3, 3),
+        w2=(4, 8, 1, 1),
+        b1=(8,),
+        lo=np.float32(0),
+    )
+    proto.graph.node[2].input.append("")
+    result = prune(proto)
+    assert widths(result) == [[8, 4], [4, 4]]
+    assert "Identity" not in [n.op_type for n in result.model.proto.graph.node]
+
+
+@pytest.mark.parametrize(
+    "tail",
+    ["y = Conv (r, zeros)", "v = Conv (r, w2)\n z = Mul (v, zero)\n y = Div (z, zero)"],
+    ids=["all zero", "not a number"],
+)
+def test_outputs_that_prove_nothing_are_refused(tail: str) -> None:
+    weights = {"zeros": np.zeros((4, 8, 1, 1), np.float32), "w2": (4, 8, 1, 1)}
+    proto = model(f"{CONV} r = Relu (a)\n {tail}", w1=(8, 3, 3, 3), zero=np.float32(0), **weights)
+    with pytest.raises(rp.RepruneError, match="nothing could be proven"):
+        prune(proto)
+    assert widths(prune(proto, verify=False))[0] == [8, 4]
+
+
+def test_a_convolution_along_the_channels_is_named() -> None:
+    """ECA: a 1-D convolution slides over the channels of a pooled activation."""
+    proto = model(
+        f"{CONV} g = GlobalAveragePool (a)\n v = Reshape (g, t1)\n"
+        " e = Conv <pads = [1,1]> (v, we)\n"
+        " f = Sigmoid (e)\n k = Reshape (f, t2)\n b = Mul (a, k)\n y = Conv (b, w2)",
+        w1=(8, 3, 3, 3),
+        w2=(4, 8, 1, 1),
+        we=(1, 1, 3),
+        t1=np.array([0, 1, -1]),
+        t2=np.array([0, -1, 1, 1]),
+    )
+    with pytest.raises(rp.SelectionError, match="works across the channels"):
+        prune(proto)
+
+
+def test_channels_that_nobody_reads_can_go() -> None:
+    proto = model(
+        f"{CONV} s = Slice (a, zero, three, one)\n y = Conv (s, w2)",
+        w1=(6, 3, 3, 3),
+        w2=(4, 3, 1, 1),
+        zero=np.array([0]),
+        one=np.array([1]),
+        three=np.array([3]),
+    )
+    result = prune(proto)
+    assert widths(result)[0] == [6, 3]
+    assert result.report["verification"]["passed"]
