@@ -139,12 +139,20 @@ def _missing_inputs(channels: ChannelMap, keep: Bools) -> Iterator[tuple[int, in
 
 
 def _written(channels: ChannelMap, keep: Bools) -> dict[Use, NDArray[np.int64]]:
-    """Computed integers whose values change and do not follow: the values they must have."""
-    found = {place: array.copy() for place, array in channels.written.items()}
+    """Computed integers that would not follow, at the values they must have.
+
+    Also those that must keep their value: what they are computed from changes all the same.
+    """
+    found = {
+        place: computed.values.copy()
+        for place, computed in channels.written.items()
+        if not keep[computed.units].all()
+    }
     for count in channels.counts:
-        if (count.node, count.input) in found and not count.attribute:
-            found[count.node, count.input].reshape(-1)[count.index] = _value(count, keep)
-    return {p: a for p, a in found.items() if not np.array_equal(a, channels.written[p])}
+        place = (count.node, count.input)
+        if place in found and not count.attribute:
+            found[place].reshape(-1)[count.index] = _value(count, keep)
+    return found
 
 
 def _unstated(sizes: list[int], opset: int) -> list[int]:

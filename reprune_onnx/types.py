@@ -169,11 +169,19 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Computed:
+    """Integers that the graph computes from numbers of channels: their values, and the units."""
+
+    values: Ints
+    units: Ints
+
+
+@dataclass(frozen=True)
 class ChannelMap:
     """Everything the analysis states about a model; ``unit_of[label]`` is the label's unit.
 
-    ``written[node, input]`` are the values of computed integers that depend on nothing but channels
-    and would not follow them by themselves: they are written down as a constant where channels go.
+    ``written[node, input]`` are computed integers that depend on nothing but channels and would not
+    follow them by themselves: they are written down as a constant where channels go.
     """
 
     tensors: dict[str, Labels]
@@ -184,7 +192,7 @@ class ChannelMap:
     locks: tuple[Lock, ...]
     groups: tuple[Group, ...]
     graph: Graph
-    written: dict[tuple[int, int], Ints] = field(default_factory=dict)
+    written: dict[tuple[int, int], Computed] = field(default_factory=dict)
     input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property

@@ -19,7 +19,7 @@ from reprune_onnx.analyzer.drafts import CountDraft, GroupedConv, LockDraft, Sit
 from reprune_onnx.analyzer.labels import compress, varying
 from reprune_onnx.analyzer.numbers import Number, values
 from reprune_onnx.analyzer.walk import Walk
-from reprune_onnx.types import Bools, Count, Ints, Site
+from reprune_onnx.types import Bools, Computed, Count, Ints, Site
 
 Target = tuple[int, str, int, int]
 Weights = dict[int, Fraction]
@@ -140,7 +140,7 @@ class Counts:
         self._unit_of = unit_of
         self._facts: dict[Target, tuple[Weights, Count | None]] = {}
         self.locks: list[tuple[str, Ints, str]] = []
-        self.written: dict[tuple[int, int], Ints] = {}
+        self.written: dict[tuple[int, int], Computed] = {}
         for draft in w.counts:
             if self._computed(draft) and not self._follows(draft):
                 self._write_down(draft)
@@ -183,13 +183,17 @@ class Counts:
         """Note the values of the input, if they depend on no batch and no image size."""
         numbers = self._w.numbers[draft.op.inputs[draft.input]]
         plain = values(numbers)
-        extents = [term for number in numbers.ravel() for term in number.terms]
-        static = all(
-            axis_units(self._unit_of, self._w.tensors[tensor].ids, axis) is not None
-            for tensor, axis in extents
-        )
-        if plain is not None and extents and static and np.equal(plain, np.round(plain)).all():
-            self.written[draft.op.index, draft.input] = plain.astype(np.int64)
+        extents = {term for number in numbers.ravel() for term in number.terms}
+        units = [
+            axis_units(self._unit_of, self._w.tensors[tensor].ids, axis) for tensor, axis in extents
+        ]
+        varying_units = [own for own in units if own is not None]
+        if plain is None or not units or len(varying_units) < len(units):
+            return
+        if np.equal(plain, np.round(plain)).all():
+            self.written[draft.op.index, draft.input] = Computed(
+                plain.astype(np.int64), np.unique(np.concatenate(varying_units))
+            )
 
     def _computed(self, draft: CountDraft) -> bool:
         read = not draft.attribute and draft.op.has(draft.input)

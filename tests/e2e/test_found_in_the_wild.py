@@ -38,7 +38,14 @@ def widths(result: rp.Pruned) -> list[list[int]]:
 
 
 CONV = "a = Conv <kernel_shape = [3,3], pads = [1,1,1,1]> (x, w1)\n"
-SAME_PAD = f"{CONV} s = Shape (a)\n h = Gather <axis = 0> (s, i2)\n q = Mod (h, i3)\n u = Unsqueeze (q, ax)\n"
+SAME_PAD = (
+    CONV
+    + """s = Shape (a)
+ h = Gather <axis = 0> (s, i2)
+ q = Mod (h, i3)
+ u = Unsqueeze (q, ax)
+"""
+)
 
 
 def test_pads_that_are_computed_with_clip() -> None:
@@ -95,6 +102,21 @@ def test_halves_at_a_rounded_up_computed_bound() -> None:
     result = prune(proto)
     assert widths(result)[0] == [8, 4]
     assert {r["node"][:5] for r in result.report["rewritten"]} == {"Slice"}
+
+
+def test_a_computed_bound_that_keeps_its_value_is_written_down_too() -> None:
+    """All that goes lies behind the bound: its value stays, but what computes it would change."""
+    proto = model(
+        f"{CONV} s = Shape (a)\n c = Gather <axis = 0> (s, one)\n c1 = Add (c, one)\n"
+        " h = Div (c1, two)\n l = Slice (a, zero, h, one)\n r = Slice (a, h, c, one)\n"
+        " ll = Relu (l)\n rl = Conv (r, w2)\n y = Add (rl, ll)",
+        w1=(8, 3, 3, 3),
+        w2=(4, 4, 1, 1),
+        zero=np.array([0]),
+        one=np.array([1]),
+        two=np.array([2]),
+    )
+    assert widths(prune(proto))[0] == [8, 6], "the first half is a graph output and stays"
 
 
 def test_an_omitted_optional_input_beside_a_derived_constant() -> None:
