@@ -35,8 +35,9 @@ def load(path: str | Path) -> Model:
         raise ModelError(f"'{path}' is not an ONNX file, or it is truncated") from error
     if not proto.graph.node or not proto.ir_version:
         raise ModelError(f"'{path}' holds no ONNX graph")
-    _load_external(proto, path)
-    return Model(proto, path, hashlib.sha256(data).hexdigest(), len(data))
+    files = _load_external(proto, path)
+    size = len(data) + sum(file.stat().st_size for file in files)
+    return Model(proto, path, hashlib.sha256(data).hexdigest(), size, (path, *files))
 
 
 def save(model: Model, path: str | Path) -> None:
@@ -73,7 +74,9 @@ def write_atomically(path: Path, data: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _load_external(proto: onnx.ModelProto, path: Path) -> None:
+def _load_external(proto: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
+    """Read the external data into ``proto``; the files it came from."""
+    files: dict[Path, None] = {}
     tensors = [t for t in _tensors(proto) if t.data_location == onnx.TensorProto.EXTERNAL]
     for tensor in tensors:
         info = {e.key: e.value for e in tensor.external_data}
@@ -91,8 +94,10 @@ def _load_external(proto: onnx.ModelProto, path: Path) -> None:
                 " put it beside the model"
             )
         _check_extent(tensor, info, target)
+        files[target] = None
     if tensors:
         onnx.load_external_data_for_model(proto, str(path.parent.resolve()))
+    return tuple(files)
 
 
 def _check_extent(tensor: onnx.TensorProto, info: dict[str, str], target: Path) -> None:

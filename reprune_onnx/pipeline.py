@@ -85,6 +85,7 @@ def prune_file(
     clock = Clock()
     with clock("load"):
         model = load(source)
+    destination.protect(model.files)
     result = prune(model, settings, progress, clock)
     with clock("write"):
         if destination.model is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import onnx
 
+from reprune_onnx.analyzer.graph import to_array
+
 _WIDE = {onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16}
 
 
@@ -51,7 +53,7 @@ def _convert(graph: onnx.GraphProto) -> None:
 
 def _convert_tensor(tensor: onnx.TensorProto) -> None:
     if tensor.data_type in _WIDE:
-        array = onnx.numpy_helper.to_array(tensor).astype("float32")
+        array = to_array(tensor).astype("float32")
         tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
 
 

@@ -52,12 +52,16 @@ GammaSource = Literal["bn", "calibration", "weights"]
 
 @dataclass(frozen=True)
 class Model:
-    """An ONNX model in memory. Nothing may change ``proto``: stages copy what they edit."""
+    """An ONNX model in memory. Nothing may change ``proto``: stages copy what they edit.
+
+    ``files`` are all files it was read from, those of external data included.
+    """
 
     proto: onnx.ModelProto
     path: Path | None = None
     sha256: str = ""
     bytes: int = 0
+    files: tuple[Path, ...] = ()
 
 
 # ── analysis ────────────────────────────────────────────────────────────────────────────────────

@@ -128,7 +128,10 @@ def _late_locks(
     for layer in layers:
         own = np.intersect1d(sole, layer.out_ids)
         if len(own):
-            late.append(Lock(layer.name, own, "the only channel of an activation"))
+            alone = len(layer.out_ids) == 1
+            reason = "the only channel of an activation"
+            tied = "all channels of an activation are tied to each other: none could go alone"
+            late.append(Lock(layer.name, own, reason if alone else tied))
     orphans = np.flatnonzero(~made & ~locked)
     if len(orphans):
         late.append(Lock("", orphans, "no layer makes these channels"))

@@ -19,6 +19,7 @@ from reprune_onnx.analyzer.drafts import CountDraft, GroupedConv, LockDraft, Sit
 from reprune_onnx.analyzer.labels import compress, varying
 from reprune_onnx.analyzer.numbers import Number, values
 from reprune_onnx.analyzer.walk import Walk
+from reprune_onnx.errors import ModelError
 from reprune_onnx.types import Bools, Computed, Count, Ints, Site
 
 Target = tuple[int, str, int, int]
@@ -124,11 +125,17 @@ def sites(w: Walk, unit_of: Ints) -> Iterable[Site]:
     for draft in w.sites:
         units = axis_units(unit_of, draft.labels, draft.along)
         if units is not None:
-            yield _site(draft, units)
+            yield _site(w, draft, units)
 
 
-def _site(draft: SiteDraft, units: Ints) -> Site:
+def _site(w: Walk, draft: SiteDraft, units: Ints) -> Site:
     tensor = draft.op.inputs[draft.input]
+    shape = w.graph.shape(tensor)
+    if draft.axis >= len(shape) or shape[draft.axis] != len(units):
+        raise ModelError(
+            f"'{tensor}' of shape {list(shape)} does not fit {draft.op.title}, which has"
+            f" {len(units)} channels there: the file is damaged"
+        )
     return Site(draft.op.index, draft.input, tensor, draft.axis, units, draft.role)
 
 

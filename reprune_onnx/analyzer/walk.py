@@ -25,6 +25,7 @@ from reprune_onnx.analyzer.drafts import (
 )
 from reprune_onnx.analyzer.graph import Graph, Op, captured
 from reprune_onnx.analyzer.labels import LabelSpace, compress, varying
+from reprune_onnx.errors import ModelError
 from reprune_onnx.types import Ints, Labels, Shape
 
 Rule = Callable[[Op, "Walk"], "Labels | list[Labels | None] | None"]
@@ -181,7 +182,7 @@ class Walk:
         outputs: Labels | list[Labels | None] | None = None
         blind = op.type not in RANK_FREE and self.unknown.intersection(op.inputs)
         if rule is not None and given and not blind:
-            outputs = rule(op, self)
+            outputs = self._ask(rule, op)
         if outputs is None:
             why = f"{op.title} is not understood: its input channels stay"
             if rule is None and (op.domain, op.type) in self.graph.functions:
@@ -207,6 +208,16 @@ class Walk:
                     self.unknown.add(name)
             self.tensors[name] = found
         self._require_unchanged(op, {(c.input, c.index) for c in self.counts[known:]})
+
+    def _ask(self, rule: Rule, op: Op) -> Labels | list[Labels | None] | None:
+        """Apply a rule; what it stumbles over are attributes and inputs that cannot be valid."""
+        try:
+            return rule(op, self)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"{op.title} cannot be followed, because its inputs and attributes do not fit"
+                f" together ({type(error).__name__}: {error}): check the file with onnx.checker"
+            ) from error
 
     def _require_unchanged(self, op: Op, counted: set[tuple[int, int]]) -> None:
         for i, name in enumerate(op.inputs):

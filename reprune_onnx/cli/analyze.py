@@ -10,6 +10,7 @@ from reprune_onnx.cli.options import (
     ModelArgument,
     Quiet,
     Residual,
+    check_json,
     emit_json,
 )
 
@@ -30,6 +31,7 @@ def command(
     from reprune_onnx.report.tables import print_analysis
     from reprune_onnx.runtime.shapes import parse_input_shapes
 
+    check_json(json, model)
     scope = Scope(
         residual, tuple(include or ()), tuple(exclude or ()), parse_input_shapes(input_shape or [])
     )

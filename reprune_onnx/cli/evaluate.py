@@ -13,6 +13,7 @@ from reprune_onnx.cli.options import (
     ModelArgument,
     Preprocess,
     Quiet,
+    check_json,
     emit_json,
 )
 
@@ -50,6 +51,7 @@ def command(
     from reprune_onnx.runtime.shapes import image_input, parse_input_shapes
 
     del task
+    check_json(json, model, against, Path(data))
     own = load(model)
     port = image_input(own.proto, parse_input_shapes(input_shape or []))
     dataset = open_data(data, preprocess=preprocess, input_shape=port.shape, dtype=port.dtype)

@@ -45,6 +45,17 @@ Exclude = Annotated[
 ]
 
 
+def check_json(where: str | None, *read: Path | None) -> None:
+    """Refuse to write JSON over a file that is read; asked before anything is computed."""
+    from reprune_onnx.errors import OutputError
+
+    if where in (None, "-") or not Path(where or "").exists():
+        return
+    for path in read:
+        if path is not None and path.exists() and Path(where or "").samefile(path):
+            raise OutputError(f"--json '{where}' is read, so it is never written to")
+
+
 def emit_json(value: object, where: str | None) -> None:
     """Write JSON to a file, or to stdout for ``-``."""
     if where is None:

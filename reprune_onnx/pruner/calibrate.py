@@ -24,7 +24,7 @@ def output_deviations(
     One pass over the images; sums are kept in float64, activations only for one batch at a time.
     """
     layers = [layer for layer in channels.layers if layer.bn is None]
-    if settings.calibration is None or not layers:
+    if settings.calibration is None:
         return {}
     from reprune_onnx.data.open import open_data
     from reprune_onnx.runtime.ort import Session
@@ -38,6 +38,8 @@ def output_deviations(
         dtype=port.dtype,
         split="train",
     ).take(settings.calibration_size)
+    if not layers:
+        return {}  # every layer has its γ; the data was opened so that a mistake is told
     names = {layer.node: channels.graph.ops[layer.node].outputs[0] for layer in layers}
     session = Session(model.proto, optimize=True, outputs=sorted(set(names.values())))
     sums = {layer.node: _Moments(len(layer.out_ids)) for layer in layers}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from reprune_onnx.errors import SelectionError
-from reprune_onnx.types import Bools, ChannelMap, TensorCut
+from reprune_onnx.types import Bools, ChannelMap, Ints, TensorCut
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def read_report(path: Path) -> EarlierReport:
             TensorCut(
                 str(c["initializer"]),
                 int(c["axis"]),
-                np.array(c["keep"], dtype=np.int64).reshape(-1),
+                _indices(c["keep"]),
                 c.get("source"),
             )
             for c in report["cuts"]
@@ -40,11 +41,26 @@ def read_report(path: Path) -> EarlierReport:
         return EarlierReport(cuts, str(source.get("sha256", "")), dict(settings))
     except OSError as error:
         raise SelectionError(f"cannot read '{path}': {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise SelectionError(
             f"'{path}' is not a report of this tool: it needs \"cuts\", a list of"
-            ' {"initializer", "axis", "keep"}'
+            ' {"initializer", "axis", "keep"} with ascending indices in "keep"'
         ) from error
+
+
+def _indices(values: list[int]) -> Ints:
+    if any(type(value) is not int or value < 0 for value in values):
+        raise ValueError("not indices")
+    if any(a >= b for a, b in pairwise(values)):
+        raise ValueError("not ascending")
+    return np.array(values, dtype=np.int64)
 
 
 def keep_by_cuts(channels: ChannelMap, cuts: Sequence[TensorCut], title: str) -> Bools:
@@ -63,9 +79,9 @@ def keep_by_cuts(channels: ChannelMap, cuts: Sequence[TensorCut], title: str) ->
             )
         for site in sites:
             n = len(site.ids)
-            if len(cut.keep) and not 0 <= cut.keep.min() <= cut.keep.max() < n:
+            if len(cut.keep) and cut.keep[-1] >= n:
                 raise SelectionError(
-                    f"'{title}' keeps row {cut.keep.max()} of axis {cut.axis} of '{name}', which"
+                    f"'{title}' keeps row {cut.keep[-1]} of axis {cut.axis} of '{name}', which"
                     f" has {n} rows: it belongs to another model"
                 )
         if len(sites) == 1 or cut.source is None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from reprune_onnx.errors import ModelError
 from reprune_onnx.pruner.select.kernels import filters
 from reprune_onnx.types import ChannelMap, Floats, GammaSource, Group, Layer
 
@@ -33,6 +34,11 @@ def channel_gammas(
         if layer.bn is not None:
             true[layer.node] = np.abs(channels.graph.array(layer.bn).astype(np.float64)).ravel()
             source[layer.node] = "bn"
+            if not np.isfinite(true[layer.node]).all():
+                raise ModelError(
+                    f"γ '{layer.bn}' of '{layer.name}' has values that are not finite: the model"
+                    " is damaged, or its training diverged"
+                )
     scale = 1.0
     if true:
         own = float(np.median(np.concatenate([estimated[node] for node in true])))

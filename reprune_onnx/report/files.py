@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,22 +30,32 @@ class Destination:
         cls, source: Path, out: Path | None, report: Path | None, *, force: bool, dry_run: bool
     ) -> Destination:
         """Defaults beside ``source``; OutputError where a file exists, or cannot be written."""
-        out = out or source.with_name(f"{source.stem}-pruned.onnx")
-        destination = cls(None if dry_run else out, report or report_path(out), force)
-        destination.check(source)
+        try:
+            out = out or source.with_name(f"{source.stem}-pruned.onnx")
+            destination = cls(None if dry_run else out, report or report_path(out), force)
+            destination._check_writable()
+        except (OSError, ValueError) as error:
+            raise OutputError(f"'{out or source}' cannot name a file: {error}") from error
+        destination.protect([source])
         return destination
 
-    def check(self, source: Path) -> None:
-        """Raise OutputError for what would overwrite the source or, without force, any file."""
+    def protect(self, sources: Iterable[Path]) -> None:
+        """Raise OutputError where one of the files that were read would be written to."""
+        if self.model is not None and _same(self.model, self.report):
+            raise OutputError(f"'{self.model}' cannot be both the model and its report")
+        for path in (self.model, self.report):
+            for source in sources:
+                if path is not None and _same(path, source):
+                    raise OutputError(f"'{path}' is read, so it is never written to")
+
+    def _check_writable(self) -> None:
         for path in (self.model, self.report):
             if path is None:
                 continue
-            if _same(path, source):
-                raise OutputError(f"'{path}' is the model itself, which is never written to")
-            if path.exists() and not self.force:
-                raise OutputError(f"'{path}' exists; give another -o, or --force to replace it")
             if path.is_dir():
                 raise OutputError(f"'{path}' is a folder; give the name of a file")
+            if path.exists() and not self.force:
+                raise OutputError(f"'{path}' exists; give another name, or --force to replace it")
             if not path.parent.is_dir():
                 raise OutputError(f"cannot write '{path}': there is no folder '{path.parent}'")
             if not os.access(path.parent, os.W_OK):

@@ -91,7 +91,7 @@ def build_report(
         "locked": locked(channels),
         "verification": _verification(record.verification),
         "recovery": None,
-        "notes": list(record.selection.notes),
+        "notes": [*record.selection.notes, *_notes(channels)],
         "seconds": timing(seconds),
     }
 
@@ -113,6 +113,16 @@ def locked(channels: ChannelMap) -> list[dict[str, object]]:
     return [
         {"node": node, "channels": len(units), "reason": reason}
         for (node, reason), units in found.items()
+    ]
+
+
+def _notes(channels: ChannelMap) -> list[str]:
+    unknown = [layer.name for layer in channels.layers if not layer.positions]
+    if not unknown:
+        return []
+    return [
+        f"{len(unknown)} layers, such as '{unknown[0]}', have an output size that the file does not"
+        " determine: their multiply-adds are not counted"
     ]
 
 

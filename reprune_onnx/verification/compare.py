@@ -82,6 +82,11 @@ def observed_tensors(channels: ChannelMap, keep: Bools) -> list[str]:
     return found
 
 
+def finite(arrays: Arrays) -> bool:
+    """Whether some output has a finite value."""
+    return any(a.dtype.kind not in "f" or np.isfinite(a).any() for a in arrays.values())
+
+
 def tensor_outputs(proto: onnx.ModelProto) -> list[str]:
     """The outputs that are tensors, not sequences or maps."""
     return [o.name for o in proto.graph.output if o.type.HasField("tensor_type")]

@@ -11,6 +11,7 @@ from reprune_onnx.types import Bools, ChannelMap, Model, Verification
 from reprune_onnx.verification.compare import (
     Difference,
     difference,
+    finite,
     observed_tensors,
     tensor_outputs,
 )
@@ -40,6 +41,8 @@ def verify_cut(
     observed = observed_tensors(channels, keep)
     names = list(dict.fromkeys([*observed, *tensor_outputs(original)]))
     masked = Session(masked_original(original, channels, keep), optimize=False, outputs=names)
+    if not names:
+        raise ModelError("the graph has no output that is a tensor: nothing could be proven")
     tried = list(runs(model.proto, masked, channels.input_shapes))
     if not tried:
         raise ModelError("ONNX Runtime cannot run the model on any input that was tried")
@@ -54,6 +57,11 @@ def verify_cut(
         raise VerificationError(
             f"the pruned model does not run, which is a bug of reprune-onnx: {error}"
         ) from error
+    if not any(finite(expected) for _, expected in tried):
+        raise VerificationError(
+            "nothing could be proven: the original's outputs are not finite on random inputs"
+            " (--no-verify writes the model unproven)"
+        )
     worst = max(differences, key=lambda d: (d.relative, d.scale))
     if keep.all():
         ok = worst.relative <= allowed

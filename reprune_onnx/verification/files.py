@@ -65,12 +65,17 @@ def verify(
 
 def _scope(report: EarlierReport) -> Scope:
     s = report.settings
-    return Scope(
-        residual=s.get("residual", "prune"),
-        include=tuple(s.get("include", ())),
-        exclude=tuple(s.get("exclude", ())),
-        input_shapes={name: tuple(shape) for name, shape in s.get("input_shapes", ())},
-    )
+    try:
+        return Scope(
+            residual=s.get("residual", "prune"),
+            include=tuple(str(glob) for glob in s.get("include", ())),
+            exclude=tuple(str(glob) for glob in s.get("exclude", ())),
+            input_shapes={str(name): tuple(shape) for name, shape in s.get("input_shapes", ())},
+        )
+    except (AttributeError, TypeError, ValueError) as error:
+        raise SelectionError(
+            f"the report's settings are damaged ({error}): give the report of the pruning"
+        ) from error
 
 
 def _compare_structure(expected: onnx.ModelProto, found: onnx.ModelProto) -> int:
@@ -78,9 +83,13 @@ def _compare_structure(expected: onnx.ModelProto, found: onnx.ModelProto) -> int
     a, b = _signature(expected), _signature(found)
     for k, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:
-            raise VerificationError(f"node {k} is {y}, but the report's cuts make it {x}")
+            raise VerificationError(
+                f"the graph has {_short(y)}, where the report's cuts make {_short(x)} (place {k})"
+            )
     if len(a) != len(b):
-        raise VerificationError(f"{len(b)} nodes, but the report's cuts leave {len(a)}")
+        raise VerificationError(
+            f"{len(b)} inputs, outputs and nodes, but the report's cuts leave {len(a)}"
+        )
     own = {t.name: t for t in found.graph.initializer}
     changed = 0
     for tensor in expected.graph.initializer:
@@ -99,18 +108,27 @@ def _compare_structure(expected: onnx.ModelProto, found: onnx.ModelProto) -> int
 
 
 def _signature(proto: onnx.ModelProto) -> list[tuple[str, ...]]:
-    """Each node, with its integer attributes: what a training must not have changed."""
-    return [
-        (
-            n.op_type,
-            n.name,
-            *n.input,
-            *n.output,
-            *(
-                f"{a.name}={a.i or list(a.ints)}"
-                for a in n.attribute
-                if a.type in (onnx.AttributeProto.INT, onnx.AttributeProto.INTS)
-            ),
-        )
+    """The graph's inputs and outputs, and each node with its attributes.
+
+    Of a tensor attribute only type and shape count: its values may have been trained.
+    """
+    ends = [
+        (kind, value.name, value.type.SerializeToString(deterministic=True).hex())
+        for kind, values in (("input", proto.graph.input), ("output", proto.graph.output))
+        for value in values
+    ]
+    nodes = [
+        (n.op_type, n.name, *n.input, *n.output, *(_attribute(a) for a in n.attribute))
         for n in proto.graph.node
     ]
+    return ends + nodes
+
+
+def _attribute(attribute: onnx.AttributeProto) -> str:
+    if attribute.HasField("t") and attribute.t.data_type not in _INTEGERS:
+        return f"{attribute.name}: {attribute.t.data_type} {list(attribute.t.dims)}"
+    return str(attribute.SerializeToString(deterministic=True).hex())
+
+
+def _short(signature: tuple[str, ...]) -> str:
+    return " ".join(signature[:4])[:120]

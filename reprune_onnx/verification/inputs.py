@@ -41,7 +41,9 @@ def _sizes(
     other = {
         name: tuple(
             n if not free else (n + 1 if axis == 0 else n + 32)
-            for axis, (n, free) in enumerate(zip(shape, symbolic[name], strict=True))
+            for axis, (n, free) in enumerate(
+                zip(shape, symbolic[name] or [False] * len(shape), strict=True)
+            )
         )
         for name, shape in shapes.items()
     }
@@ -57,6 +59,11 @@ def _random_feeds(
 ) -> Arrays:
     feeds: Arrays = {}
     for tensor in session.inputs:
+        if tensor.name not in shapes:
+            raise ModelError(
+                f"the file does not state the shape of input '{tensor.name}': give it, as in"
+                f" --input-shape {tensor.name}=1,3,224,224"
+            )
         shape = shapes[tensor.name]
         kind = np.dtype(tensor.dtype).kind
         if kind == "f":
