@@ -10,6 +10,8 @@ from reprune_onnx.runtime.ort import Port, Session
 from reprune_onnx.runtime.shapes import image_input
 from reprune_onnx.types import Floats, Model
 
+_COPIES = {"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+
 
 class Classifier:
     """A model and the output that is its classification, found in the first batch.
@@ -22,6 +24,7 @@ class Classifier:
 
     def __init__(self, model: Model, title: str, threads: int) -> None:
         self.title = f"'{model.path}'" if model.path else title
+        self._proto = model.proto
         self.session = Session(model.proto, optimize=True, threads=threads)
         self.input = image_input(model.proto, {})
         self.batch = self.input.shape[0] if self.input.shape else None
@@ -29,6 +32,15 @@ class Classifier:
         if not self.outputs:
             raise self._no_classifier()
         self.found = False
+
+    @property
+    def normalized(self) -> bool:
+        """Whether the scores are probabilities: what a Softmax makes, or a copy of that."""
+        makers = {o: node for node in self._proto.graph.node for o in node.output}
+        node = makers.get(self.outputs[0])
+        while node is not None and node.op_type in _COPIES:
+            node = makers.get(node.input[0])
+        return node is not None and node.op_type == "Softmax"
 
     def scores(self, x: NDArray[np.generic], done: int) -> Floats:
         """Return the scores (b, classes) of x (b, ·, ·, ·), float64.

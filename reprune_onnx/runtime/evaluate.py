@@ -15,7 +15,6 @@ from reprune_onnx.types import Floats, Ints, Model
 Progress = Callable[[int, int], None]
 
 _TINY = 1e-12  # the least probability that the KL divergence distinguishes from 0
-_SUM_TOLERANCE = 1e-2  # a softmax in float16 over 1000 classes sums to 1 this closely
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,8 @@ def evaluate(
     * The classes are the first floating-point output of shape (N, classes) or (N, classes, 1, 1),
       of two classes or more; logits and probabilities both do. Of equal scores the lower class
       counts as the higher one.
-    * For the KL divergence, outputs that are non-negative with rows that sum to 1 are taken as
-      probabilities, others as logits. Probabilities below 1e-12 count as that.
+    * For the KL divergence, what a Softmax of the graph makes is taken as probabilities, anything
+      else as logits. Probabilities below 1e-12 count as that.
     * ``batch_size`` is about 64 by default. A model with a static batch is run at that one, the
       last batch filled up with copies.
     * ``progress`` is called with the images done and all of them, 0 where that is unknown.
@@ -67,7 +66,7 @@ def evaluate(
     tally = _Tally(name)
     for x, y in data.batches(size) if isinstance(data, Dataset) else data:
         scores = [classifier.scores(x, tally.n) for classifier in models]
-        tally.add(scores, y)
+        tally.add(scores, y, [classifier.normalized for classifier in models])
         if progress is not None:
             progress(tally.n, total)
     return tally.result()
@@ -82,7 +81,7 @@ class _Tally:
         self.kl = 0.0
         self.compared = False
 
-    def add(self, scores: list[Floats], y: Ints | None) -> None:
+    def add(self, scores: list[Floats], y: Ints | None, normalized: list[bool]) -> None:
         """Count a batch: the model's scores (b, classes), then the original's if there is one."""
         ours = scores[0]
         self.classes = ours.shape[1]
@@ -105,7 +104,7 @@ class _Tally:
                 )
             self.compared = True
             self.same += int((ours.argmax(axis=1) == original.argmax(axis=1)).sum())
-            p, q = probabilities(original), probabilities(ours)
+            q, p = (probabilities(s, n) for s, n in zip(scores, normalized, strict=True))
             self.kl += float((p * (np.log(p) - np.log(q))).sum())
         self.n += len(ours)
 
@@ -136,14 +135,13 @@ class _Tally:
         )
 
 
-def probabilities(scores: Floats) -> Floats:
+def probabilities(scores: Floats, normalized: bool) -> Floats:
     """Return scores (b, classes) as probabilities, softmax of logits, none below 1e-12.
 
-    >>> probabilities(np.array([[0.0, 0.0]])).tolist()
+    >>> probabilities(np.array([[0.0, 0.0]]), normalized=False).tolist()
     [[0.5, 0.5]]
     """
-    already = (scores >= 0).all() and (abs(scores.sum(axis=1) - 1) < _SUM_TOLERANCE).all()
-    p = scores if already else np.exp(scores - scores.max(axis=1, keepdims=True))
+    p = scores if normalized else np.exp(scores - scores.max(axis=1, keepdims=True))
     p = np.maximum(p / p.sum(axis=1, keepdims=True), _TINY)
     result: Floats = p / p.sum(axis=1, keepdims=True)
     return result

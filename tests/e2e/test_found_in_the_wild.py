@@ -11,8 +11,6 @@ from onnx import numpy_helper
 
 import reprune_onnx as rp
 
-RNG = np.random.default_rng(0)
-
 
 def model(body: str, **weights: Any) -> onnx.ModelProto:
     """A graph from x (n, 3, 8, 8) to y; a weight is an array, or the shape of a random one."""
@@ -20,9 +18,10 @@ def model(body: str, **weights: Any) -> onnx.ModelProto:
         '<ir_version: 8, opset_import: ["": 13]>\n'
         f"g (float[n,3,8,8] x) => (float[n,4,h,w] y) {{\n{body}\n}}"
     )
+    rng = np.random.default_rng(0)
     for name, value in weights.items():
         drawn = isinstance(value, tuple)
-        array = RNG.standard_normal(value).astype(np.float32) if drawn else np.asarray(value)
+        array = rng.standard_normal(value).astype(np.float32) if drawn else np.asarray(value)
         proto.graph.initializer.append(numpy_helper.from_array(array, name))
     return proto
 
