@@ -14,6 +14,7 @@ from reprune_onnx.types import (
     InputChannels,
     Linkage,
     Method,
+    Recover,
     Residual,
     SelectOptions,
     TieBreak,
@@ -28,6 +29,7 @@ _CHOICES: dict[str, Any] = {
     "allocation": Allocation,
     "residual": Residual,
     "input_channels": InputChannels,
+    "recover": Recover,
 }
 _TARGETS = ("sparsity", "macs_reduction", "params_reduction", "keep")
 
@@ -64,6 +66,7 @@ class Settings:
     calibration: str | None = None
     calibration_size: int = 512
     preprocess: str | None = None
+    recover: Recover = "none"
     verify: bool = True
     jobs: int = 1
 

@@ -47,6 +47,7 @@ TieBreak = Literal["random", "max-l2", "min-l2"]
 Allocation = Literal["auto", "bn-gamma", "uniform"]
 Residual = Literal["keep", "inner", "prune"]
 InputChannels = Literal["all", "kept"]
+Recover = Literal["none"]
 GammaSource = Literal["bn", "calibration", "weights"]
 
 

@@ -1,8 +1,12 @@
-"""Write docs/ops.md from the table of op rules; ``--check`` only says whether it is up to date."""
+"""Write docs/ops.md and the README's list of ops from the table of op rules.
+
+``--check`` writes nothing and fails where they are out of date.
+"""
 
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -11,6 +15,8 @@ sys.path.insert(0, str(ROOT))
 from reprune_onnx.analyzer.rules import TABLE
 
 TARGET = ROOT / "docs" / "ops.md"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- ops: made by tools/ops_table.py -->", "<!-- end of ops -->"
 HEAD = """# What every op does to channels
 
 Made by `python tools/ops_table.py` from the table in `reprune_onnx/analyzer/rules/`. An op that is
@@ -30,10 +36,20 @@ def table() -> str:
     return HEAD + "\n".join(rows) + "\n"
 
 
+def readme() -> str:
+    """Return the README with the names of all ops that have a rule between its two marks."""
+    names = sorted(name for names, _ in TABLE for name in names.split())
+    text = textwrap.fill(", ".join(names) + ".", width=100)
+    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
+    return f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}"
+
+
 def main() -> int:
+    pages = {TARGET: table(), README: readme()}
     if "--check" in sys.argv:
-        return int(TARGET.read_text(encoding="utf-8") != table())
-    TARGET.write_text(table(), encoding="utf-8")
+        return int(any(page.read_text(encoding="utf-8") != text for page, text in pages.items()))
+    for page, text in pages.items():
+        page.write_text(text, encoding="utf-8")
     return 0
 
 

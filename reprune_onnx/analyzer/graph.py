@@ -107,6 +107,12 @@ class Graph:
             return tuple(self._initializers[name].dims)
         return tuple(self.array(name).shape)
 
+    def element_type(self, name: str) -> int:
+        """The TensorProto type of constant ``name``."""
+        if name in self._initializers:
+            return int(self._initializers[name].data_type)
+        return int(onnx.helper.np_dtype_to_tensor_dtype(self.array(name).dtype))
+
     def weights(self) -> Iterator[tuple[str, tuple[int, int]]]:
         """Every floating-point constant that a node reads, with one place (node, input)."""
         seen: set[str] = set()
@@ -114,14 +120,13 @@ class Graph:
             if op.outputs and op.outputs[0] in self.derived:
                 continue
             for i, name in enumerate(op.inputs):
-                if name not in seen and self.is_constant(name) and self._is_float(name):
+                if (
+                    name not in seen
+                    and self.is_constant(name)
+                    and self.element_type(name) in FLOATS
+                ):
                     seen.add(name)
                     yield name, (op.index, i)
-
-    def _is_float(self, name: str) -> bool:
-        if name in self._initializers:
-            return self._initializers[name].data_type in FLOATS
-        return self.array(name).dtype.kind in "fV"
 
     def producer(self, name: str) -> Op | None:
         """The node that computes tensor ``name``; None for inputs and initializers."""

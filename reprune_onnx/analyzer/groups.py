@@ -63,13 +63,14 @@ def never_empty(
     owner = np.full(len(locked), -1, dtype=np.int64)
     for g in groups:
         position[g.units], owner[g.units] = np.arange(g.n), g.id
+    whole = np.array([g.n for g in groups], dtype=np.int64)
     sets: dict[int, set[tuple[int, ...]]] = {}
     for labels in tensors.values():
         units = np.unique(labels.ids)
         if locked[units].any():
             continue
         sizes = np.bincount(owner[units][owner[units] >= 0], minlength=len(groups))
-        if any(0 < groups[k].n == n for k, n in enumerate(sizes)) or not sizes.any():
+        if (sizes == whole).any() or not sizes.any():
             continue
         largest = int(sizes.argmax())
         part = tuple(np.sort(position[units[owner[units] == largest]]).tolist())

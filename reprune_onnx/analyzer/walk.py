@@ -290,8 +290,7 @@ class Walk:
     def _element_type(self, name: str) -> int:
         if name not in self._types:
             if self.graph.is_constant(name):
-                dtype = self.graph.array(name).dtype
-                self._types[name] = _plain(onnx.helper.np_dtype_to_tensor_dtype(dtype))
+                self._types[name] = _plain(self.graph.element_type(name))
             else:
                 self._types[name] = onnx.TensorProto.FLOAT
         return self._types[name]

@@ -102,6 +102,9 @@ def command(
         int, typer.Option(metavar="N", help="How many of them are used.")
     ] = 512,
     preprocess: Preprocess = None,
+    recover: Annotated[
+        Literal["none"], typer.Option(help="Repair of accuracy after the cut.")
+    ] = "none",
     report: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Default: OUT with .report.json for .onnx."),
@@ -156,6 +159,7 @@ def command(
         calibration=calibration,
         calibration_size=calibration_size,
         preprocess=preprocess,
+        recover=recover,
         verify=not no_verify,
         jobs=jobs,
         **chosen,
