@@ -48,10 +48,19 @@ def save(model: Model, path: str | Path) -> None:
     """
     path = Path(path)
     proto = model.proto
-    if proto.ByteSize() > LIMIT:
+    if size(proto) > LIMIT:
         _save_external(proto, path)
         return
     write_atomically(path, proto.SerializeToString(deterministic=True))
+
+
+def size(proto: onnx.ModelProto) -> int:
+    """The bytes of a model, at least where there are more than `LIMIT`.
+
+    Protobuf's own count overflows above 4 GB, so the weights are counted first.
+    """
+    weights = sum(len(tensor.raw_data) for tensor in _tensors(proto))
+    return weights if weights > LIMIT else proto.ByteSize()
 
 
 def write_atomically(path: Path, data: bytes) -> None:

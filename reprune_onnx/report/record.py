@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from reprune_onnx import __version__
+from reprune_onnx.model import size
 from reprune_onnx.pruner.measure import Cost, cost, parameters
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import (
@@ -55,7 +56,7 @@ def stamp(record: PruneRecord) -> Model:
     proto.metadata_props.extend(kept)
     for key, value in values.items():
         proto.metadata_props.add(key=key, value=value)
-    return Model(proto, record.source.path, "", proto.ByteSize())
+    return Model(proto, record.source.path, "", size(proto))
 
 
 def build_report(
@@ -74,7 +75,7 @@ def build_report(
         "tool": {"name": "reprune-onnx", "version": __version__},
         "source": {"path": str(source.path or ""), "sha256": source.sha256},
         "settings": _settings(record),
-        "before": _cost(before, source.bytes or source.proto.ByteSize()),
+        "before": _cost(before, source.bytes or size(source.proto)),
         "after": _cost(after, pruned.bytes),
         "requested": record.settings.requested,
         "achieved": {

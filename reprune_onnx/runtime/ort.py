@@ -133,7 +133,7 @@ def _loadable(
         model = model_file.load(model).proto
     if set(outputs or ()) - {output.name for output in model.graph.output}:
         model = with_outputs(model, outputs or ())
-    if model.ByteSize() <= model_file.LIMIT:
+    if model_file.size(model) <= model_file.LIMIT:
         yield model.SerializeToString()
         return
     with tempfile.TemporaryDirectory(prefix="reprune-", ignore_cleanup_errors=True) as folder:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from reprune_onnx.analyzer.graph import Graph
+from reprune_onnx.analyzer.graph import Graph, captured
 from reprune_onnx.types import Bools, ChannelMap, Site
 
 
@@ -17,17 +17,27 @@ def masked_original(proto: onnx.ModelProto, channels: ChannelMap, keep: Bools) -
     """A copy whose consumers read zeros in place of the units that ``keep (n_units,)`` drops."""
     masked = onnx.ModelProto()
     masked.CopyFrom(proto)
-    arrays: dict[tuple[int, int], NDArray[Any]] = {}
+    sites: dict[tuple[int, int], list[Site]] = {}
     for site in consumers(channels, keep):
-        key = (site.node, site.input)
-        if key not in arrays:
-            arrays[key] = constant(channels.graph, site.tensor).copy()
-        slices: list[Any] = [slice(None)] * arrays[key].ndim
-        slices[site.axis] = ~keep[site.ids]
-        arrays[key][tuple(slices)] = 0
-    for (node, i), array in arrays.items():
+        sites.setdefault((site.node, site.input), []).append(site)
+    for (node, i), own in sites.items():
+        array = constant(channels.graph, own[0].tensor).copy()
+        for site in own:
+            slices: list[Any] = [slice(None)] * array.ndim
+            slices[site.axis] = ~keep[site.ids]
+            array[tuple(slices)] = 0
         rewire(masked, masked.graph.node[node], i, array)
+    _drop_unread(masked, channels.graph)
     return masked
+
+
+def _drop_unread(proto: onnx.ModelProto, graph: Graph) -> None:
+    """Remove the weights that nobody reads any more: a large model would be held twice."""
+    read = {name for node in proto.graph.node for name in node.input}
+    read |= {name for op in graph.ops for name in captured(op)}
+    read |= {value.name for value in (*proto.graph.input, *proto.graph.output)}
+    for tensor in [t for t in proto.graph.initializer if t.name not in read]:
+        proto.graph.initializer.remove(tensor)
 
 
 def consumers(channels: ChannelMap, keep: Bools) -> Iterator[Site]:

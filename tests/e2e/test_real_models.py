@@ -52,7 +52,7 @@ REASONS = [
     r"the channels of graph output '.*' stay",
     r"meets the residual (Add|Sub) '.*' \(--residual keep\)",
     r"the only channel of an activation",
-    r"all channels of an activation are tied to each other",
+    r"all channels of an activation are tied to each other: none could go alone",
     r"no group of Conv '.*' can go without channels that must stay",
     r"(Softmax|ReduceMean) '.*' mixes the channels",
 ]

@@ -1,0 +1,452 @@
+"""Which exported networks can be pruned, how deeply and how exactly: docs/coverage.md.
+
+    python tools/coverage_table.py --timm
+
+Needs torch, torchvision and onnxscript, and timm with `--timm`. Every network is built with random
+weights, exported by PyTorch's two exporters, pruned by half in coupled groups, and verified. A row
+is kept in the JSON file as soon as it is there: a second run measures only what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import multiprocessing
+import os
+import platform
+import re
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np
+import torch
+import torchvision
+from torch import nn
+
+import reprune_onnx as rp
+from reprune_onnx.errors import VerificationError
+
+Row = dict[str, Any]
+
+EXPORTERS = ("torchscript", "dynamo")
+OPSET = 17  # of the TorchScript exporter; dynamo chooses its own
+SIDE = 96
+# AdaptiveAvgPool2d(7) and (6) can only be written as ONNX where the side divides: 224.
+SIDES = {"alexnet": 224, "vgg11_bn": 224, "vgg16_bn": 224}
+TORCHVISION = """
+alexnet vgg11_bn vgg16_bn resnet18 resnet34 resnet50 resnext50_32x4d wide_resnet50_2 densenet121
+googlenet inception_v3 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large mnasnet0_5 mnasnet1_0
+shufflenet_v2_x0_5 shufflenet_v2_x1_0 squeezenet1_0 squeezenet1_1 regnet_x_400mf regnet_y_400mf
+regnet_x_1_6gf regnet_y_1_6gf efficientnet_b0 efficientnet_b1 efficientnet_v2_s convnext_tiny
+deeplabv3_mobilenet_v3_large deeplabv3_resnet50 fcn_resnet50 lraspp_mobilenet_v3_large
+""".split()  # noqa: SIM905
+TIMM = """
+ghostnet_100 repvgg_a0 mobileone_s0 res2net50_26w_4s edgenext_xx_small mixnet_s starnet_s1
+ese_vovnet19b_dw skresnet18 cspdarknet53 dpn48b rexnet_100 eca_nfnet_l0 nf_resnet50 fasternet_t0
+mobilevit_xxs hrnet_w18_small dla34 xception41 tf_efficientnet_b0 resnest14d convmixer_768_32
+""".split()  # noqa: SIM905
+SEGMENTATION = ("deeplabv3", "fcn", "lraspp")
+WITHOUT_HEADS = ("googlenet", "inception_v3")  # of training
+SCALARS = re.compile(r"gamma|layer_scale|gain|skipinit")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", help="only these, separated by commas")
+    parser.add_argument("--exporter", choices=[*EXPORTERS, "both"], default="both")
+    parser.add_argument("--timm", action="store_true", help="those of timm as well")
+    parser.add_argument("--sparsity", type=float, default=0.5)
+    parser.add_argument("--method", default="l1", help="the cut is the same for every method")
+    parser.add_argument("--limit", type=int, default=600, help="seconds for one export")
+    parser.add_argument("--redo", action="store_true", help="measure rows that are there again")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "coverage.json")
+    parser.add_argument("--table", type=Path, default=ROOT / "docs" / "coverage.md")
+    arguments = parser.parse_args()
+
+    settings = {"sparsity": arguments.sparsity, "method": arguments.method}
+    document = Document(arguments.out, settings)
+    known = dict.fromkeys(TORCHVISION, "torchvision") | dict.fromkeys(TIMM, "timm")
+    names = [*TORCHVISION, *(TIMM if arguments.timm else [])]
+    if arguments.models:
+        names = arguments.models.split(",")
+        if unknown := [name for name in names if name not in known]:
+            parser.error(f"not in the lists of this script: {', '.join(unknown)}")
+    exporters = EXPORTERS if arguments.exporter == "both" else (arguments.exporter,)
+    # One library after the other, and of each the exporters in turn: early rows say most.
+    jobs = [
+        {"library": library, "model": name, "exporter": exporter, "side": SIDES.get(name, SIDE)}
+        for library in ("torchvision", "timm")
+        for name in names
+        if known[name] == library
+        for exporter in exporters
+    ]
+    jobs = [job for job in jobs if arguments.redo or not document.has(job)]
+    for k, job in enumerate(jobs, 1):
+        row = job | apart(job, settings, arguments.limit)
+        document.add(row)
+        print(f"{k}/{len(jobs)}", *cells(row), flush=True)
+    arguments.table.write_text(page(document), encoding="utf-8")
+
+
+class Document:
+    """The JSON file: what was asked, where it was measured, and one row per line."""
+
+    def __init__(self, path: Path, settings: Row) -> None:
+        self.path = path
+        self.about: Row = {}
+        self.rows: list[Row] = []
+        if path.exists():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            self.about, self.rows = found["about"], found["rows"]
+            if self.about["settings"] != settings:
+                sys.exit(f"{path} was measured with {self.about['settings']}; give another --out")
+        self.settings = settings
+
+    def has(self, job: Row) -> bool:
+        return any(key(job) == key(row) for row in self.rows)
+
+    def add(self, row: Row) -> None:
+        """Put the row in place of an older one of the same export, and write the file."""
+        self.rows = [r for r in self.rows if key(r) != key(row)] + [row]
+        order = [*TORCHVISION, *TIMM]
+        self.rows.sort(key=lambda r: (order.index(r["model"]), EXPORTERS.index(r["exporter"])))
+        packages = ("torch", "torchvision", "timm", "onnx", "onnxscript", "onnxruntime", "numpy")
+        used = [p for p in packages if p != "timm" or any(r["library"] == p for r in self.rows)]
+        self.about = {
+            "settings": self.settings,
+            "date": date.today().isoformat(),
+            "python": platform.python_version(),
+            "packages": {"reprune-onnx": rp.__version__} | {p: version(p) for p in used},
+            "machine": machine(),
+        }
+        lines = ",\n".join(f"    {json.dumps(r, ensure_ascii=False)}" for r in self.rows)
+        text = f'{{\n  "about": {json.dumps(self.about)},\n  "rows": [\n{lines}\n  ]\n}}\n'
+        beside = self.path.with_suffix(".tmp")
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(self.path)
+
+
+def key(row: Row) -> tuple[str, str]:
+    return row["model"], row["exporter"]
+
+
+def machine() -> str:
+    """The processor's name and the number of cores."""
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.exists() else []
+    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
+
+
+# ── one export ──────────────────────────────────────────────────────────────────────────────────
+
+
+def apart(job: Row, settings: Row, limit: int) -> Row:
+    """`measure` in a process of its own: its memory returns, and it may die or never end."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=lambda: theirs.send(measure(job, settings)))
+    child.start()
+    theirs.close()
+    try:
+        if not ours.poll(limit):
+            return {"result": "crash", "message": f"did not end within {limit} s"}
+        return ours.recv()
+    except EOFError:
+        child.join()
+        return {"result": "crash", "message": f"the process ended with {child.exitcode}"}
+    finally:
+        child.kill()
+        child.join()
+
+
+def measure(job: Row, settings: Row) -> Row:
+    """Build, export, prune; everything that may happen is a result."""
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{job['model']}.onnx"
+        try:
+            with torch.no_grad():
+                net, x = build(job)
+                exported = export(net, x, job["exporter"], path)
+        except Exception as error:
+            return {"result": "not exported", "message": sentence(error)}
+        norms = any(isinstance(m, nn.LayerNorm) for m in net.modules())
+        del net
+        row = exported | {"layer_norm": norms, "megabytes": round(path.stat().st_size / 1e6, 1)}
+        start = time.perf_counter()
+        try:
+            return row | prune(path, settings)
+        except VerificationError as error:
+            row |= {"result": "not proven", "message": sentence(error)}
+        except rp.RepruneError as error:
+            row |= {"result": "refused", "message": sentence(error)}
+        except Exception as error:
+            row |= {"result": "crash", "message": sentence(error)}
+        return row | {"seconds": round(time.perf_counter() - start, 1)}
+
+
+def build(job: Row) -> tuple[nn.Module, torch.Tensor]:
+    """The network with random weights, and images for it."""
+    torch.manual_seed(0)
+    torch.set_num_threads(os.cpu_count() or 1)
+    name = job["model"]
+    if job["library"] == "timm":
+        import timm
+
+        net = timm.create_model(name, pretrained=False)
+    elif name.startswith(SEGMENTATION):
+        net = Only(torchvision.models.get_model(name, weights=None, weights_backbone=None))
+    else:
+        options = {"aux_logits": False, "init_weights": False} if name in WITHOUT_HEADS else {}
+        net = torchvision.models.get_model(name, weights=None, **options)
+    x = torch.randn(4, 3, job["side"], job["side"])
+    enliven(net.eval(), x)
+    return net, x[:2]
+
+
+class Only(nn.Module):
+    """A segmentation network's one output, out of its dictionary."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x)["out"]
+
+
+def enliven(net: nn.Module, x: torch.Tensor) -> None:
+    """Draw γ and β, and let one pass over ``x`` set weights and statistics to the data's scale.
+
+    Untrained networks fade out or blow up, and their residual branches may start at zero: then
+    nothing would be seen of a wrong cut.
+    """
+
+    def rescale(conv: nn.Module, _: Any, y: torch.Tensor) -> torch.Tensor:
+        std = y.std().clamp(1e-4, 1e4)
+        conv.weight /= std
+        if conv.bias is not None:
+            conv.bias /= std
+        return y / std
+
+    norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.momentum = 1.0
+        norm.train()
+        if norm.affine:
+            norm.weight.uniform_(0.5, 1.5)
+            norm.bias.normal_(0.0, 0.2)
+    for name, parameter in net.named_parameters():
+        if parameter.ndim == 0 or SCALARS.search(name.split(".")[-1]):
+            parameter.uniform_(0.5, 1.0)
+    hooks = [m.register_forward_hook(rescale) for m in net.modules() if type(m) is nn.Conv2d]
+    net(x)
+    for hook in hooks:
+        hook.remove()
+    net.eval()
+
+
+def export(net: nn.Module, x: torch.Tensor, exporter: str, path: Path) -> Row:
+    """Write the file, with a symbolic batch size where the exporter can."""
+    names = {"input_names": ["x"], "output_names": ["y"]}
+    if exporter == "torchscript":
+        torch.onnx.export(
+            net,
+            (x,),
+            str(path),
+            dynamo=False,
+            training=torch.onnx.TrainingMode.PRESERVE,
+            do_constant_folding=False,
+            opset_version=OPSET,
+            dynamic_axes={"x": {0: "batch"}, "y": {0: "batch"}},
+            **names,
+        )
+        return {"batch": "symbolic"}
+    options = {"dynamo": True, "verbose": False, "external_data": False} | names
+    batch = ({0: torch.export.Dim("batch")},)
+    try:
+        torch.onnx.export(net, (x,), str(path), dynamic_shapes=batch, **options)
+    except Exception:
+        torch.onnx.export(net, (x,), str(path), **options)
+        return {"batch": "fixed"}
+    return {"batch": "symbolic"}
+
+
+def prune(path: Path, settings: Row) -> Row:
+    """Prune the file and take from the report what the table needs."""
+    model = rp.load(path)
+    asked = rp.Settings(residual="prune", allocation="uniform", **settings)
+    report = rp.prune(model, asked).report
+    convs = [layer for layer in report["layers"] if layer["op"].startswith("Conv")]
+    whole = {layer["node"] for layer in convs if len(set(layer["out_channels"])) == 1}
+    reasons = stays(rp.analyze(model, rp.Scope(residual="prune")), whole)
+    proof = report["verification"]
+    scale = proof["scale"]
+    return {
+        "result": "pruned",
+        "convs": len(convs),
+        "convs_cut": len(convs) - len(whole),
+        "macs": round(report["after"]["macs"] / report["before"]["macs"], 4),
+        "params": round(report["after"]["params"] / report["before"]["params"], 4),
+        "difference": float(f"{proof['max_abs_diff'] / scale:.3g}"),
+        "control": float(f"{proof['negative_control'] / scale:.3g}"),
+        "seconds": round(report["seconds"]["total"], 1),
+        "seconds_analyze": round(report["seconds"]["analyze"], 2),
+        "convs_of_outputs": reasons.pop(OUTPUT, 0),
+        "stays": dict(reasons.most_common()),
+    }
+
+
+OUTPUT = "the channels of graph output stay"
+
+
+def stays(channels: rp.ChannelMap, whole: set[str]) -> Counter[str]:
+    """Of the Convs named in ``whole``, how many keep their channels for which reason.
+
+    The reason is that of the lock over most of a Conv's channels, without names; an output's
+    counts before any other.
+    """
+    found: Counter[str] = Counter()
+    for layer in channels.layers:
+        if layer.name not in whole or not layer.op.startswith("Conv"):
+            continue
+        own = np.unique(layer.out_ids)
+        held = Counter[str]()
+        for lock in channels.locks:
+            reason = re.sub(r" '[^']*'", "", lock.reason)
+            held[reason] += len(np.intersect1d(own, lock.ids))
+        best = OUTPUT if held[OUTPUT] else max(held, key=held.__getitem__, default="")
+        found[best if held[best] else "no lock: the allocation left it whole"] += 1
+    return found
+
+
+def sentence(error: Exception) -> str:
+    """The kind of an error and the first line of its message."""
+    text = next((part for part in str(error).splitlines() if part.strip()), "")
+    return f"{type(error).__name__}: {text[:400]}"
+
+
+# ── the page ────────────────────────────────────────────────────────────────────────────────────
+
+HEAD = """# What was pruned: {models} networks, two exporters
+
+Every network was built with random weights, exported by PyTorch, pruned by its file alone with
+`--sparsity {sparsity:g} --residual prune --allocation uniform --method {method}`, and the cut was
+proven in ONNX Runtime. *TorchScript* is `torch.onnx.export(dynamo=False)` with live
+BatchNormalization and no constant folding, opset {opset}; *dynamo* is `dynamo=True`.
+
+{summary}
+Made on {date} by `{command}` (the rows are also in [coverage.json]({json})), with Python {python},
+{packages}, on {machine}.
+
+- **Conv cut**: Conv and ConvTranspose layers that lost output channels. **MACs**, **parameters**:
+  what is left, as a share.
+- **difference**: the largest difference between the pruned model and the original with its dropped
+  channels zeroed; **control**: that of a deliberately wrong cut. Both are relative to the output's
+  largest value.
+- **s**: seconds for analysis, choice, cut and proof.
+- **stays**: why Convs keep all channels, other than those that make the graph's outputs.
+"""
+COLUMNS = (
+    "model | input | exporter | Conv cut | MACs | parameters | difference | control | s | stays"
+)
+
+
+def page(document: Document) -> str:
+    """The Markdown page: what was found in total, then a table per library."""
+    about, rows = document.about, document.rows
+    settings = about["settings"]
+    libraries = list(dict.fromkeys(row["library"] for row in rows))
+    packages = ", ".join(f"{name} {number}" for name, number in about["packages"].items())
+    command = "python tools/coverage_table.py" + (" --timm" if "timm" in libraries else "")
+    for name, default in (("sparsity", 0.5), ("method", "l1")):
+        if settings[name] != default:
+            command += f" --{name} {settings[name]}"
+    head = HEAD.format(
+        models=len({row["model"] for row in rows}),
+        opset=OPSET,
+        summary=summary(rows, libraries),
+        command=command,
+        json=document.path.name,
+        packages=packages,
+        **settings,
+        **{name: about[name] for name in ("date", "python", "machine")},
+    )
+    ruler = "|---|---|---|--:|--:|--:|--:|--:|--:|---|"
+    parts = [head]
+    for library in libraries:
+        mine = [cells(row) for row in rows if row["library"] == library]
+        body = "\n".join(f"| {' | '.join(row)} |" for row in mine)
+        parts.append(f"## {library}\n\n| {COLUMNS} |\n{ruler}\n{body}\n")
+    return "\n".join(parts)
+
+
+def summary(rows: list[Row], libraries: list[str]) -> str:
+    """A table of totals: per library all its networks, and those without LayerNorm streams."""
+    lines = [
+        "| networks | models | exports | not exported | refused | failed | exact | Conv cut |"
+        " median MACs | largest difference | smallest control |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    norms = {row["model"] for row in rows if row.get("layer_norm")}
+    for library in libraries:
+        mine = [row for row in rows if row["library"] == library]
+        streams = sorted({row["model"] for row in mine} & norms)
+        lines.append(totals(library, mine))
+        if streams:
+            rest = [row for row in mine if row["model"] not in norms]
+            lines.append(totals(f"{library} without LayerNorm streams", rest))
+            mine = [row for row in mine if row["model"] in norms]
+            lines.append(totals(f"LayerNorm streams: {', '.join(streams)}", mine))
+    return "\n".join(lines) + "\n"
+
+
+def totals(title: str, rows: list[Row]) -> str:
+    """One line of the summary."""
+    results = Counter(row["result"] for row in rows)
+    done = [row for row in rows if row["result"] == "pruned"]
+    n, cut = sum(row["convs"] for row in done), sum(row["convs_cut"] for row in done)
+    failed = results["not proven"] + results["crash"]
+    numbers = [len({row["model"] for row in rows}), len(rows), results["not exported"]]
+    numbers += [results["refused"], failed, len(done)]
+    last = ["–"] * 4
+    if done:
+        last = [f"{cut} of {n} ({100 * cut / max(n, 1):.1f} %)"]
+        last += [f"{statistics.median(row['macs'] for row in done):.3f}"]
+        last += [f"{max(row['difference'] for row in done):.1g}"]
+        last += [f"{min(row['control'] for row in done):.1g}"]
+    return f"| {' | '.join([title, *map(str, numbers), *last])} |"
+
+
+def cells(row: Row) -> Iterable[str]:
+    """One line of a library's table."""
+    exporter = {"torchscript": "TorchScript", "dynamo": "dynamo"}[row["exporter"]]
+    if row.get("batch") == "fixed":
+        exporter += ", fixed batch"
+    first = [f"`{row['model']}`", f"{row['side']}²", exporter]
+    if row["result"] != "pruned":
+        message = row["message"].replace("|", "\\|")
+        return [*first, *["–"] * 6, f"**{row['result']}**: {message}"]
+    shares = [f"{row[name]:.3f}" for name in ("macs", "params")]
+    proof = [f"{row[name]:.1g}" for name in ("difference", "control")]
+    reasons = "; ".join(f"{n}: {reason}" for reason, n in row["stays"].items())
+    cut = f"{row['convs_cut']} of {row['convs']}"
+    return [*first, cut, *shares, *proof, f"{row['seconds']:.1f}", reasons]
+
+
+if __name__ == "__main__":
+    main()
