@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from models.yolo import Bottleneck, ConvNormAct, channels_at, run
 
+WIDTH = 0.0625
 CLASSES = 10
 CHANNELS = (64, 128, 256, 512)  # behind the stem and the three downsamplings at width 1
 PAIRS = 2  # pairs of 3x3 convolutions in an ELAN block
@@ -120,7 +121,7 @@ class Backbone(nn.Module):
 class Classifier(nn.Module):
     """The backbone, global average pool and a linear layer."""
 
-    def __init__(self, width: float) -> None:
+    def __init__(self, width: float = WIDTH) -> None:
         super().__init__()
         n = [channels_at(width, k) for k in CHANNELS]
         self.backbone = Backbone(n)
@@ -135,4 +136,4 @@ class Classifier(nn.Module):
 
 
 if __name__ == "__main__":
-    run(Classifier, "logits", "Write an ELAN/CSP classifier with random weights.")
+    run(lambda width, _: Classifier(width), "logits", WIDTH)

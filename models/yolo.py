@@ -36,8 +36,8 @@ BINS = 16  # a box side is an expectation over 0..15 strides
 
 
 def channels_at(width: float, n: int) -> int:
-    """Return ``width * n`` as a multiple of 4, at least 4."""
-    return max(4, 4 * round(width * n / 4))
+    """Return ``width * n`` as a multiple of 4, at least 8."""
+    return max(8, 4 * round(width * n / 4))
 
 
 class ConvNormAct(nn.Module):
@@ -175,14 +175,20 @@ class Branch(nn.Sequential):
 
 
 class Head(nn.Module):
-    """Per scale one branch for boxes and one for classes; no anchor boxes."""
+    """Per scale one branch for boxes and one for classes; no anchor boxes.
 
-    def __init__(self, n: Sequence[int]) -> None:
+    The cells of images of side ``image`` are constants; where it is 0, they are computed.
+    """
+
+    def __init__(self, n: Sequence[int], image: int = 0) -> None:
         super().__init__()
         width = max(16, n[0] // 4)
         self.box = nn.ModuleList(Branch(k, width, 4 * BINS) for k in n)
         self.cls = nn.ModuleList(Branch(k, max(width, CLASSES), CLASSES) for k in n)
         self.dfl = Expectation()
+        cells = grid([(image // s, image // s) for s in STRIDES]) if image else (None, None)
+        self.register_buffer("points", cells[0])
+        self.register_buffer("strides", cells[1])
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Map the maps of the three strides to predictions (N, 4 + CLASSES, anchors)."""
@@ -190,18 +196,22 @@ class Head(nn.Module):
         joined = [torch.cat([self.box[i](x), self.cls[i](x)], 1) for i, x in enumerate(maps)]
         flat = torch.cat([x.view(x.shape[0], rows, -1) for x in joined], 2)
         logits, scores = flat.split((4 * BINS, CLASSES), 1)
-        points, strides = grid(maps)
+        points, strides = self.points, self.strides
+        if points is None:
+            points, strides = grid([x.shape[2:] for x in maps])
         before, after = self.dfl(logits).chunk(2, 1)
         low, high = points - before, points + after
         boxes = torch.cat([(low + high) / 2, high - low], 1) * strides
         return torch.cat([boxes, scores.sigmoid()], 1)
 
 
-def grid(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the cells' centres (1, 2, anchors), in strides, and strides (1, 1, anchors)."""
+def grid(sizes: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Return centres (1, 2, anchors) and strides (1, 1, anchors) of maps of these (h, w).
+
+    Centres are (x, y) in strides, row by row.
+    """
     points, strides = [], []
-    for scale, stride in zip(maps, STRIDES, strict=True):
-        h, w = scale.shape[2:]
+    for (h, w), stride in zip(sizes, STRIDES, strict=True):
         rows = torch.arange(h, dtype=torch.float32) + 0.5
         columns = torch.arange(w, dtype=torch.float32) + 0.5
         y, x = torch.meshgrid(rows, columns, indexing="ij")
@@ -211,14 +221,14 @@ def grid(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 class Detector(nn.Module):
-    """Backbone, neck and head at one width."""
+    """Backbone, neck and head at one width, for images of one side or, at 0, of any."""
 
-    def __init__(self, width: float = WIDTH) -> None:
+    def __init__(self, width: float = WIDTH, image: int = IMAGE) -> None:
         super().__init__()
         n = [channels_at(width, k) for k in CHANNELS]
         self.backbone = Backbone(n)
         self.neck = Neck(n[2], n[3], n[4])
-        self.head = Head(n[2:])
+        self.head = Head(n[2:], image)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, 3, H, W), sides multiples of 32, to (N, 4 + CLASSES, anchors)."""
@@ -267,17 +277,26 @@ class Export:
 def export(model: nn.Module, how: Export) -> onnx.ModelProto:
     """Write ``model``, with N dynamic, and return what was written."""
     opset = how.opset or OPSET[how.exporter]
-    free = {0: "N", **({2: "H", 3: "W"} if how.sizes else {})}
     example = torch.zeros(2, 3, IMAGE, IMAGE)
     names = {"input_names": ["images"], "output_names": [how.output]}
     if how.exporter == "dynamo":
-        dims = {k: (STRIDES[-1] if k else 1) * torch.export.Dim(v) for k, v in free.items()}
+        dims = {0: torch.export.Dim("batch")}
+        if how.sizes:
+            dims |= {2: 32 * torch.export.Dim("rows"), 3: 32 * torch.export.Dim("columns")}
         program = torch.onnx.export(
-            model, (example,), dynamo=True, opset_version=opset, dynamic_shapes=(dims,), **names
+            model,
+            (example,),
+            dynamo=True,
+            opset_version=opset,
+            dynamic_shapes=(dims,),
+            optimize=how.folded,  # the optimiser merges BatchNormalization
+            verbose=False,
+            **names,
         )
         assert program is not None
         proto = program.model_proto
     else:
+        free = {0: "N", **({2: "H", 3: "W"} if how.sizes else {})}
         mode = torch.onnx.TrainingMode
         torch.onnx.export(
             model,
@@ -298,17 +317,17 @@ def export(model: nn.Module, how: Export) -> onnx.ModelProto:
     return proto
 
 
-def run(build: Callable[[float], nn.Module], output: str, description: str) -> None:
-    """Read the command line, write the model that ``build(width)`` makes, and print its size."""
-    parser = argparse.ArgumentParser(description=description)
+def run(build: Callable[[float, int], nn.Module], output: str, width: float) -> None:
+    """Read the command line and write the model that ``build(width, image side or 0)`` makes."""
+    parser = argparse.ArgumentParser(description="Write a structure to prune, with random weights.")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the file to write")
-    parser.add_argument("--width", type=float, default=WIDTH, help="multiplies all channels")
+    parser.add_argument("--width", type=float, default=width, help="multiplies all channels")
     parser.add_argument("--exporter", choices=list(OPSET), default="torchscript")
     parser.add_argument("--opset", type=int, default=0, help="default: 13, or 18 with dynamo")
     parser.add_argument("--folded", action="store_true", help="merge BatchNormalization into Conv")
     parser.add_argument("--sizes", action="store_true", help="free the image's sides as well")
     given = parser.parse_args()
-    model = randomise(build(given.width))
+    model = randomise(build(given.width, 0 if given.sizes else IMAGE))
     how = Export(given.output, output, given.exporter, given.opset, given.folded, given.sizes)
     export(model, how)
     params = sum(p.numel() for p in model.parameters())
@@ -316,4 +335,4 @@ def run(build: Callable[[float], nn.Module], output: str, description: str) -> N
 
 
 if __name__ == "__main__":
-    run(Detector, "predictions", "Write a YOLOv8-style detector with random weights.")
+    run(Detector, "predictions", WIDTH)

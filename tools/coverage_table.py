@@ -2,9 +2,9 @@
 
     python tools/coverage_table.py --timm
 
-Needs torch, torchvision and onnxscript, and timm with `--timm`. Every network is built with random
-weights, exported by PyTorch's two exporters, pruned by half in coupled groups, and verified. A row
-is kept in the JSON file as soon as it is there: a second run measures only what is missing.
+Needs torch, torchvision, onnxscript, and timm with `--timm`. Every network is built with random
+weights, exported by PyTorch's two exporters, pruned by half in coupled groups, and verified. Rows
+are written to the JSON file one by one: a second run measures only what is missing.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ import re
 import statistics
 import sys
 import tempfile
-import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -41,8 +39,9 @@ from reprune_onnx.errors import VerificationError
 
 Row = dict[str, Any]
 
-EXPORTERS = ("torchscript", "dynamo")
+EXPORTERS = {"torchscript": "TorchScript", "dynamo": "dynamo"}
 OPSET = 17  # of the TorchScript exporter; dynamo chooses its own
+LIMIT = 600  # seconds for one export
 SIDE = 96
 # AdaptiveAvgPool2d(7) and (6) can only be written as ONNX where the side divides: 224.
 SIDES = {"alexnet": 224, "vgg11_bn": 224, "vgg16_bn": 224}
@@ -58,8 +57,6 @@ ghostnet_100 repvgg_a0 mobileone_s0 res2net50_26w_4s edgenext_xx_small mixnet_s 
 ese_vovnet19b_dw skresnet18 cspdarknet53 dpn48b rexnet_100 eca_nfnet_l0 nf_resnet50 fasternet_t0
 mobilevit_xxs hrnet_w18_small dla34 xception41 tf_efficientnet_b0 resnest14d convmixer_768_32
 """.split()  # noqa: SIM905
-SEGMENTATION = ("deeplabv3", "fcn", "lraspp")
-WITHOUT_HEADS = ("googlenet", "inception_v3")  # of training
 SCALARS = re.compile(r"gamma|layer_scale|gain|skipinit")
 
 
@@ -70,7 +67,6 @@ def main() -> None:
     parser.add_argument("--timm", action="store_true", help="those of timm as well")
     parser.add_argument("--sparsity", type=float, default=0.5)
     parser.add_argument("--method", default="l1", help="the cut is the same for every method")
-    parser.add_argument("--limit", type=int, default=600, help="seconds for one export")
     parser.add_argument("--redo", action="store_true", help="measure rows that are there again")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "coverage.json")
     parser.add_argument("--table", type=Path, default=ROOT / "docs" / "coverage.md")
@@ -79,23 +75,20 @@ def main() -> None:
     settings = {"sparsity": arguments.sparsity, "method": arguments.method}
     document = Document(arguments.out, settings)
     known = dict.fromkeys(TORCHVISION, "torchvision") | dict.fromkeys(TIMM, "timm")
-    names = [*TORCHVISION, *(TIMM if arguments.timm else [])]
-    if arguments.models:
-        names = arguments.models.split(",")
-        if unknown := [name for name in names if name not in known]:
-            parser.error(f"not in the lists of this script: {', '.join(unknown)}")
-    exporters = EXPORTERS if arguments.exporter == "both" else (arguments.exporter,)
-    # One library after the other, and of each the exporters in turn: early rows say most.
+    listed = [*TORCHVISION, *(TIMM if arguments.timm else [])]
+    names = arguments.models.split(",") if arguments.models else listed
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"not in the lists of this script: {', '.join(unknown)}")
     jobs = [
-        {"library": library, "model": name, "exporter": exporter, "side": SIDES.get(name, SIDE)}
-        for library in ("torchvision", "timm")
+        {"library": known[name], "model": name, "exporter": exporter, "side": SIDES.get(name, SIDE)}
         for name in names
-        if known[name] == library
-        for exporter in exporters
+        for exporter in EXPORTERS
+        if arguments.exporter in (exporter, "both")
     ]
-    jobs = [job for job in jobs if arguments.redo or not document.has(job)]
+    done = [] if arguments.redo else [key(row) for row in document.rows]
+    jobs = [job for job in jobs if key(job) not in done]
     for k, job in enumerate(jobs, 1):
-        row = job | apart(job, settings, arguments.limit)
+        row = job | apart(job, settings)
         document.add(row)
         print(f"{k}/{len(jobs)}", *cells(row), flush=True)
     arguments.table.write_text(page(document), encoding="utf-8")
@@ -105,7 +98,7 @@ class Document:
     """The JSON file: what was asked, where it was measured, and one row per line."""
 
     def __init__(self, path: Path, settings: Row) -> None:
-        self.path = path
+        self.path, self.settings = path, settings
         self.about: Row = {}
         self.rows: list[Row] = []
         if path.exists():
@@ -113,23 +106,18 @@ class Document:
             self.about, self.rows = found["about"], found["rows"]
             if self.about["settings"] != settings:
                 sys.exit(f"{path} was measured with {self.about['settings']}; give another --out")
-        self.settings = settings
-
-    def has(self, job: Row) -> bool:
-        return any(key(job) == key(row) for row in self.rows)
 
     def add(self, row: Row) -> None:
         """Put the row in place of an older one of the same export, and write the file."""
         self.rows = [r for r in self.rows if key(r) != key(row)] + [row]
         order = [*TORCHVISION, *TIMM]
-        self.rows.sort(key=lambda r: (order.index(r["model"]), EXPORTERS.index(r["exporter"])))
-        packages = ("torch", "torchvision", "timm", "onnx", "onnxscript", "onnxruntime", "numpy")
-        used = [p for p in packages if p != "timm" or any(r["library"] == p for r in self.rows)]
+        self.rows.sort(key=lambda r: (order.index(r["model"]), r["exporter"] == "dynamo"))
+        packages = ["torch", *libraries(self.rows), "onnx", "onnxscript", "onnxruntime", "numpy"]
         self.about = {
             "settings": self.settings,
             "date": date.today().isoformat(),
             "python": platform.python_version(),
-            "packages": {"reprune-onnx": rp.__version__} | {p: version(p) for p in used},
+            "packages": {"reprune-onnx": rp.__version__} | {p: version(p) for p in packages},
             "machine": machine(),
         }
         lines = ",\n".join(f"    {json.dumps(r, ensure_ascii=False)}" for r in self.rows)
@@ -143,17 +131,17 @@ def key(row: Row) -> tuple[str, str]:
     return row["model"], row["exporter"]
 
 
+def libraries(rows: list[Row]) -> list[str]:
+    return list(dict.fromkeys(row["library"] for row in rows))
+
+
 def machine() -> str:
-    """The processor's name and the number of cores."""
     info = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.exists() else []
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
+    return f"{[*names, platform.processor()][0]}, {os.cpu_count()} cores"
 
 
-# ── one export ──────────────────────────────────────────────────────────────────────────────────
-
-
-def apart(job: Row, settings: Row, limit: int) -> Row:
+def apart(job: Row, settings: Row) -> Row:
     """`measure` in a process of its own: its memory returns, and it may die or never end."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
@@ -161,9 +149,8 @@ def apart(job: Row, settings: Row, limit: int) -> Row:
     child.start()
     theirs.close()
     try:
-        if not ours.poll(limit):
-            return {"result": "crash", "message": f"did not end within {limit} s"}
-        return ours.recv()
+        ended = ours.poll(LIMIT)
+        return ours.recv() if ended else {"result": "crash", "message": f"not done in {LIMIT} s"}
     except EOFError:
         child.join()
         return {"result": "crash", "message": f"the process ended with {child.exitcode}"}
@@ -187,16 +174,12 @@ def measure(job: Row, settings: Row) -> Row:
         norms = any(isinstance(m, nn.LayerNorm) for m in net.modules())
         del net
         row = exported | {"layer_norm": norms, "megabytes": round(path.stat().st_size / 1e6, 1)}
-        start = time.perf_counter()
         try:
             return row | prune(path, settings)
-        except VerificationError as error:
-            row |= {"result": "not proven", "message": sentence(error)}
-        except rp.RepruneError as error:
-            row |= {"result": "refused", "message": sentence(error)}
         except Exception as error:
-            row |= {"result": "crash", "message": sentence(error)}
-        return row | {"seconds": round(time.perf_counter() - start, 1)}
+            kind = "refused" if isinstance(error, rp.RepruneError) else "crash"
+            kind = "not proven" if isinstance(error, VerificationError) else kind
+            return row | {"result": kind, "message": sentence(error)}
 
 
 def build(job: Row) -> tuple[nn.Module, torch.Tensor]:
@@ -208,25 +191,21 @@ def build(job: Row) -> tuple[nn.Module, torch.Tensor]:
         import timm
 
         net = timm.create_model(name, pretrained=False)
-    elif name.startswith(SEGMENTATION):
+    elif hasattr(torchvision.models.segmentation, name):
         net = Only(torchvision.models.get_model(name, weights=None, weights_backbone=None))
     else:
-        options = {"aux_logits": False, "init_weights": False} if name in WITHOUT_HEADS else {}
-        net = torchvision.models.get_model(name, weights=None, **options)
+        training = ("aux_logits", "init_weights") if name in ("googlenet", "inception_v3") else ()
+        net = torchvision.models.get_model(name, weights=None, **dict.fromkeys(training, False))
     x = torch.randn(4, 3, job["side"], job["side"])
     enliven(net.eval(), x)
     return net, x[:2]
 
 
-class Only(nn.Module):
+class Only(nn.Sequential):
     """A segmentation network's one output, out of its dictionary."""
 
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.net(x)["out"]
+        return super().forward(x)["out"]
 
 
 def enliven(net: nn.Module, x: torch.Tensor) -> None:
@@ -238,13 +217,11 @@ def enliven(net: nn.Module, x: torch.Tensor) -> None:
 
     def rescale(conv: nn.Module, _: Any, y: torch.Tensor) -> torch.Tensor:
         std = y.std().clamp(1e-4, 1e4)
-        conv.weight /= std
-        if conv.bias is not None:
-            conv.bias /= std
+        for parameter in conv.parameters():
+            parameter.div_(std)
         return y / std
 
-    norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
+    for norm in (m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)):
         norm.momentum = 1.0
         norm.train()
         if norm.affine:
@@ -261,26 +238,20 @@ def enliven(net: nn.Module, x: torch.Tensor) -> None:
 
 
 def export(net: nn.Module, x: torch.Tensor, exporter: str, path: Path) -> Row:
-    """Write the file, with a symbolic batch size where the exporter can."""
-    names = {"input_names": ["x"], "output_names": ["y"]}
+    """Write the file, with a symbolic batch size where the exporter can, and say which."""
+    options: Row = {"input_names": ["x"], "output_names": ["y"]}
     if exporter == "torchscript":
-        torch.onnx.export(
-            net,
-            (x,),
-            str(path),
-            dynamo=False,
-            training=torch.onnx.TrainingMode.PRESERVE,
-            do_constant_folding=False,
-            opset_version=OPSET,
-            dynamic_axes={"x": {0: "batch"}, "y": {0: "batch"}},
-            **names,
-        )
-        return {"batch": "symbolic"}
-    options = {"dynamo": True, "verbose": False, "external_data": False} | names
-    batch = ({0: torch.export.Dim("batch")},)
+        options |= {"dynamo": False, "opset_version": OPSET, "do_constant_folding": False}
+        options |= {"training": torch.onnx.TrainingMode.PRESERVE}
+        options |= {"dynamic_axes": {"x": {0: "batch"}, "y": {0: "batch"}}}
+    else:
+        options |= {"dynamo": True, "verbose": False, "external_data": False}
+        options |= {"dynamic_shapes": ({0: torch.export.Dim("batch")},)}
     try:
-        torch.onnx.export(net, (x,), str(path), dynamic_shapes=batch, **options)
+        torch.onnx.export(net, (x,), str(path), **options)
     except Exception:
+        if not options.pop("dynamic_shapes", None):
+            raise
         torch.onnx.export(net, (x,), str(path), **options)
         return {"batch": "fixed"}
     return {"batch": "symbolic"}
@@ -294,18 +265,16 @@ def prune(path: Path, settings: Row) -> Row:
     convs = [layer for layer in report["layers"] if layer["op"].startswith("Conv")]
     whole = {layer["node"] for layer in convs if len(set(layer["out_channels"])) == 1}
     reasons = stays(rp.analyze(model, rp.Scope(residual="prune")), whole)
-    proof = report["verification"]
-    scale = proof["scale"]
+    before, after, proof = report["before"], report["after"], report["verification"]
     return {
         "result": "pruned",
         "convs": len(convs),
         "convs_cut": len(convs) - len(whole),
-        "macs": round(report["after"]["macs"] / report["before"]["macs"], 4),
-        "params": round(report["after"]["params"] / report["before"]["params"], 4),
-        "difference": float(f"{proof['max_abs_diff'] / scale:.3g}"),
-        "control": float(f"{proof['negative_control'] / scale:.3g}"),
+        "macs": round(after["macs"] / before["macs"], 4),
+        "params": round(after["params"] / before["params"], 4),
+        "difference": float(f"{proof['max_abs_diff'] / proof['scale']:.3g}"),
+        "control": float(f"{proof['negative_control'] / proof['scale']:.3g}"),
         "seconds": round(report["seconds"]["total"], 1),
-        "seconds_analyze": round(report["seconds"]["analyze"], 2),
         "convs_of_outputs": reasons.pop(OUTPUT, 0),
         "stays": dict(reasons.most_common()),
     }
@@ -315,32 +284,22 @@ OUTPUT = "the channels of graph output stay"
 
 
 def stays(channels: rp.ChannelMap, whole: set[str]) -> Counter[str]:
-    """Of the Convs named in ``whole``, how many keep their channels for which reason.
-
-    The reason is that of the lock over most of a Conv's channels, without names; an output's
-    counts before any other.
-    """
+    """How many of the Convs ``whole`` stay for which reason: the one over most channels."""
     found: Counter[str] = Counter()
-    for layer in channels.layers:
-        if layer.name not in whole or not layer.op.startswith("Conv"):
-            continue
-        own = np.unique(layer.out_ids)
-        held = Counter[str]()
+    for layer in [x for x in channels.layers if x.name in whole]:
+        held: Counter[str] = Counter()
         for lock in channels.locks:
-            reason = re.sub(r" '[^']*'", "", lock.reason)
-            held[reason] += len(np.intersect1d(own, lock.ids))
+            n = len(np.intersect1d(layer.out_ids, lock.ids))
+            held[re.sub(r" '[^']*'", "", lock.reason)] += n
         best = OUTPUT if held[OUTPUT] else max(held, key=held.__getitem__, default="")
         found[best if held[best] else "no lock: the allocation left it whole"] += 1
     return found
 
 
 def sentence(error: Exception) -> str:
-    """The kind of an error and the first line of its message."""
     text = next((part for part in str(error).splitlines() if part.strip()), "")
     return f"{type(error).__name__}: {text[:400]}"
 
-
-# ── the page ────────────────────────────────────────────────────────────────────────────────────
 
 HEAD = """# What was pruned: {models} networks, two exporters
 
@@ -350,69 +309,61 @@ proven in ONNX Runtime. *TorchScript* is `torch.onnx.export(dynamo=False)` with 
 BatchNormalization and no constant folding, opset {opset}; *dynamo* is `dynamo=True`.
 
 {summary}
-Made on {date} by `{command}` (the rows are also in [coverage.json]({json})), with Python {python},
-{packages}, on {machine}.
 
-- **Conv cut**: Conv and ConvTranspose layers that lost output channels. **MACs**, **parameters**:
-  what is left, as a share.
-- **difference**: the largest difference between the pruned model and the original with its dropped
-  channels zeroed; **control**: that of a deliberately wrong cut. Both are relative to the output's
-  largest value.
+Made on {date} by `python tools/coverage_table.py{options}` ([all rows]({json})), with Python
+{python}, {packages}, on {machine}.
+
+- **Conv cut**: Conv and ConvTranspose layers that lost output channels. **MACs**, **params**: the
+  share that is left.
+- **difference**: between the pruned model and the original with its dropped channels zeroed;
+  **control**: that of a deliberately wrong cut. Both as a share of the output's largest value.
 - **s**: seconds for analysis, choice, cut and proof.
 - **stays**: why Convs keep all channels, other than those that make the graph's outputs.
 """
-COLUMNS = (
-    "model | input | exporter | Conv cut | MACs | parameters | difference | control | s | stays"
+COLUMNS = "model | input | exporter | Conv cut | MACs | params | difference | control | s | stays"
+TOTALS = (
+    "networks | models | exports | not exported | refused | failed | exact | Conv cut"
+    " | uncut: outputs | median MACs | largest difference | smallest control"
 )
 
 
 def page(document: Document) -> str:
     """The Markdown page: what was found in total, then a table per library."""
     about, rows = document.about, document.rows
-    settings = about["settings"]
-    libraries = list(dict.fromkeys(row["library"] for row in rows))
-    packages = ", ".join(f"{name} {number}" for name, number in about["packages"].items())
-    command = "python tools/coverage_table.py" + (" --timm" if "timm" in libraries else "")
-    for name, default in (("sparsity", 0.5), ("method", "l1")):
-        if settings[name] != default:
-            command += f" --{name} {settings[name]}"
-    head = HEAD.format(
-        models=len({row["model"] for row in rows}),
-        opset=OPSET,
-        summary=summary(rows, libraries),
-        command=command,
-        json=document.path.name,
-        packages=packages,
-        **settings,
-        **{name: about[name] for name in ("date", "python", "machine")},
-    )
-    ruler = "|---|---|---|--:|--:|--:|--:|--:|--:|---|"
-    parts = [head]
-    for library in libraries:
-        mine = [cells(row) for row in rows if row["library"] == library]
-        body = "\n".join(f"| {' | '.join(row)} |" for row in mine)
-        parts.append(f"## {library}\n\n| {COLUMNS} |\n{ruler}\n{body}\n")
-    return "\n".join(parts)
-
-
-def summary(rows: list[Row], libraries: list[str]) -> str:
-    """A table of totals: per library all its networks, and those without LayerNorm streams."""
-    lines = [
-        "| networks | models | exports | not exported | refused | failed | exact | Conv cut |"
-        " median MACs | largest difference | smallest control |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    options = " --timm" * ("timm" in libraries(rows))
+    options += "".join(f" --{name} {value}" for name, value in document.settings.items())
+    parts = [
+        HEAD.format(
+            models=len({row["model"] for row in rows}),
+            opset=OPSET,
+            summary=summary(rows),
+            options=options,
+            json=document.path.name,
+            packages=", ".join(" ".join(pair) for pair in about["packages"].items()),
+            **document.settings,
+            **{name: about[name] for name in ("date", "python", "machine")},
+        )
     ]
+    for library in libraries(rows):
+        parts += [f"## {library}\n", f"| {COLUMNS} |", f"|{'---|' * 3}{'--:|' * 6}---|"]
+        mine = [cells(row) for row in rows if row["library"] == library]
+        parts += [*(f"| {' | '.join(row)} |" for row in mine), ""]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def summary(rows: list[Row]) -> str:
+    """A table of totals: per library all its networks, and those without LayerNorm streams."""
+    lines = [f"| {TOTALS} |", "|---|" + "--:|" * TOTALS.count("|")]
     norms = {row["model"] for row in rows if row.get("layer_norm")}
-    for library in libraries:
+    for library in libraries(rows):
         mine = [row for row in rows if row["library"] == library]
-        streams = sorted({row["model"] for row in mine} & norms)
         lines.append(totals(library, mine))
-        if streams:
+        if streams := sorted({row["model"] for row in mine} & norms):
             rest = [row for row in mine if row["model"] not in norms]
             lines.append(totals(f"{library} without LayerNorm streams", rest))
             mine = [row for row in mine if row["model"] in norms]
             lines.append(totals(f"LayerNorm streams: {', '.join(streams)}", mine))
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def totals(title: str, rows: list[Row]) -> str:
@@ -423,20 +374,17 @@ def totals(title: str, rows: list[Row]) -> str:
     failed = results["not proven"] + results["crash"]
     numbers = [len({row["model"] for row in rows}), len(rows), results["not exported"]]
     numbers += [results["refused"], failed, len(done)]
-    last = ["–"] * 4
-    if done:
-        last = [f"{cut} of {n} ({100 * cut / max(n, 1):.1f} %)"]
-        last += [f"{statistics.median(row['macs'] for row in done):.3f}"]
-        last += [f"{max(row['difference'] for row in done):.1g}"]
-        last += [f"{min(row['control'] for row in done):.1g}"]
+    if not done:
+        return f"| {' | '.join([title, *map(str, numbers), *'–––––'])} |"
+    last = [f"{cut} of {n} ({100 * cut / n:.1f} %)", f"{sum(r['convs_of_outputs'] for r in done)}"]
+    last += [f"{statistics.median(r['macs'] for r in done):.3f}"]
+    last += [f"{max(r['difference'] for r in done):.1g}", f"{min(r['control'] for r in done):.1g}"]
     return f"| {' | '.join([title, *map(str, numbers), *last])} |"
 
 
-def cells(row: Row) -> Iterable[str]:
+def cells(row: Row) -> list[str]:
     """One line of a library's table."""
-    exporter = {"torchscript": "TorchScript", "dynamo": "dynamo"}[row["exporter"]]
-    if row.get("batch") == "fixed":
-        exporter += ", fixed batch"
+    exporter = EXPORTERS[row["exporter"]] + ", fixed batch" * (row.get("batch") == "fixed")
     first = [f"`{row['model']}`", f"{row['side']}²", exporter]
     if row["result"] != "pruned":
         message = row["message"].replace("|", "\\|")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import onnx
+
 from reprune_onnx.errors import ModelError, VerificationError
 from reprune_onnx.precision import as_float32, tolerance
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import Bools, ChannelMap, Model, Verification
 from reprune_onnx.verification.compare import (
+    Arrays,
     Difference,
     difference,
     finite,
@@ -35,20 +38,50 @@ def verify_cut(
     proven. A difference that is too large is returned, not raised.
     """
     allowed = tolerance(model.proto)
-    original = as_float32(model.proto)
-    smaller = as_float32(pruned.proto)
-    # One tensor is made and zeroed per consumer; the original's own stay where other nodes read it.
     observed = observed_tensors(channels, keep)
+    tried = _expected(model, channels, keep, observed)
+    smaller = as_float32(pruned.proto)
+    worst = _worst(smaller, tried, observed, progress)
+    if keep.all():
+        ok = worst.relative <= allowed
+        return Verification(ok, worst.absolute, worst.scale, 0.0, allowed, len(tried))
+    control = negative_control(smaller, (channels, keep, observed), tried, allowed)
+    # Outputs that are zero everywhere have no scale: whatever is compared is equal.
+    shows = worst.scale > 0 and control >= CONTROL_FACTOR * allowed
+    passed = worst.relative <= allowed and shows
+    return Verification(
+        passed, worst.absolute, worst.scale, control * worst.scale, allowed, len(tried)
+    )
+
+
+def _expected(
+    model: Model, channels: ChannelMap, keep: Bools, observed: list[str]
+) -> list[tuple[Arrays, Arrays]]:
+    """(inputs, outputs) of the masked original, whose session is gone before another is made."""
+    original = as_float32(model.proto)
     names = list(dict.fromkeys([*observed, *tensor_outputs(original)]))
-    masked = Session(masked_original(original, channels, keep), optimize=False, outputs=names)
     if not names:
         raise ModelError("the graph has no output that is a tensor: nothing could be proven")
+    masked = Session(masked_original(original, channels, keep), optimize=False, outputs=names)
     tried = list(runs(model.proto, masked, channels.input_shapes))
-    if not tried:
-        raise ModelError("ONNX Runtime cannot run the model on any input that was tried")
-    differences: list[Difference] = []
+    if not any(finite(outputs) for _, outputs in tried):
+        raise VerificationError(
+            "nothing could be proven: the original's outputs are not finite on random inputs"
+            " (--no-verify writes the model unproven)"
+        )
+    return tried
+
+
+def _worst(
+    pruned: onnx.ModelProto,
+    tried: list[tuple[Arrays, Arrays]],
+    observed: list[str],
+    progress: Progress | None,
+) -> Difference:
+    """The largest relative difference of the pruned model, over all inputs."""
+    differences = [Difference(0.0, 0.0)]
     try:
-        candidate = Session(smaller, optimize=False, outputs=names)
+        candidate = Session(pruned, optimize=False, outputs=list(tried[0][1]))
         for k, (feeds, expected) in enumerate(tried):
             differences.append(difference(expected, candidate.run(feeds), observed))
             if progress is not None:
@@ -57,22 +90,7 @@ def verify_cut(
         raise VerificationError(
             f"the pruned model does not run, which is a bug of reprune-onnx: {error}"
         ) from error
-    if not any(finite(expected) for _, expected in tried):
-        raise VerificationError(
-            "nothing could be proven: the original's outputs are not finite on random inputs"
-            " (--no-verify writes the model unproven)"
-        )
-    worst = max(differences, key=lambda d: (d.relative, d.scale))
-    if keep.all():
-        ok = worst.relative <= allowed
-        return Verification(ok, worst.absolute, worst.scale, 0.0, allowed, len(tried))
-    control = negative_control(smaller, (channels, keep, observed), tried, allowed)
-    # Outputs that are zero or not finite everywhere have no scale: whatever is compared is equal.
-    shows = worst.scale > 0 and control >= CONTROL_FACTOR * allowed
-    passed = worst.relative <= allowed and shows
-    return Verification(
-        passed, worst.absolute, worst.scale, control * worst.scale, allowed, len(tried)
-    )
+    return max(differences, key=lambda d: (d.relative, d.scale))
 
 
 def check(result: Verification) -> None:
