@@ -175,3 +175,33 @@ def test_channels_that_nobody_reads_can_go() -> None:
     result = prune(proto)
     assert widths(result)[0] == [6, 3]
     assert result.report["verification"]["passed"]
+
+
+@pytest.mark.parametrize(
+    ("equation", "shape"),
+    [("bchw,oc->bohw", (6, 8)), ("bchw,co->bohw", (8, 6)), ("nchw, ic -> nihw", (6, 8))],
+)
+def test_an_einsum_that_is_a_product_with_a_matrix_is_a_layer(
+    equation: str, shape: tuple[int, int]
+) -> None:
+    proto = model(
+        f'{CONV} e = Einsum <equation = "{equation}"> (a, m)\n r = Relu (e)\n y = Conv (r, w2)',
+        w1=(8, 3, 3, 3),
+        m=shape,
+        w2=(4, 6, 1, 1),
+    )
+    result = prune(proto)
+    cut = {c["initializer"]: c["axis"] for c in result.report["cuts"]}
+    assert widths(result)[2] == [4, 4]
+    assert {"w1", "m"} <= set(cut)
+    assert result.report["verification"]["passed"]
+
+
+def test_an_einsum_of_activations_locks_them() -> None:
+    proto = model(
+        f'{CONV} e = Einsum <equation = "bchw,bdhw->bcd"> (a, a)\n y = Unsqueeze (e, ax)',
+        w1=(8, 3, 3, 3),
+        ax=np.array([3]),
+    )
+    with pytest.raises(rp.SelectionError, match="multiplies activations"):
+        prune(proto)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from reprune_onnx.analyzer.rules.convolution import conv, conv_transpose
 from reprune_onnx.analyzer.rules.elementwise import affine, elementwise, prelu, residual_add, unary
-from reprune_onnx.analyzer.rules.linear import gemm, matmul
+from reprune_onnx.analyzer.rules.linear import einsum, gemm, matmul
 from reprune_onnx.analyzer.rules.normalization import (
     along_channels,
     batch_norm,
@@ -39,6 +39,7 @@ TABLE: list[tuple[str, Rule]] = [
     ("ConvTranspose", conv_transpose),
     ("Gemm", gemm),
     ("MatMul", matmul),
+    ("Einsum", einsum),
     # one value in, one value out
     (
         "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu Clip Cos Cosh Dropout Elu"

@@ -41,6 +41,38 @@ def matmul(op: Op, w: Walk) -> Labels | None:
     return Labels((*a.shape[:-1], len(out)), out.reshape(*[1] * (rank - 1), -1))
 
 
+def einsum(op: Op, w: Walk) -> Labels | None:
+    """The product with a constant matrix, such as ``bchw,oc->bohw``, is a layer; others lock."""
+    terms = _terms(op)
+    shape = w.shape(op)
+    if terms is None or shape is None or not w.is_constant(op, 1):
+        return _product(op, w)
+    a, b, out = terms
+    summed = [i for i in b if i in a and i not in out]
+    fresh = [i for i in b if i in out and i not in a]
+    if len(b) != 2 or len(summed) != 1 or len(fresh) != 1 or set(a) - {summed[0]} - set(out):
+        return _product(op, w)
+    x = w.labels(op)
+    made = _apply(op, w, (x.ids, a.index(summed[0])), b.index(summed[0]))
+    axis = out.index(fresh[0])
+    lead = [n for k, n in enumerate(shape[1:], start=1) if k != axis]
+    positions = 0 if None in lead else prod(n or 0 for n in lead)
+    out_axis = b.index(fresh[0])
+    w.layers.append(LayerDraft(op, 1, w.constant_shape(op, 1), out_axis, made, 1, positions))
+    return Labels(shape, made.reshape([-1 if k == axis else 1 for k in range(len(shape))]))
+
+
+def _terms(op: Op) -> tuple[str, str, str] | None:
+    """The indices of two operands and the result, each index once; None for other equations."""
+    equation = op.attrs.get("equation", b"").decode().replace(" ", "")
+    operands, arrow, out = equation.partition("->")
+    terms = operands.split(",")
+    plain = len(terms) == 2 and bool(arrow) and "." not in equation
+    if not plain or any(len(set(t)) < len(t) for t in (*terms, out)):
+        return None
+    return terms[0], terms[1], out
+
+
 def _apply(op: Op, w: Walk, a: tuple[Ints, int], in_axis: int) -> Ints:
     """State the sites of the matrix; what varies elsewhere than along the summed axis stays."""
     ids, k_axis = a
