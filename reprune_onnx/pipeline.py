@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reprune_onnx.analyzer import Scope, analyze
+from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.model import load, save
 from reprune_onnx.pruner.calibrate import output_deviations
 from reprune_onnx.pruner.choose import allocate, select_channels
@@ -64,6 +65,7 @@ def prune(
     """
     clock = clock or Clock()
     with clock("analyze"):
+        model = written_out(model)
         channels = analyze(model, scope_of(settings))
     selection = _choose(model, channels, settings, (progress, clock))
     with clock("cut"):

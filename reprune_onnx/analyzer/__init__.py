@@ -9,6 +9,7 @@ import numpy as np
 from reprune_onnx.analyzer import residual, resolve
 from reprune_onnx.analyzer.conv_bn import gamma_of
 from reprune_onnx.analyzer.drafts import LockDraft
+from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import QUANTIZED, Graph
 from reprune_onnx.analyzer.groups import build_groups, never_empty, sole_units
 from reprune_onnx.analyzer.labels import compress
@@ -40,6 +41,7 @@ def analyze(model: Model, scope: Scope | None = None) -> ChannelMap:
     from reprune_onnx.runtime.shapes import concrete_shapes
 
     scope = scope or Scope()
+    model = written_out(model)
     graph = Graph(model)
     _refuse(graph)
     shapes = concrete_shapes(model.proto, scope.input_shapes)

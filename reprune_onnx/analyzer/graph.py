@@ -68,7 +68,6 @@ class Graph:
         proto = model.proto
         self.proto = proto
         self.opsets = {_domain(o.domain): o.version for o in proto.opset_import}
-        self.functions = {(_domain(f.domain), f.name) for f in proto.functions}
         self._initializers = {t.name: t for t in proto.graph.initializer}
         self._declared = {v.name: v for v in (*proto.graph.value_info, *proto.graph.output)}
         self._arrays: dict[str, NDArray[Any]] = {}
@@ -189,8 +188,6 @@ class Graph:
         for op in self.ops:
             pure = op.domain == "" and op.type not in _RANDOM | _LOOP and op.type not in QUANTIZED
             if not pure or (not op.inputs and op.type != "Constant"):
-                continue
-            if (op.domain, op.type) in self.functions:
                 continue
             if all(self.is_constant(i) for i in op.inputs if i):
                 for output in op.outputs:

@@ -185,9 +185,7 @@ class Walk:
             outputs = self._ask(rule, op)
         if outputs is None:
             why = f"{op.title} is not understood: its input channels stay"
-            if rule is None and (op.domain, op.type) in self.graph.functions:
-                why = f"{op.title} is a local function, which is not looked into"
-            elif rule is None and op.domain:
+            if rule is None and op.domain:
                 why = f"{op.title} belongs to the custom domain '{op.domain}'"
             elif rule is None:
                 why = f"no rule for op {op.title}"

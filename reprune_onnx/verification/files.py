@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from reprune_onnx.analyzer import Scope, analyze
+from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import to_array
 from reprune_onnx.errors import SelectionError, VerificationError
 from reprune_onnx.precision import as_float32
@@ -50,6 +51,7 @@ def verify(
             f"the report is about a model with sha256 {report.source_sha256[:12]}…, but"
             f" '{original.path}' has {original.sha256[:12]}…: give the file that was pruned"
         )
+    original = written_out(original)
     channels = analyze(original, _scope(report))
     keep = keep_by_cuts(channels, report.cuts, "the report")
     expected = cut(original, channels, keep)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 
 import reprune_onnx as rp
+
+NEWEST_OF_ORT = 22  # every ONNX Runtime that is supported knows the opsets up to here
 
 
 def model(body: str, **weights: Any) -> onnx.ModelProto:
@@ -205,3 +209,61 @@ def test_an_einsum_of_activations_locks_them() -> None:
     )
     with pytest.raises(rp.SelectionError, match="multiplies activations"):
         prune(proto)
+
+
+FUNCTIONS = """<ir_version: 8, opset_import: ["": 17, "local": 1]>
+g (float[n,3,8,8] x) => (float[n,4,8,8] y) {
+  a = local.block (x, w1, b1)
+  k = local.halve (w2)
+  y = Conv (a, k)
+}
+<domain: "local", opset_import: ["": 17, "local": 1]>
+block (x, w, b) => (z) { c = Conv <pads = [1,1,1,1]> (x, w, b)
+ z = local.act (c) }
+<domain: "local", opset_import: ["": 17]>
+act (c) => (z) { s = Sigmoid (c)
+ z = Mul (c, s) }
+<domain: "local", opset_import: ["": 17]>
+halve (w) => (h) { two = Constant <value = float {2.0}> ()
+ h = Div (w, two) }"""
+
+
+def test_layers_behind_local_functions() -> None:
+    """The first exports of torch.onnx.dynamo call a local function for every operator."""
+    proto = onnx.parser.parse_model(FUNCTIONS)
+    rng = np.random.default_rng(0)
+    for name, shape in (("w1", (8, 3, 3, 3)), ("b1", (8,)), ("w2", (4, 8, 1, 1))):
+        array = rng.standard_normal(shape).astype(np.float32)
+        proto.graph.initializer.append(numpy_helper.from_array(array, name))
+    before = proto.SerializeToString(deterministic=True)
+
+    result = prune(proto)
+
+    assert proto.SerializeToString(deterministic=True) == before
+    assert widths(result) == [[8, 4], [4, 4]]
+    assert result.report["verification"]["passed"]
+
+
+@pytest.mark.parametrize("opset", range(7, onnx.defs.onnx_opset_version() + 1))
+@pytest.mark.parametrize("ir", [3, 4, 8, 10])
+def test_every_opset_and_ir_version(demo: Path, opset: int, ir: int) -> None:
+    """The demo's ops exist since opset 7; whatever ONNX Runtime runs is pruned, and keeps both."""
+    proto = onnx.load(demo)
+    proto.opset_import[0].version, proto.ir_version = opset, ir
+    if ir < 4:
+        proto.graph.input.extend(
+            onnx.helper.make_tensor_value_info(t.name, t.data_type, t.dims)
+            for t in proto.graph.initializer
+        )
+    try:
+        ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions share no base class
+        assert opset > NEWEST_OF_ORT, error
+        pytest.skip(f"ONNX Runtime {ort.__version__} does not know opset {opset}")
+
+    result = rp.prune(rp.Model(proto), rp.Settings(sparsity=0.5, residual="prune", method="l1"))
+
+    after = result.model.proto
+    assert (after.opset_import[0].version, after.ir_version) == (opset, ir)
+    assert result.report["achieved"]["macs_reduction"] > 0.3
+    assert result.report["verification"]["passed"]
