@@ -289,11 +289,17 @@ def export(model: nn.Module, how: Export) -> onnx.ModelProto:
             dynamo=True,
             opset_version=opset,
             dynamic_shapes=(dims,),
-            optimize=how.folded,  # the optimiser merges BatchNormalization
+            optimize=how.folded,
             verbose=False,
             **names,
         )
         assert program is not None
+        if not how.folded:  # the optimiser merges BatchNormalization; this is the rest of it
+            from onnxscript import optimizer
+
+            optimizer.inline(program.model)
+            optimizer.fold_constants(program.model, onnx_shape_inference=True)
+            optimizer.remove_unused_nodes(program.model)
         proto = program.model_proto
     else:
         free = {0: "N", **({2: "H", 3: "W"} if how.sizes else {})}

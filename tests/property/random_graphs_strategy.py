@@ -472,13 +472,39 @@ def _made_weight(net: Net, x: str, block: Block) -> str:
 
 # ── blocks of element-wise ops ──────────────────────────────────────────────────────────────────
 
-_FREE_DOMAIN = (
-    "Abs Asinh Atan Celu:12 Cos Dropout Elu Erf Gelu:20 HardSigmoid HardSwish:14 Identity LeakyRelu"
-    " Mish:18 Neg Relu Selu Shrink Sigmoid Sin Softplus Softsign Swish:24 Tanh ThresholdedRelu"
-    " Ceil Floor Round Sign"
-).split()
-_BOUNDED = "Acos Asin Atanh Cosh Exp Sinh Tan".split()
-_POSITIVE = "Log Reciprocal Sqrt".split()
+_FREE_DOMAIN = [
+    "Abs",
+    "Asinh",
+    "Atan",
+    "Celu:12",
+    "Cos",
+    "Dropout",
+    "Elu",
+    "Erf",
+    "Gelu:20",
+    "HardSigmoid",
+    "HardSwish:14",
+    "Identity",
+    "LeakyRelu",
+    "Mish:18",
+    "Neg",
+    "Relu",
+    "Selu",
+    "Shrink",
+    "Sigmoid",
+    "Sin",
+    "Softplus",
+    "Softsign",
+    "Swish:24",
+    "Tanh",
+    "ThresholdedRelu",
+    "Ceil",
+    "Floor",
+    "Round",
+    "Sign",
+]
+_BOUNDED = ["Acos", "Asin", "Atanh", "Cosh", "Exp", "Sinh", "Tan"]
+_POSITIVE = ["Log", "Reciprocal", "Sqrt"]
 _UNARY = [*_FREE_DOMAIN, *_BOUNDED, *_POSITIVE, "Acosh", "Cast"]
 _COARSE = {"Ceil", "Floor", "Round", "Sign", "ThresholdedRelu", "Relu", "Shrink"}
 
@@ -506,7 +532,20 @@ def _unary(net: Net, x: str, block: Block) -> str:
 def _elementwise(net: Net, x: str, block: Block) -> str:
     """Two activations, or an activation and a constant of some shape that broadcasts."""
     n, side = net.shapes[x]
-    ops = "Add Sub Mul Div Pow Max Min Mean Mod Where Sum Greater".split()
+    ops = [
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "Pow",
+        "Max",
+        "Min",
+        "Mean",
+        "Mod",
+        "Where",
+        "Sum",
+        "Greater",
+    ]
     op = ops[block.variant % len(ops)]
     shape = [(1, n, 1, 1), (n, 1, 1), (side, side), (n, side, side), ()][block.variant % 5]
     k = net.constant(net.rng.uniform(0.5, 1.5, shape))
@@ -570,9 +609,8 @@ def _group_norm(net: Net, x: str, block: Block) -> str:
     groups, side = 2 + block.variant % 2, net.shapes[x][1]
     n = groups * block.width
     x = net.conv(x, n)
-    if net.opset >= 18 and block.variant % 3:
-        own = n if net.opset >= 21 else groups
-        parameters = [net.constant(net.rng.uniform(0.5, 1.5, own)) for _ in range(2)]
+    if net.opset >= 21 and block.variant % 3:
+        parameters = [net.constant(net.rng.uniform(0.5, 1.5, n)) for _ in range(2)]
         return net.act(net.same("GroupNormalization", x, *parameters, num_groups=groups), 0)
     flat = net.same("Reshape", x, net.integers(0, groups, -1))
     parameters = [net.constant(np.ones(groups)), net.constant(np.zeros(groups))]
@@ -648,10 +686,20 @@ def _selective(net: Net, x: str, block: Block) -> str:
     return y
 
 
-_REDUCTIONS = (
-    "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd"
-    " ReduceSum ReduceSumSquare GlobalLpPool GlobalMaxPool"
-).split()
+_REDUCTIONS = [
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSum",
+    "ReduceSumSquare",
+    "GlobalLpPool",
+    "GlobalMaxPool",
+]
 
 
 def _reduce(net: Net, x: str, block: Block) -> str:
@@ -850,7 +898,11 @@ def _channels_last(net: Net, x: str, block: Block) -> str:
     y, m = net.transpose(x, 0, 2, 3, 1), n
     if way == 0:
         m = block.width
-        y = net.same("MatMul", y, net.normal(n, m, fan_in=n))
+        weight = net.normal(n, m, fan_in=n)
+        if block.variant % 3 or net.opset < 12:
+            y = net.same("MatMul", y, weight)
+        else:
+            y = net.aside("Einsum", y, weight, equation="bhwc,cd->bhwd")
         y = net.add(y, net.constant(net.rng.uniform(-0.5, 0.5, m)))
     elif way == 1:
         m = block.width

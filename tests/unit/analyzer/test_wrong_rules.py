@@ -1,0 +1,232 @@
+"""The negative control of every rule: with a plausible wrong one in its place, nothing is written.
+
+Each line of the table names a rule, a way to get it wrong, and a text graph. The right rule prunes
+that graph and the result is verified; with the wrong rule `prune` raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from test_rules_text import FREE, LOCKED, Case, network, pruned
+
+from reprune_onnx.analyzer import rules
+from reprune_onnx.analyzer.graph import Op
+from reprune_onnx.analyzer.labels import varying
+from reprune_onnx.analyzer.rules import RULES
+from reprune_onnx.analyzer.walk import Rule, Walk
+from reprune_onnx.errors import ModelError, VerificationError
+from reprune_onnx.types import Labels
+
+Wrong = Callable[[Rule], Rule]
+
+
+def rolled(rule: Rule) -> Rule:
+    """The outputs carry the labels of the neighbouring channels."""
+
+    def wrong(op: Op, w: Walk) -> Any:
+        found = rule(op, w)
+        outputs = found if isinstance(found, list) else [found]
+        return [_rolled(x) for x in outputs]
+
+    return wrong
+
+
+def _rolled(x: Labels | None) -> Labels | None:
+    if x is None or not varying(x.ids):
+        return x
+    return replace(x, ids=np.roll(x.ids, 1, axis=varying(x.ids)[0]))
+
+
+def unchanged(rule: Rule) -> Rule:
+    """The labels of the first input pass, as if the op computed element by element."""
+    return lambda op, w: [replace(w.labels(op), shape=w.shape(op) or w.labels(op).shape)]
+
+
+def indices_pass(rule: Rule) -> Rule:
+    """MaxPool's indices are taken for values of their channel."""
+
+    def wrong(op: Op, w: Walk) -> Any:
+        with _deaf(w, "lock"):
+            (x, *_) = rule(op, w)
+        return [x] * len(op.outputs)
+
+    return wrong
+
+
+def without(what: str) -> Wrong:
+    """The rule forgets to state ``what``: its ties, locks, counts or sites."""
+
+    def wrongly(rule: Rule) -> Rule:
+        def wrong(op: Op, w: Walk) -> Any:
+            with _deaf(w, what):
+                return rule(op, w)
+
+        return wrong
+
+    return wrongly
+
+
+@contextmanager
+def _deaf(w: Walk, what: str) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if what == "ties":
+            patch.setattr(w.space, "tie", lambda a, b: None)
+        elif what == "grouped":
+            patch.setattr(w, "grouped", [])
+        else:
+            patch.setattr(w, what, lambda *_: None)
+        yield
+
+
+def along(axis: int) -> Wrong:
+    """The sites lie along another axis of the constant."""
+
+    def wrongly(rule: Rule) -> Rule:
+        def wrong(op: Op, w: Walk) -> Any:
+            state = w.site
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(w, "site", lambda draft: state(replace(draft, axis=axis)))
+                return rule(op, w)
+
+        return wrong
+
+    return wrongly
+
+
+CASES = {case.name: case for case in FREE + LOCKED}
+TABLE: list[tuple[Rule, str, Wrong, str]] = [
+    (rules.conv, "rolled", rolled, "Relu"),
+    (rules.conv, "no sites", without("site"), "Relu"),
+    (rules.conv, "sites along the kernel", along(2), "Relu"),
+    (rules.conv, "no groups", without("grouped"), "depthwise Conv"),
+    (rules.conv, "no count", without("count"), "depthwise Conv"),
+    (rules.conv_transpose, "rolled", rolled, "ConvTranspose reads it"),
+    (rules.conv_transpose, "no sites", without("site"), "ConvTranspose reads it"),
+    (rules.conv_transpose, "no count", without("count"), "depthwise ConvTranspose"),
+    (rules.gemm, "rolled", rolled, "Gemm with the matrix as it is"),
+    (rules.gemm, "no sites", without("site"), "Gemm with the matrix as it is"),
+    (rules.gemm, "sites along axis 1", along(1), "Gemm with the matrix as it is"),
+    (rules.matmul, "rolled", rolled, "MatMul in channels last"),
+    (rules.matmul, "no sites", without("site"), "MatMul in channels last"),
+    (rules.matmul, "no locks", without("lock"), "MatMul of activations"),
+    (rules.einsum, "rolled", rolled, "Einsum that is a matmul"),
+    (rules.einsum, "no sites", without("site"), "Einsum that is a matmul"),
+    (rules.unary, "rolled", rolled, "Sigmoid"),
+    (rules.affine, "rolled", rolled, "Affine"),
+    (rules.prelu, "rolled", rolled, "PRelu per channel"),
+    (rules.prelu, "no sites", without("site"), "PRelu per channel"),
+    (rules.residual_add, "rolled", rolled, "Add a number"),
+    (rules.residual_add, "no ties", without("ties"), "an Add of two layers"),
+    (rules.residual_add, "no sites", without("site"), "Add a volume"),
+    (rules.residual_add, "sites along the rows", along(1), "Add a volume"),
+    (rules.elementwise, "rolled", rolled, "Mul per channel"),
+    (rules.elementwise, "no ties", without("ties"), "tied to another layer"),
+    (rules.elementwise, "no sites", without("site"), "Mul per channel"),
+    (rules.batch_norm, "rolled", rolled, "BatchNormalization"),
+    (rules.batch_norm, "no sites", without("site"), "BatchNormalization"),
+    (rules.instance_norm, "rolled", rolled, "InstanceNormalization"),
+    (rules.instance_norm, "no sites", without("site"), "InstanceNormalization"),
+    (rules.group_norm, "rolled", rolled, "GroupNormalization: whole groups"),
+    (rules.group_norm, "no ties", without("ties"), "GroupNormalization: whole groups"),
+    (rules.group_norm, "no count", without("count"), "GroupNormalization: whole groups"),
+    (rules.layer_norm, "rolled", rolled, "LayerNormalization over positions"),
+    (rules.layer_norm, "no lock", without("lock"), "LayerNormalization in channels last"),
+    (rules.normalize, "rolled", rolled, "Softmax over positions"),
+    (rules.normalize, "no lock", without("lock"), "Softmax over channels"),
+    (rules.along_channels, "no lock", without("lock"), "LRN"),
+    (rules.pool, "rolled", rolled, "AveragePool"),
+    (rules.pool, "indices pass", indices_pass, "MaxPool with indices that are read"),
+    (rules.reduce, "rolled", rolled, "ReduceSum of opset 13"),
+    (rules.reduce, "no lock", without("lock"), "ReduceMean over channels"),
+    (rules.arg, "rolled", rolled, "ArgMax over positions"),
+    (rules.arg, "no lock", without("lock"), "ArgMax over channels"),
+    (rules.depth_to_space, "rolled", rolled, "DepthToSpace"),
+    (rules.depth_to_space, "no ties", without("ties"), "DepthToSpace"),
+    (rules.expand, "rolled", rolled, "Expand by ones"),
+    (rules.expand, "no count", without("count"), "Expand"),
+    (rules.flatten, "rolled", rolled, "Flatten to Gemm"),
+    (rules.reshape, "rolled", rolled, "Reshape there and back"),
+    (rules.reshape, "no count", without("count"), "Reshape there and back"),
+    (rules.reshape, "unchanged", unchanged, "Reshape that joins pairs of channels"),
+    (rules.space_to_depth, "rolled", rolled, "SpaceToDepth"),
+    (rules.squeeze, "rolled", rolled, "Squeeze, then Unsqueeze"),
+    (rules.tile, "rolled", rolled, "Tile positions"),
+    (rules.tile, "unchanged", unchanged, "Tile channels"),
+    (rules.transpose, "rolled", rolled, "Transpose to channels last and back"),
+    (rules.transpose, "unchanged", unchanged, "channel shuffle"),
+    (rules.unsqueeze, "rolled", rolled, "Squeeze, then Unsqueeze"),
+    (rules.concat, "rolled", rolled, "Concat with itself"),
+    (rules.concat, "unchanged", unchanged, "Concat with itself"),
+    (rules.crop, "rolled", rolled, "Crop"),
+    (rules.gather, "rolled", rolled, "Gather several channels"),
+    (rules.gather, "no sites", without("site"), "Gather several channels"),
+    (rules.gather, "no counts", without("count"), "Gather several channels"),
+    (rules.pad, "rolled", rolled, "Pad channels of opset 13"),
+    (rules.pad, "unchanged", unchanged, "Pad channels of opset 13"),
+    (rules.resize, "rolled", rolled, "Resize by scales"),
+    (rules.resize, "no count", without("count"), "Resize to sizes"),
+    (rules.slice_, "rolled", rolled, "Slice of opset 13"),
+    (rules.slice_, "no count", without("count"), "Slice of opset 13"),
+    (rules.slice_, "no lock", without("lock"), "every second channel"),
+    (rules.split, "rolled", rolled, "Split of opset 13"),
+    (rules.split, "no count", without("count"), "Split of opset 13"),
+]
+OWN = [
+    Case(
+        "Squeeze, then Unsqueeze",
+        "g = GlobalAveragePool (c)\n s = Squeeze (g, axes)\n z = Unsqueeze (s, axes)",
+        "int64[2] axes = {2, 3}",
+    ),
+    Case(
+        "an Add of two layers",
+        "[other] d = Conv (f, d_w)\n z = Add (c, d)",
+        "float[8,6,1,1] d_w",
+        keep=[],
+    ),
+    Case(
+        "MaxPool with indices that are read",
+        "m, i = MaxPool <kernel_shape = [2,2], strides = [2,2]> (c)\n j = Cast <to = 1> (i)\n"
+        "k = Mul (j, small)\n z = Add (m, k)",
+        "float small = {0.01}",
+        left=8,
+    ),
+]
+CASES |= {case.name: case for case in OWN}
+
+
+def prune(case: Case) -> Any:
+    return pruned(network(case))
+
+
+def test_every_rule_of_the_table_has_a_negative_control() -> None:
+    named = {rule.__name__ for rule, *_ in TABLE}
+
+    assert {rule.__name__ for rule in RULES.values()} - named == set()
+
+
+@pytest.mark.parametrize("name", sorted({name for *_, name in TABLE}))
+def test_the_right_rule_is_proven(name: str) -> None:
+    assert prune(CASES[name]).report["verification"]["passed"] is True
+
+
+@pytest.mark.parametrize(
+    ("rule", "wrong", "name"),
+    [
+        pytest.param(rule, wrong, name, id=f"{rule.__name__}: {how}: {name}")
+        for rule, how, wrong, name in TABLE
+    ],
+)
+def test_a_wrong_rule_cannot_escape(
+    rule: Rule, wrong: Wrong, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for op in [op for op, right in RULES.items() if right is rule]:
+        monkeypatch.setitem(RULES, op, wrong(rule))
+
+    with pytest.raises((ModelError, VerificationError)):
+        prune(CASES[name])
