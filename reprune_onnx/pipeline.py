@@ -65,15 +65,17 @@ def prune(
     """
     clock = clock or Clock()
     with clock("analyze"):
-        model = written_out(model)
-        channels = analyze(model, scope_of(settings))
-    selection = _choose(model, channels, settings, (progress, clock))
+        plain = written_out(model)
+        channels = analyze(plain, scope_of(settings))
+    selection = _choose(plain, channels, settings, (progress, clock))
     with clock("cut"):
-        result = cut(model, channels, selection.keep)
+        # A model that loses nothing keeps its local functions too.
+        source = model if selection.keep.all() else plain
+        result = cut(source, channels, selection.keep)
     verification = None
     if settings.verify:
         with clock("verify"):
-            verification = verify_cut(model, channels, selection.keep, result.model, progress)
+            verification = verify_cut(plain, channels, selection.keep, result.model, progress)
             check(verification)
     record = PruneRecord(model, channels, settings, selection, result, verification)
     stamped = stamp(record)

@@ -27,6 +27,7 @@ from reprune_onnx.types import (
     TensorCut,
 )
 
+_END = 2**31 - 1  # a bound from the end, behind which nothing is left: up to the end
 Use = tuple[int, int]
 """(node, input): one place where a constant is read; node -1 stands for the graph's outputs."""
 
@@ -60,6 +61,8 @@ def cut(model: Model, channels: ChannelMap, keep: Bools) -> Cut:
     """
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
+    if keep.all():
+        return Cut(Model(proto, model.path), (), ())
     surgery = _Surgery(proto, channels.graph)
     edits = _edits(channels, keep)
     for name, uses in _by_constant(channels.graph, edits).items():
@@ -98,7 +101,10 @@ def _edits(channels: ChannelMap, keep: Bools) -> dict[Use, _Edit]:
 
 
 def _value(count: Count, keep: Bools) -> int:
-    return count.sign * int(keep[count.ids].sum())
+    kept = int(keep[count.ids].sum())
+    if count.sign < 0 and kept == 0:
+        return _END
+    return count.sign * kept
 
 
 def _by_constant(graph: Graph, edits: dict[Use, _Edit]) -> dict[str, dict[Use, _Edit]]:

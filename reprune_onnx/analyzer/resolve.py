@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 
 import numpy as np
+import onnx
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -197,7 +198,8 @@ class Counts:
         varying_units = [own for own in units if own is not None]
         if plain is None or not units or len(varying_units) < len(units):
             return
-        if np.equal(plain, np.round(plain)).all():
+        name = draft.op.inputs[draft.input]
+        if self._w.element_type(name) == onnx.TensorProto.INT64:
             self.written[draft.op.index, draft.input] = Computed(
                 plain.astype(np.int64), np.unique(np.concatenate(varying_units))
             )

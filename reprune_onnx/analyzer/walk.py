@@ -150,7 +150,9 @@ class Walk:
             self.sites.append(draft)
         else:
             name = draft.op.inputs[draft.input]
-            self.lock(draft.op, draft.labels, f"'{name}' of {draft.op.title} is not a constant")
+            reason = f"'{name}' of {draft.op.title} is not a constant"
+            self.lock(draft.op, draft.labels, reason)
+            self.lock(draft.op, self.labels(draft.op, draft.input).ids, reason)
 
     def count(self, draft: CountDraft) -> None:
         """An integer of the file follows a number of channels."""
@@ -245,7 +247,7 @@ class Walk:
                 return False
         self.shape(op)  # learns the element types
         dtypes = [
-            onnx.helper.tensor_dtype_to_np_dtype(self._element_type(n)) if n else None
+            onnx.helper.tensor_dtype_to_np_dtype(self.element_type(n)) if n else None
             for n in op.inputs
         ]
         outputs = num.compute(op, inputs, dtypes)
@@ -285,7 +287,8 @@ class Walk:
         self.locks.append(LockDraft(node, label, reason))
         return Labels(shape, label.reshape([1] * len(shape)))
 
-    def _element_type(self, name: str) -> int:
+    def element_type(self, name: str) -> int:
+        """The TensorProto type of a tensor, every floating-point type as float."""
         if name not in self._types:
             if self.graph.is_constant(name):
                 self._types[name] = _plain(self.graph.element_type(name))
@@ -306,7 +309,7 @@ class Walk:
                 shape = self.numbers[name].shape
             else:
                 shape = self.graph.shape(name)
-            types[name] = onnx.helper.make_tensor_type_proto(self._element_type(name), shape)
+            types[name] = onnx.helper.make_tensor_type_proto(self.element_type(name), shape)
             if i > 0 and name not in self.tensors and _size(shape) <= _FEW:
                 tensor = self._tensor(op, name)
                 if tensor is not None:
@@ -321,7 +324,7 @@ class Walk:
             plain = num.values(self.numbers[name])
             if plain is None:
                 return None
-            array = plain.astype(onnx.helper.tensor_dtype_to_np_dtype(self._element_type(name)))
+            array = plain.astype(onnx.helper.tensor_dtype_to_np_dtype(self.element_type(name)))
         if array.dtype.kind not in "iu" and op.type not in ("Resize", "Upsample"):
             return None
         return onnx.numpy_helper.from_array(array, name)

@@ -211,6 +211,75 @@ def test_an_einsum_of_activations_locks_them() -> None:
         prune(proto)
 
 
+def test_a_gate_per_channel_of_a_pixel_shuffle_by_hand() -> None:
+    proto = model(
+        f"{CONV} p = Reshape (a, t5)\n q = Transpose <perm = [0,1,4,2,5,3]> (p)\n"
+        " s = Reshape (q, t4)\n g = GlobalAveragePool (s)\n k = Conv (g, w3)\n z = Mul (s, k)\n"
+        " y = Conv (z, w2)",
+        w1=(16, 3, 3, 3),
+        w3=(4, 4, 1, 1),
+        w2=(4, 4, 1, 1),
+        t5=np.array([0, 4, 2, 2, 8, 8]),
+        t4=np.array([0, 4, 16, 16]),
+    )
+    result = prune(proto)
+    assert widths(result)[0] == [16, 8]
+    assert widths(result)[1] == [4, 2]
+
+
+def test_a_bound_from_the_end_behind_which_all_goes() -> None:
+    w1 = np.random.default_rng(1).standard_normal((8, 3, 3, 3)).astype(np.float32)
+    w1[6:] *= 1e-3  # the two channels that Slice cuts off are the weakest
+    proto = model(
+        f"{CONV} s = Slice (a, zero, end, one)\n z = Concat <axis = 1> (s, a)\n y = Conv (z, w2)",
+        w1=w1,
+        w2=(4, 14, 1, 1),
+        zero=np.array([0]),
+        end=np.array([-2]),
+        one=np.array([1]),
+    )
+    result = rp.prune(rp.Model(proto), rp.Settings(sparsity=0.25, residual="prune", method="l1"))
+    assert widths(result)[0] == [8, 6]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "b = Squeeze (g, two3)\n b1 = Squeeze (b, zero)\n z = Conv (a, w8, b1)",
+        "b = Squeeze (g, two3)\n b1 = Squeeze (b, zero)\n z = InstanceNormalization (a, b1, b1)",
+        "b = Squeeze (g, two3)\n q = Gemm (b, m, b)\n u = Unsqueeze (q, two3)\n z = Add (a, u)",
+    ],
+    ids=["bias of a Conv", "scale of a normalisation", "C of a Gemm"],
+)
+def test_parameters_that_are_activations_stay(use: str) -> None:
+    proto = model(
+        f"{CONV} g = GlobalAveragePool (a)\n {use}\n y = Conv (z, w2)",
+        w1=(8, 3, 3, 3),
+        w8=(8, 8, 1, 1),
+        w2=(4, 8, 1, 1),
+        m=(8, 8),
+        zero=np.array([0]),
+        two3=np.array([2, 3]),
+    )
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    with pytest.raises(rp.SelectionError, match="nothing can be pruned"):
+        prune(proto)
+    reasons = {lock.reason for lock in rp.analyze(rp.Model(proto)).locks}
+    assert any("is not a constant" in reason for reason in reasons)
+
+
+def test_a_division_by_the_number_of_channels_locks_them() -> None:
+    proto = model(
+        f"{CONV} s = Shape (a)\n n = Gather <axis = 0> (s, one)\n v = Cast <to = 1> (n)\n"
+        " z = Div (a, v)\n y = Conv (z, w2)",
+        w1=(8, 3, 3, 3),
+        w2=(4, 8, 1, 1),
+        one=np.int64(1),
+    )
+    with pytest.raises(rp.SelectionError, match="would not follow the channels"):
+        prune(proto)
+
+
 FUNCTIONS = """<ir_version: 8, opset_import: ["": 17, "local": 1]>
 g (float[n,3,8,8] x) => (float[n,4,8,8] y) {
   a = local.block (x, w1, b1)

@@ -7,7 +7,14 @@ counts and locks on the walk. An op that is not in the table locks what reaches 
 from __future__ import annotations
 
 from reprune_onnx.analyzer.rules.convolution import conv, conv_transpose
-from reprune_onnx.analyzer.rules.elementwise import affine, elementwise, prelu, residual_add, unary
+from reprune_onnx.analyzer.rules.elementwise import (
+    affine,
+    elementwise,
+    image_scaler,
+    prelu,
+    residual_add,
+    unary,
+)
 from reprune_onnx.analyzer.rules.linear import einsum, gemm, matmul
 from reprune_onnx.analyzer.rules.normalization import (
     along_channels,
@@ -43,12 +50,13 @@ TABLE: list[tuple[str, Rule]] = [
     # one value in, one value out
     (
         "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu Clip Cos Cosh Dropout Elu"
-        " Erf Exp Floor Gelu HardSigmoid HardSwish Identity ImageScaler IsInf IsNaN LeakyRelu Log"
+        " Erf Exp Floor Gelu HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Log"
         " Mish Neg Not ParametricSoftplus Reciprocal Relu Round ScaledTanh Selu Shrink Sigmoid"
         " Sign Sin Sinh Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu",
         unary,
     ),
     ("Affine", affine),
+    ("ImageScaler", image_scaler),
     ("PRelu", prelu),
     # element by element, with broadcasting
     ("Add Sub Sum", residual_add),

@@ -19,6 +19,14 @@ def unary(op: Op, w: Walk) -> list[Labels | None]:
     return [w.labels(op) for _ in op.outputs]
 
 
+def image_scaler(op: Op, w: Walk) -> Labels:
+    """The retired op ImageScaler adds a list of numbers, one per channel, which is never cut."""
+    x = w.labels(op)
+    if len(op.attrs.get("bias", ())) > 1:
+        w.lock(op, x.ids, f"{op.title} has one bias per channel in an attribute")
+    return x
+
+
 def affine(op: Op, w: Walk) -> Labels | None:
     """The retired op Affine scales by one number, unless it is given a list."""
     plain = all(np.isscalar(op.attrs.get(a, 0.0)) for a in ("alpha", "beta"))
@@ -77,7 +85,8 @@ def _tie(op: Op, w: Walk, active: list[int], shape: Shape) -> Ints:
     tied: list[Ints] = []
     for ids, own in operands:
         # One channel that meets all channels of another operand is not tied to them: it stays.
-        if any(n > 1 and m == 1 for n, m in zip(extent, own, strict=True)):
+        spread = any(n > 1 and m == 1 for n, m in zip(extent, own, strict=True))
+        if spread and not varying(ids):
             w.lock(op, ids, f"{op.title} spreads it over all channels of another input")
         else:
             tied.append(ids)

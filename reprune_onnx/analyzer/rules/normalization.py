@@ -26,8 +26,8 @@ def group_norm(op: Op, w: Walk) -> Labels:
     channels = expand(w.flat(op, x.ids, (1,)).reshape(-1), 0, n).reshape(groups, -1)
     w.space.tie_along(channels, (1,))
     for i in (1, 2):
-        if w.is_constant(op, i):
-            per_group = w.constant_shape(op, i) == (groups,)
+        if op.has(i):
+            per_group = w.is_constant(op, i) and w.constant_shape(op, i) == (groups,)
             w.site(
                 SiteDraft(op, i, 0, channels[:, 0] if per_group else channels.ravel(), 0, "param")
             )
@@ -39,6 +39,9 @@ def layer_norm(op: Op, w: Walk) -> list[Labels | None]:
     """Statistics over all axes from ``axis`` on."""
     rank = len(w.labels(op).shape)
     axis = int(op.attrs.get("axis", -1)) % max(rank, 1)
+    for i in range(1, len(op.inputs)):
+        if w.is_activation(op, i):
+            w.lock(op, w.labels(op, i).ids, f"{op.title} reads it as a parameter")
     return [mix(op, w, list(range(axis, rank))), *[None] * (len(op.outputs) - 1)]
 
 

@@ -83,6 +83,8 @@ def gather(op: Op, w: Walk) -> Labels | None:
     axis = int(op.attrs.get("axis", 0)) % len(x.shape)
     indices = w.constant(op, 1)
     if _still(x, axis):
+        if w.is_activation(op, 1):
+            w.lock(op, w.labels(op, 1).ids, f"{op.title} reads it as indices")
         inner: Shape = tuple(indices.shape) if indices is not None else _index_shape(op, w)
         shape = (*x.shape[:axis], *inner, *x.shape[axis + 1 :])
         ids = x.ids.reshape((*x.ids.shape[:axis], *[1] * len(inner), *x.ids.shape[axis + 1 :]))

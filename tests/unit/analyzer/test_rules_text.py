@@ -489,6 +489,12 @@ PARTS = [
         "int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2}",
         keep=[],
     ),
+    Case(
+        "local function",
+        "z = local.twice (c)",
+        functions="""<domain: "local", opset_import: ["" : 17]>
+        twice (a) => (b) { b = Add (a, a) }""",
+    ),
     Case("Gather positions", "z = Gather <axis = 2> (c, i)", "int64[3] i = {0, 3, 2}"),
     Case(
         "Pad positions of opset 9",
@@ -721,6 +727,12 @@ FREE.append(IMAGE)
 
 LOCKED = [
     Case(
+        "ImageScaler of channels",
+        "z = ImageScaler <scale = 2.0, bias = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]> (c)",
+        opset=7,
+        reason="has one bias per channel",
+    ),
+    Case(
         "unknown op",
         "z = CumSum (c, axis)",
         "int64 axis = {1}",
@@ -730,13 +742,6 @@ LOCKED = [
         "custom domain",
         "z = com.microsoft.Gelu (c)",
         reason="custom domain 'com.microsoft'",
-    ),
-    Case(
-        "local function",
-        "z = local.twice (c)",
-        functions="""<domain: "local", opset_import: ["" : 17]>
-        twice (a) => (b) { b = Add (a, a) }""",
-        reason="local function",
     ),
     Case(
         "body of an If",

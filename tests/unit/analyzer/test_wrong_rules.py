@@ -119,6 +119,7 @@ TABLE: list[tuple[Rule, str, Wrong, str]] = [
     (rules.einsum, "no sites", without("site"), "Einsum that is a matmul"),
     (rules.unary, "rolled", rolled, "Sigmoid"),
     (rules.affine, "rolled", rolled, "Affine"),
+    (rules.image_scaler, "no locks", without("lock"), "ImageScaler of channels"),
     (rules.prelu, "rolled", rolled, "PRelu per channel"),
     (rules.prelu, "no sites", without("site"), "PRelu per channel"),
     (rules.residual_add, "rolled", rolled, "Add a number"),
