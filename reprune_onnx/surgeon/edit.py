@@ -1,14 +1,7 @@
-"""The graph surgeon: one generic cut, a `take` along an axis of every constant that has a site.
-
-First everything is decided (`_plan`), then a copy of the model is edited. onnx-graphsurgeon makes
-the new tensors and attributes; they are put into the original's own protobuf, so that whatever is
-not cut (names, order, opset, IR version, doc strings, functions, metadata) stays as it was.
-"""
+"""The edits themselves, on a copy of the model's protobuf."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,164 +9,13 @@ import onnx
 from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.graph import Graph, captured
-from reprune_onnx.types import (
-    Bools,
-    ChannelMap,
-    Count,
-    Cut,
-    Labels,
-    Model,
-    Rewrite,
-    TensorCut,
-)
-
-_END = 2**31 - 1  # a bound from the end, behind which nothing is left: up to the end
-Use = tuple[int, int]
-"""(node, input): one place where a constant is read; node -1 stands for the graph's outputs."""
+from reprune_onnx.surgeon.plan import Edit, Use
+from reprune_onnx.types import Bools, Labels, Rewrite, TensorCut
 
 
-@dataclass
-class _Edit:
-    """What one use of a constant needs: positions to keep per axis, and new integers."""
+class Surgery:
+    """Edits ``proto``, a copy of the graph's model, and keeps a record for the report."""
 
-    keep: dict[int, NDArray[np.int64]] = field(default_factory=dict)
-    integers: dict[int, int] = field(default_factory=dict)
-
-    def signature(self) -> tuple[Any, ...]:
-        axes = tuple((a, self.keep[a].tobytes()) for a in sorted(self.keep))
-        return axes, tuple(sorted(self.integers.items()))
-
-    def apply(self, array: NDArray[Any]) -> NDArray[Any]:
-        if self.integers:
-            array = array.copy()
-            for index, value in self.integers.items():
-                array.reshape(-1)[index] = value
-        for axis, keep in sorted(self.keep.items()):
-            array = array.take(keep, axis=axis)
-        return array
-
-
-def cut(model: Model, channels: ChannelMap, keep: Bools) -> Cut:
-    """Cut every unit out of ``model`` that ``keep (n_units,)`` does not keep.
-
-    The result computes exactly what the original computes with its consumers' input slices zeroed
-    at the dropped channels; `verify` proves it. ``model`` is not changed.
-    """
-    proto = onnx.ModelProto()
-    proto.CopyFrom(model.proto)
-    if keep.all():
-        return Cut(Model(proto, model.path), (), ())
-    surgery = _Surgery(proto, channels.graph)
-    edits = _edits(channels, keep)
-    for name, uses in _by_constant(channels.graph, edits).items():
-        surgery.edit_constant(name, uses)
-    for node, attribute, counts in _attributes(channels, keep):
-        surgery.edit_attribute(node, attribute, counts)
-    for node, i, sizes in _missing_inputs(channels, keep):
-        surgery.add_sizes(node, i, sizes)
-    for (node, i), numbers in _written(channels, keep).items():
-        surgery.write_down(node, i, numbers)
-    surgery.remove_unused()
-    surgery.update_shapes(channels.tensors, keep)
-    return Cut(Model(proto, model.path), tuple(surgery.cuts), tuple(surgery.rewrites))
-
-
-# ── what has to change ──────────────────────────────────────────────────────────────────────────
-
-
-def _edits(channels: ChannelMap, keep: Bools) -> dict[Use, _Edit]:
-    edits: dict[Use, _Edit] = {}
-    for site in channels.sites:
-        kept = np.flatnonzero(keep[site.ids])
-        if len(kept) < len(site.ids):
-            edits.setdefault((site.node, site.input), _Edit()).keep[site.axis] = kept
-    for count in channels.counts:
-        place = (count.node, count.input)
-        given = channels.graph.ops[count.node].has(count.input)
-        if count.attribute or not given or place in channels.written:
-            continue
-        value = _value(count, keep)
-        name = channels.graph.ops[count.node].inputs[count.input]
-        if value != int(channels.graph.array(name).reshape(-1)[count.index]):
-            edit = edits.setdefault((count.node, count.input), _Edit())
-            edit.integers[count.index] = value
-    return edits
-
-
-def _value(count: Count, keep: Bools) -> int:
-    kept = int(keep[count.ids].sum())
-    if count.sign < 0 and kept == 0:
-        return _END
-    return count.sign * kept
-
-
-def _by_constant(graph: Graph, edits: dict[Use, _Edit]) -> dict[str, dict[Use, _Edit]]:
-    """Every use of every constant that is edited somewhere, unedited uses included."""
-    names = {graph.ops[node].inputs[i] for node, i in edits}
-    uses: dict[str, dict[Use, _Edit]] = {}
-    for op in graph.ops:
-        for i, name in enumerate(op.inputs):
-            if name in names:
-                uses.setdefault(name, {})[op.index, i] = edits.get((op.index, i), _Edit())
-        for name in captured(op) & names:
-            uses.setdefault(name, {})[-1, op.index] = _Edit()
-    for name in names & set(graph.outputs):
-        uses[name][-1, -1] = _Edit()
-    return uses
-
-
-def _attributes(channels: ChannelMap, keep: Bools) -> Iterator[tuple[int, str, dict[int, int]]]:
-    found: dict[tuple[int, str], dict[int, int]] = {}
-    for count in channels.counts:
-        if count.attribute:
-            key = (count.node, count.attribute)
-            found.setdefault(key, {})[count.index] = _value(count, keep)
-    for (node, attribute), values in found.items():
-        yield node, attribute, values
-
-
-def _missing_inputs(channels: ChannelMap, keep: Bools) -> Iterator[tuple[int, int, list[int]]]:
-    """Split without sizes: they are written down where the parts are no longer equal."""
-    found: dict[Use, list[Count]] = {}
-    for count in channels.counts:
-        if not count.attribute and not channels.graph.ops[count.node].has(count.input):
-            found.setdefault((count.node, count.input), []).append(count)
-    for (node, i), counts in found.items():
-        sizes = [_value(c, keep) for c in sorted(counts, key=lambda c: c.index)]
-        if sizes != _unstated(sizes, channels.graph.ops[node].opset):
-            yield node, i, sizes
-
-
-def _written(channels: ChannelMap, keep: Bools) -> dict[Use, NDArray[np.int64]]:
-    """Computed integers that would not follow, at the values they must have.
-
-    Also those that must keep their value: what they are computed from changes all the same.
-    """
-    found = {
-        place: computed.values.copy()
-        for place, computed in channels.written.items()
-        if not keep[computed.units].all()
-    }
-    for count in channels.counts:
-        place = (count.node, count.input)
-        if place in found and not count.attribute:
-            found[place].reshape(-1)[count.index] = _value(count, keep)
-    return found
-
-
-def _unstated(sizes: list[int], opset: int) -> list[int]:
-    """What a Split without sizes makes: equal parts, and since opset 18 a smaller last one."""
-    total, parts = sum(sizes), len(sizes)
-    if opset < 18:
-        return [total // parts] * parts if total % parts == 0 else []
-    step = -(-total // parts)
-    return [min(step, total - k * step) for k in range(parts)]
-
-
-# ── the edits ───────────────────────────────────────────────────────────────────────────────────
-
-
-class _Surgery:
     def __init__(self, proto: onnx.ModelProto, graph: Graph) -> None:
         self._proto = proto
         self._graph = graph
@@ -186,13 +28,13 @@ class _Surgery:
         self.cuts: list[TensorCut] = []
         self.rewrites: list[Rewrite] = []
 
-    def edit_constant(self, name: str, uses: dict[Use, _Edit]) -> None:
+    def edit_constant(self, name: str, uses: dict[Use, Edit]) -> None:
         """Edit in place for the first kind of use that is edited; copies for all others."""
         array = self._graph.array(name)
-        variants: dict[tuple[Any, ...], tuple[_Edit, list[Use]]] = {}
+        variants: dict[tuple[Any, ...], tuple[Edit, list[Use]]] = {}
         for use, edit in uses.items():
             variants.setdefault(edit.signature(), (edit, []))[1].append(use)
-        in_place = _Edit().signature() not in variants
+        in_place = Edit().signature() not in variants
         for edit, readers in variants.values():
             if not edit.keep and not edit.integers:
                 continue
@@ -340,7 +182,7 @@ class _Surgery:
             self._proto.graph.input.append(info)
 
     def _record(
-        self, name: str, target: str, edit: _Edit, arrays: tuple[NDArray[Any], NDArray[Any]]
+        self, name: str, target: str, edit: Edit, arrays: tuple[NDArray[Any], NDArray[Any]]
     ) -> None:
         before, after = arrays
         source = None if target == name else name
@@ -354,7 +196,7 @@ class _Surgery:
     def _set_attribute(self, proto: onnx.NodeProto, name: str, value: list[int] | int) -> None:
         from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
-        (new,) = OnnxExporter.export_attributes({name: value})
+        (new,) = OnnxExporter.exportattributes({name: value})
         for attribute in proto.attribute:
             if attribute.name == name:
                 attribute.CopyFrom(new)

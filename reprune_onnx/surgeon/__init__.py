@@ -1,0 +1,45 @@
+"""The graph surgeon: one generic cut, a `take` along an axis of every constant that has a site.
+
+First everything is decided (`plan`), then a copy of the model is edited. onnx-graphsurgeon makes
+the new tensors and attributes; they are put into the original's own protobuf, so that whatever is
+not cut (names, order, opset, IR version, doc strings, functions, metadata) stays as it was.
+"""
+
+from __future__ import annotations
+
+import onnx
+
+from reprune_onnx.surgeon.edit import Surgery
+from reprune_onnx.surgeon.plan import (
+    attributes,
+    edits_of,
+    missing_sizes,
+    uses_by_constant,
+    written,
+)
+from reprune_onnx.types import Bools, ChannelMap, Cut, Model
+
+
+def cut(model: Model, channels: ChannelMap, keep: Bools) -> Cut:
+    """Cut every unit out of ``model`` that ``keep (n_units,)`` does not keep.
+
+    The result computes exactly what the original computes with its consumers' input slices zeroed
+    at the dropped channels; `verify` proves it. ``model`` is not changed.
+    """
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    if keep.all():
+        return Cut(Model(proto, model.path), (), ())
+    surgery = Surgery(proto, channels.graph)
+    edits = edits_of(channels, keep)
+    for name, uses in uses_by_constant(channels.graph, edits).items():
+        surgery.edit_constant(name, uses)
+    for node, attribute, counts in attributes(channels, keep):
+        surgery.edit_attribute(node, attribute, counts)
+    for node, i, sizes in missing_sizes(channels, keep):
+        surgery.add_sizes(node, i, sizes)
+    for (node, i), numbers in written(channels, keep).items():
+        surgery.write_down(node, i, numbers)
+    surgery.remove_unused()
+    surgery.update_shapes(channels.tensors, keep)
+    return Cut(Model(proto, model.path), tuple(surgery.cuts), tuple(surgery.rewrites))

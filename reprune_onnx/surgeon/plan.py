@@ -1,0 +1,131 @@
+"""What a cut has to change, decided before anything is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reprune_onnx.analyzer.graph import Graph, captured
+from reprune_onnx.types import Bools, ChannelMap, Count
+
+_END = 2**31 - 1  # a bound from the end, behind which nothing is left: up to the end
+Use = tuple[int, int]
+"""(node, input): one place where a constant is read; node -1 stands for the graph's outputs."""
+
+
+@dataclass
+class Edit:
+    """What one use of a constant needs: positions to keep per axis, and new integers."""
+
+    keep: dict[int, NDArray[np.int64]] = field(default_factory=dict)
+    integers: dict[int, int] = field(default_factory=dict)
+
+    def signature(self) -> tuple[Any, ...]:
+        """What tells this edit from others; equal edits share one tensor."""
+        axes = tuple((a, self.keep[a].tobytes()) for a in sorted(self.keep))
+        return axes, tuple(sorted(self.integers.items()))
+
+    def apply(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The edited constant: integers first, whose indices are those of the whole, then cuts."""
+        if self.integers:
+            array = array.copy()
+            for index, value in self.integers.items():
+                array.reshape(-1)[index] = value
+        for axis, keep in sorted(self.keep.items()):
+            array = array.take(keep, axis=axis)
+        return array
+
+
+def edits_of(channels: ChannelMap, keep: Bools) -> dict[Use, Edit]:
+    """The edits of constants: a cut for every site, a new integer for every count there."""
+    edits: dict[Use, Edit] = {}
+    for site in channels.sites:
+        kept = np.flatnonzero(keep[site.ids])
+        if len(kept) < len(site.ids):
+            edits.setdefault((site.node, site.input), Edit()).keep[site.axis] = kept
+    for count in channels.counts:
+        place = (count.node, count.input)
+        given = channels.graph.ops[count.node].has(count.input)
+        if count.attribute or not given or place in channels.written:
+            continue
+        value = _value(count, keep)
+        name = channels.graph.ops[count.node].inputs[count.input]
+        if value != int(channels.graph.array(name).reshape(-1)[count.index]):
+            edit = edits.setdefault((count.node, count.input), Edit())
+            edit.integers[count.index] = value
+    return edits
+
+
+def _value(count: Count, keep: Bools) -> int:
+    kept = int(keep[count.ids].sum())
+    if count.sign < 0 and kept == 0:
+        return _END
+    return count.sign * kept
+
+
+def uses_by_constant(graph: Graph, edits: dict[Use, Edit]) -> dict[str, dict[Use, Edit]]:
+    """Every use of every constant that is edited somewhere, unedited uses included."""
+    names = {graph.ops[node].inputs[i] for node, i in edits}
+    uses: dict[str, dict[Use, Edit]] = {}
+    for op in graph.ops:
+        for i, name in enumerate(op.inputs):
+            if name in names:
+                uses.setdefault(name, {})[op.index, i] = edits.get((op.index, i), Edit())
+        for name in captured(op) & names:
+            uses.setdefault(name, {})[-1, op.index] = Edit()
+    for name in names & set(graph.outputs):
+        uses[name][-1, -1] = Edit()
+    return uses
+
+
+def attributes(channels: ChannelMap, keep: Bools) -> Iterator[tuple[int, str, dict[int, int]]]:
+    """(node, attribute, {index: value}) of every attribute that counts channels."""
+    found: dict[tuple[int, str], dict[int, int]] = {}
+    for count in channels.counts:
+        if count.attribute:
+            key = (count.node, count.attribute)
+            found.setdefault(key, {})[count.index] = _value(count, keep)
+    for (node, attribute), values in found.items():
+        yield node, attribute, values
+
+
+def missing_sizes(channels: ChannelMap, keep: Bools) -> Iterator[tuple[int, int, list[int]]]:
+    """Split without sizes: they are written down where the parts are no longer equal."""
+    found: dict[Use, list[Count]] = {}
+    for count in channels.counts:
+        if not count.attribute and not channels.graph.ops[count.node].has(count.input):
+            found.setdefault((count.node, count.input), []).append(count)
+    for (node, i), counts in found.items():
+        sizes = [_value(c, keep) for c in sorted(counts, key=lambda c: c.index)]
+        if sizes != _unstated(sizes, channels.graph.ops[node].opset):
+            yield node, i, sizes
+
+
+def written(channels: ChannelMap, keep: Bools) -> dict[Use, NDArray[np.int64]]:
+    """Computed integers that would not follow, at the values they must have.
+
+    Also those that must keep their value: what they are computed from changes all the same.
+    """
+    found = {
+        place: computed.values.copy()
+        for place, computed in channels.written.items()
+        if not keep[computed.units].all()
+    }
+    for count in channels.counts:
+        place = (count.node, count.input)
+        if place in found and not count.attribute:
+            found[place].reshape(-1)[count.index] = _value(count, keep)
+    return found
+
+
+def _unstated(sizes: list[int], opset: int) -> list[int]:
+    """What a Split without sizes makes: equal parts, and since opset 18 a smaller last one."""
+    total, parts = sum(sizes), len(sizes)
+    if opset < 18:
+        return [total // parts] * parts if total % parts == 0 else []
+    step = -(-total // parts)
+    return [min(step, total - k * step) for k in range(parts)]
