@@ -196,7 +196,7 @@ class Surgery:
     def _set_attribute(self, proto: onnx.NodeProto, name: str, value: list[int] | int) -> None:
         from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
-        (new,) = OnnxExporter.exportattributes({name: value})
+        (new,) = OnnxExporter.export_attributes({name: value})
         for attribute in proto.attribute:
             if attribute.name == name:
                 attribute.CopyFrom(new)
