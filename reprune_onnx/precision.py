@@ -5,13 +5,14 @@ from __future__ import annotations
 import onnx
 
 from reprune_onnx.analyzer.graph import to_array
+from reprune_onnx.types import ChannelMap
 
 _WIDE = {onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16}
 
 
-def tolerance(proto: onnx.ModelProto) -> float:
+def tolerance(channels: ChannelMap) -> float:
     """The difference allowed, relative to an output's scale, for the coarsest type of weight."""
-    types = {t.data_type for t in proto.graph.initializer} | _constant_types(proto)
+    types = {channels.graph.element_type(layer.weight) for layer in channels.layers}
     if onnx.TensorProto.BFLOAT16 in types:
         return 3e-2
     if onnx.TensorProto.FLOAT16 in types:

@@ -37,7 +37,7 @@ def verify_cut(
     Raises ModelError where ONNX Runtime cannot run the original at all: without it nothing can be
     proven. A difference that is too large is returned, not raised.
     """
-    allowed = tolerance(model.proto)
+    allowed = tolerance(channels)
     observed = observed_tensors(channels, keep)
     tried = _expected(model, channels, keep, observed)
     smaller = as_float32(pruned.proto)
