@@ -6,8 +6,8 @@
 What is in it, for a tool that follows channels: two parallel 1x1 convolutions, the second followed
 by a stack of 3x3 ones of which every other output is kept, all concatenated (ELAN); two such blocks
 in parallel whose outputs are added (E-ELAN); downsampling by a max pool beside a strided
-convolution, concatenated (MP); and two stages that split one convolution's channels in two, send one
-part through residual bottlenecks and concatenate both (CSP): one in halves by Slice, one in unequal
+convolution, concatenated (MP); and two stages that split one convolution's channels, send one part
+through residual bottlenecks and concatenate both (CSP): one in halves by Slice, one in unequal
 parts by Split.
 """
 
@@ -114,8 +114,7 @@ class Backbone(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to (N, n[3], H / 16, W / 16)."""
         x = self.twin(self.down1(self.elan(self.stem(x))))
-        x = self.split(self.down3(self.sliced(self.down2(x))))
-        return x
+        return self.split(self.down3(self.sliced(self.down2(x))))
 
 
 class Classifier(nn.Module):

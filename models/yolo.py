@@ -1,4 +1,4 @@
-"""A detector with the structure of YOLOv8 and random weights: an architecture to prune, not a model.
+"""A detector of YOLOv8's structure with random weights: an architecture to prune, not a model.
 
 ``python -m models.yolo -o FILE`` (needs torch) writes it. Input ``images`` (N, 3, H, W); output
 ``predictions`` (N, 4 + classes, anchors): a box as centre x, centre y, width and height in pixels,
@@ -264,7 +264,7 @@ def randomise(model: nn.Module, seed: int = SEED) -> nn.Module:
 
 @dataclass(frozen=True)
 class Export:
-    """How to write a model: ``folded`` merges BatchNormalization into Conv; ``sizes`` frees H, W."""
+    """How to write a model: ``folded`` merges BN into Conv; ``sizes`` frees H and W."""
 
     path: Path
     output: str
