@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy.cluster import hierarchy
+from scipy.spatial.distance import pdist
 
 from reprune_onnx.pruner.select.cluster import clusters
 
@@ -46,7 +47,7 @@ def replay(tree, n_merges, m):
 def linkage(points, method):
     if len(points) == 1:
         return np.zeros((0, 4))
-    return hierarchy.linkage(hierarchy.distance.pdist(points), method)
+    return hierarchy.linkage(pdist(points), method)
 
 
 @pytest.mark.parametrize("method", LINKAGES)
