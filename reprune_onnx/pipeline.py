@@ -27,11 +27,10 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Pruned:
-    """The pruned model, its report (see the contract of ``*.report.json``), and notes to print."""
+    """The pruned model, and the report that is written beside it."""
 
     model: Model
     report: dict[str, object]
-    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -79,7 +78,7 @@ def prune(
             check(verification)
     record = PruneRecord(model, channels, settings, selection, result, verification)
     stamped = stamp(record)
-    return Pruned(stamped, build_report(record, stamped, clock.seconds), selection.notes)
+    return Pruned(stamped, build_report(record, stamped, clock.seconds))
 
 
 def prune_file(
@@ -123,7 +122,7 @@ def _choose(
     with clock("allocate"):
         deviations = output_deviations(model, channels, settings, progress)
         gammas, sources = channel_gammas(channels, deviations)
-        kept, _, notes = allocate(channels, settings, gammas)
+        kept, notes = allocate(channels, settings, gammas)
     with clock("select"):
         keep, choices = select_channels(channels, settings, kept, gammas, progress)
     return Selection(keep, choices, sources, tuple(notes))

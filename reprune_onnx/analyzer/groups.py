@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -76,14 +78,7 @@ def never_empty(
         part = tuple(np.sort(position[units[owner[units] == largest]]).tolist())
         sets.setdefault(largest, set()).add(part)
     return tuple(
-        Group(
-            g.id,
-            g.units,
-            g.free,
-            g.producers,
-            g.consumers,
-            tuple(np.array(s, dtype=np.int64) for s in sorted(sets.get(g.id, ()))),
-        )
+        replace(g, nonempty=tuple(np.array(s, dtype=np.int64) for s in sorted(sets.get(g.id, ()))))
         for g in groups
     )
 

@@ -172,29 +172,28 @@ def _blocks(a: Shape, b: Shape) -> list[tuple[range, range]]:
 
 
 def _aligned(a: Shape, b: Shape) -> tuple[list[tuple[range, range]], int, int]:
+    """Blocks from the left on, as far as extents are known, and where they end in both shapes."""
     blocks: list[tuple[range, range]] = []
     i = j = 0
-    while i < len(a) and j < len(b):
-        if a[i] is None and b[j] is None:
-            break
-        p, q, product_a, product_b = i, j, 1, 1
-        closed = False
-        while not closed:
-            if p == i or product_a < product_b or (product_a == product_b and q == j):
-                if p >= len(a) or a[p] is None:
-                    break
-                product_a *= a[p] or 0
-                p += 1
-            if q == j or product_b < product_a:
-                if q >= len(b) or b[q] is None:
-                    break
-                product_b *= b[q] or 0
-                q += 1
-            if 0 in (product_a, product_b):
-                break
-            closed = product_a == product_b
-        if not closed:
-            break
+    while (end := _block_end(a[i:], b[j:])) is not None:
+        p, q = i + end[0], j + end[1]
         blocks.append((range(i, p), range(j, q)))
         i, j = p, q
     return blocks, i, j
+
+
+def _block_end(a: Shape, b: Shape) -> tuple[int, int] | None:
+    """How many leading axes of each have the same product, at least one; None if none are known."""
+    p = q = 0
+    x, y = 1, 1
+    while p == 0 or q == 0 or x != y:
+        grow_a = p == 0 or (q > 0 and x < y)
+        axes, k = (a, p) if grow_a else (b, q)
+        extent = axes[k] if k < len(axes) else None
+        if extent is None:
+            return None
+        if grow_a:
+            x, p = x * extent, p + 1
+        else:
+            y, q = y * extent, q + 1
+    return p, q

@@ -167,8 +167,7 @@ class Counts:
         elif not self._follows(draft):
             have, origin = self._have(draft), self._number(draft).origin
             if origin is not None and not have:
-                node, i, index = origin
-                self._state(draft, (node, "", i, index), need)
+                self._state(draft, (origin[0], "", *origin[1:]), need)
             else:
                 units = [*have, *need]
                 self._lock(draft, units, "computes a shape that would not follow the channels")
@@ -212,13 +211,17 @@ class Counts:
         number: Number = self._w.numbers[draft.op.inputs[draft.input]].ravel()[draft.index]
         return number
 
-    def _need(self, draft: CountDraft) -> Weights:
+    def _counted(self, draft: CountDraft) -> Ints | None:
+        """The units that the number counts; None where it does not depend on channels."""
         if draft.labels is None:
-            return {}
+            return None
         units = axis_units(self._unit_of, draft.labels, draft.along)
-        if units is None:
-            return {}
-        found = Counter(units[draft.start : draft.stop].tolist())
+        return None if units is None else units[draft.start : draft.stop]
+
+    def _need(self, draft: CountDraft) -> Weights:
+        """What the number has to count."""
+        units = self._counted(draft)
+        found = Counter(units.tolist() if units is not None else ())
         return {unit: Fraction(draft.sign * n) for unit, n in found.items()}
 
     def _state(self, draft: CountDraft, target: Target, need: Weights) -> None:
@@ -227,19 +230,9 @@ class Counts:
             if not _same(known[0], need):
                 self._lock(draft, [*known[0], *need], "shares a number with another node")
             return
-        node, attribute, i, index = target
-        ids = np.repeat(sorted(need), [abs(int(need[unit])) for unit in sorted(need)]).astype(
-            np.int64
-        )
-        units = draft.labels is not None and self._varies(draft)
-        self._facts[target] = (
-            need,
-            Count(node, attribute, i, index, ids, draft.sign) if units else None,
-        )
-
-    def _varies(self, draft: CountDraft) -> bool:
-        assert draft.labels is not None
-        return axis_units(self._unit_of, draft.labels, draft.along) is not None
+        ids = self._counted(draft)
+        count = None if ids is None else Count(*target, np.sort(ids), draft.sign)
+        self._facts[target] = (need, count)
 
     def _lock(self, draft: CountDraft, units: list[int], why: str) -> None:
         ids = np.array(sorted(set(units)), dtype=np.int64)

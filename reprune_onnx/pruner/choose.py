@@ -33,8 +33,8 @@ _LEVELS = 1000  # a reduction is searched on sparsities 0.000, 0.001, … 0.999
 
 def allocate(
     channels: ChannelMap, settings: Settings, gammas: Mapping[int, Floats]
-) -> tuple[dict[int, int], float | None, list[str]]:
-    """How many channels each prunable group keeps ``{id: n_keep}``; the sparsity; notes to print.
+) -> tuple[dict[int, int], list[str]]:
+    """How many channels each prunable group keeps ``{id: n_keep}``, and notes to print.
 
     A reduction of MACs or parameters is reached by searching the sparsity whose result is nearest.
     Raises SelectionError where nothing can be pruned or the reduction is out of reach.
@@ -65,10 +65,10 @@ def allocate(
         )
         return {g.id: overrides.get(g.id, k) for g, k in zip(groups, kept, strict=True)}
 
-    if settings.sparsity is not None:
-        return budget(settings.sparsity), settings.sparsity, notes
-    sparsity = _search(channels, settings, budget)
-    return budget(sparsity), sparsity, notes
+    sparsity = settings.sparsity
+    if sparsity is None:
+        sparsity = _search(channels, settings, budget)
+    return budget(sparsity), notes
 
 
 def select_channels(

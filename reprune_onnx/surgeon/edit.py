@@ -67,16 +67,13 @@ class Surgery:
     def add_sizes(self, node: int, i: int, sizes: list[int]) -> None:
         """Give a Split the sizes it left to be equal."""
         op, proto = self._graph.ops[node], self._nodes[node]
-        if op.opset < 13:
-            self._set_attribute(proto, "split", sizes)
-        else:
-            name = self._copy(f"{op.name}_split", np.array(sizes, dtype=np.int64))
-            while len(proto.input) <= i:
-                proto.input.append("")
-            proto.input[i] = name
-            kept = [a for a in proto.attribute if a.name != "num_outputs"]
-            del proto.attribute[:]
-            proto.attribute.extend(kept)
+        name = self._copy(f"{op.name}_split", np.array(sizes, dtype=np.int64))
+        while len(proto.input) <= i:
+            proto.input.append("")
+        proto.input[i] = name
+        kept = [a for a in proto.attribute if a.name != "num_outputs"]
+        del proto.attribute[:]
+        proto.attribute.extend(kept)
         self.rewrites.append(Rewrite(op.name, True, None, sizes))
 
     def write_down(self, node: int, i: int, numbers: NDArray[np.int64]) -> None:

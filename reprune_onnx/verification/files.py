@@ -92,9 +92,9 @@ def _compare_structure(expected: onnx.ModelProto, found: onnx.ModelProto) -> int
         raise VerificationError(
             f"{len(b)} inputs, outputs and nodes, but the report's cuts leave {len(a)}"
         )
-    own = {t.name: t for t in found.graph.initializer}
+    own = _weights(found)
     changed = 0
-    for tensor in expected.graph.initializer:
+    for tensor in _weights(expected).values():
         other = own.get(tensor.name)
         if other is None or list(other.dims) != list(tensor.dims):
             shape = "missing" if other is None else f"of shape {list(other.dims)}"
@@ -107,6 +107,19 @@ def _compare_structure(expected: onnx.ModelProto, found: onnx.ModelProto) -> int
             raise VerificationError(f"integers of tensor '{tensor.name}' differ from the cut's")
         changed += not same
     return changed
+
+
+def _weights(proto: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """Initializers, and the values of Constant nodes by the name of what they make."""
+    found = {t.name: t for t in proto.graph.initializer}
+    for node in proto.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.HasField("t"):
+                tensor = onnx.TensorProto()
+                tensor.CopyFrom(attribute.t)
+                tensor.name = node.output[0]
+                found[tensor.name] = tensor
+    return found
 
 
 def _signature(proto: onnx.ModelProto) -> list[tuple[str, ...]]:
