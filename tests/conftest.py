@@ -1,12 +1,15 @@
 """What the end-to-end tests share: the command line in two forms, and the optional real files."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,6 +49,12 @@ def digits() -> Path:
     return ROOT / "models" / "digits.npz"
 
 
+@pytest.fixture
+def model(demo: Path, tmp_path: Path) -> Path:
+    """A copy of the demo model, in a folder of its own."""
+    return Path(shutil.copy(demo, tmp_path / "model.onnx"))
+
+
 @pytest.fixture(scope="session")
 def run_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the command line in a process of its own; ``env`` adds to the environment."""
@@ -78,3 +87,72 @@ def call(capfd) -> Callable[..., Called]:
         return Called(code, out, err)
 
     return call
+
+
+@pytest.fixture
+def prune(call, model, tmp_path):
+    """Prune the demo model with some options: the report, and the path of the pruned file."""
+
+    def prune(*options: object, name: str = "small") -> tuple[dict, Path]:
+        out = tmp_path / f"{name}.onnx"
+        result = call("prune", model, "-o", out, *options)
+        assert result.code == 0, result.err
+        assert result.err == ""
+        return json.loads((tmp_path / f"{name}.report.json").read_text()), out
+
+    return prune
+
+
+def everything(folder: Path) -> dict[str, bytes | None]:
+    """Every file below ``folder`` with its bytes, and every folder."""
+    found = sorted(folder.rglob("*"))
+    return {str(p): p.read_bytes() if p.is_file() else None for p in found}
+
+
+@pytest.fixture
+def refuses(call, tmp_path) -> Callable[..., str]:
+    """Call a command that must fail: one clear line and exit 1 (2 for usage), which it returns.
+
+    There may be no traceback, and no file may be written.
+    """
+
+    def refuses(*args: object, says: tuple[str, ...] = (), code: int = 1) -> str:
+        before = everything(tmp_path)
+        result = call(*args)
+        assert "Traceback" not in result.err
+        assert result.code == code, result.err
+        assert everything(tmp_path) == before
+        lines = result.err.splitlines()
+        if code == 2 and lines[0].startswith(("Usage:", "╭")):
+            text = " ".join(result.err.replace("│", " ").split())
+        else:
+            assert len(lines) == 1, result.err
+            assert lines[0].startswith("reprune-onnx: ")
+            text = lines[0]
+        for part in says:
+            assert part in text
+        assert result.out == ""
+        return text
+
+    return refuses
+
+
+@pytest.fixture
+def pair(call, model, tmp_path) -> tuple[Path, Path]:
+    """A model and what pruning made of it; the report lies beside the latter."""
+    pruned = tmp_path / "small.onnx"
+    half = ("--sparsity", "0.5", "--method", "l1", "--allocation", "uniform")
+    assert call("prune", model, "-o", pruned, *half).code == 0
+    return model, pruned
+
+
+@pytest.fixture
+def external(demo, tmp_path) -> Path:
+    """The demo model with its weights beside it."""
+    folder = tmp_path / "external"
+    folder.mkdir()
+    path = folder / "model.onnx"
+    onnx.save_model(
+        onnx.load(demo), path, save_as_external_data=True, location="w.data", size_threshold=0
+    )
+    return path

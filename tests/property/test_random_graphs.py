@@ -13,17 +13,8 @@ from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from random_graphs_strategy import (
-    BATCH,
-    BLOCKS,
-    OPSETS,
-    SIDE,
-    VARIANTS,
-    Block,
-    Recipe,
-    build,
-    recipes,
-)
+from random_graphs import BLOCKS, build
+from random_recipes import BATCH, OPSETS, SIDE, VARIANTS, Block, Recipe, recipes
 
 import reprune_onnx as rp
 from reprune_onnx.analyzer.rules import RULES

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_rules_text import FREE, LOCKED, Case, network, pruned
+from rule_cases import FREE, LOCKED
+from rule_graphs import Case, network, pruned
 
 from reprune_onnx.analyzer import rules
 from reprune_onnx.analyzer.graph import Op

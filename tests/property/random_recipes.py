@@ -1,0 +1,94 @@
+"""Recipes of random networks: plain values that hypothesis can shrink."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from hypothesis import strategies as st
+
+Kind = Literal[
+    "residual",
+    "projected",
+    "concat",
+    "split",
+    "depthwise",
+    "grouped",
+    "squeeze-excite",
+    "pool",
+    "norm",
+    "shuffle",
+    "transposed",
+    "unary",
+    "elementwise",
+    "logic",
+    "instance-norm",
+    "group-norm",
+    "layer-norm",
+    "softmax",
+    "selective",
+    "reduce",
+    "arg",
+    "blocks-of-depth",
+    "tile",
+    "expand",
+    "gather",
+    "slice",
+    "pad",
+    "resize",
+    "channels-last",
+    "computed-shape",
+    "chunk",
+    "shared-weight",
+    "made-weight",
+    "locked",
+]
+Head = Literal["flatten", "reshape", "pool", "conv", "matmul"]
+Form = Literal["initializers", "constant nodes", "inputs"]
+SIDE = 8
+BATCH = 2
+VARIANTS = 60  # a multiple of 2, 3, 4, 5 and 6: every way to write a block is as likely
+WIDEST = 24  # channels; a wider tensor is brought back to a few before the next block
+OPSETS = [11, 13, 17, 18, 21, 24]
+
+
+@dataclass(frozen=True)
+class Block:
+    """``width`` are channels, ``variant`` chooses among the ways to write the block."""
+
+    kind: Kind
+    width: int
+    variant: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """``symbolic``: the file states neither batch nor image size, nor the shapes in between."""
+
+    blocks: tuple[Block, ...]
+    stem: int
+    head: Head
+    opset: int
+    seed: int
+    form: Form = "initializers"
+    symbolic: bool = False
+
+
+def recipes() -> st.SearchStrategy[Recipe]:
+    """Two to six blocks between a stem and a head."""
+    block = st.builds(
+        Block,
+        kind=st.sampled_from(get_args(Kind)),
+        width=st.integers(2, 7),
+        variant=st.integers(0, VARIANTS - 1),
+    )
+    return st.builds(
+        Recipe,
+        blocks=st.lists(block, min_size=2, max_size=6).map(tuple),
+        stem=st.integers(3, 8),
+        head=st.sampled_from(get_args(Head)),
+        opset=st.sampled_from(OPSETS),
+        seed=st.integers(0, 999),
+        form=st.sampled_from(get_args(Form)),
+        symbolic=st.booleans(),
+    )
