@@ -51,12 +51,12 @@ googlenet inception_v3 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large mnasne
 shufflenet_v2_x0_5 shufflenet_v2_x1_0 squeezenet1_0 squeezenet1_1 regnet_x_400mf regnet_y_400mf
 regnet_x_1_6gf regnet_y_1_6gf efficientnet_b0 efficientnet_b1 efficientnet_v2_s convnext_tiny
 deeplabv3_mobilenet_v3_large deeplabv3_resnet50 fcn_resnet50 lraspp_mobilenet_v3_large
-""".split()  # noqa: SIM905
+""".split()  # noqa: SIM905 (as a list of strings it is five times as long)
 TIMM = """
 ghostnet_100 repvgg_a0 mobileone_s0 res2net50_26w_4s edgenext_xx_small mixnet_s starnet_s1
 ese_vovnet19b_dw skresnet18 cspdarknet53 dpn48b rexnet_100 eca_nfnet_l0 nf_resnet50 fasternet_t0
 mobilevit_xxs hrnet_w18_small dla34 xception41 tf_efficientnet_b0 resnest14d convmixer_768_32
-""".split()  # noqa: SIM905
+""".split()  # noqa: SIM905 (as a list of strings it is five times as long)
 SCALARS = re.compile(r"gamma|layer_scale|gain|skipinit")
 
 
@@ -169,14 +169,14 @@ def measure(job: Row, settings: Row) -> Row:
             with torch.no_grad():
                 net, x = build(job)
                 exported = export(net, x, job["exporter"], path)
-        except Exception as error:
+        except Exception as error:  # whatever the exporter raises is this row's result
             return {"result": "not exported", "message": sentence(error)}
         norms = any(isinstance(m, nn.LayerNorm) for m in net.modules())
         del net
         row = exported | {"layer_norm": norms, "megabytes": round(path.stat().st_size / 1e6, 1)}
         try:
             return row | prune(path, settings)
-        except Exception as error:
+        except Exception as error:  # also a crash is this row's result
             kind = "refused" if isinstance(error, rp.RepruneError) else "crash"
             kind = "not proven" if isinstance(error, VerificationError) else kind
             return row | {"result": kind, "message": sentence(error)}
@@ -249,7 +249,7 @@ def export(net: nn.Module, x: torch.Tensor, exporter: str, path: Path) -> Row:
         options |= {"dynamic_shapes": ({0: torch.export.Dim("batch")},)}
     try:
         torch.onnx.export(net, (x,), str(path), **options)
-    except Exception:
+    except Exception:  # the exporter raises anything over a symbolic batch size
         if not options.pop("dynamic_shapes", None):
             raise
         torch.onnx.export(net, (x,), str(path), **options)

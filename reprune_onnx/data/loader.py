@@ -79,7 +79,7 @@ class LoaderSource:
                 yield _arrays(item, f"{self.name} batch {i}")
         except DataError:
             raise
-        except Exception as error:
+        except Exception as error:  # the user's code raises anything
             reason = " ".join(str(error).split())
             raise DataError(
                 f"{self.name}: raised {type(error).__name__}: {reason}; correct the loader"
@@ -109,7 +109,7 @@ def open_loader(spec: str) -> LoaderSource:
         sys.path.append(here)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except Exception as error:  # the user's module runs as it is imported, and raises anything
         reason = " ".join(str(error).split())
         raise DataError(
             f"{spec}: importing {module_name} raised {type(error).__name__}: {reason}; install it "
