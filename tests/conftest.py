@@ -13,6 +13,14 @@ import onnx
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+NO_REGISTRY = (
+    "No matching distribution",
+    "Could not find a version",
+    "Failed to establish a new connection",
+    "Temporary failure in name resolution",
+    "ProxyError",
+    "Max retries exceeded",
+)
 sys.path.insert(0, str(ROOT / "tests"))  # the transcription of Algorithm 1, for whoever compares
 
 
@@ -156,3 +164,52 @@ def external(demo, tmp_path) -> Path:
         onnx.load(demo), path, save_as_external_data=True, location="w.data", size_threshold=0
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def run_outside() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a program in an environment without anything that points into the source tree.
+
+    What ``downloads`` must succeed, and the test is skipped where pip reaches no registry. ``env``
+    adds to the environment.
+    """
+    own = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP")
+    clean = {k: v for k, v in os.environ.items() if k not in own}
+
+    def run(
+        *args: object, cwd: Path, env: dict[str, str] | None = None, downloads: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        result = subprocess.run(
+            [str(a) for a in args],
+            cwd=cwd,
+            env={**clean, **(env or {})},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        said = result.stdout + result.stderr
+        if downloads and result.returncode:
+            if any(sign in said for sign in NO_REGISTRY):
+                pytest.skip(f"pip reaches no package registry: {said.strip().splitlines()[-1]}")
+            pytest.fail(said)
+        return result
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def check_out(root: Path, run_outside) -> Callable[[Path], Path]:
+    """Copy the repository: what git would give, with the working tree's content."""
+
+    def check_out(folder: Path) -> Path:
+        listing = run_outside(
+            *("git", "ls-files", "--cached", "--others", "--exclude-standard"), cwd=root
+        )
+        assert listing.returncode == 0, listing.stderr
+        for name in listing.stdout.splitlines():
+            if (root / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(root / name, folder / name)
+        return folder
+
+    return check_out

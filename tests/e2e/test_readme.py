@@ -13,21 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-NO_REGISTRY = (
-    "No matching distribution",
-    "Could not find a version",
-    "Failed to establish a new connection",
-    "Temporary failure in name resolution",
-    "ProxyError",
-    "Max retries exceeded",
-)
-
-
-def clean() -> dict[str, str]:
-    """The environment without anything that points into the source tree."""
-    own = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP")
-    return {k: v for k, v in os.environ.items() if k not in own}
-
 
 @pytest.fixture(scope="module")
 def readme(root) -> str:
@@ -39,37 +24,13 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 @pytest.fixture
-def checkout(root, tmp_path) -> Path:
-    """A fresh copy of the repository: what git would give, with the working tree's content."""
-    listing = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    folder = tmp_path / "checkout"
-    for name in listing.stdout.splitlines():
-        if (root / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(root / name, folder / name)
-    return folder
+def checkout(check_out, tmp_path) -> Path:
+    return check_out(tmp_path / "checkout")
 
 
-def test_the_first_command_sets_up_and_prunes(readme, checkout):
+def test_the_first_command_sets_up_and_prunes(readme, checkout, run_outside):
     command = blocks(readme, "sh")[0]
-    result = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command],
-        cwd=checkout,
-        env=clean(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    said = result.stdout + result.stderr
-    if result.returncode and any(sign in said for sign in NO_REGISTRY):
-        pytest.skip(f"pip reaches no package registry: {said.strip().splitlines()[-1]}")
-    assert result.returncode == 0, said
+    result = run_outside("bash", "-euo", "pipefail", "-c", command, cwd=checkout, downloads=True)
     assert {"digits-small.onnx", "digits-small.report.json"} <= {p.name for p in checkout.iterdir()}
     printed = [line.rstrip() for line in result.stdout.splitlines()]
     for line in blocks(readme, "text")[0].splitlines():
@@ -126,16 +87,10 @@ def test_the_other_commands_work(readme, call, demo, digits, tmp_path, monkeypat
         assert result.code == 0, (command, result.err)
 
 
-def test_the_python_example_runs(readme, checkout):
+def test_the_python_example_runs(readme, checkout, run_outside):
     (code,) = blocks(readme, "python")
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        cwd=checkout,
-        env={**clean(), "PYTHONPATH": str(checkout)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    own = {"PYTHONPATH": str(checkout)}
+    result = run_outside(sys.executable, "-W", "error", "-c", code, cwd=checkout, env=own)
     assert result.returncode == 0, result.stderr
     assert "macs_reduction" in result.stdout
     (saved,) = re.findall(r'rp\.save\(.*"(.*\.onnx)"\)', code)

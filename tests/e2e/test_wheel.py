@@ -1,9 +1,7 @@
 """The built wheel works alone: outside the source tree, in an environment with nothing else."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 import venv
 import zipfile
@@ -14,54 +12,17 @@ import pytest
 
 from reprune_onnx import __version__
 
-NO_REGISTRY = (
-    "No matching distribution",
-    "Could not find a version",
-    "Failed to establish a new connection",
-    "Temporary failure in name resolution",
-    "ProxyError",
-    "Max retries exceeded",
-)
-
-
-def clean() -> dict[str, str]:
-    """The environment without anything that points into the source tree."""
-    own = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP")
-    return {k: v for k, v in os.environ.items() if k not in own}
-
-
-def run(*args: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(a) for a in args], cwd=cwd, env=clean(), capture_output=True, text=True, check=False
-    )
-
-
-def offline(result: subprocess.CompletedProcess[str]) -> None:
-    """Skip where pip failed because it reaches no registry; fail where it failed otherwise."""
-    if result.returncode == 0:
-        return
-    text = result.stdout + result.stderr
-    if any(sign in text for sign in NO_REGISTRY):
-        pytest.skip(f"pip reaches no package registry: {text.strip().splitlines()[-1]}")
-    pytest.fail(text)
-
 
 @pytest.fixture(scope="module")
-def wheel(root, tmp_path_factory) -> Path:
+def wheel(check_out, run_outside, tmp_path_factory) -> Path:
     """Build from a copy, so that the source tree gets no build folder."""
-    folder = tmp_path_factory.mktemp("build")
-    listing = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=root)
-    assert listing.returncode == 0, listing.stderr
-    for name in listing.stdout.splitlines():
-        if (root / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(root / name, folder / name)
+    folder = check_out(tmp_path_factory.mktemp("build"))
     out = tmp_path_factory.mktemp("wheel")
     if find_spec("build") and find_spec("hatchling"):
         how = ("-m", "build", "--wheel", "--no-isolation", "--outdir", out, folder)
     else:
         how = ("-m", "pip", "wheel", "-q", "--no-deps", "-w", out, folder)
-    offline(run(sys.executable, *how, cwd=out))
+    run_outside(sys.executable, *how, cwd=out, downloads=True)
     (built,) = out.glob("*.whl")
     return built
 
@@ -75,12 +36,13 @@ def test_the_wheel_has_the_package_and_no_tests(wheel):
     assert any("licenses/LICENSE" in name for name in names)
 
 
-def test_the_installed_wheel_prunes(wheel, root, demo, tmp_path):
+def test_the_installed_wheel_prunes(wheel, run_outside, root, demo, tmp_path):
     """In a fresh environment that has the wheel and its dependencies, beside a model."""
+    run = run_outside
     venv.create(tmp_path / "env", with_pip=True, symlinks=True)
     bin_ = tmp_path / "env" / "bin"
     pip = (bin_ / "python", "-m", "pip", "--disable-pip-version-check")
-    offline(run(*pip, "install", "-q", wheel, cwd=tmp_path))
+    run(*pip, "install", "-q", wheel, cwd=tmp_path, downloads=True)
     assert run(*pip, "check", cwd=tmp_path).returncode == 0
     shutil.copy(demo, tmp_path / "digits.onnx")
 
