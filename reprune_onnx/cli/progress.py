@@ -1,7 +1,8 @@
-"""A progress bar on stderr for whatever takes longer than a second."""
+"""A progress bar on the terminal for whatever takes longer than a second."""
 
 from __future__ import annotations
 
+import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,13 @@ _PATIENCE = 1.0  # seconds before a bar appears
 
 
 class Bar:
-    """Called with (stage, done, total); draws nothing when quiet, or when all is over quickly."""
+    """Called with (stage, done, total); draws nothing when quiet, or when all is over quickly.
+
+    Where stderr is no terminal it draws nothing either: a log or a pipe gets messages only.
+    """
 
     def __init__(self, quiet: bool) -> None:
-        self._quiet = quiet
+        self._quiet = quiet or not sys.stderr.isatty()
         self._start = time.monotonic()
         self._progress: Progress | None = None
         self._tasks: dict[str, Any] = {}
