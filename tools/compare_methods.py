@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import reprune_onnx as rp
 from reprune_onnx.data.open import open_data
-from reprune_onnx.runtime.shapes import image_input
+from reprune_onnx.runtime.image_input import image_input
 
 ROWS = [
     ("reprune", "merge-count", "random"),

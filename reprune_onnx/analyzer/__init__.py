@@ -17,6 +17,7 @@ from reprune_onnx.analyzer.rules import RULES
 from reprune_onnx.analyzer.scope import locked_by_scope
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.errors import ModelError
+from reprune_onnx.shapes import concrete_shapes
 from reprune_onnx.types import Bools, ChannelMap, Ints, Labels, Layer, Lock, Model, Residual
 
 
@@ -38,8 +39,6 @@ def analyze(model: Model, scope: Scope | None = None) -> ChannelMap:
     convolutions, for a quantized one, and for a damaged graph. Whatever a rule does not cover is
     locked, with its reason, and never an error.
     """
-    from reprune_onnx.runtime.shapes import concrete_shapes
-
     scope = scope or Scope()
     model = written_out(model)
     graph = Graph(model)

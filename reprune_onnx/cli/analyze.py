@@ -29,7 +29,7 @@ def command(
     from reprune_onnx.model import load
     from reprune_onnx.report.analysis import describe
     from reprune_onnx.report.tables import print_analysis
-    from reprune_onnx.runtime.shapes import parse_input_shapes
+    from reprune_onnx.shapes import parse_input_shapes
 
     check_json(json, model)
     scope = Scope(

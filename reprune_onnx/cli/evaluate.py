@@ -48,7 +48,8 @@ def command(
     from reprune_onnx.model import load
     from reprune_onnx.report.tables import print_evaluation
     from reprune_onnx.runtime.evaluate import evaluate
-    from reprune_onnx.runtime.shapes import image_input, parse_input_shapes
+    from reprune_onnx.runtime.image_input import image_input
+    from reprune_onnx.shapes import parse_input_shapes
 
     del task
     check_json(json, model, against, Path(data))

@@ -126,8 +126,8 @@ def command(
     from reprune_onnx.pipeline import prune_file
     from reprune_onnx.report.files import Destination
     from reprune_onnx.report.tables import print_pruning
-    from reprune_onnx.runtime.shapes import parse_input_shapes
     from reprune_onnx.settings import Settings
+    from reprune_onnx.shapes import parse_input_shapes
 
     chosen: dict[str, Any] = {
         "method": method,

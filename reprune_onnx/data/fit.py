@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reprune_onnx.data.geometry import centre_crop, resize
-from reprune_onnx.data.preprocess import IMAGE_SIDE, Layout, Preprocess
+from reprune_onnx.data.preprocess import Preprocess
 from reprune_onnx.data.source import Raw, RawBatch
-from reprune_onnx.data.target import IMAGE_CHANNELS, Target
+from reprune_onnx.data.target import Target
 from reprune_onnx.errors import DataError
+from reprune_onnx.shapes import IMAGE_CHANNELS, IMAGE_SIDE, Layout
 
 _GRAY = np.array([0.299, 0.587, 0.114])  # luma of R, G, B (ITU-R BT.601, as Pillow's "L")
 

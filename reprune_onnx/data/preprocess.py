@@ -16,11 +16,9 @@ from typing import Any, Literal
 import numpy as np
 
 from reprune_onnx.errors import UsageError
+from reprune_onnx.shapes import Layout
 
-Layout = Literal["nchw", "nhwc"]
 Color = Literal["rgb", "bgr", "gray"]
-
-IMAGE_SIDE = 224  # the side of an image where neither the model nor the user states one
 
 
 @dataclass(frozen=True)

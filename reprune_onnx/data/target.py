@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from reprune_onnx.data.preprocess import Layout
 from reprune_onnx.errors import DataError
+from reprune_onnx.shapes import Layout, image_layout
 from reprune_onnx.types import Shape
-
-IMAGE_CHANNELS = (1, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -35,18 +33,6 @@ class Target:
     def takes(self, h: int, w: int) -> bool:
         """Whether an image of this size goes in."""
         return self.height in (None, h) and self.width in (None, w)
-
-
-def image_layout(shape: Shape) -> Layout:
-    """Return the layout of an image input (N, ·, ·, ·).
-
-    ONNX's own NCHW, unless the last extent is 1, 3 or 4 and neither of the two before it is.
-
-    >>> image_layout((1, 3, 240, 320)), image_layout((None, None, None, 3))
-    ('nchw', 'nhwc')
-    """
-    last_only = not {shape[1], shape[2]} & set(IMAGE_CHANNELS)
-    return "nhwc" if shape[3] in IMAGE_CHANNELS and last_only else "nchw"
 
 
 def image_target(shape: Shape, dtype: np.dtype[Any]) -> Target:

@@ -27,8 +27,8 @@ def output_deviations(
     if settings.calibration is None:
         return {}
     from reprune_onnx.data.open import open_data
+    from reprune_onnx.runtime.image_input import image_input
     from reprune_onnx.runtime.ort import Session
-    from reprune_onnx.runtime.shapes import image_input
 
     port = image_input(model.proto, dict(settings.input_shapes))
     data = open_data(

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reprune_onnx.errors import DataError, ModelError
+from reprune_onnx.runtime.image_input import image_input
 from reprune_onnx.runtime.ort import Port, Session
-from reprune_onnx.runtime.shapes import image_input
 from reprune_onnx.types import Floats, Model
 
 _COPIES = {"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}

@@ -7,7 +7,7 @@ import pytest
 from reprune_onnx.data import open_data
 from reprune_onnx.model import load
 from reprune_onnx.runtime.evaluate import evaluate
-from reprune_onnx.runtime.shapes import image_input
+from reprune_onnx.runtime.image_input import image_input
 
 SHARED = Path(__file__).parents[3] / "shared"
 pytestmark = pytest.mark.skipif(

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from reprune_onnx.data import open_data
-from reprune_onnx.data.target import image_layout
 from reprune_onnx.errors import DataError, UsageError
+from reprune_onnx.shapes import image_layout
 
 NCHW = (None, 3, 5, 7)
 NHWC = (None, 5, 7, 3)

@@ -1,18 +1,17 @@
 """``--input-shape`` and the shapes assumed without it."""
 
-import numpy as np
 import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from reprune_onnx.errors import ModelError, UsageError
-from reprune_onnx.runtime.shapes import concrete_shapes, image_input, parse_input_shapes
+from reprune_onnx.errors import UsageError
+from reprune_onnx.shapes import concrete_shapes, parse_input_shapes
 
 
-def model(*constants, elem_type=TensorProto.FLOAT, **shapes):
-    inputs = [helper.make_tensor_value_info(n, elem_type, s) for n, s in shapes.items()]
+def model(*constants, **shapes):
+    inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes.items()]
     weights = [helper.make_tensor(n, TensorProto.FLOAT, [1], [0.0]) for n in constants]
     inputs += [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1]) for n in constants]
     return helper.make_model(helper.make_graph([], "g", inputs, [], weights))
@@ -79,18 +78,6 @@ def test_given_twice():
     assert parse_input_shapes(["x=1", "x=1"]) == {"x": (1,)}
     with pytest.raises(UsageError, match="give it once"):
         parse_input_shapes(["x=1", "x=2"])
-
-
-def test_image_input():
-    port = image_input(model("w", x=["N", 3, 8, "W"]), {})
-    assert (port.name, port.shape, port.dtype) == ("x", (None, 3, 8, None), np.float32)
-    assert image_input(model(x=["N", 3, 8, "W"]), {"x": (1, 3, 8, 9)}).shape == (1, 3, 8, 9)
-    with pytest.raises(ModelError, match=r"2 data inputs \(a, b\)"):
-        image_input(model(a=[1], b=[1]), {})
-    with pytest.raises(ModelError, match="type that numpy does not have"):
-        image_input(model(x=[1, 3, 2, 2], elem_type=TensorProto.BFLOAT16), {})
-    with pytest.raises(UsageError, match="no input 'y'"):
-        image_input(model(x=[1, 3, 2, 2]), {"y": (1,)})
 
 
 def test_nothing_is_changed():

@@ -1,32 +1,22 @@
-"""``--input-shape``, and the concrete shape of every input of a model."""
+"""``--input-shape``, the shapes of a model's inputs, and what is assumed of those left open."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
-import numpy as np
 import onnx
 
-from reprune_onnx.data.preprocess import IMAGE_SIDE
-from reprune_onnx.data.target import image_layout
-from reprune_onnx.errors import ModelError, UsageError
-from reprune_onnx.runtime.ort import numpy_type
+from reprune_onnx.errors import UsageError
 from reprune_onnx.types import Shape
 
+Layout = Literal["nchw", "nhwc"]
+
+IMAGE_SIDE = 224  # the side of an image where neither the model nor the user states one
+IMAGE_CHANNELS = (1, 3, 4)
 _VOLUME_SIDE = 32  # 224 in three directions would be 11 million positions per channel
 _CHANNELS = 3
-
-
-@dataclass(frozen=True)
-class ImageInput:
-    """The one data input of a model; ``shape`` has None for a symbolic extent."""
-
-    name: str
-    shape: Shape
-    dtype: np.dtype[Any]
 
 
 def parse_input_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -54,11 +44,33 @@ def parse_input_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def data_inputs(proto: onnx.ModelProto) -> dict[str, Shape | None]:
-    """Return the inputs that are not initializers and their shapes; ``None`` is an unknown rank."""
+def image_layout(shape: Shape) -> Layout:
+    """Return the layout of an image input (N, ·, ·, ·).
+
+    ONNX's own NCHW, unless the last extent is 1, 3 or 4 and neither of the two before it is.
+
+    >>> image_layout((1, 3, 240, 320)), image_layout((None, None, None, 3))
+    ('nchw', 'nhwc')
+    """
+    last_only = not {shape[1], shape[2]} & set(IMAGE_CHANNELS)
+    return "nhwc" if shape[3] in IMAGE_CHANNELS and last_only else "nchw"
+
+
+def stated_shapes(
+    proto: onnx.ModelProto, overrides: Mapping[str, tuple[int, ...]]
+) -> dict[str, Shape | None]:
+    """Return the shape of every input of the model that is not an initializer.
+
+    It is that of ``overrides``, or else the file's, with None for a symbolic extent, or None as a
+    whole for an unknown rank. UsageError where an override names no input, or disagrees with a
+    static extent or the rank.
+    """
     constants = {tensor.name for tensor in proto.graph.initializer}
     constants |= {tensor.values.name for tensor in proto.graph.sparse_initializer}
-    return {i.name: _stated(i) for i in proto.graph.input if i.name not in constants}
+    shapes = {i.name: _stated(i) for i in proto.graph.input if i.name not in constants}
+    _check_names(shapes, overrides)
+    agreed = {name: _agreed(name, shapes[name], given) for name, given in overrides.items()}
+    return {**shapes, **agreed}
 
 
 def concrete_shapes(
@@ -75,39 +87,8 @@ def concrete_shapes(
     An input whose rank the file does not state is left out unless ``overrides`` has it. UsageError
     where an override names no input, or disagrees with a static extent or the rank.
     """
-    inputs = data_inputs(proto)
-    _check_names(inputs, overrides)
-    shapes = {}
-    for name, stated in inputs.items():
-        if name in overrides:
-            shapes[name] = _agreed(name, stated, overrides[name])
-        elif stated is not None:
-            shapes[name] = _assumed(stated)
-    return shapes
-
-
-def image_input(proto: onnx.ModelProto, overrides: Mapping[str, tuple[int, ...]]) -> ImageInput:
-    """Return the one data input of a model, its symbolic extents (None) filled from ``overrides``.
-
-    ModelError where there are several, or where numpy has no type for it. This is what
-    ``open_data`` wants to know: ``shape`` and ``dtype``.
-    """
-    inputs = data_inputs(proto)
-    _check_names(inputs, overrides)
-    if len(inputs) != 1:
-        raise ModelError(
-            f"the model has {len(inputs)} data inputs ({', '.join(inputs) or 'none'}), not 1; "
-            "images go to models with one input"
-        )
-    ((name, stated),) = inputs.items()
-    value = next(i for i in proto.graph.input if i.name == name)
-    dtype = numpy_type(value.type.tensor_type.elem_type)
-    if dtype is None:
-        raise ModelError(
-            f"input '{name}' has a type that numpy does not have; use a float32 copy of the model"
-        )
-    shape = _agreed(name, stated, overrides[name]) if name in overrides else stated
-    return ImageInput(name, shape or (), dtype)
+    shapes = stated_shapes(proto, overrides)
+    return {name: _assumed(shape) for name, shape in shapes.items() if shape is not None}
 
 
 def _check_names(inputs: Mapping[str, Shape | None], overrides: Iterable[str]) -> None:
