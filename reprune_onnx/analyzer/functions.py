@@ -1,4 +1,4 @@
-"""Local functions are written out where they are called, so that rules see their nodes."""
+"""What calls or bundles is written out in plain nodes, so that rules see them."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ from dataclasses import replace
 
 import onnx
 
+from reprune_onnx.analyzer.sequences import as_slices
 from reprune_onnx.types import Model
 
 
 def written_out(model: Model) -> Model:
-    """The model with the local functions that it calls inlined; itself if it calls none.
+    """The model with the local functions that it calls inlined, and sequences of parts as slices.
 
-    The file is not touched: what is written later has the functions' nodes in place of the calls,
-    under names that onnx makes from both. Functions that nobody calls stay.
+    It is the model itself if it has neither. The file is not touched: what is written later has the
+    functions' nodes in place of the calls, under names that onnx makes from both. Functions that
+    nobody calls stay.
     """
     called = _called(model.proto)
-    if not called:
-        return model
-    from onnx.inliner import inline_selected_functions
+    if called:
+        from onnx.inliner import inline_selected_functions
 
-    return replace(model, proto=inline_selected_functions(model.proto, sorted(called)))
+        model = replace(model, proto=inline_selected_functions(model.proto, sorted(called)))
+    return as_slices(model)
 
 
 def _called(proto: onnx.ModelProto) -> set[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 A *constant* is an initializer, the output of a Constant node, or anything the graph computes from
 those alone (a transposed weight, a folded shape); the last kind is evaluated once, in ONNX Runtime.
+A constant that CastLike gives the type of an activation is one of them.
 Everything else that carries channels is an *activation*.
 """
 
@@ -15,6 +16,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from reprune_onnx.analyzer.element_types import element_type
 from reprune_onnx.errors import ModelError
 from reprune_onnx.types import Model
 
@@ -78,6 +80,7 @@ class Graph:
         }  # constants of another kind: never cut
         self.ops = self._read_ops()
         self.derived: dict[str, int] = {}
+        self._cast_types: dict[int, int] = {}  # of each CastLike whose type an activation tells
         self._producer = {o: op for op in self.ops for o in op.outputs if o}
         self._readers: dict[str, list[Op]] = {}
         for op in self.ops:
@@ -189,7 +192,7 @@ class Graph:
             pure = op.domain == "" and op.type not in _RANDOM | _LOOP and op.type not in QUANTIZED
             if not pure or (not op.inputs and op.type != "Constant"):
                 continue
-            if all(self.is_constant(i) for i in op.inputs if i):
+            if all(self.is_constant(i) for i in op.inputs if i) or self._has_known_type(op):
                 for output in op.outputs:
                     self.derived[output] = op.index
         for op in self.ops:
@@ -200,6 +203,24 @@ class Graph:
                 else:
                     self._arrays[op.outputs[0]] = value
 
+    def _has_known_type(self, op: Op) -> bool:
+        """Whether ``op`` casts a constant like an activation whose type is known."""
+        if op.type != "CastLike" or not self.is_constant(op.inputs[0]):
+            return False
+        known = {t.name: t.data_type for t in self._initializers.values()}
+        known |= {i.name: i.type.tensor_type.elem_type for i in self.inputs}
+        found = element_type(op.inputs[1], known, self._producer)
+        if found is not None:
+            self._cast_types[op.index] = found
+        return found is not None
+
+    def _evaluated(self, op: Op) -> onnx.NodeProto:
+        """The node that evaluates a derived constant: a CastLike reads no activation there."""
+        if op.index not in self._cast_types:
+            return op.proto
+        to = self._cast_types[op.index]
+        return onnx.helper.make_node("Cast", op.inputs[:1], op.outputs, to=to)
+
     def _evaluate_derived(self) -> None:
         """Evaluate, in one run, every derived constant that something else reads."""
         from reprune_onnx.runtime.ort import Session
@@ -207,7 +228,7 @@ class Graph:
         wanted = [n for n in self._frontier() if n not in self._arrays]
         indices = sorted(set(self._ancestors(wanted)))
         graph = onnx.GraphProto(name="constants")
-        graph.node.extend(self.ops[i].proto for i in indices)
+        graph.node.extend(self._evaluated(self.ops[i]) for i in indices)
         read = {t for i in indices for t in self.ops[i].inputs}
         graph.initializer.extend(t for n, t in self._initializers.items() if n in read)
         graph.output.extend(onnx.ValueInfoProto(name=n) for n in wanted)
@@ -232,7 +253,7 @@ class Graph:
             op = self._producer.get(stack.pop())
             if op is not None and op.index not in found:
                 found.add(op.index)
-                stack.extend(i for i in op.inputs if i)
+                stack.extend(i for i in op.inputs if self.is_constant(i))
         return found
 
 

@@ -35,7 +35,7 @@ _MOVES = {
     "Tile",
 }
 _DATA_INPUTS = {"Concat": None}  # every other move has its data in input 0
-_KEEPS_INTEGERS = {"Cast", "Floor", "Ceil", "Round"}
+_KEEPS_INTEGERS = {"Cast", "CastLike", "Floor", "Ceil", "Round"}
 _COMPUTES = {
     "Add", "Sub", "Mul", "Div", "Neg", "Clip", "Shape", "Min", "Max", "Mod", "Pow", "Sqrt",
     "Where", "Equal", "Less", "Greater", "Not", "And", "Or", "Range", "ConstantOfShape",

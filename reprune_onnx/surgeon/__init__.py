@@ -13,6 +13,7 @@ from reprune_onnx.surgeon.edit import Surgery
 from reprune_onnx.surgeon.plan import (
     attributes,
     edits_of,
+    measured,
     missing_sizes,
     uses_by_constant,
     written,
@@ -34,6 +35,8 @@ def cut(model: Model, channels: ChannelMap, keep: Bools) -> Cut:
     edits = edits_of(channels, keep)
     for name, uses in uses_by_constant(channels.graph, edits).items():
         surgery.edit_constant(name, uses)
+    for node, extents in measured(channels.graph, edits):
+        surgery.write_extents(node, extents)
     for node, attribute, counts in attributes(channels, keep):
         surgery.edit_attribute(node, attribute, counts)
     for node, i, sizes in missing_sizes(channels, keep):

@@ -82,6 +82,10 @@ class Surgery:
         self._nodes[node].input[i] = self._copy(op.inputs[i], numbers)
         self.rewrites.append(Rewrite(op.name, True, None, numbers.reshape(-1).tolist()))
 
+    def write_extents(self, node: int, extents: NDArray[np.int64]) -> None:
+        """Let a Shape of a constant be what it was before that constant was cut."""
+        self._make_constant(node, extents)
+
     def remove_unused(self) -> None:
         """Remove what computed constants that are now written down, and only that.
 

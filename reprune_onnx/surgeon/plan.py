@@ -68,10 +68,15 @@ def _value(count: Count, keep: Bools) -> int:
 
 
 def uses_by_constant(graph: Graph, edits: dict[Use, Edit]) -> dict[str, dict[Use, Edit]]:
-    """Every use of every constant that is edited somewhere, unedited uses included."""
+    """Every use of every constant that is edited somewhere, unedited uses included.
+
+    But for a Shape: no copy of the whole is kept for it, see `measured`.
+    """
     names = {graph.ops[node].inputs[i] for node, i in edits}
     uses: dict[str, dict[Use, Edit]] = {}
     for op in graph.ops:
+        if op.type == "Shape":
+            continue
         for i, name in enumerate(op.inputs):
             if name in names:
                 uses.setdefault(name, {})[op.index, i] = edits.get((op.index, i), Edit())
@@ -80,6 +85,15 @@ def uses_by_constant(graph: Graph, edits: dict[Use, Edit]) -> dict[str, dict[Use
     for name in names & set(graph.outputs):
         uses[name][-1, -1] = Edit()
     return uses
+
+
+def measured(graph: Graph, edits: dict[Use, Edit]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """(node, extents) of every Shape of a constant that is edited elsewhere, as they were."""
+    names = {graph.ops[node].inputs[i] for node, i in edits}
+    for op in graph.ops:
+        if op.type == "Shape" and op.inputs[0] in names:
+            window = slice(op.attrs.get("start", 0), op.attrs.get("end"))
+            yield op.index, np.array(graph.shape(op.inputs[0])[window], dtype=np.int64)
 
 
 def attributes(channels: ChannelMap, keep: Bools) -> Iterator[tuple[int, str, dict[int, int]]]:

@@ -53,7 +53,9 @@ def _unary(net: Net, x: str, block: Block) -> str:
         if net.opset < int(since or 0):
             op = "Softplus"
         if op == "Cast":
-            y = net.same("Cast", net.same("Cast", x, to=TensorProto.DOUBLE), to=TensorProto.FLOAT)
+            y = net.same("Cast", x, to=TensorProto.DOUBLE)
+            back = net.opset < 15
+            y = net.same("Cast", y, to=TensorProto.FLOAT) if back else net.same("CastLike", y, x)
         elif op == "Acosh":
             y = net.same(op, net.positive(x, 1.5))
         elif op in _BOUNDED:

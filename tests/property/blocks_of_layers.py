@@ -158,7 +158,10 @@ def _made_weight(net: Net, x: str, block: Block) -> str:
         return net.conv_with(x, weight, (n, 3))
     if way == 2:
         array = net.rng.standard_normal((n, n_in, 3, 3)) / np.sqrt(9 * n_in)
-        weight = net.aside("Cast", net.constant(array.astype(np.float16)), to=TensorProto.FLOAT)
+        half = net.constant(array.astype(np.float16))
+        if net.opset >= 15:
+            return net.conv_with(x, net.aside("CastLike", half, x), (n, 3))
+        weight = net.aside("Cast", half, to=TensorProto.FLOAT)
         return net.conv_with(x, weight, (n, 3))
     weight = net.normal(n, n_in, 3, 3, fan_in=9 * n_in)
     if way == 3:  # weight standardisation

@@ -9,6 +9,7 @@ from __future__ import annotations
 from reprune_onnx.analyzer.rules.convolution import conv, conv_transpose
 from reprune_onnx.analyzer.rules.elementwise import (
     affine,
+    cast_like,
     elementwise,
     image_scaler,
     prelu,
@@ -55,6 +56,7 @@ TABLE: list[tuple[str, Rule]] = [
         " Sign Sin Sinh Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu",
         unary,
     ),
+    ("CastLike", cast_like),
     ("Affine", affine),
     ("ImageScaler", image_scaler),
     ("PRelu", prelu),

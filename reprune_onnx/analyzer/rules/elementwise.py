@@ -19,6 +19,11 @@ def unary(op: Op, w: Walk) -> list[Labels | None]:
     return [w.labels(op) for _ in op.outputs]
 
 
+def cast_like(op: Op, w: Walk) -> Labels:
+    """The labels of the first input pass; of the second only the type is read."""
+    return w.labels(op)
+
+
 def image_scaler(op: Op, w: Walk) -> Labels:
     """The retired op ImageScaler adds a list of numbers, one per channel, which is never cut."""
     x = w.labels(op)

@@ -64,6 +64,22 @@ LAYERS = [
         shapes={"s": (3, 4, 1, 1)},
     ),
     Case(
+        "Conv with a bias of zeros that the graph makes",
+        "s = Shape <start = 0, end = 1> (d_w)\n o = CastLike (zero, c)\n b = Expand (o, s)\n"
+        "[other] z = Conv (c, d_w, b)",
+        "float[6,8,1,1] d_w, float zero = {0.0}",
+        n=6,
+        shapes={"d_w": (3, 4, 1, 1), "b": (3,)},
+    ),
+    Case(
+        "Conv whose outputs stay, with such a bias",
+        "s = Shape <start = 0, end = 1> (d_w)\n o = CastLike (zero, c)\n b = Expand (o, s)\n"
+        "y = Conv (c, d_w, b)",
+        "float[6,8,1,1] d_w, float zero = {0.0}",
+        shapes={"d_w": (6, 4, 1, 1)},
+        integers={"s": [6]},
+    ),
+    Case(
         "two Convs with one bias",
         "[other] d = Conv (c, d_w, b)\n [another] e = Conv (c, e_w, b)\n z = Mul (d, e)",
         "float[6,8,1,1] d_w, float[6,8,1,1] e_w, float[6] b",

@@ -154,6 +154,18 @@ PARTS = [
         integers={"sizes": [2, 2]},
     ),
     Case(
+        "SplitToSequence with sizes",
+        "s = SplitToSequence <axis = 1> (c, sizes)\n l = SequenceAt (s, zero)\n"
+        "r = SequenceAt (s, last)\n z = Concat <axis = 1> (r, l)",
+        "int64[2] sizes = {3, 5}, int64 zero = {0}, int64 last = {-1}",
+    ),
+    Case(
+        "SplitToSequence in parts of one size",
+        "s = SplitToSequence <axis = -3> (c, size)\n l = SequenceAt (s, zero)\n"
+        "r = SequenceAt (s, one)\n z = Concat <axis = 1> (r, l)",
+        "int64 size = {5}, int64 zero = {0}, int64 one = {1}",
+    ),
+    Case(
         "Split without sizes, opset 11",
         "l, r = Split <axis = 1> (c)\n z = Concat <axis = 1> (r, l)",
         opset=11,

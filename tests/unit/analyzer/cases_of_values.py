@@ -16,6 +16,13 @@ ELEMENTWISE += [
     Case("Dropout with a ratio", "z = Dropout (c, ratio)", "float ratio = {0.5}"),
     Case("Dropout of opset 9", "z = Dropout <ratio = 0.5> (c)", opset=9),
     Case("Cast there and back", "h = Cast <to = 11> (c)\n z = Cast <to = 1> (h)"),
+    Case("CastLike there and back", "h = Cast <to = 11> (c)\n z = CastLike (h, c)"),
+    Case(
+        "CastLike of a constant",
+        "k = CastLike (whole, c)\n z = Mul (c, k)",
+        "int64[8,1,1] whole = {1, 2, 3, 4, 5, 6, 7, 8}",
+        shapes={"k": (4, 1, 1)},
+    ),
     Case("Clip with inputs", "z = Clip (c, lo, hi)", "float lo = {-0.5}, float hi = {0.5}"),
     Case("Clip with one input", "z = Clip (c, , hi)", "float hi = {0.5}"),
     Case("Clip with attributes", "z = Clip <min = -0.5, max = 0.5> (c)", opset=9),
