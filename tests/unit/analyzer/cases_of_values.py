@@ -136,7 +136,12 @@ REDUCTION = [
         "r = ReduceMax <axes = [3], keepdims = 0> (c)\nz = Unsqueeze (r, last)",
         "int64[1] last = {3}",
     ),
-    Case("ReduceL2 over no axis", "z = ReduceL2 <noop_with_empty_axes = 1> (c)", opset=18),
+    Case(
+        "ReduceL2 over no axis",
+        "z = ReduceL2 <noop_with_empty_axes = 1> (c)",
+        opset=18,
+        since="1.24",
+    ),
     Case("ArgMax over positions", "a = ArgMax <axis = 3> (c)\n z = Cast <to = 1> (a)"),
 ]
 
@@ -213,7 +218,7 @@ MORE += [
         "float ten = {10.0}",
         opset=18,
     ),
-    Case("Swish", "z = Swish (c)", opset=24),
+    Case("Swish", "z = Swish (c)", opset=24, since="1.24"),
     Case(
         "RMSNormalization over positions",
         "z = RMSNormalization <axis = -1> (c, scale)",

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
+import pytest
 from onnx import helper, numpy_helper
 
 import reprune_onnx as rp
@@ -26,8 +28,9 @@ class Case:
     """``body`` makes ``z`` of ``c`` (1, 8, 8, 8); a Conv reads ``z`` unless ``body`` makes ``y``.
 
     ``weights`` are declarations; those without a value are filled with random numbers. ``n`` is
-    the number of channels of ``z``. ``keep`` are the channels of ``c`` that are left, ``shapes``
-    and ``integers`` other constants after pruning.
+    the number of channels of ``z``, ``since`` the first ONNX Runtime that computes the op. ``keep``
+    are the channels of ``c`` that are left, ``shapes`` and ``integers`` other constants after
+    pruning.
     """
 
     name: str
@@ -35,12 +38,33 @@ class Case:
     weights: str = ""
     n: int = 8
     opset: int = 17
+    since: str = "1.20"
     keep: list[int] = field(default_factory=lambda: STRONG)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     integers: dict[str, list[int]] = field(default_factory=dict)
     functions: str = ""
     reason: str = ""
     left: int = 4
+
+
+def runnable(cases: list[Case]) -> list[Any]:
+    """The cases as parameters of a test; what this ONNX Runtime does not compute is skipped."""
+    return [
+        pytest.param(
+            case,
+            id=case.name,
+            marks=pytest.mark.skipif(
+                _version(ort.__version__) < _version(case.since),
+                reason=f"ONNX Runtime {case.since} is the first that computes {case.name}",
+            ),
+        )
+        for case in cases
+    ]
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """Major and minor version."""
+    return tuple(int(part) for part in text.split(".")[:2])
 
 
 def network(case: Case) -> onnx.ModelProto:

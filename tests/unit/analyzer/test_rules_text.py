@@ -13,7 +13,7 @@ import pytest
 from cases_of_shapes import PARTS
 from onnx import helper
 from rule_cases import FREE, LOCKED
-from rule_graphs import ALL, Case, constants, kept, network, pruned
+from rule_graphs import ALL, Case, constants, kept, network, pruned, runnable
 
 import reprune_onnx as rp
 from reprune_onnx.analyzer.rules import RULES
@@ -42,12 +42,12 @@ def assert_as_expected(case: Case, result: rp.Pruned) -> None:
         assert found[name].tolist() == values, name
 
 
-@pytest.mark.parametrize("case", FREE, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", runnable(FREE))
 def test_channels_can_go(case: Case) -> None:
     assert_as_expected(case, pruned(network(case)))
 
 
-@pytest.mark.parametrize("case", FREE, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", runnable(FREE))
 def test_sizes_may_be_symbolic(case: Case) -> None:
     proto = network(case)
     del proto.graph.value_info[:]
@@ -61,7 +61,7 @@ def test_sizes_may_be_symbolic(case: Case) -> None:
     assert_as_expected(case, result)
 
 
-@pytest.mark.parametrize("case", FREE, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", runnable(FREE))
 def test_constant_nodes_are_weights_too(case: Case) -> None:
     proto = network(case)
     weights = list(proto.graph.initializer)
@@ -73,7 +73,7 @@ def test_constant_nodes_are_weights_too(case: Case) -> None:
     assert_as_expected(case, pruned(proto))
 
 
-@pytest.mark.parametrize("case", FREE, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", runnable(FREE))
 def test_nothing_is_rewritten_where_nothing_goes(case: Case) -> None:
     proto = network(case)
 
@@ -116,7 +116,7 @@ def test_the_picked_channel_stays() -> None:
     assert any("picks this very channel" in lock["reason"] for lock in result.report["locked"])
 
 
-@pytest.mark.parametrize("case", FREE, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", runnable(FREE))
 def test_initializers_may_be_inputs_too(case: Case) -> None:
     """As in the files of early exporters: IR 3 lists every initializer among the graph's inputs."""
     proto = network(case)
