@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
+from typing import TextIO
 
 import typer
 
@@ -13,6 +15,12 @@ from reprune_onnx.errors import RepruneError, UsageError
 
 def run(app: typer.Typer, argv: list[str]) -> int:
     """Run ``app`` on ``argv``; the exit code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show
+        return _run(app, argv)
+
+
+def _run(app: typer.Typer, argv: list[str]) -> int:
     try:
         app(argv, standalone_mode=True, prog_name="reprune-onnx")
     except SystemExit as end:
@@ -36,6 +44,19 @@ def run(app: typer.Typer, argv: list[str]) -> int:
             3,
         )
     return 0
+
+
+def _show(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning as its one line, without the place in the code."""
+    del category, filename, lineno, file, line
+    _say(message, 0)
 
 
 def _say(message: object, code: int) -> int:

@@ -1,16 +1,46 @@
-"""Agglomerative clustering of the kernels of every input channel (Eq. 1-5), by scipy.
+"""Agglomerative clustering of the kernels of every input channel (Eq. 1-5).
 
 Eq. 2 is read as true Ward linkage: a merge's height is sqrt(2·ΔSSE), as in scipy. A height here is
 d(c; K_j), the distance of the c-th merge; it never decreases with c in any of the four linkages.
+
+A cluster is named after its last kernel, and a merge is a pair of names (a, b), a < b: cluster a
+becomes part of cluster b. Each kernel is an ``a`` at most once, so any set of merges is a forest
+whose trees are clusters.
+
+There are two ways to the same merges, equal to the last bit. The plain one, by scipy and numpy, is
+the reference; the compiled one, by numba, serves layers of some size. Ties are decided so:
+
+* k×k kernels: by scipy's algorithm (for single linkage a minimum spanning tree; for the others a
+  chain of nearest neighbours, which starts at the first kernel, and of equally near ones prefers
+  its last but one, then the first); of equal heights the merge found first comes first;
+* 1×1 kernels, which are numbers on a line: of equal gaps the one between smaller numbers.
 """
 
 from __future__ import annotations
 
-import numpy as np
-from scipy.cluster import hierarchy
-from scipy.spatial.distance import pdist
+import importlib.util
+import sys
+import warnings
+from dataclasses import dataclass
+from functools import cache
 
+import numpy as np
+
+from reprune_onnx.pruner.select.line import line_merges
 from reprune_onnx.types import Cutoff, Floats, Ints, Linkage
+
+_LARGE = 2**21  # kernel pairs in a layer; fewer are clustered before numba is imported
+
+
+@dataclass(frozen=True)
+class Merges:
+    """All merges of every input channel, lowest first: the dendrograms.
+
+    ``pairs`` (n_in, m - 1, 2) are names of clusters, ``heights`` (n_in, m - 1) their distances.
+    """
+
+    pairs: Ints
+    heights: Floats
 
 
 def clusters(kernels: Floats, n_merges: int, linkage: Linkage, cutoff: Cutoff) -> Ints:
@@ -19,7 +49,6 @@ def clusters(kernels: Floats, n_merges: int, linkage: Linkage, cutoff: Cutoff) -
     ``n_merges`` is ñ, from 0 to m - 1. Each column of C is numbered from 0, by first occurrence.
 
     * ``merge-count``, Eq. 5 as printed: AC_ñ, exactly m - ñ clusters in every input channel.
-      Kernels at equal distances are told apart by scipy's merge order.
     * ``height``: every merge up to h_l = max_j d(ñ; K_j) (Eq. 4), so m - ñ clusters or fewer.
     * ñ = 0 merges nothing, not even equal kernels.
 
@@ -30,44 +59,83 @@ def clusters(kernels: Floats, n_merges: int, linkage: Linkage, cutoff: Cutoff) -
     m, n_in, _ = kernels.shape
     if n_merges == 0:
         return np.repeat(np.arange(m)[:, None], n_in, axis=1)
-    trees = dendrograms(kernels, linkage)
+    tree = dendrograms(kernels, linkage)
     if cutoff == "merge-count":
-        return cut(trees, np.full(n_in, n_merges))
-    heights = trees[:, :, 2]
-    h = heights[:, n_merges - 1].max(initial=0.0)
-    return cut(trees, (heights <= h).sum(axis=1))
+        return cut(tree, np.full(n_in, n_merges))
+    h = tree.heights[:, n_merges - 1].max(initial=0.0)
+    return cut(tree, (tree.heights <= h).sum(axis=1))
 
 
-def dendrograms(kernels: Floats, linkage: Linkage) -> Floats:
-    """Return scipy's linkage matrix of every input channel of ``kernels``: (n_in, m - 1, 4)."""
+def dendrograms(kernels: Floats, linkage: Linkage) -> Merges:
+    """Return the merges of every input channel of ``kernels`` (m, n_in, d)."""
+    if _worth_compiling(kernels.shape[0] ** 2 * kernels.shape[1]):
+        from reprune_onnx.pruner.select import compiled
+
+        return Merges(*compiled.merges(kernels, linkage))
+    return plain_dendrograms(kernels, linkage)
+
+
+def plain_dendrograms(kernels: Floats, linkage: Linkage) -> Merges:
+    """The same without numba: the reference that the compiled engine is tested against."""
+    if kernels.shape[2] == 1:
+        return Merges(*line_merges(kernels[:, :, 0], linkage))
+    from scipy.cluster import hierarchy
+    from scipy.spatial.distance import pdist
+
     m, n_in, _ = kernels.shape
     trees = np.zeros((n_in, m - 1, 4))
     if m > 1:
         for j in range(n_in):
             trees[j] = hierarchy.linkage(pdist(kernels[:, j]), linkage)
-    return trees
+    # In scipy's trees nodes 0..m-1 are kernels and node m + c is made by merge c.
+    nodes = trees[:, :, :2].astype(np.int64)
+    column = np.arange(n_in)[:, None]
+    name = np.tile(np.arange(2 * m - 1), (n_in, 1))
+    pairs = np.empty((n_in, m - 1, 2), dtype=np.int64)
+    for c in range(m - 1):
+        pairs[:, c] = np.sort(name[column, nodes[:, c]], axis=1)
+        name[:, m + c] = pairs[:, c, 1]
+    return Merges(pairs, trees[:, :, 2])
 
 
-def cut(trees: Floats, n_merges: Ints) -> Ints:
-    """Return C (m, n_in) after the first ``n_merges[j]`` merges of tree j.
+def cut(tree: Merges, n_merges: Ints) -> Ints:
+    """Return C (m, n_in) after the first ``n_merges[j]`` merges of input channel j.
 
     Merges are counted, not compared by height as scipy's ``fcluster`` does, which on ties returns
     fewer clusters than asked for.
     """
-    n_in, steps, _ = trees.shape
-    m = steps + 1
+    n_in, steps, _ = tree.pairs.shape
     column = np.arange(n_in)
-    pairs = trees[:, :, :2].astype(np.int64)
-    # Nodes 0..m-1 of a tree are kernels and node m + c is made by merge c. ``first`` is the lowest
-    # kernel of each node: on the way up as its own, on the way down as that of the largest node
-    # that contains it and is made by an allowed merge.
-    first = np.tile(np.arange(m + steps), (n_in, 1))
-    for c in range(steps):
-        first[:, m + c] = first[column[:, None], pairs[:, c]].min(axis=1)
-    for c in reversed(range(steps)):
-        j = column[c < n_merges]
-        first[j[:, None], pairs[j, c]] = first[j, m + c][:, None]
-    first = first[:, :m]
-    number = (first == np.arange(m)).cumsum(axis=1) - 1
-    C: Ints = np.take_along_axis(number, first, axis=1).T
+    root = np.tile(np.arange(steps + 1)[:, None], n_in)  # (m, n_in)
+    j, c = np.nonzero(np.arange(steps) < n_merges[:, None])
+    root[tree.pairs[j, c, 0], j] = tree.pairs[j, c, 1]
+    first = np.empty_like(root)
+    for a in reversed(range(steps + 1)):  # names grow towards the root
+        root[a] = root[root[a], column]
+        first[root[a], column] = a
+    first = np.take_along_axis(first, root, axis=0)
+    number = (first == np.arange(steps + 1)[:, None]).cumsum(axis=0) - 1
+    C: Ints = np.take_along_axis(number, first, axis=0)
     return C
+
+
+def _worth_compiling(pairs: int) -> bool:
+    """Whether numba is worth its import, or imported already, and can be had."""
+    return (pairs >= _LARGE or "numba" in sys.modules) and _has_numba()
+
+
+@cache
+def _has_numba() -> bool:
+    if importlib.util.find_spec("numba") is not None:
+        try:
+            import numba  # noqa: F401 - a numba that does not fit the installed numpy says so here
+
+            return True
+        except ImportError:
+            pass
+    warnings.warn(
+        "numba cannot be imported: large layers are clustered by scipy, which takes longer",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return False

@@ -1,7 +1,8 @@
 """Greedy maximum cluster coverage (Eq. 6-7) and its rate (Eq. 14).
 
 U is the set of all clusters of all input channels. A filter covers the clusters that its kernels
-are in; its score is the number of those that no chosen filter covers yet.
+are in; its score is what those are worth that no chosen filter covers yet: in the paper, how many
+they are.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array, csr_array
 
 from reprune_onnx.types import Choice, Floats, Ints, Problem, TieBreak
+
+_DIGITS = 9  # of a score, in units of a mean cluster's worth; scores that differ by less are equal
 
 
 def cover(
@@ -20,11 +23,13 @@ def cover(
     tie_break: TieBreak,
     norms: Floats,
     rng: np.random.Generator,
+    worth: Floats | None = None,
 ) -> Choice:
-    """Choose ``problem.n_keep`` channels that cover many clusters.
+    """Choose ``problem.n_keep`` channels that cover many clusters, or those of most worth.
 
     ``clusters[p]`` is C (m, n_in) of ``problem.filters[p]``; all producers' clusters together are
-    U, and a channel that a producer does not make covers none of its clusters.
+    U, in the order of `numbered`, and a channel that a producer does not make covers none of its
+    clusters. ``worth`` (|U|,), not negative and in any unit, is 1 for each by default.
 
     * A channel's score is relative to the number of its kernels, which is the same for all where
       every producer makes every channel: one that few layers make is not worth less for that.
@@ -34,46 +39,75 @@ def cover(
     * Once everything is covered, the rest is chosen by a fresh cover: all clusters count as
       uncovered again, and only channels that are not chosen yet compete.
 
-    The rate is the covered part of U; None where U is empty.
+    The rate is the covered part of U, by number; None where U is empty.
     """
-    members = _members(problem, clusters)  # (|U|, n)
-    clusters_of = members.T.tocsr()
-    full_scores = members.sum(axis=0)
-    weight = full_scores.max(initial=1) / np.maximum(full_scores, 1)
+    covered_by = _incidence(problem, clusters)  # (n, |U|), by rows
+    members = covered_by.tocsc()  # by columns
+    kernels = np.diff(covered_by.indptr)
+    weight = kernels.max(initial=1) / np.maximum(kernels, 1)
+    worth = np.ones(members.shape[1]) if worth is None else _in_means(worth)
 
     chosen = problem.fixed.copy()
-    uncovered = members @ chosen == 0
-    scores = members[uncovered].sum(axis=0)
+    uncovered = chosen @ members == 0
+    scores = covered_by @ (worth * uncovered)
     for _ in range(problem.n_keep - int(chosen.sum())):
-        if not scores[~chosen].any():
+        rounded = np.round(scores * weight, _DIGITS)
+        if not rounded[~chosen].any():
             uncovered[:] = True
-            scores = full_scores.copy()
-        worth = np.round(scores * weight, 9)
-        best = worth[~chosen].max()
-        i = _break_tie(np.flatnonzero(~chosen & (worth == best)), tie_break, norms, rng)
+            scores = covered_by @ worth
+            rounded = np.round(scores * weight, _DIGITS)
+        best = rounded[~chosen].max()
+        i = _break_tie(np.flatnonzero(~chosen & (rounded == best)), tie_break, norms, rng)
         chosen[i] = True
-        covers = clusters_of.indices[clusters_of.indptr[i] : clusters_of.indptr[i + 1]]
+        covers = covered_by.indices[covered_by.indptr[i] : covered_by.indptr[i + 1]]
         newly = covers[uncovered[covers]]
         uncovered[newly] = False
-        scores -= members[newly].sum(axis=0)
+        scores -= _lost(members, newly, worth)
 
-    rate = float((members @ chosen > 0).mean()) if members.shape[0] else None
+    rate = float((chosen @ members > 0).mean()) if members.shape[1] else None
     return Choice(kept=np.flatnonzero(chosen), coverage=rate)
 
 
-def _members(problem: Problem, clusters: Sequence[Ints]) -> csr_array:
-    """Return the matrix (|U|, n) that is 1 at (u, i) where channel i has a kernel in cluster u."""
-    rows = [np.empty(0, dtype=np.int64)]
-    columns = [np.empty(0, dtype=np.int64)]
+def numbered(clusters: Sequence[Ints]) -> tuple[list[Ints], int]:
+    """Number all clusters from 0: as C (m, n_in), but one after the other through U; and |U|.
+
+    Producers come in order, within them input channels, within these clusters.
+    """
+    ids = []
     size = 0
-    for filters, C in zip(problem.filters, clusters, strict=True):
-        counts = C.max(axis=0) + 1  # clusters of each input channel
-        starts = size + counts.cumsum() - counts
-        rows.append((starts + C).ravel())
-        columns.append(np.repeat(filters.channels, C.shape[1]))
+    for C in clusters:
+        counts = C.max(axis=0, initial=-1) + 1  # clusters of each input channel
+        ids.append(size + counts.cumsum() - counts + C)
         size += int(counts.sum())
-    u, i = np.concatenate(rows), np.concatenate(columns)
-    return csr_array((np.ones(len(u), dtype=np.int64), (u, i)), shape=(size, problem.n))
+    return ids, size
+
+
+def _incidence(problem: Problem, clusters: Sequence[Ints]) -> csr_array:
+    """Return the matrix (n, |U|) that is 1 at (i, u) where channel i has a kernel in cluster u."""
+    ids, size = numbered(clusters)
+    incidence = csr_array((problem.n, size))
+    for filters, u in zip(problem.filters, ids, strict=True):
+        kernels = np.zeros(problem.n + 1, dtype=np.int64)
+        kernels[filters.channels + 1] = u.shape[1]
+        columns = u[np.argsort(filters.channels)].ravel()
+        own = (np.ones(len(columns)), columns, kernels.cumsum())
+        incidence += csr_array(own, shape=incidence.shape)
+    return incidence
+
+
+def _in_means(worth: Floats) -> Floats:
+    """``worth`` in units of its mean, so that rounding means the same for any unit."""
+    return worth / (worth.mean() or 1.0) if len(worth) else worth
+
+
+def _lost(members: csc_array, newly: Ints, worth: Floats) -> Floats:
+    """What each channel's score (n,) loses when the clusters ``newly`` are covered."""
+    starts, ends = members.indptr[newly], members.indptr[newly + 1]
+    sizes = ends - starts
+    skipped = np.repeat(starts - sizes.cumsum() + sizes, sizes)
+    who = members.indices[skipped + np.arange(len(skipped))]
+    lost = np.bincount(who, np.repeat(worth[newly], sizes), minlength=members.shape[0])
+    return lost.astype(np.float64, copy=False)
 
 
 def _break_tie(

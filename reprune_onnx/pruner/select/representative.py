@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from reprune_onnx.pruner.select.cluster import cut, dendrograms
-from reprune_onnx.types import Bools, Choice, Floats, Problem, SelectOptions
+from reprune_onnx.types import Bools, Choice, Floats, Ints, Problem, SelectOptions
 
 
 def select(problem: Problem, options: SelectOptions, rng: np.random.Generator) -> Choice:
@@ -20,7 +20,7 @@ def select(problem: Problem, options: SelectOptions, rng: np.random.Generator) -
     """
     filters = _whole_filters(problem)
     tree = dendrograms(filters[:, None, :], "ward")
-    n_merges = _merges(tree[0], problem.fixed, problem.n - problem.n_keep)
+    n_merges = _merges(tree.pairs[0], problem.fixed, problem.n - problem.n_keep)
     cluster = cut(tree, np.array([n_merges]))[:, 0]
 
     kept = problem.fixed.copy()
@@ -43,19 +43,19 @@ def _whole_filters(problem: Problem) -> Floats:
     return np.concatenate(parts, axis=1)
 
 
-def _merges(tree: Floats, fixed: Bools, n_drop: int) -> int:
-    """Return after how many merges of ``tree`` (n - 1, 4) ``n_drop`` channels have to go.
+def _merges(pairs: Ints, fixed: Bools, n_drop: int) -> int:
+    """Return after how many merges, ``pairs`` (n - 1, 2) of names, ``n_drop`` channels have to go.
 
     A merge leaves one representative less, unless both sides are represented by fixed channels.
     """
-    is_fixed = list(fixed)
+    is_fixed = fixed.copy()
     dropped = 0
-    for c, (a, b) in enumerate(tree[:, :2].astype(int)):
+    for c, (a, b) in enumerate(pairs):
         if dropped == n_drop:
             return c
         dropped += not (is_fixed[a] and is_fixed[b])
-        is_fixed.append(is_fixed[a] or is_fixed[b])
-    return len(tree)
+        is_fixed[b] |= is_fixed[a]
+    return len(pairs)
 
 
 def _nearest_mean(filters: Floats) -> int:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reprune_onnx.pruner.select.coverage import cover
+from reprune_onnx.pruner.select.coverage import cover, numbered
 from reprune_onnx.types import Filters, Problem
 
 
@@ -22,11 +22,11 @@ def problem(clusters, n_keep, fixed=(), n=None, channels=None):
     return Problem(n, parts, np.ones(n), np.isin(np.arange(n), fixed), n_keep)
 
 
-def run(clusters, n_keep, tie_break="max-l2", norms=None, seed=0, **kwargs):
+def run(clusters, n_keep, tie_break="max-l2", norms=None, seed=0, worth=None, **kwargs):
     clusters = [np.asarray(C) for C in clusters]
     p = problem(clusters, n_keep, **kwargs)
     norms = np.ones(p.n) if norms is None else np.asarray(norms, dtype=float)
-    return cover(p, clusters, tie_break, norms, np.random.default_rng(seed))
+    return cover(p, clusters, tie_break, norms, np.random.default_rng(seed), worth)
 
 
 def sets_of(clusters, channels, n):
@@ -38,16 +38,19 @@ def sets_of(clusters, channels, n):
     return sets
 
 
-def plain_greedy(sets, n_keep, fixed, key):
+def plain_greedy(sets, n_keep, fixed, key, worth_of=lambda u: 1):
     chosen = list(fixed)
     covered = set().union(*(sets[i] for i in chosen))
     while len(chosen) < n_keep:
         rest = [i for i in range(len(sets)) if i not in chosen]
-        if all(sets[i] <= covered for i in rest):
+        if not any(worth_of(u) for i in rest for u in sets[i] - covered):
             covered = set()
-        worth = {i: Fraction(len(sets[i] - covered), max(1, len(sets[i]))) for i in rest}
-        best = max(worth.values())
-        i = min((i for i in rest if worth[i] == best), key=lambda i: (key(i), i))
+        score = {
+            i: Fraction(sum(worth_of(u) for u in sets[i] - covered), max(1, len(sets[i])))
+            for i in rest
+        }
+        best = max(score.values())
+        i = min((i for i in rest if score[i] == best), key=lambda i: (key(i), i))
         chosen.append(i)
         covered |= sets[i]
     return sorted(chosen)
@@ -83,6 +86,43 @@ def test_equals_the_plain_greedy(case, tie_break):
     assert choice.kept.tolist() == expected
     rate = len(set().union(*(sets[i] for i in expected))) / len(set().union(*sets))
     assert choice.coverage == pytest.approx(rate)
+
+
+@settings(deadline=None, max_examples=50)
+@given(partitions(), st.sampled_from([1e-12, 1.0, 3e8]))
+def test_equals_the_plain_greedy_where_clusters_differ_in_worth(case, unit):
+    n, channels, matrices, n_keep, fixed, norms = case
+    ids, size = numbered(matrices)
+    worth = np.random.default_rng(n).integers(0, 9, size)
+    choice = run(
+        matrices, n_keep, "max-l2", norms, worth=worth * unit, fixed=fixed, n=n, channels=channels
+    )
+    u_of = {
+        (p, j, int(C[i, j])): int(ids[p][i, j])
+        for p, C in enumerate(matrices)
+        for i in range(len(C))
+        for j in range(C.shape[1])
+    }
+    expected = plain_greedy(
+        sets_of(matrices, channels, n),
+        n_keep,
+        fixed,
+        key=lambda i: -norms[i],
+        worth_of=lambda u: int(worth[u_of[u[0], u[1], int(u[2])]]),
+    )
+    assert choice.kept.tolist() == expected
+
+
+def test_clusters_are_numbered_by_producer_then_input_then_cluster():
+    ids, size = numbered([np.array([[0, 0], [1, 0]]), np.array([[0], [1]])])
+    assert [u.tolist() for u in ids] == [[[0, 2], [1, 2]], [[3], [4]]]
+    assert size == 5
+
+
+def test_worth_decides_before_number():
+    C = np.array([[0, 0], [0, 1], [1, 1], [1, 1]])
+    assert run([C], 1, worth=np.array([1.0, 1.0, 5.0, 1.0])).kept.tolist() == [0]
+    assert run([C], 2, worth=np.array([1.0, 1.0, 5.0, 3.0])).kept.tolist() == [0, 2]
 
 
 @settings(deadline=None, max_examples=50)
