@@ -5,21 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from reprune_onnx.activations.images import Images, calibration_images
 from reprune_onnx.analyzer import Scope, analyze
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.model import load, save
-from reprune_onnx.pruner.calibrate import output_deviations
-from reprune_onnx.pruner.choose import allocate, select_channels
+from reprune_onnx.pruner.calibrate import layer_statistics
+from reprune_onnx.pruner.choose import Knowledge, allocate, select_at, select_channels
 from reprune_onnx.pruner.earlier import keep_by_cuts, read_report
 from reprune_onnx.pruner.gamma import channel_gammas
+from reprune_onnx.pruner.sensitivity.allocate import by_losses
+from reprune_onnx.pruner.sensitivity.curves import measure_losses
+from reprune_onnx.recovery import recover
 from reprune_onnx.report.files import Destination
 from reprune_onnx.report.record import PruneRecord, build_report, stamp, timing
 from reprune_onnx.settings import Settings
 from reprune_onnx.surgeon import cut
-from reprune_onnx.types import ChannelMap, Model, Selection
+from reprune_onnx.types import ChannelMap, GammaSource, Model, Selection
 from reprune_onnx.verification.cut import check, verify_cut
 
 Progress = Callable[[str, int, int], None]
@@ -66,7 +70,11 @@ def prune(
     with clock("analyze"):
         plain = written_out(model)
         channels = analyze(plain, scope_of(settings))
-    selection = _choose(plain, channels, settings, (progress, clock))
+    with clock("load"):
+        images = None
+        if settings.calibration is not None:
+            images = calibration_images(plain.proto, settings)
+    selection = _choose(plain, channels, settings, images, (progress, clock))
     with clock("cut"):
         # A model that loses nothing keeps its local functions too.
         source = model if selection.keep.all() else plain
@@ -76,7 +84,11 @@ def prune(
         with clock("verify"):
             verification = verify_cut(plain, channels, selection.keep, result.model, progress)
             check(verification)
-    record = PruneRecord(model, channels, settings, selection, result, verification)
+    with clock("recover"):
+        models = (plain, result.model)
+        recovery = recover(models, channels, selection.keep, settings.recover, images, progress)
+    result = replace(result, model=recovery.model)
+    record = PruneRecord(model, channels, settings, selection, result, verification, recovery)
     stamped = stamp(record)
     return Pruned(stamped, build_report(record, stamped, clock.seconds))
 
@@ -112,6 +124,7 @@ def _choose(
     model: Model,
     channels: ChannelMap,
     settings: Settings,
+    images: Images | None,
     watch: tuple[Progress | None, Clock],
 ) -> Selection:
     progress, clock = watch
@@ -120,9 +133,29 @@ def _choose(
             cuts = read_report(settings.keep).cuts
             return Selection(keep_by_cuts(channels, cuts, settings.keep.name), {}, {})
     with clock("allocate"):
-        deviations = output_deviations(model, channels, settings, progress)
-        gammas, sources = channel_gammas(channels, deviations)
-        kept, notes = allocate(channels, settings, gammas)
+        known, sources = _known(model, channels, settings, images, progress)
+        kept, notes = allocate(channels, settings, known)
     with clock("select"):
-        keep, choices = select_channels(channels, settings, kept, gammas, progress)
+        keep, choices = select_channels(channels, settings, kept, known, progress)
     return Selection(keep, choices, sources, tuple(notes))
+
+
+def _known(
+    model: Model,
+    channels: ChannelMap,
+    settings: Settings,
+    images: Images | None,
+    progress: Progress | None,
+) -> tuple[Knowledge, dict[int, GammaSource]]:
+    """What allocation and selection go by, and the source of |γ| per layer."""
+    if images is None:
+        gammas, sources = channel_gammas(channels, {})
+        return Knowledge(gammas), sources
+    energies = settings.coverage == "energy"
+    found = layer_statistics(model, channels, images, energies, progress)
+    gammas, sources = channel_gammas(channels, found.deviation)
+    known = Knowledge(gammas, found.energy)
+    if by_losses(settings) or settings.method == "reconstruction":
+        at = select_at(channels, settings, known)
+        known = replace(known, losses=measure_losses(model, channels, images, at, progress))
+    return known, sources

@@ -66,7 +66,7 @@ class Settings:
     calibration: str | None = None
     calibration_size: int = 512
     preprocess: str | None = None
-    recover: Recover = "none"
+    recover: Recover = "auto"
     verify: bool = True
     jobs: int = 1
 
@@ -87,7 +87,7 @@ class Settings:
     @property
     def select_options(self) -> SelectOptions:
         """The options of Algorithm 1."""
-        return SelectOptions(self.linkage, self.cutoff, self.tie_break)
+        return SelectOptions(self.linkage, self.cutoff, self.tie_break, self.coverage)
 
     @property
     def requested(self) -> dict[str, float]:
@@ -120,7 +120,23 @@ class Settings:
         for glob, n in self.layer:
             if n < 1:
                 raise UsageError(f"--layer {glob}={n}: a layer keeps at least 1 channel")
+        self._check_images()
         if self.jobs == 0:
             raise UsageError("--jobs is a number of processes, or -1 for all cores; not 0")
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed} must not be negative")
+
+    def _check_images(self) -> None:
+        """What cannot be done without images."""
+        needs = {
+            "method": ("reconstruction",),
+            "coverage": ("energy",),
+            "allocation": ("sensitivity",),
+            "recover": ("batch-norm", "least-squares"),
+        }
+        for name, values in needs.items():
+            if getattr(self, name) in values and self.calibration is None:
+                raise UsageError(
+                    f"--{name} {getattr(self, name)} needs images: give some hundreds, without"
+                    " labels, with --calibration"
+                )

@@ -39,15 +39,17 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Shape = tuple["int | None", ...]
 
-Method = Literal["reprune", "representative", "l1", "l2", "fpgm", "bn-gamma", "random"]
-Coverage = Literal["count"]
+Method = Literal[
+    "reprune", "representative", "l1", "l2", "fpgm", "bn-gamma", "random", "reconstruction"
+]
+Coverage = Literal["count", "norm", "energy"]
 Linkage = Literal["ward", "single", "complete", "average"]
 Cutoff = Literal["merge-count", "height"]
 TieBreak = Literal["random", "max-l2", "min-l2"]
-Allocation = Literal["auto", "bn-gamma", "uniform"]
+Allocation = Literal["auto", "bn-gamma", "uniform", "sensitivity"]
 Residual = Literal["keep", "inner", "prune"]
 InputChannels = Literal["all", "kept"]
-Recover = Literal["none"]
+Recover = Literal["auto", "none", "data-free", "batch-norm", "least-squares"]
 GammaSource = Literal["bn", "calibration", "weights"]
 
 
@@ -215,11 +217,13 @@ class Filters:
 
     ``kernels (m, n_in, d)`` are float64: the kernel of filter ``channels[i]`` for input channel j,
     flattened (d = kh·kw). ``channels (m,)`` are positions in the group; m < n where the producer
-    makes only some of the group's channels.
+    makes only some of the group's channels. ``energy (n_in,)`` is the mean square of each input
+    channel, where it was measured.
     """
 
     kernels: Floats
     channels: Ints
+    energy: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -252,6 +256,7 @@ class SelectOptions:
     linkage: Linkage = "ward"
     cutoff: Cutoff = "merge-count"
     tie_break: TieBreak = "random"
+    coverage: Coverage = "count"
 
 
 @dataclass(frozen=True)

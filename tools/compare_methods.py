@@ -62,7 +62,12 @@ def main() -> None:
             seeds = arguments.seeds if "random" in (method, tie_break) else 1
             for seed in range(seeds):
                 settings = rp.Settings(
-                    sparsity=sparsity, method=method, cutoff=cutoff, tie_break=tie_break, seed=seed
+                    recover="none",
+                    sparsity=sparsity,
+                    method=method,
+                    cutoff=cutoff,
+                    tie_break=tie_break,
+                    seed=seed,
                 )
                 pruned = rp.prune(model, settings)
                 accuracy.append(rp.evaluate(pruned.model, data).top1)

@@ -260,7 +260,7 @@ def export(net: nn.Module, x: torch.Tensor, exporter: str, path: Path) -> Row:
 def prune(path: Path, settings: Row) -> Row:
     """Prune the file and take from the report what the table needs."""
     model = rp.load(path)
-    asked = rp.Settings(residual="prune", allocation="uniform", **settings)
+    asked = rp.Settings(recover="none", residual="prune", allocation="uniform", **settings)
     report = rp.prune(model, asked).report
     convs = [layer for layer in report["layers"] if layer["op"].startswith("Conv")]
     whole = {layer["node"] for layer in convs if len(set(layer["out_channels"])) == 1}

@@ -25,6 +25,7 @@ _PAPER = {
     "tie_break": "random",
     "allocation": "bn-gamma",
     "residual": "inner",
+    "recover": "none",
 }
 
 
@@ -54,15 +55,24 @@ def command(
         typer.Option(help="Defaults as in the paper; options given beside it win."),
     ] = None,
     method: Annotated[
-        Literal["reprune", "representative", "l1", "l2", "fpgm", "bn-gamma", "random"],
-        typer.Option(help="Which channels stay."),
+        Literal[
+            "reprune", "representative", "l1", "l2", "fpgm", "bn-gamma", "random", "reconstruction"
+        ],
+        typer.Option(help="Which channels stay; reconstruction needs --calibration."),
     ] = "reprune",
     coverage: Annotated[
-        Literal["count"], typer.Option(help="What a covered cluster is worth.")
+        Literal["count", "norm", "energy"],
+        typer.Option(
+            help="What a covered cluster is worth: 1 (the paper), its kernels' squared norms, or"
+            " these times the energy of their input (needs --calibration)."
+        ),
     ] = "count",
     allocation: Annotated[
-        Literal["auto", "bn-gamma", "uniform"],
-        typer.Option(help="How many channels each layer keeps; auto is bn-gamma (Eq. 8-9)."),
+        Literal["auto", "bn-gamma", "uniform", "sensitivity"],
+        typer.Option(
+            help="How many channels each layer keeps: auto is sensitivity (least measured loss)"
+            " with --calibration, else bn-gamma (Eq. 8-9)."
+        ),
     ] = "auto",
     residual: Residual = "keep",
     linkage: Annotated[
@@ -96,15 +106,22 @@ def command(
     input_shape: InputShape = None,
     calibration: Annotated[
         str | None,
-        typer.Option(metavar="DATA", help="Unlabelled images: |γ| is measured where BN is folded."),
+        typer.Option(
+            metavar="DATA",
+            help="Unlabelled images: FILE.npz, a folder or .tar, or package.module:function.",
+        ),
     ] = None,
     calibration_size: Annotated[
         int, typer.Option(metavar="N", help="How many of them are used.")
     ] = 512,
     preprocess: Preprocess = None,
     recover: Annotated[
-        Literal["none"], typer.Option(help="Repair of accuracy after the cut.")
-    ] = "none",
+        Literal["auto", "none", "data-free", "batch-norm", "least-squares"],
+        typer.Option(
+            help="Repair of accuracy after the cut; auto is least-squares with --calibration, else"
+            " data-free."
+        ),
+    ] = "auto",
     report: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Default: OUT with .report.json for .onnx."),
@@ -137,6 +154,7 @@ def command(
         "linkage": linkage,
         "cutoff": cutoff,
         "tie_break": tie_break,
+        "recover": recover,
     }
     if preset == "paper":
         for name, value in _PAPER.items():
@@ -159,7 +177,6 @@ def command(
         calibration=calibration,
         calibration_size=calibration_size,
         preprocess=preprocess,
-        recover=recover,
         verify=not no_verify,
         jobs=jobs,
         **chosen,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -80,6 +80,12 @@ def open_npz(path: Path, names: str, split: Split) -> ArraySource:
     if y_name:
         y = clean_labels(_array(path, y_name, headers), len(x), f"{path}:{x_name},{y_name}")
     return ArraySource(name, x, y, np.arange(len(x)))
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> dict[str, Raw]:
+    """Read the arrays called ``names``; DataError where one is missing."""
+    headers = _headers(path)
+    return {name: _array(path, name, headers) for name in names}
 
 
 def _images(headers: dict[str, int], path: Path, split: Split) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from reprune_onnx.pruner.allocate import all_equal, bn_gamma, guard, uniform
 from reprune_onnx.pruner.measure import cost
 from reprune_onnx.pruner.select import select
 from reprune_onnx.pruner.select.kernels import filters
+from reprune_onnx.pruner.select.ranking import keep_highest
+from reprune_onnx.pruner.sensitivity.allocate import by_losses, least_loss
+from reprune_onnx.pruner.sensitivity.curves import Losses
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import (
     Bools,
@@ -22,6 +25,7 @@ from reprune_onnx.types import (
     Floats,
     Group,
     Ints,
+    Layer,
     Method,
     Problem,
     SelectOptions,
@@ -31,8 +35,21 @@ Progress = Callable[[str, int, int], None]
 _LEVELS = 1000  # a reduction is searched on sparsities 0.000, 0.001, … 0.999
 
 
+@dataclass(frozen=True)
+class Knowledge:
+    """What is known of the channels: ``gammas[g.id] (n,)``, each |γ|, and what images told.
+
+    ``energies[node] (n_in,)`` is the mean square of a layer's input channels, ``losses`` what each
+    group loses with its channels; both are empty without images.
+    """
+
+    gammas: Mapping[int, Floats]
+    energies: Mapping[int, Floats] = field(default_factory=dict)
+    losses: Losses | None = None
+
+
 def allocate(
-    channels: ChannelMap, settings: Settings, gammas: Mapping[int, Floats]
+    channels: ChannelMap, settings: Settings, known: Knowledge
 ) -> tuple[dict[int, int], list[str]]:
     """How many channels each prunable group keeps ``{id: n_keep}``, and notes to print.
 
@@ -42,13 +59,15 @@ def allocate(
     groups = [g for g in channels.groups if g.free.any()]
     if not groups:
         raise SelectionError(_nothing_prunable(channels, settings))
+    overrides = _overrides(channels, settings)
+    if by_losses(settings) and known.losses is not None:
+        return least_loss(channels, settings, known.losses, overrides)
     notes: list[str] = []
-    free = [gammas[g.id][g.free] for g in groups]
+    free = [known.gammas[g.id][g.free] for g in groups]
     by_gamma = settings.allocation in ("auto", "bn-gamma")
     if by_gamma and all_equal(free):
         notes.append("all |γ| are equal, so they say nothing: the allocation is uniform")
         by_gamma = False
-    overrides = _overrides(channels, settings)
 
     def budget(sparsity: float) -> dict[int, int]:
         drops = (
@@ -75,7 +94,7 @@ def select_channels(
     channels: ChannelMap,
     settings: Settings,
     kept: Mapping[int, int],
-    gammas: Mapping[int, Floats],
+    known: Knowledge,
     progress: Progress | None = None,
 ) -> tuple[Bools, dict[int, Choice]]:
     """Which units stay ``(n_units,)``, and each group's choice.
@@ -86,8 +105,8 @@ def select_channels(
     keep = np.ones(channels.n_units, dtype=np.bool_)
     groups = [g for g in channels.groups if kept.get(g.id, g.n) < g.n]
     choices: dict[int, Choice] = {}
-    for k, (g, choice) in enumerate(_solve(channels, settings, (groups, kept, gammas, keep))):
-        choices[g.id] = _with_parts(g, choice, gammas[g.id])
+    for k, (g, choice) in enumerate(_solve(channels, settings, (groups, kept, known, keep))):
+        choices[g.id] = _with_parts(g, choice, known.gammas[g.id])
         keep[g.units] = False
         keep[g.units[choices[g.id].kept]] = True
         if progress is not None:
@@ -172,22 +191,31 @@ def _nothing_prunable(channels: ChannelMap, settings: Settings) -> str:
 def _solve(
     channels: ChannelMap,
     settings: Settings,
-    work: tuple[list[Group], Mapping[int, int], Mapping[int, Floats], Bools],
+    work: tuple[list[Group], Mapping[int, int], Knowledge, Bools],
 ) -> Iterator[tuple[Group, Choice]]:
     """(group, choice) of every group, in order."""
-    groups, kept, gammas, keep = work
+    groups, kept, known, keep = work
+    if settings.method == "reconstruction" and known.losses is not None:
+        for g in groups:
+            order = known.losses.order.get(g.id)
+            if order is None:  # no layer that could be measured reads it
+                order = keep_highest(
+                    group_problem(channels, g, kept[g.id], known), known.gammas[g.id]
+                ).kept
+            yield g, Choice(np.sort(order[: kept[g.id]]))
+        return
     method, options, seed = settings.method, settings.select_options, settings.seed
     if settings.jobs == 1 or settings.input_channels == "kept" or len(groups) < 2:
         for g in groups:
             inputs = keep if settings.input_channels == "kept" else None
-            problem = _problem(channels, g, (kept[g.id], gammas[g.id]), inputs)
+            problem = group_problem(channels, g, kept[g.id], known, inputs)
             yield g, _select(problem, method, options, (seed, g.id))
         return
     from joblib import Parallel, delayed
 
     tasks = (
         delayed(_select)(
-            _problem(channels, g, (kept[g.id], gammas[g.id]), None), method, options, (seed, g.id)
+            group_problem(channels, g, kept[g.id], known), method, options, (seed, g.id)
         )
         for g in groups
     )
@@ -201,20 +229,34 @@ def _select(
     return select(problem, method, options, np.random.default_rng(list(stream)))
 
 
-def _problem(
-    channels: ChannelMap, group: Group, numbers: tuple[int, Floats], keep: Bools | None
+def group_problem(
+    channels: ChannelMap, group: Group, n_keep: int, known: Knowledge, keep: Bools | None = None
 ) -> Problem:
-    n_keep, gamma = numbers
+    """The problem of keeping ``n_keep`` channels of a group.
+
+    With ``keep (n_units,)`` only the input channels that stay are seen.
+    """
     parts: list[Filters] = []
     for producer in group.producers:
         layer = producer.layer
         weight = channels.graph.array(layer.weight)
         inputs = None if keep is None else _kept_inputs(channels, layer.node, layer.input, keep)
         transposed = layer.op == "ConvTranspose"
-        parts += filters(
+        found = filters(
             weight, producer.rows, layer.out_axis, layer.conv_groups, transposed, inputs
         )
-    return Problem(group.n, tuple(parts), gamma, ~group.free, n_keep)
+        energy = known.energies.get(layer.node)
+        parts += (
+            found if energy is None else [_with_energy(f, layer, energy, inputs) for f in found]
+        )
+    return Problem(group.n, tuple(parts), known.gammas[group.id], ~group.free, n_keep)
+
+
+def _with_energy(part: Filters, layer: Layer, energy: Floats, inputs: Ints | None) -> Filters:
+    """The filters with each input channel's energy, the mean over a grouped layer's groups."""
+    own = energy.reshape(layer.conv_groups, -1).mean(axis=0)
+    own = own if inputs is None else own[inputs]
+    return replace(part, energy=np.tile(own, part.kernels.shape[1] // len(own)))
 
 
 def _kept_inputs(channels: ChannelMap, node: int, i: int, keep: Bools) -> Ints | None:
@@ -232,3 +274,18 @@ def _with_parts(group: Group, choice: Choice, gamma: Floats) -> Choice:
         if not kept.intersection(part.tolist()):
             kept.add(int(part[np.argmax(gamma[part])]))
     return replace(choice, kept=np.array(sorted(kept), dtype=np.int64))
+
+
+def select_at(
+    channels: ChannelMap, settings: Settings, known: Knowledge
+) -> Callable[[Group, int], Ints] | None:
+    """What the method keeps of a group, (k,), at any number k; None for elimination by losses."""
+    if settings.method == "reconstruction":
+        return None
+
+    def kept(g: Group, k: int) -> Ints:
+        problem = group_problem(channels, g, k, known)
+        stream = (settings.seed, g.id)
+        return _select(problem, settings.method, settings.select_options, stream).kept
+
+    return kept

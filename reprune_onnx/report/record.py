@@ -12,6 +12,7 @@ import numpy as np
 from reprune_onnx import __version__
 from reprune_onnx.model import size
 from reprune_onnx.pruner.measure import Cost, cost, parameters
+from reprune_onnx.recovery import Recovery
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import (
     Bools,
@@ -38,6 +39,7 @@ class PruneRecord:
     selection: Selection
     cut: Cut
     verification: Verification | None
+    recovery: Recovery | None = None
 
 
 def stamp(record: PruneRecord) -> Model:
@@ -91,9 +93,23 @@ def build_report(
         ],
         "locked": locked(channels),
         "verification": _verification(record.verification),
-        "recovery": None,
+        "recovery": recovery_entry(record.recovery, seconds.get("recover", 0.0)),
         "notes": [*record.selection.notes, *_notes(channels)],
         "seconds": timing(seconds),
+    }
+
+
+def recovery_entry(found: Recovery | None, seconds: float) -> dict[str, object] | None:
+    """What the report says of a recovery; None where there was none."""
+    if found is None or found.method == "none":
+        return None
+    return {
+        "method": found.method,
+        "samples": found.samples,
+        "seconds": round(seconds, 4),
+        "layers": found.layers,
+        "error_before": found.error_before,
+        "error_after": found.error_after,
     }
 
 

@@ -29,7 +29,11 @@ def folder(root: Path) -> Path:
 
 def settings(residual: str, **more: object) -> rp.Settings:
     return rp.Settings(
-        sparsity=0.5, residual=residual, allocation="uniform", **{"method": "l1", **more}
+        recover="none",
+        sparsity=0.5,
+        residual=residual,
+        allocation="uniform",
+        **{"method": "l1", **more},
     )
 
 

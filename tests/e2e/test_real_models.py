@@ -76,7 +76,9 @@ class Pair:
 @cache
 def prune(path: Path, residual: str) -> Pair:
     model = rp.load(path)
-    settings = rp.Settings(sparsity=0.5, method="l1", allocation="uniform", residual=residual)
+    settings = rp.Settings(
+        recover="none", sparsity=0.5, method="l1", allocation="uniform", residual=residual
+    )
     pruned = rp.prune(model, settings)
     return Pair(path.stem, model.proto, pruned.model.proto, json.loads(json.dumps(pruned.report)))
 

@@ -25,7 +25,7 @@ def model(shared) -> rp.Model:
 
 @pytest.fixture(scope="module")
 def pruned(model) -> rp.Pruned:
-    return rp.prune(model, rp.Settings(sparsity=0.55))
+    return rp.prune(model, rp.Settings(recover="none", sparsity=0.55))
 
 
 def arrays(proto: onnx.ModelProto) -> dict[str, np.ndarray]:
@@ -114,7 +114,12 @@ def test_the_filters_that_stay_are_those_of_algorithm_1(model, linkage, cutoff):
     names = [n.input[1] for n in inner_convs(model.proto)]
     for tie_break in ("max-l2", "min-l2"):
         settings = rp.Settings(
-            sparsity=0.55, linkage=linkage, cutoff=cutoff, tie_break=tie_break, verify=False
+            recover="none",
+            sparsity=0.55,
+            linkage=linkage,
+            cutoff=cutoff,
+            tie_break=tie_break,
+            verify=False,
         )
         report = rp.prune(model, settings).report
         found = {c["initializer"]: c["keep"] for c in report["cuts"] if c["axis"] == 0}
@@ -165,7 +170,7 @@ def groups(channels: rp.ChannelMap) -> list[tuple[int, int, list[int]]]:
 @pytest.mark.parametrize("export", ["folded", "dynamo"])
 def test_other_exports_of_the_network_prune(shared, pruned, export):
     other = rp.load(shared / "models" / f"resnet56_cifar10_{export}.onnx")
-    report = rp.prune(other, rp.Settings(sparsity=0.55)).report
+    report = rp.prune(other, rp.Settings(recover="none", sparsity=0.55)).report
     assert report["verification"]["passed"]
     assert changed(report) == changed(pruned.report)
     assert [layer["out_channels"][0] for layer in report["layers"]] == [
@@ -186,7 +191,9 @@ def test_the_preset_of_the_paper(call, model, pruned, tmp_path):
     out = tmp_path / "small.onnx"
     result = call("prune", model.path, "-o", out, *SETTINGS, "--preset", "paper")
     assert result.code == 0
-    inner = rp.prune(model, rp.Settings(sparsity=0.55, residual="inner", verify=False))
+    inner = rp.prune(
+        model, rp.Settings(recover="none", sparsity=0.55, residual="inner", verify=False)
+    )
     assert arrays(onnx.load(out)).keys() == arrays(inner.model.proto).keys()
     for name, array in arrays(onnx.load(out)).items():
         np.testing.assert_array_equal(array, arrays(inner.model.proto)[name])
@@ -225,7 +232,7 @@ def arrays_differ(a: Path, b: Path) -> bool:
 
 
 def test_a_proven_file_has_the_same_bytes_as_an_unproven_one_but_for_its_settings(pruned, model):
-    again = rp.prune(model, rp.Settings(sparsity=0.55, jobs=2, verify=False))
+    again = rp.prune(model, rp.Settings(recover="none", sparsity=0.55, jobs=2, verify=False))
     for proto in (again.model.proto, pruned.model.proto):
         assert {p.key for p in proto.metadata_props} >= {"reprune_onnx.settings"}
     a, b = onnx.ModelProto(), onnx.ModelProto()

@@ -30,7 +30,7 @@ def prune_to(proto: onnx.ModelProto, tmp_path: Path, cuts: dict[str, list[int]])
     file = tmp_path / "keep.json"
     listed = [{"initializer": n, "axis": 0, "keep": k} for n, k in cuts.items()]
     file.write_text(json.dumps({"cuts": listed}))
-    return rp.prune(rp.Model(proto), rp.Settings(keep=file, residual="prune"))
+    return rp.prune(rp.Model(proto), rp.Settings(recover="none", keep=file, residual="prune"))
 
 
 def tensors(proto: onnx.ModelProto) -> dict[str, np.ndarray]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from reprune_onnx.pruner.select import l2
 from reprune_onnx.pruner.select.cluster import clusters
-from reprune_onnx.pruner.select.coverage import cover
-from reprune_onnx.types import Choice, Problem, SelectOptions
+from reprune_onnx.pruner.select.coverage import cover, numbered
+from reprune_onnx.types import Choice, Coverage, Floats, Ints, Problem, SelectOptions
 
 
 def select(problem: Problem, options: SelectOptions, rng: np.random.Generator) -> Choice:
@@ -26,4 +28,20 @@ def select(problem: Problem, options: SelectOptions, rng: np.random.Generator) -
         )
         for filters in problem.filters
     ]
-    return cover(problem, found, options.tie_break, l2.norms(problem), rng)
+    worth = None if options.coverage == "count" else _worth(problem, found, options.coverage)
+    return cover(problem, found, options.tie_break, l2.norms(problem), rng, worth)
+
+
+def _worth(problem: Problem, found: Sequence[Ints], coverage: Coverage) -> Floats:
+    """What each cluster counts (|U|,): its kernels' squared norms, times their input's energy.
+
+    Relative to the sum over a producer's clusters: no layer outweighs another by its scale.
+    """
+    ids, size = numbered(found)
+    worth = np.zeros(size)
+    for filters, u in zip(problem.filters, ids, strict=True):
+        norms = (filters.kernels**2).sum(axis=2)  # (m, n_in)
+        if coverage == "energy" and filters.energy is not None:
+            norms = norms * filters.energy
+        worth += np.bincount(u.ravel(), norms.ravel() / (norms.sum() or 1.0), minlength=size)
+    return worth

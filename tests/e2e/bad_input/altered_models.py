@@ -7,7 +7,10 @@ import numpy as np
 import onnx
 from onnx import numpy_helper, parser
 
-HALF = ("--sparsity", "0.5", "--method", "l1", "--allocation", "uniform")
+HALF = (
+    *("--sparsity", "0.5", "--method", "l1", "--allocation", "uniform"),
+    *("--recover", "none"),
+)
 SIXTEENTHS = ("--preprocess", "mean=0;std=1;scale=0.0625")
 INNER = "stage1.block1.conv1.weight"
 IR_AND_OPSET = '<ir_version: 8, opset_import: ["" : 13, "custom" : 1]>'

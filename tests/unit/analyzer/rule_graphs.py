@@ -112,7 +112,9 @@ def _fill_declared(proto: onnx.ModelProto) -> None:
 
 def pruned(proto: onnx.ModelProto, **more: Any) -> rp.Pruned:
     """Half of the channels go, those with the weakest filters."""
-    settings = rp.Settings(sparsity=0.5, method="l1", allocation="uniform", residual="prune")
+    settings = rp.Settings(
+        recover="none", sparsity=0.5, method="l1", allocation="uniform", residual="prune"
+    )
     return rp.prune(rp.Model(proto), replace(settings, **more))
 
 

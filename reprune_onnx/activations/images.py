@@ -1,0 +1,115 @@
+"""The calibration images, as a model's inputs, batch by batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from reprune_onnx.activations.tape import Arrays
+from reprune_onnx.data.npz import read_arrays
+from reprune_onnx.data.open import open_data
+from reprune_onnx.errors import DataError, ModelError
+from reprune_onnx.precision import as_float32
+from reprune_onnx.runtime.image_input import image_input
+from reprune_onnx.runtime.ort import numpy_type
+from reprune_onnx.settings import Settings
+from reprune_onnx.shapes import stated_shapes
+
+_BATCH = 16  # images at a time where the model leaves it open
+_LEAST = 8  # images; half of them test what is fitted to the others
+
+
+@dataclass(frozen=True)
+class Images:
+    """``n`` images of the data called ``name``, as inputs ``{name: array}`` of every batch."""
+
+    name: str
+    batches: tuple[Arrays, ...]
+    n: int
+
+    def check(self) -> None:
+        """Raise DataError where a layer could not be fitted to these images."""
+        if self.n < _LEAST or len(self.batches) < 2:
+            raise DataError(
+                f"{self.name} gives {self.n} images; at least {_LEAST} (and two batches) are needed"
+                " to fit layers and to test the fit, some hundreds are better"
+            )
+        for key, first in self.batches[0].items():
+            if first.ndim > 1 and all((b[key] == first[:1]).all() for b in self.batches):
+                raise DataError(
+                    f"{self.name}: all images are equal, so nothing can be fitted to them; give"
+                    " images like those that the model will see"
+                )
+
+
+def calibration_images(proto: onnx.ModelProto, settings: Settings) -> Images:
+    """Return up to ``settings.calibration_size`` images of ``settings.calibration``.
+
+    A model with several inputs takes a .npz with an array for each, named as the inputs, whose
+    values go in as they are. Incomplete last batches of a model with a static batch are left out.
+    Raises DataError where the data cannot be read, does not fit, or has NaN or infinite values.
+    """
+    spec = settings.calibration or ""
+    proto = as_float32(proto)
+    if len(stated_shapes(proto, {})) > 1:
+        return _named(proto, spec, settings.calibration_size)
+    port = image_input(proto, dict(settings.input_shapes))
+    data = open_data(
+        spec,
+        preprocess=settings.preprocess,
+        input_shape=port.shape,
+        dtype=port.dtype,
+        split="train",
+    ).take(settings.calibration_size)
+    static = port.shape[0] if port.shape else None
+    size = static or _batch(data.size or settings.calibration_size)
+    batches = [{port.name: x} for x, _ in data.batches(size) if not static or len(x) == static]
+    return _checked(data.name, batches, static)
+
+
+def _named(proto: onnx.ModelProto, spec: str, n: int) -> Images:
+    path, names = Path(spec).expanduser(), sorted(stated_shapes(proto, {}))
+    if path.suffix.lower() != ".npz":
+        raise DataError(
+            f"the model has {len(names)} inputs ({', '.join(names)}): give a .npz with an array for"
+            " each of them, named like it"
+        )
+    arrays = {}
+    for name, array in read_arrays(path, names).items():
+        value = next(i for i in proto.graph.input if i.name == name)
+        dtype = numpy_type(value.type.tensor_type.elem_type)
+        if dtype is None:
+            raise ModelError(f"input '{name}' has a type that numpy does not have")
+        arrays[name] = array[:n].astype(dtype)
+    lengths = {len(a) for a in arrays.values()}
+    if len(lengths) > 1:
+        raise DataError(f"{path}: the arrays have {sorted(lengths)} rows; give equally many")
+    (total,) = lengths
+    stated = [shape[0] for shape in stated_shapes(proto, {}).values() if shape]
+    static = next((extent for extent in stated if extent), None)
+    size = static or _batch(total)
+    stops = range(size, total + 1, size) if static else range(size, total + size, size)
+    batches = [{k: a[stop - size : stop] for k, a in arrays.items()} for stop in stops]
+    return _checked(str(path), batches, static)
+
+
+def _batch(n: int) -> int:
+    return max(1, min(_BATCH, n // _LEAST))
+
+
+def _checked(name: str, batches: list[Arrays], static: int | None) -> Images:
+    if not batches:
+        raise DataError(f"{name} has fewer images than the model's batch of {static or 1}")
+    done = 0
+    for arrays in batches:
+        for key, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise DataError(
+                    f"{name}: NaN or infinite values for input '{key}' among images {done} to"
+                    f" {done + len(array) - 1}; check the data and --preprocess"
+                )
+        done += len(next(iter(arrays.values())))
+    return Images(name, tuple(batches), done)

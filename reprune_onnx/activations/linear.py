@@ -1,0 +1,195 @@
+"""A layer as the linear map that it is: y = W·x at every position of its output.
+
+x are the values under the kernel, ordered by input channel and then by place in the kernel, so that
+a layer with g groups is g matrices W (n_out/g, D) with D = n_in/g · kernel size. A ConvTranspose is
+the convolution, with the kernel turned round, of its input with zeros between the values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reprune_onnx.analyzer.graph import Graph, Op
+from reprune_onnx.types import Floats, Ints
+
+Array = NDArray[Any]
+_SAMPLES = 40_000
+_FEWEST = 16
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A Conv, ConvTranspose, Gemm or MatMul with a weight of shape ``shape``."""
+
+    op: Op
+    shape: tuple[int, ...]
+
+    @property
+    def groups(self) -> int:
+        """The number of matrices."""
+        return int(self.op.attrs.get("group", 1)) if self._is_conv else 1
+
+    @property
+    def n_out(self) -> int:
+        """The number of output channels."""
+        if self.op.type == "Conv":
+            return self.shape[0]
+        if self.op.type == "ConvTranspose":
+            return self.shape[1] * self.groups
+        return self.shape[0 if self._transposed else 1]
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """The kernel's extents; () for a matrix."""
+        return self.shape[2:] if self._is_conv else ()
+
+    @property
+    def trailing(self) -> int:
+        """How many axes of an output come after its channels."""
+        return len(self.kernel)
+
+    @property
+    def _is_conv(self) -> bool:
+        return self.op.type in ("Conv", "ConvTranspose")
+
+    @property
+    def _transposed(self) -> bool:
+        return self.op.type == "Gemm" and bool(self.op.attrs.get("transB", 0))
+
+    # ── the weight ──────────────────────────────────────────────────────────────────────────
+
+    def matrix(self, weight: Array) -> Array:
+        """The weight as W (g, n_out/g, D), float64."""
+        w = weight.astype(np.float64)
+        if self.op.type == "Conv":
+            return w.reshape(self.groups, w.shape[0] // self.groups, -1)
+        if self.op.type == "ConvTranspose":
+            n_in, slots, *k = w.shape
+            w = w.reshape(self.groups, n_in // self.groups, slots, *k)
+            turned = np.flip(w.swapaxes(1, 2), axis=tuple(range(3, w.ndim)))
+            W: Array = turned.reshape(self.groups, slots, -1)
+            return W
+        return np.asarray(self._alpha * (w if self._transposed else w.T)[None])
+
+    def weight(self, matrix: Array) -> Array:
+        """The inverse of `matrix`."""
+        if self.op.type == "Conv":
+            return matrix.reshape(self.shape)
+        if self.op.type == "ConvTranspose":
+            n_in, slots, *k = self.shape
+            turned = matrix.reshape(self.groups, slots, n_in // self.groups, *k)
+            w: Array = np.flip(turned, axis=tuple(range(3, turned.ndim))).swapaxes(1, 2)
+            return w.reshape(self.shape)
+        w = matrix[0] / self._alpha
+        return w if self._transposed else w.T
+
+    def bias(self, graph: Graph) -> Floats:
+        """The constant part of the outputs (n_out,), as far as the node itself adds it."""
+        bias = np.zeros(self.n_out)
+        if self.op.type != "MatMul" and self.op.has(2) and graph.is_constant(self.op.inputs[2]):
+            own = graph.array(self.op.inputs[2]).astype(np.float64).reshape(-1)
+            bias += own * float(self.op.attrs.get("beta", 1.0))
+        return bias
+
+    @property
+    def _alpha(self) -> float:
+        return float(self.op.attrs.get("alpha", 1.0))
+
+    # ── the samples ─────────────────────────────────────────────────────────────────────────
+
+    def positions(self, y: Array) -> int:
+        """The number of positions per image of an output y."""
+        return prod(y.shape[2:] if self._is_conv else y.shape[1:-1])
+
+    def places(self, y: Array, images: int, batch: int) -> Ints:
+        """The positions (r,) of an output y that are looked at, ascending, in every image.
+
+        About `_SAMPLES` of all ``images``, but at least `_FEWEST` of each; others in each batch.
+        """
+        n, most = self.positions(y), max(_FEWEST, _SAMPLES // images)
+        if n <= most:
+            return np.arange(n)
+        return np.sort(np.random.default_rng([n, batch]).choice(n, most, replace=False))
+
+    def outputs(self, y: Array, at: Ints) -> Array:
+        """Rows (r, n_out) of an output y, at positions ``at`` of every image."""
+        if self._is_conv:
+            y = y.reshape(*y.shape[:2], -1).swapaxes(1, 2)
+        rows: Array = y.reshape(y.shape[0], -1, y.shape[-1])[:, at].reshape(-1, y.shape[-1])
+        return rows
+
+    def inputs(self, x: Array, y_shape: tuple[int, ...], at: Ints) -> Array:
+        """Rows X (g, r, D) of an input x, for positions ``at`` of an output of that shape."""
+        if not self._is_conv:
+            return x.reshape(x.shape[0], -1, x.shape[-1])[:, at].reshape(1, -1, x.shape[-1])
+        size = y_shape[2:]
+        padded, strides, dilations = self._padded(x, size)
+        places = np.unravel_index(at, size)
+        rank = len(size)
+        reach = tuple((k - 1) * d + 1 for k, d in zip(self.kernel, dilations, strict=True))
+        view = np.lib.stride_tricks.sliding_window_view(
+            padded, reach, axis=tuple(range(2, 2 + rank))
+        )
+        everything = slice(None), slice(None)
+        starts = tuple(p * s for p, s in zip(places, strides, strict=True))
+        steps = tuple(slice(None, None, d) for d in dilations)
+        chosen: tuple[Any, ...] = (*everything, *starts)
+        taps: tuple[Any, ...] = (*everything, slice(None), *steps)
+        patches = view[chosen][taps]  # (b, C, r, *kernel)
+        b, c, r = patches.shape[:3]
+        g = self.groups
+        rows: Array = patches.reshape(b, g, c // g, r, -1).transpose(1, 0, 3, 2, 4)
+        return rows.reshape(g, b * r, -1)
+
+    def _padded(
+        self, x: Array, size: tuple[int, ...]
+    ) -> tuple[Array, tuple[int, ...], tuple[int, ...]]:
+        """The input as a convolution without padding reads it; strides and dilations."""
+        rank = len(size)
+        strides = tuple(self.op.attrs.get("strides", [1] * rank))
+        dilations = tuple(self.op.attrs.get("dilations", [1] * rank))
+        reach = [(k - 1) * d + 1 for k, d in zip(self.kernel, dilations, strict=True)]
+        before = self._before(x.shape[2:], size, strides, reach)
+        if self.op.type == "ConvTranspose":
+            stuffed = np.zeros(
+                (
+                    *x.shape[:2],
+                    *((n - 1) * s + 1 for n, s in zip(x.shape[2:], strides, strict=True)),
+                ),
+                x.dtype,
+            )
+            between = (slice(None), slice(None), *(slice(None, None, s) for s in strides))
+            stuffed[between] = x
+            x, strides = stuffed, (1,) * rank
+            before = [r - 1 - p for r, p in zip(reach, before, strict=True)]
+        widths, crops = [(0, 0), (0, 0)], [slice(None), slice(None)]
+        for n, o, s, r, p in zip(x.shape[2:], size, strides, reach, before, strict=True):
+            crops.append(slice(max(0, -p), None))
+            widths.append((max(0, p), max(0, (o - 1) * s + r - n - p)))
+        return np.pad(x[tuple(crops)], widths), strides, dilations
+
+    def _before(
+        self,
+        n: tuple[int, ...],
+        size: tuple[int, ...],
+        strides: tuple[int, ...],
+        reach: list[int],
+    ) -> list[int]:
+        """The padding before the first value of every axis."""
+        auto = self.op.attrs.get("auto_pad", b"NOTSET").decode()
+        if auto in ("NOTSET", ""):
+            return list(self.op.attrs.get("pads", [0] * 2 * len(size)))[: len(size)]
+        if auto == "VALID":
+            return [0] * len(size)
+        small, large = (size, n) if self.op.type == "Conv" else (n, size)
+        total = [
+            max(0, (o - 1) * s + r - i)
+            for i, o, s, r in zip(large, small, strides, reach, strict=True)
+        ]
+        # For ConvTranspose the larger half of SAME_UPPER goes to the end as well (opset 11 on).
+        return [t // 2 if auto == "SAME_UPPER" else t - t // 2 for t in total]

@@ -1,0 +1,86 @@
+"""Arrays by name and batch: in memory up to a limit, beyond it in files that have no name."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from threading import Lock
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reprune_onnx.errors import DataError
+
+
+@dataclass(frozen=True)
+class _Spilled:
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+class Store:
+    """Arrays of several tensors, batch by batch; at most ``limit`` bytes of them in memory.
+
+    A temporary file has no name where the system allows it, so that nothing is left behind however
+    the process ends.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+        self._arrays: dict[tuple[str, int], NDArray[Any] | _Spilled] = {}
+        self._files: dict[str, IO[bytes]] = {}
+        self._lock = Lock()
+
+    def put(self, name: str, batch: int, array: NDArray[Any]) -> None:
+        """Keep ``array``; DataError where there is no room for it."""
+        with self._lock:
+            before = self._arrays.get((name, batch))
+            if before is not None and not isinstance(before, _Spilled):
+                self._used -= before.nbytes
+            if self._used + array.nbytes <= self._limit:
+                self._used += array.nbytes
+                self._arrays[name, batch] = array
+                return
+            try:
+                file = self._files.get(name)
+                if file is None:
+                    file = tempfile.TemporaryFile(prefix="reprune-")  # noqa: SIM115 - until `drop`
+                    self._files[name] = file
+                offset = file.seek(0, 2)
+                file.write(np.ascontiguousarray(array).data)
+            except OSError as error:
+                raise DataError(
+                    f"no room for {array.nbytes / 1e6:.0f} MB of activations in"
+                    f" '{tempfile.gettempdir()}' ({error.strerror or error}): give fewer images"
+                    " with --calibration-size, or set TMPDIR to a larger disk"
+                ) from error
+            self._arrays[name, batch] = _Spilled(offset, array.shape, array.dtype)
+
+    def get(self, name: str, batch: int) -> NDArray[Any]:
+        """Return what was kept."""
+        found = self._arrays[name, batch]
+        if not isinstance(found, _Spilled):
+            return found
+        array = np.empty(found.shape, found.dtype)
+        with self._lock:
+            file = self._files[name]
+            file.seek(found.offset)
+            array.reshape(-1).view(np.uint8)[:] = np.frombuffer(file.read(array.nbytes), np.uint8)
+        return array
+
+    def drop(self, name: str) -> None:
+        """Forget all batches of a tensor."""
+        for key in [key for key in self._arrays if key[0] == name]:
+            found = self._arrays.pop(key)
+            if not isinstance(found, _Spilled):
+                self._used -= found.nbytes
+        file = self._files.pop(name, None)
+        if file is not None:
+            file.close()
+
+    def names(self) -> set[str]:
+        """Return the tensors that are kept."""
+        return {name for name, _ in self._arrays}

@@ -1,0 +1,73 @@
+"""Every group's loss as a function of how many channels it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+
+from reprune_onnx.activations.images import Images
+from reprune_onnx.activations.workers import workers
+from reprune_onnx.pruner.sensitivity.elimination import Curve, Reader, eliminate, lost
+from reprune_onnx.pruner.sensitivity.readers import readers
+from reprune_onnx.types import ChannelMap, Floats, Group, Ints, Model
+
+Progress = Callable[[str, int, int], None]
+SelectAt = Callable[[Group, int], Ints]
+
+_LEVELS = 8  # numbers of channels at which another criterion's choice is measured
+
+
+@dataclass(frozen=True)
+class Losses:
+    """``error[g.id] (n + 1,)`` for 0 … n kept channels, and ``order[g.id] (n,)`` by elimination.
+
+    ``order`` has the channel that is kept longest first; it is empty where the curve is that of
+    another criterion.
+    """
+
+    error: dict[int, Floats]
+    order: dict[int, Ints]
+
+
+def measure_losses(
+    model: Model,
+    channels: ChannelMap,
+    images: Images,
+    select_at: SelectAt | None,
+    progress: Progress | None = None,
+) -> Losses:
+    """Measure what each group loses on ``images`` with fewer channels, its readers refitted.
+
+    A group that no layer reads, or none that can be measured, has no curve.
+
+    ``select_at(g, k)`` gives the k channels of group g that a criterion keeps; its choices are
+    measured at a few numbers and interpolated. Without it channels are eliminated one by one
+    (method ``reconstruction``).
+    """
+    error, order = {}, {}
+    with workers() as pool:
+        for g, found in readers(model, channels, images, pool, progress):
+            if not found:
+                continue
+            if select_at is None:
+                curve = eliminate(found, ~g.free)
+                order[g.id] = curve.order
+            else:
+                curve = _sampled(g, found, select_at)
+            error[g.id] = curve.error
+    return Losses(error, order)
+
+
+def _sampled(g: Group, found: list[Reader], select_at: SelectAt) -> Curve:
+    """The curve through a criterion's choices at some numbers of channels."""
+    least = max(1, int((~g.free).sum()))
+    levels = np.unique(np.linspace(least, g.n, _LEVELS + 1).round().astype(int))
+    measured = [lost(found, select_at(g, int(k))) if k < g.n else 0.0 for k in levels]
+    errors = np.maximum.accumulate(measured[::-1])[::-1]  # fewer channels never lose less
+    if len(levels) == 1:
+        return Curve(np.arange(0), np.zeros(g.n + 1))
+    between = PchipInterpolator(levels, errors)(np.arange(least, g.n + 1))
+    return Curve(np.arange(0), np.concatenate([np.full(least, errors[0]), between]))

@@ -1,0 +1,128 @@
+"""The layers that read each group's channels, and the moments of what they read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reprune_onnx.activations.images import Images
+from reprune_onnx.activations.joint import Joint, joint_of
+from reprune_onnx.activations.linear import Linear
+from reprune_onnx.activations.moments import Sums
+from reprune_onnx.activations.tape import Tape
+from reprune_onnx.activations.workers import Workers
+from reprune_onnx.errors import DataError
+from reprune_onnx.precision import as_float32
+from reprune_onnx.pruner.sensitivity.elimination import Reader
+from reprune_onnx.types import ChannelMap, Floats, Group, Ints, Layer, Model
+
+Progress = Callable[[str, int, int], None]
+_LINEAR = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+_LATE = 3.0  # what an error in the last layer counts, in units of one in the first
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A layer to measure; ``units (n_in/g,)`` are those of its input channels."""
+
+    layer: Layer
+    linear: Linear
+    joint: Joint
+    units: Ints
+
+
+def readers(
+    model: Model,
+    channels: ChannelMap,
+    images: Images,
+    workers: Workers,
+    progress: Progress | None = None,
+) -> Iterator[tuple[Group, list[Reader]]]:
+    """Yield every prunable group with its readers, as soon as they have been measured.
+
+    Errors are relative to the variance of the tensor where the layer joins the rest of the network,
+    so that they compare across layers and streams. What comes early can be made good by the layers
+    after it (they are refitted), what comes late cannot: from the first layer to the last an error
+    counts 1 to `_LATE` times. A group that no layer reads has none.
+    """
+    images.check()
+    plans = _plans(channels)
+    names = [[p.linear.op.inputs[0], p.joint.tensor] for p in plans]
+    tape = Tape(Model(as_float32(model.proto)), images.batches, names, workers)
+    groups = [g for g in channels.groups if g.free.any()]
+    waiting = {
+        g.id: {i for i, p in enumerate(plans) if np.isin(p.units, g.units).any()} for g in groups
+    }
+    yield from ((g, []) for g in groups if not waiting[g.id])
+    measured: dict[int, tuple[Floats, Floats]] = {}
+    for i, plan in enumerate(plans):
+        tape.advance()
+        weight = _LATE ** (i / max(1, len(plans) - 1))
+        measured[i] = _measured(plan, channels, (tape, images.n), workers, weight)
+        if progress is not None:
+            progress("measuring", i + 1, len(plans))
+        for g in groups:
+            if waiting[g.id] and max(waiting[g.id]) == i:
+                own = sorted(waiting[g.id])
+                yield g, [r for j in own for r in _readers(plans[j], measured[j], g)]
+        for j in list(measured):
+            if not any(j in own and max(own) > i for own in waiting.values()):
+                del measured[j]
+
+
+def _plans(channels: ChannelMap) -> list[_Plan]:
+    movable = np.zeros(channels.n_units, dtype=bool)
+    for g in channels.groups:
+        movable[g.units[g.free]] = True
+    sites = {(s.node, s.input): s for s in channels.sites if s.role == "in"}
+    plans = []
+    for layer in sorted(channels.layers, key=lambda layer: layer.node):
+        site, op = sites.get((layer.node, layer.input)), channels.graph.ops[layer.node]
+        readable = layer.op in _LINEAR and layer.input == 1 and not op.attrs.get("transA", 0)
+        if site is None or not readable or not movable[site.ids].any():
+            continue
+        linear = Linear(op, layer.shape)
+        units = site.ids
+        if layer.op == "ConvTranspose":  # its groups' input channels lie one after the other
+            units = units.reshape(linear.groups, -1)[0]
+        plans.append(_Plan(layer, linear, joint_of(channels, linear), units))
+    return plans
+
+
+def _measured(
+    plan: _Plan, channels: ChannelMap, what: tuple[Tape, int], workers: Workers, weight: float
+) -> tuple[Floats, Floats]:
+    """W (g, m, D) in units of the joint's deviation, and the inputs' centred moments (g, D, D)."""
+    linear, joint = plan.linear, plan.joint
+    tape, images = what
+    sums = Sums(workers)
+
+    def rows(k: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        arrays = tape.batch(k)
+        z = arrays[joint.tensor]
+        at = linear.places(z, images, k)
+        X = linear.inputs(arrays[linear.op.inputs[0]], z.shape, at).astype(np.float32)
+        Z = linear.outputs(z, at).astype(np.float32)
+        return X, Z.reshape(len(Z), linear.groups, -1).swapaxes(0, 1)
+
+    for X, Z in workers.in_order(rows, tape.batches):
+        sums.add(X, Z)
+    m = sums.moments()
+    if not np.isfinite(m.xx).all():
+        raise DataError(f"the images make values that are not finite before {linear.op.title}")
+    W = linear.matrix(channels.graph.array(plan.layer.weight))
+    scale = joint.scale.reshape(linear.groups, -1)
+    variance = float(m.tt.sum()) or 1.0
+    return W * scale[:, :, None] * np.sqrt(weight / variance), m.xx
+
+
+def _readers(plan: _Plan, measured: tuple[Floats, Floats], group: Group) -> Iterator[Reader]:
+    W, G = measured
+    kernel = W.shape[2] // len(plan.units)
+    places = [np.flatnonzero(plan.units == unit) for unit in group.units]
+    inputs = tuple((p[:, None] * kernel + np.arange(kernel)).reshape(-1) for p in places)
+    for w, moments in zip(W, G, strict=True):
+        yield Reader(w, moments, inputs)

@@ -1,0 +1,88 @@
+"""Repair of a pruned model's accuracy without labels, gradients or a training framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from reprune_onnx.activations.images import Images
+from reprune_onnx.activations.workers import workers
+from reprune_onnx.analyzer.graph import Graph
+from reprune_onnx.errors import UsageError
+from reprune_onnx.precision import as_float32
+from reprune_onnx.recovery.output_error import output_error
+from reprune_onnx.recovery.plan import plan
+from reprune_onnx.recovery.values import with_values
+from reprune_onnx.types import Bools, ChannelMap, Model, Recover
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """The recovered model and how it was made.
+
+    ``error_before`` and ``error_after`` are the mean squared errors of the outputs on the images,
+    relative to the outputs' variance (None without images); ``layers`` have new values.
+    """
+
+    model: Model
+    method: Recover
+    samples: int
+    layers: int
+    error_before: float | None = None
+    error_after: float | None = None
+
+
+def recover(
+    models: tuple[Model, Model],
+    channels: ChannelMap,
+    keep: Bools,
+    method: Recover,
+    images: Images | None = None,
+    progress: Progress | None = None,
+) -> Recovery:
+    """Give the layers of a pruned model values that bring it nearer to its original.
+
+    ``auto`` is least-squares with images and data-free without.
+
+    ``models`` are the original, which ``channels`` describes, and what is left of it once only the
+    units ``keep (n_units,)`` stay. The structure of the pruned model does not change. Raises
+    UsageError where the method needs images and there are none, and DataError where the images do
+    not do.
+    """
+    if method == "auto":
+        method = "data-free" if images is None else "least-squares"
+    if method == "none" or keep.all():
+        return Recovery(models[1], "none", 0, 0)
+    original, pruned = (Model(as_float32(model.proto), model.path) for model in models)
+    values: dict[str, NDArray[Any]]
+    if method == "data-free":
+        from reprune_onnx.recovery.data_free import correct
+
+        values = correct(pruned, channels, keep)
+        found = with_values(models[1], values)
+        return Recovery(found, method if values else "none", 0, len(values))
+    if images is None:
+        raise UsageError(
+            f"--recover {method} needs images: give some hundreds, without labels, with"
+            " --calibration"
+        )
+    images.check()
+    steps = plan(channels, keep, Graph(pruned))
+    with workers() as pool:
+        if method == "batch-norm":
+            from reprune_onnx.recovery.batch_norm import reestimate
+
+            values = reestimate((original, pruned), steps, images.batches, pool, progress)
+        else:
+            from reprune_onnx.recovery.least_squares import refit
+
+            values = refit((original, pruned), steps, images.batches, pool, progress)
+    found = with_values(models[1], values)
+    before = output_error(original, pruned, images)
+    after = output_error(original, Model(as_float32(found.proto)), images)
+    return Recovery(found, method, images.n, len(steps), before, after)

@@ -1,0 +1,156 @@
+"""Least squares: each layer is refitted, in graph order, to what the original network made there.
+
+With x the *pruned* network's values under a layer's kernel and z the *original* network's values
+where the layer joins the rest (`activations.joint`), the layer gets the weights and the bias that
+bring scale·(W·x + b) + shift + other nearest to z, where ``other``, the shortcut of a residual Add,
+is the pruned network's: the layer compensates the error that the shortcut carries in.
+
+    W = argmin ‖T - X·Wᵀ‖²/n + λ·‖W - W₀‖²        T = (z - shift - other)/scale
+
+W₀ are the weights as cut and λ is chosen by how well a fit to one half of the images predicts the
+other. Where only a ReLU or Clip reads z, an error beyond its bounds does not matter: there T is
+moved to the prediction, and the layer is fitted again, a few times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reprune_onnx.activations.moments import Moments, Sums
+from reprune_onnx.activations.store import Store
+from reprune_onnx.activations.tape import Arrays, Tape
+from reprune_onnx.activations.workers import Workers
+from reprune_onnx.analyzer.graph import Graph
+from reprune_onnx.errors import DataError
+from reprune_onnx.recovery.plan import Step
+from reprune_onnx.recovery.ridge import choose, solve
+from reprune_onnx.types import Floats, Model
+
+Array = NDArray[Any]
+Progress = Callable[[str, int, int], None]
+
+_ROUNDS = 3  # fits with moved targets
+_MEMORY = 256 << 20  # bytes of samples of one layer that are kept in memory
+_DEAD = 1e-12  # a scale below which a channel is not seen by the rest of the network
+
+
+def refit(
+    models: tuple[Model, Model],
+    steps: Sequence[Step],
+    images: Sequence[Arrays],
+    workers: Workers,
+    progress: Progress | None = None,
+) -> dict[str, Array]:
+    """Return new values, by name, for the weights and biases of ``steps``.
+
+    ``models`` are the original and the pruned one. Memory does not depend on the number of images.
+    """
+    original, pruned = models
+    theirs = Tape(original, images, [[s.joint.tensor] for s in steps], workers)
+    ours = Tape(pruned, images, [s.inputs for s in steps], workers)
+    graph = Graph(pruned)
+    n = sum(len(next(iter(arrays.values()))) for arrays in images)
+    values: dict[str, Array] = {}
+    for k, step in enumerate(steps):
+        theirs.advance()
+        ours.advance()
+        found = _Fit(step, graph, (theirs, ours, n), workers).run()
+        ours.change(found)
+        values |= found
+        if progress is not None:
+            progress("recovering", k + 1, len(steps))
+    return values
+
+
+class _Fit:
+    """The fit of one layer; samples are kept from one round to the next."""
+
+    def __init__(
+        self, step: Step, graph: Graph, what: tuple[Tape, Tape, int], workers: Workers
+    ) -> None:
+        self.step, self.graph, self.workers = step, graph, workers
+        self.theirs, self.ours, self.images = what
+        self.W0: Floats = step.layer.matrix(graph.array(step.weight))  # (g, m, D)
+        scale = step.joint.scale[step.kept]
+        self.dead = np.abs(scale) < _DEAD
+        self.scale, self.shift = np.where(self.dead, 1.0, scale), step.joint.shift[step.kept]
+        self.bias0 = step.layer.bias(graph)
+        self.rows = Store(_MEMORY)
+
+    def run(self) -> dict[str, Array]:
+        """Return the layer's new weight and, where it has one, its intercept."""
+        step, centred = self.step, self.step.intercept is not None
+        first, second = self._sums(None)
+        weight = (self.scale**2 * ~self.dead).reshape(self.W0.shape[:2])
+        ridge = choose(first.moments(centred), second.moments(centred), self.W0, weight)
+        both = (first + second).moments(centred)
+        W, b = self._solution(both, ridge)
+        for _ in range(_ROUNDS if step.joint.bounded else 0):
+            first, second = self._sums((W, b))
+            W, b = self._solution((first + second).retargeted(both, centred), ridge)
+        for name in ("X", "Z", "other"):
+            self.rows.drop(name)
+        values = {step.weight: step.layer.weight(W)}
+        if step.intercept is not None:
+            values[step.intercept.tensor] = step.intercept.shifted(self.graph, b - self.bias0)
+        return {k: v.astype(self.graph.array(k).dtype) for k, v in values.items()}
+
+    def _solution(self, m: Moments, ridge: float) -> tuple[Floats, Floats]:
+        """W (g, m, D) and b (n_out,)."""
+        W = solve(m, self.W0, ridge)
+        dead = self.dead.reshape(W.shape[:2])
+        W[dead] = self.W0[dead]
+        if self.step.intercept is None:
+            return W, self.bias0
+        b = (m.t - np.einsum("gmd,gd->gm", W, m.x)).reshape(-1)
+        return W, np.where(self.dead, self.bias0, b)
+
+    def _sums(self, current: tuple[Floats, Floats] | None) -> tuple[Sums, Sums]:
+        """The sums of every other batch; the inputs' only in the first round."""
+        sums = [Sums(self.workers, inputs=current is None) for _ in range(2)]
+
+        def rows(k: int) -> tuple[Array, Array]:
+            if current is None:
+                self._sample(k)
+            return self._targets(k, current)
+
+        for k, (X, T) in enumerate(self.workers.in_order(rows, self.ours.batches)):
+            sums[k % 2].add(X, T)
+        return sums[0], sums[1]
+
+    def _sample(self, k: int) -> None:
+        """Keep rows of batch k: X (g, r, D), Z (r, n_out) and the shortcut's, or 0."""
+        step, layer = self.step, self.step.layer
+        ours = self.ours.batch(k)
+        z = self.theirs.batch(k)[step.joint.tensor]
+        at = layer.places(z, self.images, k)
+        X = layer.inputs(ours[layer.op.inputs[0]], z.shape, at).astype(np.float32)
+        if not np.isfinite(X).all():
+            raise DataError(f"the images make values that are not finite before {layer.op.title}")
+        Z = layer.outputs(z, at)[:, step.kept].astype(np.float32)
+        other = np.zeros((), np.float32)
+        if step.joint.other is not None:
+            other = layer.outputs(ours[step.joint.other], at).astype(np.float32)
+        for name, array in (("X", X), ("Z", Z), ("other", other)):
+            self.rows.put(name, k, array)
+
+    def _targets(self, k: int, current: tuple[Floats, Floats] | None) -> tuple[Array, Array]:
+        """X (g, r, D) and T (g, r, m) of batch k."""
+        X, Z, other = (self.rows.get(name, k) for name in ("X", "Z", "other"))
+        scale, shift = self.scale.astype(np.float32), self.shift.astype(np.float32)
+        joint = self.step.joint
+        if current is not None:
+            W, b = (a.astype(np.float32) for a in current)
+            y = np.concatenate([x @ w.T for x, w in zip(X, W, strict=True)], axis=1) + b
+            now = y * scale + shift + other
+            Z = np.where(joint.low >= Z, np.minimum(now, joint.low), Z)
+            Z = np.where(joint.high <= Z, np.maximum(now, joint.high), Z)
+        T = (Z - other - shift) / scale
+        if self.step.intercept is None:
+            T = T - self.bias0.astype(np.float32)
+        g, m, _ = self.W0.shape
+        return X, T.reshape(len(T), g, m).swapaxes(0, 1)

@@ -1,0 +1,87 @@
+"""Which layers are refitted, to what, and in which order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from reprune_onnx.activations.joint import Joint, joint_of
+from reprune_onnx.activations.linear import Linear
+from reprune_onnx.analyzer.graph import Graph
+from reprune_onnx.recovery.intercept import Intercept, intercept_of, own
+from reprune_onnx.types import Bools, ChannelMap, Ints
+
+_LINEAR = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One layer of the pruned model.
+
+    ``layer`` and ``weight`` are as they are there; ``joint`` is of the original, whose output
+    channels ``kept (n_out',)`` are left.
+    """
+
+    layer: Linear
+    weight: str
+    joint: Joint
+    kept: Ints
+    intercept: Intercept | None
+
+    @property
+    def inputs(self) -> list[str]:
+        """The tensors of the pruned model that the fit needs."""
+        return [self.layer.op.inputs[0], *([self.joint.other] if self.joint.other else [])]
+
+
+def plan(channels: ChannelMap, keep: Bools, pruned: Graph) -> list[Step]:
+    """Return the layers that read what the cut has changed, in graph order.
+
+    A layer whose weight is shared with another, or is computed by the graph, stays as it is.
+    """
+    graph = channels.graph
+    changed = _changed(channels, keep)
+    layers = {layer.node: layer for layer in channels.layers if layer.node in changed}
+    steps = []
+    for node, layer in sorted(layers.items()):
+        op = graph.ops[node]
+        mine = pruned.producer(op.outputs[0])
+        if mine is None or layer.op not in _LINEAR or layer.input != 1:
+            continue
+        weight = mine.inputs[1]
+        if mine.attrs.get("transA", 0) or not own(pruned, weight):
+            continue
+        whole, linear = Linear(op, layer.shape), Linear(mine, pruned.shape(weight))
+        joint = joint_of(channels, whole)
+        if joint.other is not None and _comes_later(graph, joint.other, node, set(layers)):
+            joint = joint_of(channels, whole, through_adds=False)
+        kept = np.flatnonzero(keep[layer.out_ids])
+        steps.append(Step(linear, weight, joint, kept, intercept_of(pruned, linear)))
+    return steps
+
+
+def _changed(channels: ChannelMap, keep: Bools) -> set[int]:
+    """The nodes whose results differ from the original's in channels that are left."""
+    cut = {s.node for s in channels.sites if s.role == "in" and not keep[s.ids].all()}
+    tensors: set[str] = set()
+    found: set[int] = set()
+    for op in channels.graph.ops:
+        if op.index in cut or tensors.intersection(op.inputs):
+            found.add(op.index)
+            tensors.update(op.outputs)
+    return found
+
+
+def _comes_later(graph: Graph, name: str, node: int, layers: set[int]) -> bool:
+    """Whether ``name`` depends on ``node`` itself, or on one of ``layers`` that comes after it."""
+    stack, seen = [name], set[int]()
+    while stack:
+        op = graph.producer(stack.pop())
+        if op is None or op.index in seen:
+            continue
+        seen.add(op.index)
+        if op.index >= node and op.index in layers:
+            return True
+        stack.extend(op.inputs)
+    return False
