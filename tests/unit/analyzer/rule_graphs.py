@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from onnx import helper, numpy_helper
+from ort_version import ort_is_older_than
 
 import reprune_onnx as rp
 
@@ -54,17 +54,12 @@ def runnable(cases: list[Case]) -> list[Any]:
             case,
             id=case.name,
             marks=pytest.mark.skipif(
-                _version(ort.__version__) < _version(case.since),
+                ort_is_older_than(case.since),
                 reason=f"ONNX Runtime {case.since} is the first that computes {case.name}",
             ),
         )
         for case in cases
     ]
-
-
-def _version(text: str) -> tuple[int, ...]:
-    """Major and minor version."""
-    return tuple(int(part) for part in text.split(".")[:2])
 
 
 def network(case: Case) -> onnx.ModelProto:
