@@ -18,11 +18,10 @@ _ROWS = 4096  # samples that are gathered before their products are summed
 
 @dataclass(frozen=True)
 class Moments:
-    """Means and centred second moments, for g groups of inputs and outputs.
+    """Means and second moments, for g groups of inputs and outputs.
 
     ``x (g, D)`` and ``t (g, m)`` are the means of inputs and targets; ``xx (g, D, D)``,
-    ``xt (g, D, m)`` and ``tt (g, m)`` the means of products of what is left without them, or of the
-    raw values where the means are zero (a layer that cannot shift its outputs).
+    ``xt (g, D, m)`` and ``tt (g, m)`` the means of products of what is left without them.
     """
 
     x: Floats
@@ -30,6 +29,17 @@ class Moments:
     xx: Floats
     xt: Floats
     tt: Floats
+
+    def about_zero(self) -> Moments:
+        """Return the moments of the raw values, for a layer that cannot shift its outputs."""
+        x, t = self.x[:, :, None], self.t[:, None, :]
+        return Moments(
+            np.zeros_like(self.x),
+            np.zeros_like(self.t),
+            self.xx + x * x.swapaxes(1, 2),
+            self.xt + x * t,
+            self.tt + self.t**2,
+        )
 
     def error(self, W: Floats) -> Floats:
         """The mean squared error (g, m) of predicting the targets by W (g, m, D)."""
@@ -39,15 +49,33 @@ class Moments:
         return error
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What is taken off all values before they are multiplied: ``x (g, 1, D)``, ``t (g, 1, m)``.
+
+    Moments about a point amid the values lose nothing to rounding where the mean of a value is far
+    larger than its deviation.
+    """
+
+    x: Array
+    t: Array
+
+    @classmethod
+    def of(cls, X: Array, T: Array) -> Origin:
+        """The means of some samples."""
+        return cls(X.mean(axis=1, keepdims=True), T.mean(axis=1, keepdims=True))
+
+
 class Sums:
     """Moments in the making; samples are given in order, so the sums do not depend on threads.
 
     Products are of float32, over a few thousand samples at a time; sums are float64.
     """
 
-    def __init__(self, workers: Workers, inputs: bool = True) -> None:
+    def __init__(self, workers: Workers, origin: Origin, inputs: bool = True) -> None:
         """With ``inputs=False`` only what involves the targets is summed (`retargeted`)."""
         self._workers = workers
+        self._origin = origin
         self._inputs = inputs
         self._rows: list[tuple[Array, Array]] = []
         self._waiting = 0
@@ -62,38 +90,39 @@ class Sums:
             self._flush()
 
     def __add__(self, other: Sums) -> Sums:
-        """Return the sums over the samples of both."""
+        """Return the sums over the samples of both, about the same origin."""
         self._flush()
         other._flush()
-        both = Sums(self._workers, self._inputs)
+        both = Sums(self._workers, self._origin, self._inputs)
         both._n = self._n + other._n
         both._total = [x + y for x, y in zip(self._total, other._total, strict=True)]
         return both
 
-    def moments(self, centred: bool = True) -> Moments:
-        """Return the moments of all samples so far."""
+    def moments(self) -> Moments:
+        """Return the centred moments of all samples so far."""
         self._flush()
         t, xt, tt, x, xx = (total / self._n for total in self._total)
-        if not centred:
-            return Moments(np.zeros_like(x), np.zeros_like(t), xx, xt, tt)
-        xx = xx - x[:, :, None] * x[:, None, :]
-        return Moments(x, t, xx, xt - x[:, :, None] * t[:, None, :], np.maximum(tt - t**2, 0.0))
+        return Moments(
+            x + self._origin.x[:, 0],
+            t + self._origin.t[:, 0],
+            xx - x[:, :, None] * x[:, None, :],
+            xt - x[:, :, None] * t[:, None, :],
+            np.maximum(tt - t**2, 0.0),
+        )
 
-    def retargeted(self, m: Moments, centred: bool = True) -> Moments:
-        """Return ``m``, of the same inputs, with the targets of these sums."""
+    def retargeted(self, m: Moments) -> Moments:
+        """Return ``m``, the centred moments of the same inputs, with the targets of these sums."""
         self._flush()
         t, xt, tt = (total / self._n for total in self._total[:3])
-        if not centred:
-            return replace(m, xt=xt, tt=tt)
-        return replace(
-            m, t=t, xt=xt - m.x[:, :, None] * t[:, None, :], tt=np.maximum(tt - t**2, 0.0)
-        )
+        xt = xt - (m.x - self._origin.x[:, 0])[:, :, None] * t[:, None, :]
+        return replace(m, t=t + self._origin.t[:, 0], xt=xt, tt=np.maximum(tt - t**2, 0.0))
 
     def _flush(self) -> None:
         if not self._rows:
             return
         X = np.concatenate([x for x, _ in self._rows], axis=1)
         T = np.concatenate([t for _, t in self._rows], axis=1)
+        X, T = X - self._origin.x, T - self._origin.t
         self._rows, self._waiting = [], 0
         self._n += X.shape[1]
         parts = [_sum(T), self._product(X, T), _sum(T**2)]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_solve
 
+from reprune_onnx.activations.factor import factor
 from reprune_onnx.activations.moments import Moments
 from reprune_onnx.types import Floats
 
@@ -20,11 +21,9 @@ def solve(m: Moments, W0: Floats, ridge: float) -> Floats:
     W = np.array(W0)
     for g in range(len(W0)):
         G = m.xx[g]
-        scale = float(np.trace(G)) / len(G)
-        if scale <= 0:
-            continue
-        factor = cho_factor(G + (ridge * scale) * np.eye(len(G)), lower=True, check_finite=False)
-        W[g] += cho_solve(factor, m.xt[g] - G @ W0[g].T, check_finite=False).T
+        if np.trace(G) > 0:
+            rest = m.xt[g] - G @ W0[g].T
+            W[g] += cho_solve(factor(G, ridge), rest, check_finite=False).T
     return W
 
 

@@ -39,6 +39,7 @@ def requests() -> st.SearchStrategy[rp.Settings]:
         method=st.sampled_from(["l1", "random"]),
         allocation=st.sampled_from([a for a in get_args(Allocation) if a != "sensitivity"]),
         residual=st.sampled_from(get_args(Residual)),
+        recover=st.just("none"),
         seed=st.integers(0, 3),
         input_shapes=st.just((("x", (BATCH, 3, SIDE, SIDE)),)),
     )

@@ -16,11 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_solve
 
+from reprune_onnx.activations.factor import factor
 from reprune_onnx.types import Bools, Floats, Ints
 
 _RIDGE = 1e-4  # of the mean diagonal: inputs that hardly vary do not become free
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,9 @@ def lost(readers: Sequence[Reader], kept: Ints) -> float:
         G = _ridged(r.G)
         rest = G[np.ix_(R, R)]
         if len(S):
-            factor = cho_factor(G[np.ix_(S, S)], lower=True, check_finite=False)
             cross = G[np.ix_(S, R)]
-            rest = rest - cross.T @ cho_solve(factor, cross, check_finite=False)
+            solved = cho_solve(factor(G[np.ix_(S, S)], _ROUNDING), cross, check_finite=False)
+            rest = rest - cross.T @ solved
         total += float(np.einsum("mr,rs,ms->", r.W[:, R], rest, r.W[:, R], optimize=True))
     return max(0.0, total)
 
@@ -97,8 +99,8 @@ def _ridged(G: Floats) -> Floats:
 
 class _State:
     def __init__(self, reader: Reader) -> None:
-        factor = cho_factor(_ridged(reader.G), lower=True, check_finite=False)
-        self.P: Floats = cho_solve(factor, np.eye(len(reader.G)), check_finite=False)
+        identity = np.eye(len(reader.G))
+        self.P: Floats = cho_solve(factor(reader.G, _RIDGE), identity, check_finite=False)
         self.W = np.array(reader.W)
         self.inputs = reader.inputs
         sizes = {len(b) for b in reader.inputs}
