@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reprune_onnx.analyzer import Scope, analyze
     from reprune_onnx.errors import RepruneError, SelectionError
     from reprune_onnx.model import load, save
-    from reprune_onnx.pipeline import Pruned, prune
+    from reprune_onnx.pipeline import Pruned, prune, recover
     from reprune_onnx.runtime.evaluate import evaluate
     from reprune_onnx.settings import Settings
     from reprune_onnx.types import ChannelMap, Model
@@ -35,6 +35,7 @@ _HOME = {
     "evaluate": "runtime.evaluate",
     "load": "model",
     "prune": "pipeline",
+    "recover": "pipeline",
     "save": "model",
     "verify": "verification.files",
 }
@@ -51,6 +52,7 @@ __all__ = [
     "evaluate",
     "load",
     "prune",
+    "recover",
     "save",
     "verify",
 ]

@@ -13,8 +13,10 @@ from reprune_onnx.types import (
     Cutoff,
     InputChannels,
     Linkage,
+    Measure,
     Method,
     Recover,
+    Reduction,
     Residual,
     SelectOptions,
     TieBreak,
@@ -31,22 +33,31 @@ _CHOICES: dict[str, Any] = {
     "input_channels": InputChannels,
     "recover": Recover,
 }
-_TARGETS = ("sparsity", "macs_reduction", "params_reduction", "keep")
+_SHARES: dict[str, Measure] = {
+    "macs_reduction": "macs",
+    "params_reduction": "params",
+    "latency_reduction": "latency",
+}
+_TARGETS = ("sparsity", *_SHARES, "max_drop", "keep")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What to prune, and how. Exactly one of the four targets is given.
+    """What to prune, and how. Exactly one of the six targets is given.
 
-    ``sparsity`` is the share of prunable channels that go, in [0, 1); ``macs_reduction`` and
-    ``params_reduction`` the share of MACs or parameters, in (0, 1); ``keep`` a report whose cuts
-    are applied again. ``layer`` maps a glob over node names to a number of kept channels. The other
-    fields are the command's options of the same name. Raises UsageError for a value out of range.
+    ``sparsity`` is the share of prunable channels that go, in [0, 1); ``macs_reduction``,
+    ``params_reduction`` and ``latency_reduction`` the share of MACs, parameters or latency, in
+    (0, 1); ``max_drop`` the points of accuracy, or of agreement with the original, that may be
+    lost, in [0, 100); ``keep`` a report whose cuts are applied again. ``layer`` maps a glob over
+    node names to a number of kept channels. The other fields are the command's options of the same
+    name. Raises UsageError for a value out of range.
     """
 
     sparsity: float | None = None
     macs_reduction: float | None = None
     params_reduction: float | None = None
+    latency_reduction: float | None = None
+    max_drop: float | None = None
     keep: Path | None = None
     method: Method = "reprune"
     coverage: Coverage = "count"
@@ -67,6 +78,7 @@ class Settings:
     calibration_size: int = 512
     preprocess: str | None = None
     recover: Recover = "auto"
+    latency_table: Path | None = None
     verify: bool = True
     jobs: int = 1
 
@@ -90,30 +102,43 @@ class Settings:
         return SelectOptions(self.linkage, self.cutoff, self.tie_break, self.coverage)
 
     @property
+    def reduction(self) -> Reduction | None:
+        """The share that goes; None for ``max_drop``, which searches it, and for ``keep``."""
+        if self.sparsity is not None:
+            return Reduction("channels", self.sparsity)
+        for name, measure in _SHARES.items():
+            if getattr(self, name) is not None:
+                return Reduction(measure, getattr(self, name))
+        return None
+
+    @property
     def requested(self) -> dict[str, float]:
         """The target, as the report names it; empty where a selection is applied again."""
         return {
             name: value
-            for name in ("sparsity", "macs_reduction", "params_reduction")
-            if (value := getattr(self, name)) is not None
+            for name in _TARGETS
+            if name != "keep" and (value := getattr(self, name)) is not None
         }
 
     def as_report(self) -> dict[str, Any]:
         """All settings that decide about the result, in JSON's types; no paths, no jobs."""
         plain = asdict(self)
-        for name in ("jobs", "keep", "calibration"):
-            del plain[name]
-        plain["keep"] = self.keep is not None
-        plain["calibration"] = self.calibration is not None
+        del plain["jobs"]
+        for name in ("keep", "calibration", "latency_table"):
+            plain[name] = plain[name] is not None
         return plain
 
     def _check_ranges(self) -> None:
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
             raise UsageError(f"--sparsity {self.sparsity} is outside [0, 1)")
-        for name in ("macs_reduction", "params_reduction"):
+        for name in _SHARES:
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} {value} is outside (0, 1)")
+        if self.max_drop is not None and not 0 <= self.max_drop < 100:
+            raise UsageError(f"--max-drop {self.max_drop} is outside [0, 100): it is in points")
+        if self.latency_table is not None and self.latency_reduction is None:
+            raise UsageError("--latency-table goes with --latency-reduction; give that too")
         for name in ("min_channels", "round_to", "calibration_size"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name.replace('_', '-')} must be at least 1")
@@ -134,6 +159,11 @@ class Settings:
             "allocation": ("sensitivity",),
             "recover": ("batch-norm", "least-squares"),
         }
+        if self.max_drop is not None and self.calibration is None:
+            raise UsageError(
+                "--max-drop needs images to measure the drop on: give some hundreds with"
+                " --calibration (with labels for accuracy, without for agreement)"
+            )
         for name, values in needs.items():
             if getattr(self, name) in values and self.calibration is None:
                 raise UsageError(

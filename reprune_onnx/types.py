@@ -50,6 +50,7 @@ Allocation = Literal["auto", "bn-gamma", "uniform", "sensitivity"]
 Residual = Literal["keep", "inner", "prune"]
 InputChannels = Literal["all", "kept"]
 Recover = Literal["auto", "none", "data-free", "batch-norm", "least-squares"]
+Measure = Literal["channels", "macs", "params", "latency"]
 GammaSource = Literal["bn", "calibration", "weights"]
 
 
@@ -257,6 +258,27 @@ class SelectOptions:
     cutoff: Cutoff = "merge-count"
     tie_break: TieBreak = "random"
     coverage: Coverage = "count"
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How much goes: ``share``, in [0, 1), of all prunable channels, or of another measure."""
+
+    measure: Measure
+    share: float
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """A layer's time in ms: base + per_row·r + per_column·c + per_element·r·c.
+
+    r and c are the extents of its weight's axes 0 and 1.
+    """
+
+    base: float
+    per_row: float
+    per_column: float
+    per_element: float
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +17,35 @@ from reprune_onnx.runtime.image_input import image_input
 from reprune_onnx.runtime.ort import numpy_type
 from reprune_onnx.settings import Settings
 from reprune_onnx.shapes import stated_shapes
+from reprune_onnx.types import Ints
 
 _BATCH = 16  # images at a time where the model leaves it open
+_HELD = 3  # every third batch is held out
 _LEAST = 8  # images; half of them test what is fitted to the others
 
 
 @dataclass(frozen=True)
 class Images:
-    """``n`` images of the data called ``name``, as inputs ``{name: array}`` of every batch."""
+    """``n`` images of the data called ``name``, as inputs ``{name: array}`` of every batch.
+
+    ``labels`` are those of every batch, (b,) each, where the data has them.
+    """
 
     name: str
     batches: tuple[Arrays, ...]
     n: int
+    labels: tuple[Ints, ...] | None = None
+
+    def split(self) -> tuple[Images, Images]:
+        """Return images to fit to and, every third batch, others to measure on."""
+        held = [k for k in range(len(self.batches)) if k % _HELD == _HELD - 1]
+        fit = [k for k in range(len(self.batches)) if k % _HELD != _HELD - 1]
+        return self._only(fit), self._only(held)
+
+    def _only(self, which: list[int]) -> Images:
+        batches = tuple(self.batches[k] for k in which)
+        labels = None if self.labels is None else tuple(self.labels[k] for k in which)
+        return Images(self.name, batches, sum(map(_length, batches)), labels)
 
     def check(self) -> None:
         """Raise DataError where a layer could not be fitted to these images."""
@@ -66,8 +83,10 @@ def calibration_images(proto: onnx.ModelProto, settings: Settings) -> Images:
     ).take(settings.calibration_size)
     static = port.shape[0] if port.shape else None
     size = static or _batch(data.size or settings.calibration_size)
-    batches = [{port.name: x} for x, _ in data.batches(size) if not static or len(x) == static]
-    return _checked(data.name, batches, static)
+    found = [(x, y) for x, y in data.batches(size) if not static or len(x) == static]
+    images = _checked(data.name, [{port.name: x} for x, _ in found], static)
+    labels = tuple(y for _, y in found if y is not None)
+    return replace(images, labels=labels if len(labels) == len(found) else None)
 
 
 def _named(proto: onnx.ModelProto, spec: str, n: int) -> Images:
@@ -100,6 +119,10 @@ def _batch(n: int) -> int:
     return max(1, min(_BATCH, n // _LEAST))
 
 
+def _length(arrays: Arrays) -> int:
+    return len(next(iter(arrays.values())))
+
+
 def _checked(name: str, batches: list[Arrays], static: int | None) -> Images:
     if not batches:
         raise DataError(f"{name} has fewer images than the model's batch of {static or 1}")
@@ -111,5 +134,5 @@ def _checked(name: str, batches: list[Arrays], static: int | None) -> Images:
                     f"{name}: NaN or infinite values for input '{key}' among images {done} to"
                     f" {done + len(array) - 1}; check the data and --preprocess"
                 )
-        done += len(next(iter(arrays.values())))
+        done += _length(arrays)
     return Images(name, tuple(batches), done)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from reprune_onnx.cli import analyze, evaluate, prune, verify
+from reprune_onnx.cli import analyze, evaluate, prune, recover, verify
 
 app = typer.Typer(
     name="reprune-onnx",
@@ -36,4 +36,5 @@ def _root(
 app.command("analyze")(analyze.command)
 app.command("prune")(prune.command)
 app.command("verify")(verify.command)
+app.command("recover")(recover.command)
 app.command("evaluate")(evaluate.command)

@@ -28,6 +28,25 @@ Preprocess = Annotated[
         "color=…;layout=….",
     ),
 ]
+Calibration = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATA",
+        help="Images, labels not needed: FILE.npz, a folder or .tar, or package.module:function.",
+    ),
+]
+CalibrationSize = Annotated[
+    int, typer.Option("--calibration-size", metavar="N", help="How many of them are used.")
+]
+Recover = Annotated[
+    Literal["auto", "none", "data-free", "batch-norm", "least-squares"],
+    typer.Option(
+        "--recover",
+        help="Repair of accuracy after the cut; auto is least-squares with --calibration, else"
+        " data-free.",
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an existing OUT.")]
 Residual = Annotated[
     Literal["keep", "inner", "prune"],
     typer.Option(

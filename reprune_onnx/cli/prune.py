@@ -8,12 +8,16 @@ from typing import Annotated, Any, Literal
 import typer
 
 from reprune_onnx.cli.options import (
+    Calibration,
+    CalibrationSize,
     Exclude,
+    Force,
     Include,
     InputShape,
     ModelArgument,
     Preprocess,
     Quiet,
+    Recover,
     Residual,
 )
 from reprune_onnx.errors import UsageError
@@ -45,6 +49,21 @@ def command(
     ] = None,
     params_reduction: Annotated[
         float | None, typer.Option(metavar="R", help="Share of parameters that go, in (0, 1).")
+    ] = None,
+    latency_reduction: Annotated[
+        float | None,
+        typer.Option(
+            metavar="R",
+            help="Share of the time of one run that goes, in (0, 1), measured on this machine.",
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            metavar="POINTS",
+            help="The smallest model that loses at most so many points of accuracy on --calibration"
+            " images with labels; without labels, of agreement with MODEL.",
+        ),
     ] = None,
     keep: Annotated[
         Path | None,
@@ -104,24 +123,16 @@ def command(
         int, typer.Option(metavar="N", help="Kept channels become a multiple of N.")
     ] = 1,
     input_shape: InputShape = None,
-    calibration: Annotated[
-        str | None,
+    calibration: Calibration = None,
+    calibration_size: CalibrationSize = 512,
+    preprocess: Preprocess = None,
+    recover: Recover = "auto",
+    latency_table: Annotated[
+        Path | None,
         typer.Option(
-            metavar="DATA",
-            help="Unlabelled images: FILE.npz, a folder or .tar, or package.module:function.",
+            metavar="FILE", help="Layer times of another device, for --latency-reduction."
         ),
     ] = None,
-    calibration_size: Annotated[
-        int, typer.Option(metavar="N", help="How many of them are used.")
-    ] = 512,
-    preprocess: Preprocess = None,
-    recover: Annotated[
-        Literal["auto", "none", "data-free", "batch-norm", "least-squares"],
-        typer.Option(
-            help="Repair of accuracy after the cut; auto is least-squares with --calibration, else"
-            " data-free."
-        ),
-    ] = "auto",
     report: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Default: OUT with .report.json for .onnx."),
@@ -132,7 +143,7 @@ def command(
     no_verify: Annotated[
         bool, typer.Option("--no-verify", help="Write the model without proving the cut.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an existing OUT.")] = False,
+    force: Force = False,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", metavar="N", help="Processes; -1 for all cores.")
     ] = 1,
@@ -165,6 +176,9 @@ def command(
         sparsity=sparsity,
         macs_reduction=macs_reduction,
         params_reduction=params_reduction,
+        latency_reduction=latency_reduction,
+        latency_table=latency_table,
+        max_drop=max_drop,
         keep=keep,
         seed=seed,
         input_channels=input_channels,

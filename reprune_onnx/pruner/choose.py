@@ -10,7 +10,8 @@ import numpy as np
 from reprune_onnx.analyzer.scope import matching
 from reprune_onnx.errors import SelectionError
 from reprune_onnx.pruner.allocate import all_equal, bn_gamma, guard, uniform
-from reprune_onnx.pruner.measure import cost
+from reprune_onnx.pruner.allocate.reach import out_of_reach
+from reprune_onnx.pruner.multilinear import Multilinear, multilinear
 from reprune_onnx.pruner.select import select
 from reprune_onnx.pruner.select.kernels import filters
 from reprune_onnx.pruner.select.ranking import keep_highest
@@ -26,8 +27,10 @@ from reprune_onnx.types import (
     Group,
     Ints,
     Layer,
+    LayerTime,
     Method,
     Problem,
+    Reduction,
     SelectOptions,
 )
 
@@ -40,36 +43,45 @@ class Knowledge:
     """What is known of the channels: ``gammas[g.id] (n,)``, each |γ|, and what images told.
 
     ``energies[node] (n_in,)`` is the mean square of a layer's input channels, ``losses`` what each
-    group loses with its channels; both are empty without images.
+    group loses with its channels; both are empty without images. ``times[node]`` are those of
+    layers, for a reduction of latency.
     """
 
     gammas: Mapping[int, Floats]
     energies: Mapping[int, Floats] = field(default_factory=dict)
     losses: Losses | None = None
+    times: Mapping[int, LayerTime] = field(default_factory=dict)
 
 
 def allocate(
-    channels: ChannelMap, settings: Settings, known: Knowledge
+    channels: ChannelMap, settings: Settings, known: Knowledge, wanted: Reduction
 ) -> tuple[dict[int, int], list[str]]:
     """How many channels each prunable group keeps ``{id: n_keep}``, and notes to print.
 
-    A reduction of MACs or parameters is reached by searching the sparsity whose result is nearest.
-    Raises SelectionError where nothing can be pruned or the reduction is out of reach.
+    Without measured losses a reduction of anything but channels is reached by searching the
+    sparsity whose result is nearest. Raises SelectionError where nothing can be pruned or the
+    reduction is out of reach.
     """
     groups = [g for g in channels.groups if g.free.any()]
     if not groups:
         raise SelectionError(_nothing_prunable(channels, settings))
     overrides = _overrides(channels, settings)
+    cost = multilinear(channels, groups, wanted.measure, known.times)
     if by_losses(settings) and known.losses is not None:
-        return least_loss(channels, settings, known.losses, overrides)
+        return least_loss(groups, known.losses, (wanted, cost), settings, overrides)
     notes: list[str] = []
     free = [known.gammas[g.id][g.free] for g in groups]
     by_gamma = settings.allocation in ("auto", "bn-gamma")
     if by_gamma and all_equal(free):
         notes.append("all |γ| are equal, so they say nothing: the allocation is uniform")
         by_gamma = False
+    if settings.allocation == "auto" and by_gamma:
+        notes.append(
+            "channels per layer follow |γ| (allocation bn-gamma): there are no --calibration images"
+            " to measure losses on"
+        )
 
-    def budget(sparsity: float) -> dict[int, int]:
+    def budget(sparsity: float) -> Ints:
         drops = (
             bn_gamma(free, sparsity)
             if by_gamma
@@ -82,12 +94,12 @@ def allocate(
             settings.min_channels,
             settings.round_to,
         )
-        return {g.id: overrides.get(g.id, k) for g, k in zip(groups, kept, strict=True)}
+        return np.array([overrides.get(g.id, k) for g, k in zip(groups, kept, strict=True)])
 
-    sparsity = settings.sparsity
-    if sparsity is None:
-        sparsity = _search(channels, settings, budget)
-    return budget(sparsity), notes
+    sparsity = wanted.share
+    if wanted.measure != "channels":
+        sparsity = _search(wanted, (cost, cost(np.array([g.n for g in groups]))), budget)
+    return {g.id: int(k) for g, k in zip(groups, budget(sparsity), strict=True)}, notes
 
 
 def select_channels(
@@ -118,39 +130,23 @@ def select_channels(
 
 
 def _search(
-    channels: ChannelMap, settings: Settings, budget: Callable[[float], dict[int, int]]
+    wanted: Reduction, costs: tuple[Multilinear, float], budget: Callable[[float], Ints]
 ) -> float:
-    """The sparsity whose reduction is nearest to the one asked for."""
-    measure = "macs" if settings.macs_reduction is not None else "params"
-    wanted = settings.macs_reduction or settings.params_reduction or 0.0
-    full: int = getattr(cost(channels), measure)
+    """The sparsity whose reduction is nearest; ``costs`` is the cost, and that of the original."""
+    cost, full = costs
 
     def reduction(level: int) -> float:
-        keep = _first_channels(channels, budget(level / _LEVELS))
-        left: int = getattr(cost(channels, keep), measure)
-        return 1.0 - left / max(1, full)
+        return 1.0 - cost(budget(level / _LEVELS)) / max(full, 1e-12)
 
     low, high = 0, _LEVELS - 1
     most = reduction(high)
-    if most < wanted:
-        raise SelectionError(
-            f"{wanted:.1%} fewer {measure.upper() if measure == 'macs' else measure} cannot be"
-            f" reached: at most {most:.1%} can go here; allow more with --residual prune"
-        )
+    if most < wanted.share:
+        raise out_of_reach(wanted, most)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if reduction(middle) < wanted else (low, middle)
-    nearest = min((low, high), key=lambda level: abs(reduction(level) - wanted))
+        low, high = (middle, high) if reduction(middle) < wanted.share else (low, middle)
+    nearest = min((low, high), key=lambda level: abs(reduction(level) - wanted.share))
     return nearest / _LEVELS
-
-
-def _first_channels(channels: ChannelMap, kept: Mapping[int, int]) -> Bools:
-    """A selection of the right size in every group, whichever channels it takes."""
-    keep = np.ones(channels.n_units, dtype=np.bool_)
-    for g in channels.groups:
-        surplus = g.n - kept.get(g.id, g.n)
-        keep[g.units[g.free][:surplus]] = False
-    return keep
 
 
 def _overrides(channels: ChannelMap, settings: Settings) -> dict[int, int]:

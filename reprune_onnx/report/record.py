@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from reprune_onnx import __version__
 from reprune_onnx.model import size
 from reprune_onnx.pruner.measure import Cost, cost, parameters
 from reprune_onnx.recovery import Recovery
+from reprune_onnx.search.found import Found
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import (
     Bools,
@@ -40,6 +43,7 @@ class PruneRecord:
     cut: Cut
     verification: Verification | None
     recovery: Recovery | None = None
+    found: Found | None = None
 
 
 def stamp(record: PruneRecord) -> Model:
@@ -47,18 +51,37 @@ def stamp(record: PruneRecord) -> Model:
 
     No paths, no times, no number of jobs: the same input, options and seed give the same bytes.
     """
-    proto = record.cut.model.proto
     values = {
         "reprune_onnx.version": __version__,
         "reprune_onnx.settings": json.dumps(record.settings.as_report(), sort_keys=True),
         "reprune_onnx.source_sha256": record.source.sha256,
     }
+    return _stamped(record.cut.model.proto, values, record.source.path)
+
+
+def stamp_recovery(model: Model, settings: Settings) -> Model:
+    """A recovered model whose metadata says how it was recovered."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    known = {p.key: p.value for p in proto.metadata_props}
+    try:
+        earlier = dict(json.loads(known["reprune_onnx.settings"]))
+    except (KeyError, ValueError, TypeError):
+        earlier = {}
+    used = settings.as_report()
+    names = ("recover", "calibration", "calibration_size", "preprocess")
+    earlier |= {name: used[name] for name in names}
+    values = {"reprune_onnx.settings": json.dumps(earlier, sort_keys=True)}
+    return _stamped(proto, values, model.path)
+
+
+def _stamped(proto: onnx.ModelProto, values: Mapping[str, str], path: Path | None) -> Model:
     kept = [p for p in proto.metadata_props if p.key not in values]
     del proto.metadata_props[:]
     proto.metadata_props.extend(kept)
     for key, value in values.items():
         proto.metadata_props.add(key=key, value=value)
-    return Model(proto, record.source.path, "", size(proto))
+    return Model(proto, path, "", size(proto))
 
 
 def build_report(
@@ -66,7 +89,7 @@ def build_report(
 ) -> dict[str, object]:
     """The report as plain JSON values."""
     channels, keep = record.channels, record.selection.keep
-    source = record.source
+    source, found = record.source, record.found
     before = replace(cost(channels), params=parameters(source.proto))
     after = replace(cost(channels, keep), params=parameters(pruned.proto))
     free = np.zeros(len(keep), dtype=np.bool_)
@@ -84,6 +107,7 @@ def build_report(
             "sparsity": _share(int((free & ~keep).sum()), int(free.sum())),
             "macs_reduction": _share(before.macs - after.macs, before.macs),
             "params_reduction": _share(before.params - after.params, before.params),
+            **({} if found is None else {k: round(v, 6) for k, v in found.reached.items()}),
         },
         "layers": [_layer(record, layer, keep) for layer in channels.layers],
         "cuts": [_tensor_cut(c) for c in record.cut.cuts],
@@ -94,7 +118,9 @@ def build_report(
         "locked": locked(channels),
         "verification": _verification(record.verification),
         "recovery": recovery_entry(record.recovery, seconds.get("recover", 0.0)),
-        "notes": [*record.selection.notes, *_notes(channels)],
+        "latency": None if found is None else found.details.get("latency"),
+        "drop": None if found is None else found.details.get("drop"),
+        "notes": [*record.selection.notes, *(found.notes if found else ()), *_notes(channels)],
         "seconds": timing(seconds),
     }
 
@@ -110,6 +136,24 @@ def recovery_entry(found: Recovery | None, seconds: float) -> dict[str, object] 
         "layers": found.layers,
         "error_before": found.error_before,
         "error_after": found.error_after,
+    }
+
+
+def with_recovery(
+    report: Mapping[str, Any], found: Recovery, model: Model, seconds: float
+) -> dict[str, object]:
+    """An earlier report, of the model as it was recovered since."""
+    settings, after, times = (
+        dict(report.get(key) or {}) for key in ("settings", "after", "seconds")
+    )
+    settings["recover"] = found.method
+    after["bytes"] = model.bytes
+    times["recover"] = round(seconds, 4)
+    return dict(report) | {
+        "settings": settings,
+        "after": after,
+        "recovery": recovery_entry(found, seconds),
+        "seconds": times,
     }
 
 
@@ -145,7 +189,8 @@ def _notes(channels: ChannelMap) -> list[str]:
 
 def _settings(record: PruneRecord) -> dict[str, Any]:
     plain = asdict(record.settings)
-    plain["keep"] = None if record.settings.keep is None else str(record.settings.keep)
+    for name in ("keep", "latency_table"):
+        plain[name] = None if plain[name] is None else str(plain[name])
     return plain
 
 

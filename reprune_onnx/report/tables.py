@@ -79,13 +79,8 @@ def print_evaluation(found: dict[str, Any], preprocess: str) -> None:
 
 
 def _lines(report: dict[str, Any], destination: Destination) -> list[str]:
-    asked = {k.replace("_", " "): v for k, v in report["requested"].items()}
-    reached = report["achieved"]
     lines = [f"note: {note}" for note in report["notes"]]
-    lines += [
-        f"asked for {name} {value:.2%}, reached {reached[name.replace(' ', '_')]:.2%}"
-        for name, value in asked.items()
-    ]
+    lines += [_target(name, value, report) for name, value in report["requested"].items()]
     v = report["verification"]
     lines.append(
         "NOT verified (--no-verify)"
@@ -93,9 +88,52 @@ def _lines(report: dict[str, Any], destination: Destination) -> list[str]:
         else f"verified on {v['runs']} inputs: differs by {v['max_abs_diff']:.2g} from the masked"
         f" original at scale {v['scale']:.3g}; a wrong cut differs by {v['negative_control']:.2g}"
     )
+    lines += _recovery(report["recovery"])
     written = [str(p) for p in (destination.model, destination.report) if p is not None]
     lines.append(f"{report['seconds']['total']:.1f} s; wrote {' and '.join(written)}")
     return lines
+
+
+def _target(name: str, asked: float, report: dict[str, Any]) -> str:
+    """What was asked for and what was reached."""
+    reached, title = report["achieved"][name], name.replace("_", " ")
+    if name == "max_drop":
+        d = report["drop"]
+        return (
+            f"asked for at most {asked:g} points less {d['measure']}, reached {reached:.2f}"
+            f" ({d['before']:.2f} to {d['after']:.2f} % on {d['images']} held-out images)"
+        )
+    line = f"asked for {title} {asked:.2%}, reached {reached:.2%}"
+    t = report["latency"]
+    if name == "latency_reduction" and t is not None:
+        line += f" ({t['before_ms']:.3g} to {t['after_ms']:.3g} ms, measured in turns)"
+    return line
+
+
+def _recovery(found: dict[str, Any] | None) -> list[str]:
+    """How accuracy was repaired; the next step where more could be done."""
+    if found is None:
+        return []
+    line = f"recovered by {found['method']}: {found['layers']} layers have new values"
+    if not found["samples"]:
+        more = "some hundreds of images, without labels, with --calibration recover far more"
+        return [f"{line}; {more}"]
+    line += f", fitted to {found['samples']} images"
+    if found["error_before"] is not None and found["error_after"] is not None:
+        line += (
+            f"; error of the outputs {found['error_before']:.3g} to {found['error_after']:.3g} of"
+            " their variance"
+        )
+    return [line]
+
+
+def print_recovery(report: dict[str, Any], destination: Destination) -> None:
+    """What was recovered, and where the files are."""
+    console = _console()
+    lines = _recovery(report["recovery"]) or ["nothing was recovered: no layer reads what was cut"]
+    lines.append(f"wrote {destination.model} and {destination.report}")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _names(names: list[str], most: int = 3) -> str:

@@ -16,7 +16,7 @@ from reprune_onnx.precision import as_float32
 from reprune_onnx.pruner.earlier import EarlierReport, keep_by_cuts
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.surgeon import cut
-from reprune_onnx.types import Model, Verification
+from reprune_onnx.types import Bools, ChannelMap, Model, Verification
 from reprune_onnx.verification.cut import check, verify_cut
 from reprune_onnx.verification.inputs import runs
 
@@ -46,6 +46,34 @@ def verify(
     model is run, and ``changed`` tells how many tensors have other values. Raises VerificationError
     where anything differs, SelectionError where the report belongs to another model.
     """
+    pair = matched(original, pruned, report)
+    if pair.changed:
+        session = Session(as_float32(pruned.proto), optimize=False)
+        list(runs(pair.original.proto, session, pair.channels.input_shapes))
+        return FileVerification(None, pair.changed)
+    result = verify_cut(pair.original, pair.channels, pair.keep, pruned, progress)
+    check(result)
+    return FileVerification(result, 0)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An original without local functions, its channels, and which of its units are left.
+
+    ``changed`` tensors of the pruned model have other values than the cut gives them.
+    """
+
+    original: Model
+    channels: ChannelMap
+    keep: Bools
+    changed: int
+
+
+def matched(original: Model, pruned: Model, report: EarlierReport) -> Pair:
+    """Return what the report says of the two, once the structure shows that it is about them.
+
+    Raises VerificationError for another structure, SelectionError for another model's report.
+    """
     if report.source_sha256 and original.sha256 not in ("", report.source_sha256):
         raise SelectionError(
             f"the report is about a model with sha256 {report.source_sha256[:12]}…, but"
@@ -56,13 +84,7 @@ def verify(
     keep = keep_by_cuts(channels, report.cuts, "the report")
     expected = cut(original, channels, keep)
     changed = _compare_structure(expected.model.proto, pruned.proto)
-    if changed:
-        session = Session(as_float32(pruned.proto), optimize=False)
-        list(runs(original.proto, session, channels.input_shapes))
-        return FileVerification(None, changed)
-    result = verify_cut(original, channels, keep, pruned, progress)
-    check(result)
-    return FileVerification(result, 0)
+    return Pair(original, channels, keep, changed)
 
 
 def _scope(report: EarlierReport) -> Scope:

@@ -9,6 +9,7 @@ import onnx
 
 from reprune_onnx.errors import ModelError
 from reprune_onnx.runtime.ort import Session
+from reprune_onnx.runtime.random_inputs import random_inputs
 from reprune_onnx.verification.compare import Arrays
 
 
@@ -20,7 +21,7 @@ def runs(
     The first must run. A second size need not: not every model with symbolic sizes takes any size.
     """
     for k, sizes in enumerate(_sizes(proto, shapes)):
-        feeds = _random_feeds(masked, sizes, np.random.default_rng(k))
+        feeds = random_inputs(masked, sizes, np.random.default_rng(k))
         try:
             yield feeds, masked.run(feeds)
         except ModelError:
@@ -52,25 +53,3 @@ def _sizes(
     batch = {name: (other[name][0], *shape[1:]) for name, shape in shapes.items() if shape}
     if batch not in (other, shapes) and batch:
         yield batch | {name: shape for name, shape in shapes.items() if not shape}
-
-
-def _random_feeds(
-    session: Session, shapes: dict[str, tuple[int, ...]], rng: np.random.Generator
-) -> Arrays:
-    feeds: Arrays = {}
-    for tensor in session.inputs:
-        if tensor.name not in shapes:
-            raise ModelError(
-                f"the file does not state the shape of input '{tensor.name}': give it, as in"
-                f" --input-shape {tensor.name}=1,3,224,224"
-            )
-        shape = shapes[tensor.name]
-        kind = np.dtype(tensor.dtype).kind
-        if kind == "f":
-            feeds[tensor.name] = rng.standard_normal(shape).astype(tensor.dtype)
-        elif kind == "b":
-            feeds[tensor.name] = rng.integers(0, 2, shape).astype(tensor.dtype)
-        else:
-            top = 256 if np.dtype(tensor.dtype).itemsize == 1 else 2
-            feeds[tensor.name] = rng.integers(0, top, shape).astype(tensor.dtype)
-    return feeds

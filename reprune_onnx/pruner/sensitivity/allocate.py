@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil
-from typing import Literal
 
 import numpy as np
 
-from reprune_onnx.errors import SelectionError
+from reprune_onnx.pruner.allocate.reach import out_of_reach
 from reprune_onnx.pruner.allocate.sparsity import exact
+from reprune_onnx.pruner.multilinear import Multilinear
 from reprune_onnx.pruner.sensitivity.budget import BudgetProblem, solve_budget
 from reprune_onnx.pruner.sensitivity.curves import Losses
-from reprune_onnx.pruner.sensitivity.multilinear import multilinear
 from reprune_onnx.settings import Settings
-from reprune_onnx.types import ChannelMap, Group, Ints
+from reprune_onnx.types import Group, Ints, Reduction
 
 
 def by_losses(settings: Settings) -> bool:
@@ -24,35 +23,36 @@ def by_losses(settings: Settings) -> bool:
 
 
 def least_loss(
-    channels: ChannelMap, settings: Settings, losses: Losses, overrides: Mapping[int, int]
+    groups: Sequence[Group],
+    losses: Losses,
+    target: tuple[Reduction, Multilinear],
+    settings: Settings,
+    overrides: Mapping[int, int],
 ) -> tuple[dict[int, int], list[str]]:
     """Return how many channels each prunable group keeps ``{id: n_keep}``, and notes to print.
 
-    A sparsity is a budget of channels, a reduction one of MACs or parameters. Raises
-    SelectionError where the budget cannot be met.
+    The ``target`` is a reduction and the cost that it reduces. Raises SelectionError where it
+    cannot be met.
     """
-    groups = [g for g in channels.groups if g.free.any()]
-    measure, share = _target(settings)
-    cost = multilinear(channels, groups, measure)
+    reduction, cost = target
     choices = [_choices(g, settings, losses, overrides) for g in groups]
     full = np.array([g.n for g in groups])
-    budget = cost(full) * (1 - share)
-    if measure == "channels":
+    budget = cost(full) * (1 - reduction.share)
+    if reduction.measure == "channels":
         free = sum(int(g.free.sum()) for g in groups)
-        budget = cost(full) - ceil(exact(share) * free)
+        budget = cost(full) - ceil(exact(reduction.share) * free)
     least = cost(np.array([values[0] for values in choices]))
     if least > budget + 1e-6 * cost(full):
-        most = 1 - least / cost(full)
-        raise SelectionError(
-            f"{share:.1%} fewer {measure} cannot be reached: at most {most:.1%} can go here; allow"
-            " more with --residual prune"
-        )
+        raise out_of_reach(reduction, 1 - least / cost(full))
     errors = [
         losses.error[g.id][values] if g.id in losses.error else np.zeros(len(values))
         for g, values in zip(groups, choices, strict=True)
     ]
     kept = solve_budget(BudgetProblem(errors, choices, cost), max(budget, least))
-    notes = ["channels per layer follow the loss measured on the images (allocation sensitivity)"]
+    notes = [
+        "channels per layer follow the losses measured on the --calibration images (allocation"
+        " sensitivity)"
+    ]
     unknown = [g for g in groups if g.id not in losses.error]
     if unknown:
         notes.append(
@@ -60,14 +60,6 @@ def least_loss(
             " stay whole"
         )
     return {g.id: int(k) for g, k in zip(groups, kept, strict=True)}, notes
-
-
-def _target(settings: Settings) -> tuple[Literal["macs", "params", "channels"], float]:
-    if settings.macs_reduction is not None:
-        return "macs", settings.macs_reduction
-    if settings.params_reduction is not None:
-        return "params", settings.params_reduction
-    return "channels", settings.sparsity or 0.0
 
 
 def _choices(g: Group, settings: Settings, losses: Losses, overrides: Mapping[int, int]) -> Ints:

@@ -1,0 +1,145 @@
+"""A model with all that is known of its channels, before it is decided how many go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from reprune_onnx.activations.images import Images, calibration_images
+from reprune_onnx.analyzer import Scope, analyze
+from reprune_onnx.analyzer.functions import written_out
+from reprune_onnx.pruner.calibrate import layer_statistics
+from reprune_onnx.pruner.choose import Knowledge, allocate, select_at, select_channels
+from reprune_onnx.pruner.earlier import keep_by_cuts, read_report
+from reprune_onnx.pruner.gamma import channel_gammas
+from reprune_onnx.pruner.sensitivity.allocate import by_losses
+from reprune_onnx.pruner.sensitivity.curves import measure_losses
+from reprune_onnx.recovery import Recovery, recover
+from reprune_onnx.settings import Settings
+from reprune_onnx.surgeon import cut
+from reprune_onnx.types import (
+    ChannelMap,
+    Cut,
+    GammaSource,
+    LayerTime,
+    Model,
+    Reduction,
+    Selection,
+)
+from reprune_onnx.watch import Watch
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A selection and what it leaves of the model; recovered, where that was done already."""
+
+    selection: Selection
+    cut: Cut
+    recovery: Recovery | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What every attempt at a model shares.
+
+    ``plain`` is the model without local functions, which ``channels`` describes. Of the calibration
+    images ``images`` are fitted to; ``held_out`` are not, where a drop has to be measured.
+    """
+
+    model: Model
+    plain: Model
+    channels: ChannelMap
+    settings: Settings
+    known: Knowledge
+    gamma_source: dict[int, GammaSource]
+    images: Images | None
+    held_out: Images | None
+    watch: Watch
+
+    def attempt(self, wanted: Reduction) -> Attempt:
+        """Choose channels so that as much goes as is wanted, and cut the rest out."""
+        watch = self.watch
+        with watch.stage("allocate"):
+            kept, notes = allocate(self.channels, self.settings, self.known, wanted)
+        with watch.stage("select"):
+            keep, choices = select_channels(
+                self.channels, self.settings, kept, self.known, watch.progress
+            )
+        return self._cut(Selection(keep, choices, self.gamma_source, tuple(notes)))
+
+    def again(self) -> Attempt:
+        """Cut what the report ``settings.keep`` has cut."""
+        path = self.settings.keep
+        assert path is not None
+        with self.watch.stage("select"):
+            keep = keep_by_cuts(self.channels, read_report(path).cuts, path.name)
+        return self._cut(Selection(keep, {}, {}))
+
+    def recovered(self, attempt: Attempt) -> Attempt:
+        """Repair what is left, if it was not yet."""
+        if attempt.recovery is not None:
+            return attempt
+        with self.watch.stage("recover"):
+            found = recover(
+                (self.plain, attempt.cut.model),
+                self.channels,
+                attempt.selection.keep,
+                self.settings.recover,
+                self.images,
+                self.watch.progress,
+            )
+        return replace(attempt, recovery=found)
+
+    def timed(self, times: dict[int, LayerTime]) -> Prepared:
+        """Return the same, with the times of layers."""
+        return replace(self, known=replace(self.known, times=times))
+
+    def _cut(self, selection: Selection) -> Attempt:
+        with self.watch.stage("cut"):
+            # A model that loses nothing keeps its local functions too.
+            source = self.model if selection.keep.all() else self.plain
+            return Attempt(selection, cut(source, self.channels, selection.keep))
+
+
+def prepare(model: Model, settings: Settings, watch: Watch) -> Prepared:
+    """Analyse a model, read the calibration images, and learn from both what selection needs."""
+    with watch.stage("analyze"):
+        plain = written_out(model)
+        channels = analyze(plain, scope_of(settings))
+    images, held_out = None, None
+    if settings.calibration is not None:
+        with watch.stage("load"):
+            images = calibration_images(plain.proto, settings)
+        if settings.max_drop is not None:
+            images, held_out = images.split()
+    known, source = Knowledge({}), dict[int, GammaSource]()
+    if settings.keep is None:
+        with watch.stage("allocate"):
+            known, source = _known(plain, channels, settings, images, watch)
+    return Prepared(model, plain, channels, settings, known, source, images, held_out, watch)
+
+
+def scope_of(settings: Settings) -> Scope:
+    """What the settings allow to be pruned."""
+    return Scope(
+        residual=settings.residual,
+        include=settings.include,
+        exclude=settings.exclude,
+        input_shapes=dict(settings.input_shapes),
+    )
+
+
+def _known(
+    model: Model, channels: ChannelMap, settings: Settings, images: Images | None, watch: Watch
+) -> tuple[Knowledge, dict[int, GammaSource]]:
+    """What allocation and selection go by, and the source of |γ| per layer."""
+    if images is None:
+        gammas, sources = channel_gammas(channels, {})
+        return Knowledge(gammas), sources
+    energies = settings.coverage == "energy"
+    found = layer_statistics(model, channels, images, energies, watch.progress)
+    gammas, sources = channel_gammas(channels, found.deviation)
+    known = Knowledge(gammas, found.energy)
+    if by_losses(settings) or settings.method == "reconstruction":
+        at = select_at(channels, settings, known)
+        known = replace(known, losses=measure_losses(model, channels, images, at, watch.progress))
+    return known, sources

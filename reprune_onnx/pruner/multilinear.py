@@ -1,0 +1,116 @@
+"""Multiply-adds, parameters and latency as functions of how many channels each group keeps.
+
+A weight's size is the product of its axes, and along each axis Σ_g a_g·k_g + a_0 entries are left
+if group g keeps k_g channels: a sum of products of linear functions. So is the time of a layer, if
+it grows with the rows, the columns and the elements of its weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from reprune_onnx.types import ChannelMap, Floats, Group, Ints, LayerTime, Measure
+
+
+@dataclass(frozen=True)
+class Multilinear:
+    """cost(k) = Σ_t factor[t] · Π_a (constant[t, a] + Σ_g slope[t, a, g]·k[g])."""
+
+    factor: Floats
+    constant: Floats
+    slope: Floats
+
+    def __call__(self, k: Floats | Ints) -> float:
+        """Return the cost if group g keeps k[g] channels."""
+        return float(self.factor @ (self.constant + self.slope @ k).prod(axis=1))
+
+    def along(self, g: int, k: Floats, values: Ints) -> Floats:
+        """Return the cost for every one of ``values`` in place of k[g]."""
+        mine = self.slope[:, :, g].any(axis=1)
+        fixed = float(self.factor[~mine] @ (self.constant + self.slope @ k)[~mine].prod(axis=1))
+        slope = self.slope[mine]
+        base = self.constant[mine] + slope @ k - slope[:, :, g] * k[g]
+        axes = base[:, :, None] + slope[:, :, g, None] * values
+        costs: Floats = fixed + self.factor[mine] @ axes.prod(axis=1)
+        return costs
+
+
+def multilinear(
+    channels: ChannelMap,
+    groups: Sequence[Group],
+    measure: Measure,
+    times: Mapping[int, LayerTime] | None = None,
+) -> Multilinear:
+    """Return the cost of a model as a function of the channels that ``groups`` keep.
+
+    ``channels`` counts those of the groups, each once; ``latency`` is the sum of ``times``, by
+    node: a layer whose time is not known costs nothing.
+    """
+    if measure == "channels":
+        ones = np.ones((1, 1, len(groups)))
+        return Multilinear(np.ones(1), np.zeros((1, 1)), ones)
+    owner = np.full(channels.n_units, -1, dtype=np.int64)
+    for i, g in enumerate(groups):
+        owner[g.units] = i
+    sizes = np.array([g.n for g in groups], dtype=np.float64)
+    terms = _times(channels, times or {}) if measure == "latency" else _sizes(channels, measure)
+    n_axes = max((len(axes) for _, axes in terms), default=0)
+    factor = np.array([scale for scale, _ in terms])
+    constant = np.ones((len(terms), max(1, n_axes)))
+    slope = np.zeros((len(terms), max(1, n_axes), len(groups)))
+    for t, (_, axes) in enumerate(terms):
+        for a, ids in enumerate(axes):
+            counts = np.bincount(owner[ids] + 1, minlength=len(groups) + 1)
+            constant[t, a] = counts[0]
+            slope[t, a] = counts[1:] / sizes
+    return Multilinear(factor, constant, slope)
+
+
+Term = tuple[float, list[Ints]]  # a factor, and the units along each axis that a cut shortens
+
+
+def _sizes(channels: ChannelMap, measure: Measure) -> list[Term]:
+    """Of each weight: its elements, for multiply-adds times the positions where it is used."""
+    sites, graph = _sites(channels), channels.graph
+    if measure == "macs":
+        weights = [(float(x.positions), x.shape, (x.node, x.input)) for x in channels.layers]
+    else:
+        weights = [(1.0, graph.shape(name), reader) for name, reader in graph.weights()]
+    terms: list[Term] = []
+    for scale, shape, place in weights:
+        own = sites.get(place, {})
+        rest = prod(n for axis, n in enumerate(shape) if axis not in own)
+        terms.append((scale * rest, list(own.values())))
+    return terms
+
+
+def _times(channels: ChannelMap, times: Mapping[int, LayerTime]) -> list[Term]:
+    """Of each layer: what it takes at all, per row, per column and per element of its weight."""
+    sites, terms = _sites(channels), list[Term]()
+    for layer in channels.layers:
+        time = times.get(layer.node)
+        if time is None:
+            continue
+        own = sites.get((layer.node, layer.input), {})
+        axes = [own.get(axis) for axis in (0, 1)]
+        fixed = [float(layer.shape[axis]) if ids is None else 1.0 for axis, ids in enumerate(axes)]
+        for scale, wanted in (
+            (time.base, ()),
+            (time.per_row, (0,)),
+            (time.per_column, (1,)),
+            (time.per_element, (0, 1)),
+        ):
+            ids = [found for axis in wanted if (found := axes[axis]) is not None]
+            terms.append((scale * prod(fixed[axis] for axis in wanted), ids))
+    return terms
+
+
+def _sites(channels: ChannelMap) -> dict[tuple[int, int], dict[int, Ints]]:
+    sites: dict[tuple[int, int], dict[int, Ints]] = {}
+    for site in channels.sites:
+        sites.setdefault((site.node, site.input), {})[site.axis] = site.ids
+    return sites

@@ -1,0 +1,39 @@
+"""Random inputs for a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reprune_onnx.errors import ModelError
+from reprune_onnx.runtime.ort import Session
+
+
+def random_inputs(
+    session: Session, shapes: Mapping[str, tuple[int, ...]], rng: np.random.Generator
+) -> dict[str, NDArray[Any]]:
+    """Return an array of shape ``shapes[name]`` for every input of the session's model.
+
+    Normal numbers, or small whole ones where the input is of integers. Raises ModelError where an
+    input has no shape.
+    """
+    feeds: dict[str, NDArray[Any]] = {}
+    for tensor in session.inputs:
+        if tensor.name not in shapes:
+            raise ModelError(
+                f"the file does not state the shape of input '{tensor.name}': give it, as in"
+                f" --input-shape {tensor.name}=1,3,224,224"
+            )
+        shape = shapes[tensor.name]
+        kind = np.dtype(tensor.dtype).kind
+        if kind == "f":
+            feeds[tensor.name] = rng.standard_normal(shape).astype(tensor.dtype)
+        elif kind == "b":
+            feeds[tensor.name] = rng.integers(0, 2, shape).astype(tensor.dtype)
+        else:
+            top = 256 if np.dtype(tensor.dtype).itemsize == 1 else 2
+            feeds[tensor.name] = rng.integers(0, top, shape).astype(tensor.dtype)
+    return feeds

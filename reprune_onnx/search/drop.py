@@ -1,0 +1,79 @@
+"""The smallest model that loses no more than so many points of accuracy."""
+
+from __future__ import annotations
+
+from reprune_onnx.activations.images import Images
+from reprune_onnx.data.dataset import Batch
+from reprune_onnx.errors import DataError, SelectionError
+from reprune_onnx.prepared import Attempt, Prepared
+from reprune_onnx.runtime.evaluate import evaluate
+from reprune_onnx.search.found import Found
+from reprune_onnx.types import Model, Reduction
+
+_LEVELS = 100  # shares of the MACs are tried in steps of 1 %
+_FEWEST = 50  # images to measure on
+
+
+def within_drop(job: Prepared, most: float) -> Found:
+    """Find the largest reduction of MACs that loses at most ``most`` points, in steps of 1 %.
+
+    What is lost is accuracy, where the images have labels, else agreement with the original on the
+    top class. It is measured after recovery, on every third batch of the calibration images, to
+    which nothing was fitted. The search takes the loss to grow with the reduction. Raises
+    SelectionError where even 1 % loses more, and ModelError where the model is no classifier.
+    """
+    held = job.held_out
+    if held is None or held.n < _FEWEST:
+        raise DataError(
+            f"--max-drop measures on a third of the calibration images, which is"
+            f" {held.n if held is not None else 0}: give at least {3 * _FEWEST}, better a thousand"
+            " (--calibration, --calibration-size)"
+        )
+    whole = _score(job.plain, job.plain, held)
+    low, high = 0, _LEVELS
+    best: Attempt | None = None
+    after = least = whole
+    for step in range(_LEVELS):
+        if high - low <= 1:
+            break
+        middle = (low + high) // 2
+        try:
+            attempt = job.recovered(job.attempt(Reduction("macs", middle / _LEVELS)))
+        except SelectionError:
+            if middle == 1:
+                raise
+            high = middle
+            continue
+        assert attempt.recovery is not None
+        score = _score(attempt.recovery.model, job.plain, held)
+        if whole - score <= most:
+            low, best, after = middle, attempt, score
+        else:
+            high, least = middle, score
+        if job.watch.progress is not None:
+            job.watch.progress("searching", step + 1, _LEVELS.bit_length())
+    measure = "agreement" if held.labels is None else "accuracy"
+    if best is None:
+        raise SelectionError(
+            f"even {high / _LEVELS:.0%} fewer MACs lose {whole - least:.2f} points of {measure} on"
+            f" {held.n} held-out images; allow more with --max-drop, or give more images"
+        )
+    found = {"measure": measure, "images": held.n, "before": whole, "after": after}
+    return Found(best, {"max_drop": whole - after}, {"drop": found})
+
+
+def _score(model: Model, original: Model, held: Images) -> float:
+    """Accuracy, or agreement with the original, in per cent."""
+    labels = held.labels or [None] * len(held.batches)
+    batches: list[Batch] = []
+    for arrays, y in zip(held.batches, labels, strict=True):
+        if len(arrays) > 1:
+            raise DataError(
+                "--max-drop needs a classifier of images: a model with one input; ask for"
+                " --macs-reduction instead"
+            )
+        batches += [(x, y) for x in arrays.values()]
+    found = evaluate(model, batches, against=None if held.labels else original)
+    score = found.top1 if found.top1 is not None else found.agreement
+    assert score is not None  # there are labels, or an original
+    return score
