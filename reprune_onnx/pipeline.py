@@ -51,7 +51,8 @@ def prune(
     model cannot be pruned as asked, and VerificationError where the cut cannot be proven; the
     result then never exists.
     """
-    job = prepare(model, settings, watch or Watch(progress))
+    hold_out = settings.max_drop is not None
+    job = prepare(model, settings, watch or Watch(progress), hold_out=hold_out)
     return finish(job, _found(job))
 
 

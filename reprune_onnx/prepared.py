@@ -89,6 +89,10 @@ class Prepared:
             )
         return replace(attempt, recovery=found)
 
+    def at(self, settings: Settings) -> Prepared:
+        """Return the same for settings that differ in the target alone."""
+        return replace(self, settings=settings, watch=Watch(self.watch.progress))
+
     def timed(self, times: dict[int, LayerTime]) -> Prepared:
         """Return the same, with the times of layers."""
         return replace(self, known=replace(self.known, times=times))
@@ -100,8 +104,11 @@ class Prepared:
             return Attempt(selection, cut(source, self.channels, selection.keep))
 
 
-def prepare(model: Model, settings: Settings, watch: Watch) -> Prepared:
-    """Analyse a model, read the calibration images, and learn from both what selection needs."""
+def prepare(model: Model, settings: Settings, watch: Watch, *, hold_out: bool = False) -> Prepared:
+    """Analyse a model, read the calibration images, and learn from both what selection needs.
+
+    With ``hold_out`` some of the images are kept back to measure on.
+    """
     with watch.stage("analyze"):
         plain = written_out(model)
         channels = analyze(plain, scope_of(settings))
@@ -109,7 +116,7 @@ def prepare(model: Model, settings: Settings, watch: Watch) -> Prepared:
     if settings.calibration is not None:
         with watch.stage("load"):
             images = calibration_images(plain.proto, settings)
-        if settings.max_drop is not None:
+        if hold_out:
             images, held_out = images.split()
     known, source = Knowledge({}), dict[int, GammaSource]()
     if settings.keep is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from reprune_onnx.cli import analyze, evaluate, prune, recover, verify
+from reprune_onnx.cli import analyze, evaluate, prune, recover, sweep, verify
 
 app = typer.Typer(
     name="reprune-onnx",
@@ -38,3 +38,4 @@ app.command("prune")(prune.command)
 app.command("verify")(verify.command)
 app.command("recover")(recover.command)
 app.command("evaluate")(evaluate.command)
+app.command("sweep")(sweep.command)

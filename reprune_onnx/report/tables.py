@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from reprune_onnx.report.files import Destination
+from reprune_onnx.sweep.pareto import best, measure_of, varied
 
 _WIDEST = 160  # columns, where the output is not a terminal
 
@@ -108,6 +110,33 @@ def _target(name: str, asked: float, report: dict[str, Any]) -> str:
     if name == "latency_reduction" and t is not None:
         line += f" ({t['before_ms']:.3g} to {t['after_ms']:.3g} ms, measured in turns)"
     return line
+
+
+def print_sweep(rows: list[dict[str, Any]], folder: Path) -> None:
+    """One row per case; the ones that nothing beats are bold."""
+    console, marks, measure = _console(), best(rows), measure_of(rows)
+    ways = varied(rows)
+    heads = [*ways, "asked", "MACs", "parameters", measure or "quality", "s"]
+    table = _table("Sweep", heads, right=set(range(len(ways), len(heads))))
+    for row, mark in zip(rows, marks, strict=True):
+        cells = [str(row[name]) for name in ways] + [f"-{row['macs_reduction']:.0%}"]
+        if "error" in row:
+            cells += ["failed", "", ""]
+        else:
+            cells += [f"-{row['achieved'][f'{m}_reduction']:.1%}" for m in ("macs", "params")]
+            cells.append("–" if measure is None else f"{row[measure]:.4g}")
+        table.add_row(*cells, f"{row['seconds']:.1f}", style="bold" if mark else None)
+    console.print(table)
+    for row in rows:
+        if "error" in row:
+            line = f"{' '.join(row[w] for w in ways)} {row['macs_reduction']:g}: {row['error']}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+    plots = ", pareto.png, pareto.svg"
+    if measure is None:
+        plots = ""
+        console.print("how good the models are was not measured: give --data, or --calibration")
+    line = f"wrote sweep.json, sweep.md{plots} and models to {folder}"
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _recovery(found: dict[str, Any] | None) -> list[str]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from reprune_onnx.activations.images import Images
-from reprune_onnx.data.dataset import Batch
 from reprune_onnx.errors import DataError, SelectionError
 from reprune_onnx.prepared import Attempt, Prepared
-from reprune_onnx.runtime.evaluate import evaluate
 from reprune_onnx.search.found import Found
-from reprune_onnx.types import Model, Reduction
+from reprune_onnx.search.score import score
+from reprune_onnx.types import Reduction
 
 _LEVELS = 100  # shares of the MACs are tried in steps of 1 %
 _FEWEST = 50  # images to measure on
@@ -29,7 +27,7 @@ def within_drop(job: Prepared, most: float) -> Found:
             f" {held.n if held is not None else 0}: give at least {3 * _FEWEST}, better a thousand"
             " (--calibration, --calibration-size)"
         )
-    whole = _score(job.plain, job.plain, held)
+    whole = score(job.plain, job.plain, held)
     low, high = 0, _LEVELS
     best: Attempt | None = None
     after = least = whole
@@ -45,11 +43,11 @@ def within_drop(job: Prepared, most: float) -> Found:
             high = middle
             continue
         assert attempt.recovery is not None
-        score = _score(attempt.recovery.model, job.plain, held)
-        if whole - score <= most:
-            low, best, after = middle, attempt, score
+        reached = score(attempt.recovery.model, job.plain, held)
+        if whole - reached <= most:
+            low, best, after = middle, attempt, reached
         else:
-            high, least = middle, score
+            high, least = middle, reached
         if job.watch.progress is not None:
             job.watch.progress("searching", step + 1, _LEVELS.bit_length())
     measure = "agreement" if held.labels is None else "accuracy"
@@ -60,20 +58,3 @@ def within_drop(job: Prepared, most: float) -> Found:
         )
     found = {"measure": measure, "images": held.n, "before": whole, "after": after}
     return Found(best, {"max_drop": whole - after}, {"drop": found})
-
-
-def _score(model: Model, original: Model, held: Images) -> float:
-    """Accuracy, or agreement with the original, in per cent."""
-    labels = held.labels or [None] * len(held.batches)
-    batches: list[Batch] = []
-    for arrays, y in zip(held.batches, labels, strict=True):
-        if len(arrays) > 1:
-            raise DataError(
-                "--max-drop needs a classifier of images: a model with one input; ask for"
-                " --macs-reduction instead"
-            )
-        batches += [(x, y) for x in arrays.values()]
-    found = evaluate(model, batches, against=None if held.labels else original)
-    score = found.top1 if found.top1 is not None else found.agreement
-    assert score is not None  # there are labels, or an original
-    return score

@@ -1,0 +1,108 @@
+"""`reprune-onnx sweep`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reprune_onnx.cli.options import (
+    Calibration,
+    CalibrationSize,
+    Exclude,
+    Include,
+    InputShape,
+    ModelArgument,
+    Preprocess,
+    Quiet,
+    Residual,
+)
+
+
+def command(
+    model: ModelArgument,
+    macs_reduction: Annotated[
+        str, typer.Option(metavar="R,R,…", help="Shares of the multiply-adds that go, in (0, 1).")
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for models and results.")
+    ],
+    method: Annotated[str, typer.Option(metavar="M,M,…", help="Methods of prune.")] = "reprune,l1",
+    coverage: Annotated[str, typer.Option(metavar="C,C,…", help="Worths of a cluster.")] = "count",
+    allocation: Annotated[str, typer.Option(metavar="A,A,…", help="Allocations.")] = "auto",
+    recover: Annotated[str, typer.Option(metavar="R,R,…", help="Recoveries.")] = "auto",
+    calibration: Calibration = None,
+    calibration_size: CalibrationSize = 512,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Labelled images to measure accuracy on; without, a third of the --calibration"
+            " images is held out to measure agreement with MODEL.",
+        ),
+    ] = None,
+    preprocess: Preprocess = None,
+    residual: Residual = "keep",
+    include: Include = None,
+    exclude: Exclude = None,
+    round_to: Annotated[
+        int, typer.Option(metavar="N", help="Kept channels become a multiple of N.")
+    ] = 1,
+    seed: Annotated[int, typer.Option(help="Of the random choices.")] = 0,
+    input_shape: InputShape = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", metavar="N", help="Processes; -1 for all cores.")
+    ] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="A Dask scheduler, such as tcp://10.0.0.1:8786, whose workers see the same files.",
+        ),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Prune at several targets in several ways: a table, a Pareto plot and the models.
+
+    Run it again to go on where it was stopped.
+    """
+    from reprune_onnx.cli.progress import Bar
+    from reprune_onnx.report.tables import print_sweep
+    from reprune_onnx.settings import Settings
+    from reprune_onnx.shapes import parse_input_shapes
+    from reprune_onnx.sweep.cases import cases
+    from reprune_onnx.sweep.run import Job, run
+    from reprune_onnx.sweep.write import write
+
+    shares = [_share(text) for text in macs_reduction.split(",")]
+    base = Settings(
+        macs_reduction=shares[0],
+        residual=residual,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        round_to=round_to,
+        seed=seed,
+        input_shapes=tuple(parse_input_shapes(input_shape or []).items()),
+        calibration=calibration,
+        calibration_size=calibration_size,
+        preprocess=preprocess,
+    )
+    ways = {"method": method, "coverage": coverage, "allocation": allocation, "recover": recover}
+    chosen = {name: list(dict.fromkeys(text.split(","))) for name, text in ways.items()}
+    planned = cases(base, shares, chosen)
+    job = Job(model.absolute(), out.absolute(), data, preprocess)
+    with Bar(quiet) as bar:
+        rows = run(job, planned, jobs, scheduler, bar)
+    write(job, rows)
+    if not quiet:
+        print_sweep(rows, out)
+
+
+def _share(text: str) -> float:
+    from reprune_onnx.errors import UsageError
+
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UsageError(f"--macs-reduction '{text}' is not a number, as in 0.3,0.5") from error

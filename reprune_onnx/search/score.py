@@ -1,0 +1,34 @@
+"""How good a model is on images that nothing was fitted to."""
+
+from __future__ import annotations
+
+from reprune_onnx.activations.images import Images
+from reprune_onnx.data.dataset import Batch
+from reprune_onnx.errors import DataError
+from reprune_onnx.runtime.evaluate import Evaluation, evaluate
+from reprune_onnx.types import Model
+
+
+def score(model: Model, original: Model, held: Images) -> float:
+    """Accuracy where the images have labels, else agreement with the original, in per cent.
+
+    Raises ModelError where the model is no classifier of images.
+    """
+    found = evaluated(model, None if held.labels else original, held)
+    reached = found.top1 if found.top1 is not None else found.agreement
+    assert reached is not None  # there are labels, or an original
+    return reached
+
+
+def evaluated(model: Model, original: Model | None, held: Images) -> Evaluation:
+    """Evaluate a classifier on images, and against its original where that is given."""
+    labels = held.labels or [None] * len(held.batches)
+    batches: list[Batch] = []
+    for arrays, y in zip(held.batches, labels, strict=True):
+        if len(arrays) > 1:
+            raise DataError(
+                f"a model with {len(arrays)} inputs is no classifier of images, whose accuracy or"
+                " agreement could be measured; ask for --macs-reduction instead"
+            )
+        batches += [(x, y) for x in arrays.values()]
+    return evaluate(model, batches, against=original)

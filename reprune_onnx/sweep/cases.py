@@ -1,0 +1,48 @@
+"""What a sweep tries: every way of choosing channels at every target."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import product
+from typing import Any
+
+from reprune_onnx import __version__
+from reprune_onnx.settings import Settings
+
+
+@dataclass(frozen=True)
+class Case:
+    """One pruning; ``name`` is that of its files, ``row`` what the table says of it."""
+
+    settings: Settings
+    name: str
+    row: dict[str, Any]
+
+    def key(self, source_sha256: str, data: str) -> str:
+        """A hash of all that decides about the result."""
+        calibration = self.settings.calibration
+        facts = [__version__, source_sha256, data, calibration, self.settings.as_report()]
+        return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def cases(
+    base: Settings, reductions: Sequence[float], ways: Mapping[str, Sequence[str]]
+) -> list[list[Case]]:
+    """Return the cases by way; those of one way differ in the reduction of MACs alone.
+
+    ``ways`` are the values of some settings, such as ``{"method": ["l1", "reprune"]}``.
+    """
+    found = []
+    for values in product(*ways.values()):
+        chosen = dict(zip(ways, values, strict=True))
+        own = []
+        for reduction in reductions:
+            changes: dict[str, Any] = {"macs_reduction": reduction, **chosen}
+            settings = replace(base, **changes)
+            name = "-".join([*values, f"{reduction:g}"])
+            own.append(Case(settings, name, chosen | {"macs_reduction": reduction}))
+        found.append(own)
+    return found

@@ -1,0 +1,174 @@
+"""Run a sweep: ways in parallel, targets of one way from one preparation; done cases stay done."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from reprune_onnx.data.open import open_data
+from reprune_onnx.errors import ModelError, RepruneError, UsageError
+from reprune_onnx.model import load, save, write_atomically
+from reprune_onnx.pipeline import Pruned, finish
+from reprune_onnx.prepared import Prepared, prepare
+from reprune_onnx.runtime.evaluate import evaluate
+from reprune_onnx.runtime.image_input import image_input
+from reprune_onnx.search.found import Found
+from reprune_onnx.search.score import evaluated
+from reprune_onnx.sweep.cases import Case
+from reprune_onnx.types import Model
+from reprune_onnx.watch import Watch
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where a sweep reads and writes; ``data`` measures accuracy, else held-out images agreement.
+
+    Paths are absolute: a worker on another machine needs to see the same files.
+    """
+
+    model: Path
+    folder: Path
+    data: str | None
+    preprocess: str | None
+
+    def result(self, case: Case) -> Path:
+        """The file with what came of a case."""
+        return self.folder / "runs" / f"{case.name}.json"
+
+
+def run(
+    job: Job,
+    ways: list[list[Case]],
+    jobs: int = 1,
+    scheduler: str | None = None,
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
+    """Return one row per case, in order; a case that could not be done has an ``error``.
+
+    Cases whose result lies in the folder already are not run again. ``jobs`` is the number of
+    processes; ``scheduler`` the address of a Dask scheduler, whose workers are used instead.
+    """
+    for folder in ("runs", "models"):
+        (job.folder / folder).mkdir(parents=True, exist_ok=True)
+    sha = load(job.model).sha256
+    missing = [[c for c in own if _known(job, c, sha) is None] for own in ways]
+    todo = [own for own in missing if own]
+    total, done = sum(map(len, ways)), sum(map(len, ways)) - sum(map(len, todo))
+    for finished in _parallel(job, todo, sha, (jobs, scheduler)):
+        done += finished
+        if progress is not None:
+            progress("sweeping", done, total)
+    rows = []
+    for case in (c for own in ways for c in own):
+        row = _known(job, case, sha, failures=True)
+        assert row is not None
+        rows.append(row)
+    return rows
+
+
+def _parallel(
+    job: Job, todo: list[list[Case]], sha: str, where: tuple[int, str | None]
+) -> Iterator[int]:
+    jobs, scheduler = where
+    if scheduler is None and (jobs == 1 or len(todo) < 2):
+        for own in todo:
+            yield run_way(job, own, sha)
+        return
+    from joblib import Parallel, delayed, parallel_config
+
+    with ExitStack() as stack:
+        if scheduler is not None:
+            stack.enter_context(_client(scheduler))
+            stack.enter_context(parallel_config(backend="dask"))
+            jobs = -1
+        work = Parallel(n_jobs=jobs, return_as="generator_unordered")
+        yield from work(delayed(run_way)(job, own, sha) for own in todo)
+
+
+def _client(address: str) -> Any:
+    try:
+        from dask.distributed import Client
+    except ImportError as error:
+        raise UsageError("--scheduler needs Dask: pip install 'reprune-onnx[cluster]'") from error
+    connect: Any = Client
+    try:
+        return connect(address, timeout=10)
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(
+            f"--scheduler {address}: no Dask scheduler answers there ({error}); start one with"
+            " `dask scheduler`"
+        ) from error
+
+
+def run_way(job: Job, own: list[Case], sha: str) -> int:
+    """Run the cases of one way and write what came of each; return how many there were."""
+    model = load(job.model)
+    prepared: Prepared | RepruneError
+    try:
+        prepared = prepare(model, own[0].settings, Watch(), hold_out=job.data is None)
+    except RepruneError as error:
+        prepared = error
+    for case in own:
+        start = time.perf_counter()
+        try:
+            if isinstance(prepared, RepruneError):
+                raise prepared
+            row = _row(job, case, prepared)
+        except RepruneError as error:
+            row = {"error": str(error)}
+        row = case.row | row | {"seconds": round(time.perf_counter() - start, 2)}
+        facts = {"key": case.key(sha, str(job.data)), "row": row}
+        write_atomically(job.result(case), json.dumps(facts, indent=1).encode())
+    return len(own)
+
+
+def _row(job: Job, case: Case, prepared: Prepared) -> dict[str, Any]:
+    wanted = case.settings.reduction
+    assert wanted is not None
+    result = finish(prepared.at(case.settings), Found(prepared.attempt(wanted)))
+    path = job.folder / "models" / f"{case.name}.onnx"
+    save(result.model, path)
+    report = json.dumps(result.report, indent=1, ensure_ascii=False)
+    write_atomically(path.with_name(f"{case.name}.report.json"), report.encode())
+    recovery: Any = result.report["recovery"]
+    row = {"model": str(path.relative_to(job.folder)), "achieved": result.report["achieved"]}
+    row["output_error"] = recovery["error_after"] if recovery else None
+    return row | _quality(job, result, prepared)
+
+
+def _quality(job: Job, result: Pruned, prepared: Prepared) -> dict[str, Any]:
+    """Accuracy on the data, or agreement on held-out images; nothing for what is no classifier."""
+    original: Model = prepared.plain
+    try:
+        if job.data is not None:
+            port = image_input(original.proto, dict(prepared.settings.input_shapes))
+            data = open_data(
+                job.data, preprocess=job.preprocess, input_shape=port.shape, dtype=port.dtype
+            )
+            return asdict(evaluate(result.model, data, against=original))
+        if prepared.held_out is not None:
+            return asdict(evaluated(result.model, original, prepared.held_out))
+    except ModelError:
+        pass
+    return {}
+
+
+def _known(job: Job, case: Case, sha: str, failures: bool = False) -> dict[str, Any] | None:
+    """The row of a case that was run before; one that failed only where ``failures`` count."""
+    try:
+        found = json.loads(job.result(case).read_text(encoding="utf-8"))
+        row: dict[str, Any] = found["row"]
+        same = found["key"] == case.key(sha, str(job.data))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not same or ("error" in row and not failures):
+        return None
+    whole = "error" in row or (job.folder / row["model"]).is_file()
+    return row if whole else None

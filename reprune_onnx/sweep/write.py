@@ -1,0 +1,19 @@
+"""The files of a finished sweep."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from reprune_onnx.model import write_atomically
+from reprune_onnx.sweep.pareto import plot, table
+from reprune_onnx.sweep.run import Job
+
+
+def write(job: Job, rows: Sequence[dict[str, Any]]) -> None:
+    """Write ``sweep.json``, ``sweep.md``, ``pareto.png`` and ``pareto.svg`` into the folder."""
+    facts = {"schema": 1, "model": str(job.model), "data": job.data, "rows": list(rows)}
+    write_atomically(job.folder / "sweep.json", json.dumps(facts, indent=1).encode())
+    write_atomically(job.folder / "sweep.md", table(rows).encode())
+    plot(rows, [job.folder / f"pareto.{kind}" for kind in ("png", "svg")], job.model.name)
