@@ -90,7 +90,7 @@ class Prepared:
         return replace(attempt, recovery=found)
 
     def at(self, settings: Settings) -> Prepared:
-        """Return the same for settings that differ in the target alone."""
+        """Return the same for settings that differ in the target or in recovery alone."""
         return replace(self, settings=settings, watch=Watch(self.watch.progress))
 
     def timed(self, times: dict[int, LayerTime]) -> Prepared:

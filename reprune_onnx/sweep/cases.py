@@ -31,18 +31,22 @@ class Case:
 def cases(
     base: Settings, reductions: Sequence[float], ways: Mapping[str, Sequence[str]]
 ) -> list[list[Case]]:
-    """Return the cases by way; those of one way differ in the reduction of MACs alone.
+    """Return the cases by how channels are chosen.
 
-    ``ways`` are the values of some settings, such as ``{"method": ["l1", "reprune"]}``.
+    Those of one list differ in recovery and in the reduction of MACs alone, so that they can share
+    what has to be known of the channels. ``ways`` are the values of some settings, such as
+    ``{"method": ["l1", "reprune"]}``; only the method reprune varies in its coverage.
     """
-    found = []
+    found: dict[tuple[str, ...], list[Case]] = {}
     for values in product(*ways.values()):
         chosen = dict(zip(ways, values, strict=True))
-        own = []
+        if chosen.get("method", "reprune") != "reprune":
+            chosen["coverage"] = "count"
+        own = found.setdefault(tuple(v for k, v in chosen.items() if k != "recover"), [])
         for reduction in reductions:
             changes: dict[str, Any] = {"macs_reduction": reduction, **chosen}
-            settings = replace(base, **changes)
-            name = "-".join([*values, f"{reduction:g}"])
-            own.append(Case(settings, name, chosen | {"macs_reduction": reduction}))
-        found.append(own)
-    return found
+            name = "-".join([*chosen.values(), f"{reduction:g}"])
+            if name not in (case.name for case in own):
+                settings = replace(base, **changes)
+                own.append(Case(settings, name, chosen | {"macs_reduction": reduction}))
+    return list(found.values())

@@ -1,4 +1,4 @@
-"""Run a sweep: ways in parallel, targets of one way from one preparation; done cases stay done."""
+"""Run a sweep: ways in parallel, one preparation for each; cases that are done stay done."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def run(
     Cases whose result lies in the folder already are not run again. ``jobs`` is the number of
     processes; ``scheduler`` the address of a Dask scheduler, whose workers are used instead.
     """
+    sha = load(job.model).sha256
     for folder in ("runs", "models"):
         (job.folder / folder).mkdir(parents=True, exist_ok=True)
-    sha = load(job.model).sha256
     missing = [[c for c in own if _known(job, c, sha) is None] for own in ways]
     todo = [own for own in missing if own]
     total, done = sum(map(len, ways)), sum(map(len, ways)) - sum(map(len, todo))

@@ -1,0 +1,104 @@
+"""Targets that only attempts can reach: a latency, or a drop of accuracy."""
+
+import json
+
+import numpy as np
+import pytest
+from report_counts import widths
+
+IMAGES = ("--preprocess", "scale=1/16", "--calibration-size", "900")
+
+
+def table(model, ms=1.0):
+    """A device on which only the layers of stage 3 take time."""
+    columns = {(1, 1): 32, (1, 2): 48, (2, 1): 48, (2, 2): 48}
+    layers = [
+        {"layer": f"/stage3/block{b}/conv{c}/Conv", "rows": 48, "columns": n, "ms": ms}
+        for (b, c), n in columns.items()
+    ]
+    return {"machine": "made up", "layers": layers}
+
+
+@pytest.fixture
+def latency_table(model, tmp_path):
+    path = tmp_path / "device.json"
+    path.write_text(json.dumps(table(model)))
+    return path
+
+
+@pytest.mark.parametrize("allocation", ["uniform", "bn-gamma"])
+def test_a_devices_table_says_what_is_slow(prune, latency_table, allocation):
+    how = ("--latency-table", latency_table, "--allocation", allocation)
+    report, _ = prune("--latency-reduction", "0.5", *how)
+    assert report["requested"] == {"latency_reduction": 0.5}
+    assert report["achieved"]["latency_reduction"] == pytest.approx(0.5, abs=0.02)
+    kept = widths(report)
+    share = [kept[row["layer"]] for row in table(None)["layers"]]
+    taken = sum(a / b for b, a in share[::2]) / 2  # conv1's rows, which are conv2's columns
+    assert 1 - taken == pytest.approx(report["achieved"]["latency_reduction"], abs=1e-6)
+    assert any("estimated from 'device.json'" in note for note in report["notes"])
+
+
+def test_with_images_only_the_slow_layers_shrink(prune, latency_table, digits):
+    how = ("--latency-table", latency_table, "--calibration", digits, *IMAGES)
+    report, _ = prune("--latency-reduction", "0.5", *how)
+    assert report["achieved"]["latency_reduction"] >= 0.5 - 1e-6
+    thin = {name for name, (before, after) in widths(report).items() if after < before}
+    assert thin == {"/stage3/block1/conv1/Conv", "/stage3/block2/conv1/Conv"}
+
+
+def test_the_latency_here_is_measured_and_can_be_repeated(prune, tmp_path):
+    report, _ = prune("--latency-reduction", "0.1", "--allocation", "uniform")
+    found = report["latency"]
+    reached = 1 - found["after_ms"] / found["before_ms"]
+    assert report["achieved"]["latency_reduction"] == pytest.approx(reached, abs=1e-6)
+    names = {layer["node"] for layer in report["layers"]}
+    assert {row["layer"] for row in found["layers"]} == names
+    assert all(row["ms"] > 0 for row in found["layers"])
+    again, _ = prune(
+        *("--latency-reduction", "0.2", "--latency-table", tmp_path / "small.report.json"),
+        name="again",
+    )
+    assert again["latency"] is None
+    assert again["achieved"]["latency_reduction"] == pytest.approx(0.2, abs=0.05)
+
+
+def test_bad_latency_tables(refuses, model, tmp_path):
+    path, out = tmp_path / "t.json", tmp_path / "o.onnx"
+    how = ("prune", model, "-o", out, "--latency-reduction", "0.3", "--latency-table", path)
+    refuses(*how, says=("No such file",))
+    for text in ("{", "[]", '{"layers": [{}]}', '{"layers": 5}', '{"latency": null}'):
+        path.write_text(text)
+        refuses(*how, says=("no latency table",))
+    path.write_text(json.dumps(table(model, ms=-1.0)))
+    refuses(*how, says=("no latency table", "-1.0 ms"))
+    path.write_text(json.dumps({"layers": [{"layer": "x", "rows": 1, "columns": 1, "ms": 1}]}))
+    refuses(*how, says=("none of the model's layers",))
+    path.write_text(json.dumps(table(model)))
+    refuses("prune", model, "-o", out, "--sparsity", "0.3", "--latency-table", path, code=2)
+    how = ("prune", model, "-o", out, "--latency-table", path, "--latency-reduction")
+    refuses(*how, "0.999", says=("99.9% less latency cannot be reached",))
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_the_smallest_model_within_a_drop(prune, digits, tmp_path, labels):
+    images = digits
+    if not labels:
+        images = tmp_path / "unlabelled.npz"
+        np.savez(images, x_train=np.load(digits)["x_train"])
+    report, _ = prune("--max-drop", "1", "--calibration", images, *IMAGES)
+    found = report["drop"]
+    assert found["measure"] == ("accuracy" if labels else "agreement")
+    assert 280 <= found["images"] <= 320
+    assert report["achieved"]["max_drop"] == pytest.approx(found["before"] - found["after"])
+    assert report["achieved"]["max_drop"] <= 1
+    assert report["achieved"]["macs_reduction"] > 0.5
+    assert report["recovery"]["samples"] <= 900 - found["images"]
+
+
+def test_a_drop_that_cannot_be_measured(refuses, model, digits, tmp_path):
+    how = ("prune", model, "-o", tmp_path / "o.onnx", "--max-drop", "1")
+    refuses(*how, code=2, says=("--calibration",))
+    few = ("--calibration", digits, "--calibration-size", "90")
+    refuses(*how, *few, says=("at least 150",))
+    refuses(*how[:-1], "100", "--calibration", digits, code=2, says=("outside [0, 100)",))
