@@ -68,7 +68,7 @@ def test_the_other_commands_work(readme, call, demo, digits, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     shutil.copy(demo, "model.onnx")
     with np.load(digits) as data:
-        for k in range(40):
+        for k in range(200):
             folder = tmp_path / "images" / str(data["y"][k])
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(data["x"][k, 0] * 16).save(folder / f"{k}.png")
@@ -78,7 +78,9 @@ def test_the_other_commands_work(readme, call, demo, digits, tmp_path, monkeypat
         for line in block.splitlines()
         if line.startswith("reprune-onnx ")
     ]
-    assert {c[1] for c in commands} == {"analyze", "prune", "verify", "evaluate"}
+    assert {c[1] for c in commands} == {
+        *("analyze", "prune", "recover", "verify", "evaluate", "sweep")
+    }
     for command in commands:
         if command[1] == "prune":  # one way or the other
             for old in tmp_path.glob("model-pruned*"):
@@ -117,7 +119,9 @@ def test_the_stated_accuracies_are_the_measured_ones(readme, call, root, tmp_pat
         assert f"top-1 {percent}" in result.out, title
 
 
-@pytest.mark.parametrize("name", ["README.md", "models/README.md", "docs/method.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "models/README.md", "docs/method.md", "docs/accuracy.md"]
+)
 def test_links_lead_somewhere(root, name):
     text = (root / name).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
