@@ -142,7 +142,7 @@ def _known(
     if images is None:
         gammas, sources = channel_gammas(channels, {})
         return Knowledge(gammas), sources
-    energies = settings.coverage == "energy"
+    energies = settings.worth == "energy"
     found = layer_statistics(model, channels, images, energies, watch.progress)
     gammas, sources = channel_gammas(channels, found.deviation)
     known = Knowledge(gammas, found.energy)

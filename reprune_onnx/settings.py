@@ -10,6 +10,7 @@ from reprune_onnx.errors import UsageError
 from reprune_onnx.types import (
     Allocation,
     Coverage,
+    CoverageOption,
     Cutoff,
     InputChannels,
     Linkage,
@@ -24,7 +25,7 @@ from reprune_onnx.types import (
 
 _CHOICES: dict[str, Any] = {
     "method": Method,
-    "coverage": Coverage,
+    "coverage": CoverageOption,
     "linkage": Linkage,
     "cutoff": Cutoff,
     "tie_break": TieBreak,
@@ -60,7 +61,7 @@ class Settings:
     max_drop: float | None = None
     keep: Path | None = None
     method: Method = "reprune"
-    coverage: Coverage = "count"
+    coverage: CoverageOption = "auto"
     linkage: Linkage = "ward"
     cutoff: Cutoff = "merge-count"
     tie_break: TieBreak = "random"
@@ -97,9 +98,16 @@ class Settings:
                 )
 
     @property
+    def worth(self) -> Coverage:
+        """The coverage that ``auto`` stands for: with images ``norm``, which kept more accuracy."""
+        if self.coverage == "auto":
+            return "norm" if self.method == "reprune" and self.calibration else "count"
+        return self.coverage
+
+    @property
     def select_options(self) -> SelectOptions:
         """The options of Algorithm 1."""
-        return SelectOptions(self.linkage, self.cutoff, self.tie_break, self.coverage)
+        return SelectOptions(self.linkage, self.cutoff, self.tie_break, self.worth)
 
     @property
     def reduction(self) -> Reduction | None:
@@ -122,7 +130,7 @@ class Settings:
 
     def as_report(self) -> dict[str, Any]:
         """All settings that decide about the result, in JSON's types; no paths, no jobs."""
-        plain = asdict(self)
+        plain = asdict(self) | {"coverage": self.worth}
         del plain["jobs"]
         for name in ("keep", "calibration", "latency_table"):
             plain[name] = plain[name] is not None

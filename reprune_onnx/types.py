@@ -43,6 +43,7 @@ Method = Literal[
     "reprune", "representative", "l1", "l2", "fpgm", "bn-gamma", "random", "reconstruction"
 ]
 Coverage = Literal["count", "norm", "energy"]
+CoverageOption = Literal["auto", "count", "norm", "energy"]
 Linkage = Literal["ward", "single", "complete", "average"]
 Cutoff = Literal["merge-count", "height"]
 TieBreak = Literal["random", "max-l2", "min-l2"]

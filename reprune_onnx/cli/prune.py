@@ -80,12 +80,13 @@ def command(
         typer.Option(help="Which channels stay; reconstruction needs --calibration."),
     ] = "reprune",
     coverage: Annotated[
-        Literal["count", "norm", "energy"],
+        Literal["auto", "count", "norm", "energy"],
         typer.Option(
             help="What a covered cluster is worth: 1 (the paper), its kernels' squared norms, or"
-            " these times the energy of their input (needs --calibration)."
+            " these times the energy of their input (needs --calibration); auto is norm with"
+            " --calibration, else count."
         ),
-    ] = "count",
+    ] = "auto",
     allocation: Annotated[
         Literal["auto", "bn-gamma", "uniform", "sensitivity"],
         typer.Option(

@@ -29,7 +29,7 @@ def command(
         Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for models and results.")
     ],
     method: Annotated[str, typer.Option(metavar="M,M,…", help="Methods of prune.")] = "reprune,l1",
-    coverage: Annotated[str, typer.Option(metavar="C,C,…", help="Worths of a cluster.")] = "count",
+    coverage: Annotated[str, typer.Option(metavar="C,C,…", help="Worths of a cluster.")] = "auto",
     allocation: Annotated[str, typer.Option(metavar="A,A,…", help="Allocations.")] = "auto",
     recover: Annotated[str, typer.Option(metavar="R,R,…", help="Recoveries.")] = "auto",
     calibration: Calibration = None,

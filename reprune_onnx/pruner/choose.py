@@ -66,10 +66,16 @@ def allocate(
     if not groups:
         raise SelectionError(_nothing_prunable(channels, settings))
     overrides = _overrides(channels, settings)
+    notes: list[str] = []
+    if settings.coverage == "auto" and settings.worth == "norm":
+        notes.append(
+            "a covered cluster counts as much as its kernels (coverage norm), as there are images"
+            " to refit layers to; --coverage count is the paper's"
+        )
     cost = multilinear(channels, groups, wanted.measure, known.times)
     if by_losses(settings) and known.losses is not None:
-        return least_loss(groups, known.losses, (wanted, cost), settings, overrides)
-    notes: list[str] = []
+        kept, more = least_loss(groups, known.losses, (wanted, cost), settings, overrides)
+        return kept, [*more, *notes]
     free = [known.gammas[g.id][g.free] for g in groups]
     by_gamma = settings.allocation in ("auto", "bn-gamma")
     if by_gamma and all_equal(free):

@@ -188,7 +188,7 @@ def _notes(channels: ChannelMap) -> list[str]:
 
 
 def _settings(record: PruneRecord) -> dict[str, Any]:
-    plain = asdict(record.settings)
+    plain = asdict(record.settings) | {"coverage": record.settings.worth}
     for name in ("keep", "latency_table"):
         plain[name] = None if plain[name] is None else str(plain[name])
     return plain

@@ -41,7 +41,7 @@ def cases(
     for values in product(*ways.values()):
         chosen = dict(zip(ways, values, strict=True))
         if chosen.get("method", "reprune") != "reprune":
-            chosen["coverage"] = "count"
+            chosen["coverage"] = "auto"
         own = found.setdefault(tuple(v for k, v in chosen.items() if k != "recover"), [])
         for reduction in reductions:
             changes: dict[str, Any] = {"macs_reduction": reduction, **chosen}

@@ -1,0 +1,222 @@
+"""Accuracy after pruning: criterion by allocation by recovery, and onnxsim beside it.
+
+    python tools/accuracy.py -o /tmp/accuracy
+
+Four networks of ../shared/models, pruned without labels and without training. Prints a Markdown
+table for each, which is also `accuracy-NAME.md` in the folder. Cases that lie in the folder already
+are not run again, so a run that was stopped goes on. onnxsim's rows need onnxsim (0.8 or newer).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import reprune_onnx as rp
+from reprune_onnx.activations.images import Images, calibration_images
+from reprune_onnx.data.open import open_data
+from reprune_onnx.pruner.measure import cost
+from reprune_onnx.runtime.image_input import image_input
+from reprune_onnx.sweep.cases import cases
+from reprune_onnx.sweep.run import Job, run
+
+SHARED = ROOT.parent / "shared"
+RECOVERIES = ("none", "data-free", "batch-norm", "least-squares")
+_SHARES = [0.05 * k for k in range(1, 20)]  # sparsities at which onnxsim is tried
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model, its images, and what is tried on it."""
+
+    model: str
+    data: str
+    preprocess: str
+    images: int
+    reductions: tuple[float, ...]
+    ways: dict[str, tuple[str, ...]]
+    residual: str = "inner"
+
+
+WAYS = {
+    "method": ("l1", "reprune", "reconstruction"),
+    "coverage": ("count", "norm"),
+    "allocation": ("uniform", "bn-gamma", "sensitivity"),
+    "recover": RECOVERIES,
+}
+MORE = WAYS | {
+    "method": ("l1", "bn-gamma", "reprune", "reconstruction"),
+    "coverage": ("count", "norm", "energy"),
+}
+FINER = WAYS | {
+    "coverage": ("norm",),
+    "allocation": ("sensitivity",),
+    "recover": ("none", "least-squares"),
+}
+FEWER = WAYS | {"coverage": ("norm",), "allocation": ("uniform", "sensitivity")}
+CIFAR = (str(SHARED / "data" / "cifar10_lossless.npz"), "cifar10", 932, (0.3, 0.5, 0.7))
+NETWORKS = {
+    "resnet20": Network("resnet20_cifar10_bn", *CIFAR, MORE),
+    "resnet56": Network("resnet56_cifar10_bn", *CIFAR, WAYS),
+    "squeezenet": Network(
+        "derived_squeezenet_fp32",
+        "imagenet_sample_256.tar",
+        *("imagenet", 500, (0.3,)),
+        *(FEWER, "keep"),
+    ),
+    "resnet56-jpeg": Network(
+        "resnet56_cifar10_jpeg_bn",
+        "cifar10_jpeg.tar.gz",
+        *("cifar10", 1000, (0.3, 0.5, 0.6, 0.7)),
+        FINER,
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--jobs", type=int, default=1)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name in arguments.only:
+        text = measure(NETWORKS[name], arguments.out / name, arguments.jobs)
+        (arguments.out / f"accuracy-{name}.md").write_text(text, encoding="utf-8")
+        print(text, flush=True)
+
+
+def measure(network: Network, folder: Path, jobs: int) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    source = SHARED / "models" / f"{network.model}.onnx"
+    data = test = network.data
+    if data.endswith(".npz"):
+        test = f"{data}:x_test,y_test"
+    elif data.endswith(".tar"):
+        data = str(halves(folder / "halves.npz"))
+        test = f"{data}:x_test,y_test"
+    else:  # a folder of `train` and `test`, of which calibration and evaluation take their own
+        data = test = str(unpacked(SHARED / "data" / data, folder))
+    base = rp.Settings(
+        macs_reduction=network.reductions[0],
+        residual=network.residual,
+        calibration=data,
+        calibration_size=network.images,
+        preprocess=network.preprocess,
+    )
+    job = Job(source, folder, test, network.preprocess)
+    rows = run(job, cases(base, network.reductions, network.ways), jobs)
+    model = rp.load(source)
+    port = image_input(model.proto, {})
+    images = open_data(
+        test, preprocess=network.preprocess, input_shape=port.shape, dtype=port.dtype
+    )
+    dense = rp.evaluate(model, images)
+    lines = [f"{network.model}: {dense.top1:.2f} % on {dense.n} images before pruning", ""]
+    lines += table(rows, network)
+    lines += onnxsim_rows(model, base, images, network.reductions)
+    return "\n".join(lines) + "\n"
+
+
+def table(rows: Sequence[dict[str, Any]], network: Network) -> Iterator[str]:
+    """A row per criterion and allocation, a column per recovery, the accuracies at all targets."""
+    recoveries = network.ways["recover"]
+    shares = " / ".join(f"-{r:.0%}" for r in network.reductions)
+    yield f"| criterion | allocation | {' | '.join(recoveries)} |"
+    yield "|---|---|" + "---|" * len(recoveries)
+    best = {
+        r: max(row["top1"] for row in rows if row["macs_reduction"] == r and "top1" in row)
+        for r in network.reductions
+    }
+    found: dict[tuple[str, str], dict[tuple[str, float], float | None]] = {}
+    for row in rows:
+        criterion = row["method"]
+        if criterion == "reprune":
+            criterion += f", coverage {row['coverage']}"
+        own = found.setdefault((criterion, row["allocation"]), {})
+        own[row["recover"], row["macs_reduction"]] = row.get("top1")
+    for (criterion, allocation), own in found.items():
+        cells = []
+        for recovery in recoveries:
+            values = [own[recovery, r] for r in network.reductions]
+            texts = ["–" if v is None else f"{v:.1f}" for v in values]
+            marked = [
+                f"**{t}**" if v == best[r] else t
+                for t, v, r in zip(texts, values, network.reductions, strict=True)
+            ]
+            cells.append(" / ".join(marked))
+        yield f"| {criterion} | {allocation} | {' | '.join(cells)} |"
+    yield ""
+    yield f"top-1 accuracy in per cent at {shares} of the multiply-adds"
+
+
+def onnxsim_rows(
+    model: rp.Model, base: rp.Settings, data: Any, reductions: Sequence[float]
+) -> Iterator[str]:
+    """onnxsim at the sparsity whose multiply-adds are nearest to each target."""
+    try:
+        from onnxsim import pruning
+    except ImportError:
+        yield "(onnxsim is not installed)"
+        return
+    images: Images = calibration_images(model.proto, base)
+    full = cost(rp.analyze(model)).macs
+    ways = {
+        "onnxsim, l2": lambda s: pruning.apply_structured_pruning(model.proto, sparsity=s),
+        "onnxsim, Wanda on the images": lambda s: pruning.apply_structured_wanda_pruning(
+            model.proto, calibration_data=list(images.batches), sparsity=s
+        ),
+    }
+    yield ""
+    yield "| tool | " + " | ".join(f"asked -{r:.0%}" for r in reductions) + " |"
+    yield "|---|" + "---|" * len(reductions)
+    for title, way in ways.items():
+        tried = []
+        for share in _SHARES:
+            pruned = rp.Model(way(share))
+            gone = 1 - cost(rp.analyze(pruned)).macs / full
+            tried.append((gone, pruned))
+            if gone > max(reductions):
+                break
+        cells = []
+        for r in reductions:
+            gone, pruned = min(tried, key=lambda pair: abs(pair[0] - r))
+            cells.append(f"{rp.evaluate(pruned, data).top1:.1f} (-{gone:.1%})")
+        yield f"| {title} | {' | '.join(cells)} |"
+
+
+def halves(file: Path) -> Path:
+    """The ImageNet sample, cropped to 224: the even images to calibrate, the odd ones to test."""
+    if not file.exists():
+        with tarfile.open(SHARED / "data" / "imagenet_sample_256.tar") as tar:
+            members = sorted((m for m in tar if m.isfile()), key=lambda m: m.name)
+            members = [m for m in members if m.name.lower().endswith((".jpg", ".jpeg", ".png"))]
+            pictures = [np.asarray(Image.open(tar.extractfile(m)).convert("RGB")) for m in members]
+        classes = sorted({m.name.split("/")[-2] for m in members})
+        y = np.array([classes.index(m.name.split("/")[-2]) for m in members])
+        x = np.stack([p[16:240, 16:240] for p in pictures]).transpose(0, 3, 1, 2)
+        np.savez(file, x_train=x[::2], x_test=x[1::2], y_test=y[1::2])
+    return file
+
+
+def unpacked(archive: Path, folder: Path) -> Path:
+    target = folder / archive.name.split(".")[0]
+    if not target.exists():
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
+    return target
+
+
+if __name__ == "__main__":
+    main()
