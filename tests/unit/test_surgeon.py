@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from text_graphs import model
 
 import reprune_onnx as rp
 
 RNG = np.random.default_rng(7)
-
-
-def model(text: str, **weights: Any) -> onnx.ModelProto:
-    proto = onnx.parser.parse_model(text)
-    for name, value in weights.items():
-        array = np.asarray(value)
-        array = array.astype(np.float32) if array.dtype.kind == "f" else array
-        proto.graph.initializer.append(numpy_helper.from_array(array, name))
-    return proto
 
 
 def prune_to(proto: onnx.ModelProto, tmp_path: Path, cuts: dict[str, list[int]]) -> rp.Pruned:

@@ -1,0 +1,130 @@
+"""Sums of products in small portions equal those of all samples, with any number of threads."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+from reprune_onnx.activations.moments import Moments, Sums
+from reprune_onnx.activations.workers import Workers, workers
+
+FIELDS = ("x", "t", "xx", "xt", "tt")
+
+
+@contextmanager
+def threads(n: int) -> Iterator[Workers]:
+    with threadpool_limits(1), ThreadPoolExecutor(n) as pool:
+        yield Workers(pool, n)
+
+
+def samples(n: int, g: int = 2, D: int = 5, m: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(n)
+    X = rng.standard_normal((g, n, D)) * rng.uniform(0.1, 3, (g, 1, D)) + rng.normal(size=(g, 1, D))
+    T = X @ rng.standard_normal((g, D, m)) + rng.standard_normal((g, n, m)) + 1
+    return X.astype(np.float32), T.astype(np.float32)
+
+
+def added(sums: Sums, X: np.ndarray, T: np.ndarray, size: int) -> Sums:
+    for k in range(0, X.shape[1], size):
+        sums.add(X[:, k : k + size], T[:, k : k + size])
+    return sums
+
+
+def expected(X: np.ndarray, T: np.ndarray, centred: bool) -> Moments:
+    X, T = X.astype(np.float64), T.astype(np.float64)
+    n = X.shape[1]
+    x, t = X.mean(axis=1), T.mean(axis=1)
+    if not centred:
+        x, t = np.zeros_like(x), np.zeros_like(t)
+    X, T = X - x[:, None], T - t[:, None]
+    xx, xt = X.swapaxes(1, 2) @ X / n, X.swapaxes(1, 2) @ T / n
+    return Moments(x, t, xx, xt, (T**2).mean(axis=1))
+
+
+def assert_close(found: Moments, wanted: Moments) -> None:
+    for name in FIELDS:
+        a, b = getattr(found, name), getattr(wanted, name)
+        assert a.dtype == np.float64
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize(("n", "size"), [(50, 7), (9000, 1000), (9000, 5000)])
+def test_portions_equal_the_whole(centred: bool, n: int, size: int) -> None:
+    X, T = samples(n)
+    with threads(1) as pool:
+        found = added(Sums(pool), X, T, size).moments(centred)
+    assert_close(found, expected(X, T, centred))
+
+
+def test_more_columns_than_one_block() -> None:
+    X, T = samples(400, g=1, D=300, m=2)
+    with threads(2) as pool:
+        found = added(Sums(pool), X, T, 100).moments()
+    assert_close(found, expected(X, T, True))
+    np.testing.assert_allclose(found.xx, found.xx.swapaxes(1, 2), atol=1e-5)
+
+
+def test_both_halves_together() -> None:
+    X, T = samples(600)
+    with threads(1) as pool:
+        first = added(Sums(pool), X[:, :400], T[:, :400], 100)
+        second = added(Sums(pool), X[:, 400:], T[:, 400:], 100)
+        assert_close((first + second).moments(), expected(X, T, True))
+        assert_close(first.moments(), expected(X[:, :400], T[:, :400], True))
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_other_targets_for_the_same_inputs(centred: bool) -> None:
+    X, T = samples(500)
+    other = (2 * T + X[:, :, :3] - 1).astype(np.float32)
+    with threads(1) as pool:
+        m = added(Sums(pool), X, T, 90).moments(centred)
+        found = added(Sums(pool, inputs=False), X, other, 90).retargeted(m, centred)
+    assert_close(found, expected(X, other, centred))
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_error_is_that_of_the_prediction(centred: bool) -> None:
+    X, T = samples(300)
+    W = np.random.default_rng(0).standard_normal((2, 3, 5))
+    with threads(1) as pool:
+        m = added(Sums(pool), X, T, 60).moments(centred)
+    rest = (T - m.t[:, None]) - np.einsum("gnd,gmd->gnm", X - m.x[:, None], W)
+    np.testing.assert_allclose(m.error(W), (rest**2).mean(axis=1), rtol=1e-4)
+
+
+def test_the_same_bits_with_any_number_of_threads() -> None:
+    X, T = samples(5000, g=1, D=290, m=40)
+    found = []
+    for n in (1, 2, 5):
+        with threads(n) as pool:
+            found.append(added(Sums(pool), X, T, 700).moments())
+    for other in found[1:]:
+        for name in FIELDS:
+            assert getattr(other, name).tobytes() == getattr(found[0], name).tobytes(), name
+
+
+def test_results_come_in_order_and_few_wait() -> None:
+    started: list[int] = []
+
+    def work(k: int) -> int:
+        started.append(k)
+        return k
+
+    with threads(2) as pool:
+        results = pool.in_order(work, 100)
+        assert next(results) == 0
+        assert len(started) <= 5
+        assert list(results) == list(range(1, 100))
+
+
+def test_an_error_in_a_thread_arrives() -> None:
+    def work(k: int) -> int:
+        return 1 // (3 - k)
+
+    with workers() as pool, pytest.raises(ZeroDivisionError):
+        pool.run(work, 10)
