@@ -88,10 +88,22 @@ class Linear:
         w = matrix[0] / self._alpha
         return w if self._transposed else w.T
 
+    def has_plain_bias(self, graph: Graph) -> bool:
+        """Whether what the node itself adds is one constant per output channel, if anything.
+
+        A Gemm may add a matrix that differs from row to row, or an activation.
+        """
+        if self.op.type == "MatMul" or not self.op.has(2):
+            return True
+        if not graph.is_constant(self.op.inputs[2]):
+            return False
+        shape = graph.shape(self.op.inputs[2])
+        return prod(shape) == 1 or prod(shape) == shape[-1] == self.n_out
+
     def bias(self, graph: Graph) -> Floats:
-        """The constant part of the outputs (n_out,), as far as the node itself adds it."""
+        """What the node adds to its outputs (n_out,); zeros where that is no plain bias."""
         bias = np.zeros(self.n_out)
-        if self.op.type != "MatMul" and self.op.has(2) and graph.is_constant(self.op.inputs[2]):
+        if self.op.type != "MatMul" and self.op.has(2) and self.has_plain_bias(graph):
             own = graph.array(self.op.inputs[2]).astype(np.float64).reshape(-1)
             bias += own * float(self.op.attrs.get("beta", 1.0))
         return bias
@@ -182,14 +194,17 @@ class Linear:
     ) -> list[int]:
         """The padding before the first value of every axis."""
         auto = self.op.attrs.get("auto_pad", b"NOTSET").decode()
-        if auto in ("NOTSET", ""):
+        transposed = self.op.type == "ConvTranspose"
+        sized = transposed and "output_shape" in self.op.attrs  # pads follow, whatever is stated
+        if auto in ("NOTSET", "") and not sized:
             return list(self.op.attrs.get("pads", [0] * 2 * len(size)))[: len(size)]
-        if auto == "VALID":
+        if auto == "VALID" and not sized:
             return [0] * len(size)
-        small, large = (size, n) if self.op.type == "Conv" else (n, size)
+        small, large = (n, size) if transposed else (size, n)
+        more = self.op.attrs.get("output_padding", [0] * len(size)) if transposed else [0] * len(n)
         total = [
-            max(0, (o - 1) * s + r - i)
-            for i, o, s, r in zip(large, small, strides, reach, strict=True)
+            max(0, (o - 1) * s + r + m - i)
+            for i, o, s, r, m in zip(large, small, strides, reach, more, strict=True)
         ]
         # For ConvTranspose the larger half of SAME_UPPER goes to the end as well (opset 11 on).
         return [t // 2 if auto == "SAME_UPPER" else t - t // 2 for t in total]

@@ -38,7 +38,8 @@ class Step:
 def plan(channels: ChannelMap, keep: Bools, pruned: Graph) -> list[Step]:
     """Return the layers that read what the cut has changed, in graph order.
 
-    A layer whose weight is shared with another, or is computed by the graph, stays as it is.
+    A layer whose weight is shared with another, or is computed by the graph, stays as it is, and so
+    does a Gemm that adds more than a bias.
     """
     graph = channels.graph
     changed = _changed(channels, keep)
@@ -53,6 +54,8 @@ def plan(channels: ChannelMap, keep: Bools, pruned: Graph) -> list[Step]:
         if mine.attrs.get("transA", 0) or not own(pruned, weight):
             continue
         whole, linear = Linear(op, layer.shape), Linear(mine, pruned.shape(weight))
+        if not linear.has_plain_bias(pruned):
+            continue
         joint = joint_of(channels, whole)
         if joint.other is not None and _comes_later(graph, joint.other, node, set(layers)):
             joint = joint_of(channels, whole, through_adds=False)
