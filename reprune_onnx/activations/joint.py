@@ -54,6 +54,8 @@ def joint_of(channels: ChannelMap, layer: Linear, through_adds: bool = True) -> 
         if reader is None:
             break
         step = _affine(graph, reader, name, layer)
+        if _rank(channels, reader.outputs[0]) != _rank(channels, name):
+            break
         if step is not None:
             scale, shift = scale * step[0], shift * step[0] + step[1]
         elif reader.type in ("Add", "Sum") and through_adds and _joins(channels, reader):
@@ -68,6 +70,11 @@ def joint_of(channels: ChannelMap, layer: Linear, through_adds: bool = True) -> 
 def _only_reader(graph: Graph, name: str) -> Op | None:
     readers = graph.readers(name)
     return readers[0] if len(readers) == 1 and name not in graph.outputs else None
+
+
+def _rank(channels: ChannelMap, name: str) -> int | None:
+    """A constant with more axes than the tensor that it meets gives it more axes."""
+    return len(channels.tensors[name].shape) if name in channels.tensors else None
 
 
 def _joins(channels: ChannelMap, op: Op) -> bool:
@@ -124,13 +131,16 @@ def _bounds(graph: Graph, name: str) -> tuple[float, float]:
         return -np.inf, np.inf
     if reader.type == "Relu":
         return 0.0, np.inf
-    if reader.type == "Clip":
-        return _limit(graph, reader, 1, "min"), _limit(graph, reader, 2, "max")
-    return -np.inf, np.inf
+    return limits(graph, reader) if reader.type == "Clip" else (-np.inf, np.inf)
+
+
+def limits(graph: Graph, clip: Op) -> tuple[float, float]:
+    """What a Clip lets through; infinite where a bound is not given or not constant."""
+    return _limit(graph, clip, 1, "min"), _limit(graph, clip, 2, "max")
 
 
 def _limit(graph: Graph, op: Op, i: int, attribute: str) -> float:
     none = -np.inf if attribute == "min" else np.inf
-    if op.has(i):
-        return float(graph.array(op.inputs[i])) if graph.is_constant(op.inputs[i]) else none
+    if op.has(i):  # ONNX Runtime takes shape (1,) as well as ()
+        return graph.array(op.inputs[i]).item() if graph.is_constant(op.inputs[i]) else none
     return float(op.attrs.get(attribute, none))

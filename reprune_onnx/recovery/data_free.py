@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reprune_onnx.activations.joint import limits
 from reprune_onnx.activations.linear import Linear
 from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.recovery.plan import plan
@@ -167,10 +168,8 @@ def _function(graph: Graph, op: Op) -> Any:
         "Elu": lambda x: np.where(x < 0, a.get("alpha", 1.0) * np.expm1(np.minimum(x, 0)), x),
     }
     if op.type == "Clip":
-        low, high = a.get("min", -np.inf), a.get("max", np.inf)
         if not all(graph.is_constant(i) for i in op.inputs[1:] if i):
             return None
-        low = float(graph.array(op.inputs[1])) if op.has(1) else low
-        high = float(graph.array(op.inputs[2])) if op.has(2) else high
+        low, high = limits(graph, op)
         return lambda x: np.clip(x, low, high)
     return simple.get(op.type)
