@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from io import RawIOBase
 from threading import Lock
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +33,7 @@ class Store:
         self._limit = limit
         self._used = 0
         self._arrays: dict[tuple[str, int], NDArray[Any] | _Spilled] = {}
-        self._files: dict[str, IO[bytes]] = {}
+        self._files: dict[str, RawIOBase] = {}
         self._lock = Lock()
 
     def put(self, name: str, batch: int, array: NDArray[Any]) -> None:
@@ -47,10 +49,11 @@ class Store:
             try:
                 file = self._files.get(name)
                 if file is None:
-                    file = tempfile.TemporaryFile(prefix="reprune-")  # noqa: SIM115 - until `drop`
+                    # No buffer of its own: what a full disk does not take is said here, not later.
+                    file = tempfile.TemporaryFile(prefix="reprune-", buffering=0)  # noqa: SIM115
                     self._files[name] = file
                 offset = file.seek(0, 2)
-                file.write(np.ascontiguousarray(array).data)
+                _all(file.write, np.ascontiguousarray(array))
             except OSError as error:
                 raise DataError(
                     f"no room for {array.nbytes / 1e6:.0f} MB of activations in"
@@ -68,7 +71,7 @@ class Store:
         with self._lock:
             file = self._files[name]
             file.seek(found.offset)
-            array.reshape(-1).view(np.uint8)[:] = np.frombuffer(file.read(array.nbytes), np.uint8)
+            _all(file.readinto, array)
         return array
 
     def drop(self, name: str) -> None:
@@ -84,3 +87,17 @@ class Store:
     def names(self) -> set[str]:
         """Return the tensors that are kept."""
         return {name for name, _ in self._arrays}
+
+    def __del__(self) -> None:
+        for file in self._files.values():
+            file.close()
+
+
+def _all(step: Callable[[memoryview], int | None], array: NDArray[Any]) -> None:
+    """Read or write all bytes of an array, of which the system takes at most 2 GB at once."""
+    rest = array.reshape(-1).view(np.uint8).data
+    while rest:
+        n = step(rest)
+        if not n:
+            raise OSError("nothing could be read or written")
+        rest = rest[n:]
