@@ -16,14 +16,24 @@ from reprune_onnx.types import Floats, Model
 
 Arrays = dict[str, NDArray[Any]]
 _MEMORY = 256 << 20  # bytes of activations that one network keeps in memory
+_LISTS = {
+    "Optional",
+    "SequenceConstruct",
+    "SequenceEmpty",
+    "SequenceErase",
+    "SequenceInsert",
+    "SequenceMap",
+    "SplitToSequence",
+}  # what they make is no array, and cannot wait for a later stretch
 
 
 class Tape:
     """The tensors that are asked for in ``steps``, one step after the other.
 
     Step k computes ``steps[k]`` from what the steps before have left: each node runs once, with the
-    weights of the time. A weight may be changed (`change`) until the node that reads it has run.
-    ``images`` are the inputs of every batch.
+    weights of the time (but sequences are made anew for every step that reads them). A weight may
+    be changed (`change`) until the node that reads it has run. ``images`` are the inputs of every
+    batch.
     """
 
     def __init__(
@@ -35,9 +45,7 @@ class Tape:
     ) -> None:
         self._graph = Graph(model)
         self._weights = {t.name: t for t in model.proto.graph.initializer}
-        self._constants = {
-            op.index for op in self._graph.ops if all(o in self._graph.derived for o in op.outputs)
-        }
+        self._constants = self._find_constants()
         self._workers = workers
         self.batches = len(images)
         self._store = Store(_MEMORY)
@@ -55,7 +63,7 @@ class Tape:
         self._next += 1
         names, nodes = self._steps[k], self._nodes[k]
         live = self._live(k)
-        made = {o for i in nodes for o in self._graph.ops[i].outputs if o}
+        made = self._made(nodes)
         wanted = sorted((names | live) & made)
         if wanted:
             self._run(nodes, wanted)
@@ -85,13 +93,23 @@ class Tape:
 
     # ── which nodes, and what stays ─────────────────────────────────────────────────────────
 
+    def _find_constants(self) -> set[int]:
+        """The nodes that read constants only; a CastLike reads an activation for its type."""
+        known = {*self._weights, *self._graph.sparse}
+        found = set()
+        for op in self._graph.ops:
+            if all(o in self._graph.derived for o in op.outputs) and _reads(op) <= known:
+                found.add(op.index)
+                known.update(op.outputs)
+        return found
+
     def _plan(self) -> list[list[int]]:
         """The nodes that each step runs, in graph order."""
         done: set[int] = set()
         plan = []
         for names in self._steps:
             found = self._ancestors(names, done)
-            done |= found
+            done |= {i for i in found if self._op(i).type not in _LISTS}
             plan.append(sorted(found))
         return plan
 
@@ -112,8 +130,13 @@ class Tape:
             name for nodes in self._nodes[k + 1 :] for i in nodes for name in _reads(self._op(i))
         }
         later |= {name for names in self._steps[k + 1 :] for name in names}
-        made = {o for nodes in self._nodes[: k + 1] for i in nodes for o in self._op(i).outputs}
+        made = self._made([i for nodes in self._nodes[: k + 1] for i in nodes])
         return later & (made | self._given)
+
+    def _made(self, nodes: Collection[int]) -> set[str]:
+        """The arrays that some nodes make."""
+        plain = (self._op(i) for i in nodes if self._op(i).type not in _LISTS)
+        return {o for op in plain for o in op.outputs if o}
 
     def _op(self, i: int) -> Op:
         return self._graph.ops[i]
@@ -140,6 +163,7 @@ class Tape:
         source = self._graph.proto
         constants = self._constant_ancestors(nodes)
         chosen = [self._op(i) for i in sorted({*nodes, *constants})]
+        chosen = [op for op in chosen if not self._weights.keys() & op.outputs]  # changed Constants
         read = {name for op in chosen for name in _reads(op)}
         graph = onnx.GraphProto(name=source.graph.name)
         graph.node.extend(op.proto for op in chosen)

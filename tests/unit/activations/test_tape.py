@@ -1,0 +1,244 @@
+"""Stretches of a network, run one after the other, make what the whole network makes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from text_graphs import model
+
+import reprune_onnx.activations.tape as tape_module
+import reprune_onnx.runtime.ort as ort_module
+from reprune_onnx.activations.linear import Linear
+from reprune_onnx.activations.tape import Arrays, Tape
+from reprune_onnx.activations.workers import workers
+from reprune_onnx.analyzer.graph import Graph
+from reprune_onnx.runtime.ort import Session
+from reprune_onnx.types import Model
+
+RNG = np.random.default_rng(5)
+W = {f"w{k}": RNG.standard_normal((4, 4, 3, 3)) / 6 for k in range(4)}
+
+RESIDUAL = """<ir_version: 8, opset_import: ["": 17]>
+g (float[n,4,6,6] x) => (float[n,4,6,6] out) {
+  a = Conv <pads = [1,1,1,1]> (x, w0)
+  r = Relu (a)
+  b = Conv <pads = [1,1,1,1]> (r, w1)
+  c = Add (b, a)
+  d = Relu (c)
+  e = Conv <pads = [1,1,1,1]> (d, w2)
+  out = Add (e, r)
+}"""
+
+CAPTURED = """<ir_version: 8, opset_import: ["": 17]>
+g (float[n,4,6,6] x, float[n,4,6,6] other) => (float[n,4,6,6] out) {
+  a = Conv <pads = [1,1,1,1]> (x, w0)
+  b = Conv <pads = [1,1,1,1]> (other, w1)
+  s = ReduceMean <keepdims = 0> (b)
+  zero = Constant <value = float {0.0}> ()
+  more = Greater (s, zero)
+  c = If (more) <
+    then_branch = t () => (float[n,4,6,6] p) { p = Mul (a, b) },
+    else_branch = u () => (float[n,4,6,6] q) { q = Conv <pads = [1,1,1,1]> (a, w2) }
+  >
+  out = Conv <pads = [1,1,1,1]> (c, w3)
+}"""
+
+CONSTANTS = """<ir_version: 8, opset_import: ["": 17]>
+g (float[n,4,6,6] x) => (float[n,4,6,6] out) {
+  two = Constant <value = float {2.0}> ()
+  twice = Mul (w0, two)
+  flat = Constant <value = int64[2] {4, -1}> ()
+  a = Conv <pads = [1,1,1,1]> (x, twice)
+  like = CastLike (two, a)
+  half = Reciprocal (like)
+  b = Conv <pads = [1,1,1,1]> (a, w1)
+  c = Mul (b, half)
+  d = Conv <pads = [1,1,1,1]> (c, w1)
+  p, q = Split <axis = 1> (d)
+  e = Conv <pads = [1,1,1,1]> (d, twice)
+  f, g = Split <axis = 1> (e)
+  h = Concat <axis = 1> (q, f)
+  out = Mul (h, like)
+}"""
+
+SEQUENCE = """<ir_version: 8, opset_import: ["": 17]>
+g (float[n,4,6,6] x) => (float[n,4,6,6] out) {
+  a = Conv <pads = [1,1,1,1]> (x, w0)
+  parts = SplitToSequence <axis = 1, keepdims = 1> (a)
+  zero = Constant <value = int64 {0}> ()
+  n = SequenceLength (parts)
+  p = SequenceAt (parts, zero)
+  b = Mul (a, p)
+  c = Conv <pads = [1,1,1,1]> (b, w1)
+  one = Constant <value = int64 {1}> ()
+  last = Sub (n, one)
+  q = SequenceAt (parts, last)
+  out = Mul (c, q)
+}"""
+
+CASES: dict[str, tuple[str, list[str], list[list[str]]]] = {
+    "residual": (RESIDUAL, ["x"], [["a"], ["r", "b"], ["c"], ["d", "r"], ["out", "x"]]),
+    "one by one": (RESIDUAL, ["x"], [[], ["a"], ["a"], [], ["e"], ["out"]]),
+    "captured": (CAPTURED, ["x", "other"], [["a"], ["b"], ["c"], ["c", "out", "other"]]),
+    "captured late": (CAPTURED, ["x", "other"], [["b", "other"], ["a"], ["out"]]),
+    "constants": (CONSTANTS, ["x"], [["a"], ["b"], ["d"], ["p"], ["e"], ["h"], ["out"]]),
+    "both parts": (CONSTANTS, ["x"], [["p"], ["e"], ["q"], ["f"], ["g", "out"]]),
+    "sequence": (SEQUENCE, ["x"], [["a"], ["p"], ["c"], ["q"], ["out"]]),
+}
+
+
+def images(names: Sequence[str], batches: int = 3) -> list[Arrays]:
+    rng = np.random.default_rng(1)
+    sizes = [2] * (batches - 1) + [1]
+    return [
+        {name: rng.standard_normal((n, 4, 6, 6)).astype(np.float32) for name in names}
+        for n in sizes
+    ]
+
+
+def whole(proto: onnx.ModelProto, feeds: Arrays, names: Sequence[str]) -> Arrays:
+    computed = [n for n in names if n not in feeds]
+    found = Session(proto, optimize=False, outputs=computed).run(feeds) if computed else {}
+    return {**found, **{n: feeds[n] for n in names if n in feeds}}
+
+
+def network(text: str) -> onnx.ModelProto:
+    return onnx.shape_inference.infer_shapes(model(text, **W))
+
+
+@pytest.mark.parametrize("memory", [0, 1 << 20])
+@pytest.mark.parametrize(("text", "inputs", "steps"), CASES.values(), ids=CASES)
+def test_stretches_make_what_one_run_makes(
+    text: str,
+    inputs: list[str],
+    steps: list[list[str]],
+    memory: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tape_module, "_MEMORY", memory)
+    proto, feeds = network(text), images(inputs)
+    with workers() as pool:
+        tape = Tape(Model(proto), feeds, steps, pool)
+        assert tape.batches == 3
+        for names in steps:
+            tape.advance()
+            for k in range(3):
+                found, expected = tape.batch(k), whole(proto, feeds[k], names)
+                assert set(found) == set(names)
+                for name in names:
+                    np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_each_node_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    class Recording(Session):
+        def __init__(self, proto: Any, **kwargs: Any) -> None:
+            ran.extend(o for node in proto.graph.node for o in node.output)
+            super().__init__(proto, **kwargs)
+
+    monkeypatch.setattr(ort_module, "Session", Recording)
+    with workers() as pool:
+        tape = Tape(Model(network(RESIDUAL)), images(["x"]), CASES["residual"][2], pool)
+        for _ in range(5):
+            tape.advance()
+    assert sorted(ran) == ["a", "b", "c", "d", "e", "out", "r"]
+
+
+def test_only_what_is_needed_later_is_kept() -> None:
+    steps = [["a"], ["b"], ["d"], ["e"], ["out"]]
+    kept = [{"a"}, {"a", "b", "r"}, {"d", "r"}, {"e", "r"}, {"out"}]
+    with workers() as pool:
+        tape = Tape(Model(network(RESIDUAL)), images(["x"]), steps, pool)
+        for wanted in kept:
+            tape.advance()
+            assert tape._store.names() == wanted
+
+
+def test_a_long_chain_keeps_no_more_than_a_short_one() -> None:
+    n = 12
+    lines = "\n".join(f"t{k + 1} = Conv <pads = [1,1,1,1]> (t{k}, w{k % 4})" for k in range(n))
+    proto = network(
+        f"""<ir_version: 8, opset_import: ["": 17]>
+        g (float[n,4,6,6] t0) => (float[n,4,6,6] t{n}) {{ {lines} }}"""
+    )
+    with workers() as pool:
+        tape = Tape(Model(proto), images(["t0"]), [[f"t{k + 1}"] for k in range(n)], pool)
+        for k in range(n):
+            tape.advance()
+            assert tape._store.names() == {f"t{k + 1}"}
+
+
+@pytest.mark.parametrize("kind", ["initializer", "constant node"])
+def test_a_changed_weight_acts_on_later_nodes_only(kind: str) -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]>
+    g (float[n,4,6,6] x) => (float[n,4,6,6] out) {
+      a = Conv <pads = [1,1,1,1]> (x, w0)
+      b = Conv <pads = [1,1,1,1]> (a, w1)
+      c = Conv <pads = [1,1,1,1]> (b, w2)
+      out = Add (c, a)
+    }"""
+    proto = network(text)
+    if kind == "constant node":
+        tensors, nodes = list(proto.graph.initializer), list(proto.graph.node)
+        del proto.graph.initializer[:]
+        del proto.graph.node[:]
+        made = [onnx.helper.make_node("Constant", [], [t.name], value=t) for t in tensors]
+        proto.graph.node.extend([*made, *nodes])
+    new = RNG.standard_normal((4, 4, 3, 3)).astype(np.float32)
+    feeds = images(["x"])
+    with workers() as pool:
+        tape = Tape(Model(proto), feeds, [["a"], ["b"], ["out", "c"]], pool)
+        tape.advance()
+        tape.change({"w0": new, "w1": new})
+        tape.advance()
+        found = [tape.batch(k)["b"] for k in range(3)]
+        tape.advance()
+        last = [tape.batch(k) for k in range(3)]
+    changed = network(text)
+    for tensor in changed.graph.initializer:
+        if tensor.name == "w1":
+            tensor.CopyFrom(numpy_helper.from_array(new, "w1"))
+    for k, feed in enumerate(feeds):
+        expected = whole(changed, feed, ["b", "out", "c"])
+        np.testing.assert_allclose(found[k], expected["b"], rtol=1e-4, atol=1e-4)
+        for name in ("out", "c"):
+            np.testing.assert_allclose(last[k][name], expected[name], rtol=1e-4, atol=1e-4)
+    assert not np.allclose(found[0], whole(network(text), feeds[0], ["b"])["b"], atol=1e-2)
+
+
+def test_outputs_of_a_layer_are_rescaled_for_what_follows() -> None:
+    proto, feeds = network(RESIDUAL), images(["x"])
+    scale, shift = np.array([1.0, 2.0, -1.0, 0.5]), np.array([0.0, 1.0, 2.0, -3.0])
+    op = Graph(Model(proto)).producer("b")
+    assert op is not None
+    with workers() as pool:
+        tape = Tape(Model(proto), feeds, [["b"], ["c"]], pool)
+        tape.advance()
+        tape.rescale(Linear(op, (4, 4, 3, 3)), scale, shift)
+        after = [tape.batch(k)["b"] for k in range(3)]
+        tape.advance()
+        for k in range(3):
+            expected = whole(proto, feeds[k], ["a", "b"])
+            b = expected["b"] * scale[:, None, None] + shift[:, None, None]
+            assert after[k].dtype == np.float32
+            np.testing.assert_allclose(after[k], b, rtol=1e-4, atol=1e-5)
+            found = tape.batch(k)["c"]
+            np.testing.assert_allclose(found, b + expected["a"], rtol=1e-4, atol=1e-5)
+
+
+def test_the_model_and_the_images_stay_as_they_are() -> None:
+    proto, feeds = network(RESIDUAL), images(["x"])
+    bytes_before = proto.SerializeToString(deterministic=True)
+    arrays = [f["x"].copy() for f in feeds]
+    with workers() as pool:
+        tape = Tape(Model(proto), feeds, [["a"], ["out"]], pool)
+        tape.advance()
+        tape.change({"w1": np.zeros((4, 4, 3, 3), np.float32)})
+        tape.advance()
+    assert proto.SerializeToString(deterministic=True) == bytes_before
+    for feed, array in zip(feeds, arrays, strict=True):
+        np.testing.assert_array_equal(feed["x"], array)
