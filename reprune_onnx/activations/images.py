@@ -17,7 +17,7 @@ from reprune_onnx.runtime.image_input import image_input
 from reprune_onnx.runtime.ort import numpy_type
 from reprune_onnx.settings import Settings
 from reprune_onnx.shapes import stated_shapes
-from reprune_onnx.types import Ints
+from reprune_onnx.types import Ints, Shape
 
 _BATCH = 16  # images at a time where the model leaves it open
 _HELD = 3  # every third batch is held out
@@ -54,12 +54,12 @@ class Images:
                 f"{self.name} gives {self.n} images; at least {_LEAST} (and two batches) are needed"
                 " to fit layers and to test the fit, some hundreds are better"
             )
-        for key, first in self.batches[0].items():
-            if first.ndim > 1 and all((b[key] == first[:1]).all() for b in self.batches):
-                raise DataError(
-                    f"{self.name}: all images are equal, so nothing can be fitted to them; give"
-                    " images like those that the model will see"
-                )
+        first = {key: array[:1] for key, array in self.batches[0].items()}
+        if all((b[key] == row).all() for b in self.batches for key, row in first.items()):
+            raise DataError(
+                f"{self.name}: all images are equal, so nothing can be fitted to them; give"
+                " images like those that the model will see"
+            )
 
 
 def calibration_images(proto: onnx.ModelProto, settings: Settings) -> Images:
@@ -90,7 +90,8 @@ def calibration_images(proto: onnx.ModelProto, settings: Settings) -> Images:
 
 
 def _named(proto: onnx.ModelProto, spec: str, n: int) -> Images:
-    path, names = Path(spec).expanduser(), sorted(stated_shapes(proto, {}))
+    shapes = stated_shapes(proto, {})
+    path, names = Path(spec).expanduser(), sorted(shapes)
     if path.suffix.lower() != ".npz":
         raise DataError(
             f"the model has {len(names)} inputs ({', '.join(names)}): give a .npz with an array for"
@@ -102,17 +103,31 @@ def _named(proto: onnx.ModelProto, spec: str, n: int) -> Images:
         dtype = numpy_type(value.type.tensor_type.elem_type)
         if dtype is None:
             raise ModelError(f"input '{name}' has a type that numpy does not have")
+        if not _fits(array.shape, shapes[name]):
+            text = ", ".join(str(extent or "?") for extent in shapes[name] or ())
+            raise DataError(
+                f"{path}: '{name}' has the shape {array.shape}, but the model takes ({text}), the"
+                " first extent being the images"
+            )
         arrays[name] = array[:n].astype(dtype)
     lengths = {len(a) for a in arrays.values()}
     if len(lengths) > 1:
         raise DataError(f"{path}: the arrays have {sorted(lengths)} rows; give equally many")
     (total,) = lengths
-    stated = [shape[0] for shape in stated_shapes(proto, {}).values() if shape]
+    stated = [shape[0] for shape in shapes.values() if shape]
     static = next((extent for extent in stated if extent), None)
     size = static or _batch(total)
     stops = range(size, total + 1, size) if static else range(size, total + size, size)
     batches = [{k: a[stop - size : stop] for k, a in arrays.items()} for stop in stops]
     return _checked(str(path), batches, static)
+
+
+def _fits(found: tuple[int, ...], stated: Shape | None) -> bool:
+    """Whether an array with a row per image has the extents that an input states."""
+    if not found or stated is None:
+        return bool(found)
+    same = (s in (None, n) for s, n in zip(stated[1:], found[1:], strict=False))
+    return len(found) == len(stated) and all(same)
 
 
 def _batch(n: int) -> int:
