@@ -106,6 +106,8 @@ def _measured(
         at = linear.places(z, images, k)
         X = linear.inputs(arrays[linear.op.inputs[0]], z.shape, at).astype(np.float32)
         Z = linear.outputs(z, at).astype(np.float32)
+        if not (np.isfinite(X).all() and np.isfinite(Z).all()):
+            raise DataError(f"the images make values that are not finite at {linear.op.title}")
         return X, Z.reshape(len(Z), linear.groups, -1).swapaxes(0, 1)
 
     for X, Z in workers.in_order(rows, tape.batches):
@@ -113,8 +115,6 @@ def _measured(
         sums.add(X, Z)
     assert sums is not None  # `Images.check` wants two batches
     m = sums.moments()
-    if not np.isfinite(m.xx).all():
-        raise DataError(f"the images make values that are not finite before {linear.op.title}")
     W = linear.matrix(channels.graph.array(plan.layer.weight))
     scale = joint.scale.reshape(linear.groups, -1)
     variance = float(m.tt.sum()) or 1.0

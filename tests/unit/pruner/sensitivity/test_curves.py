@@ -1,0 +1,207 @@
+"""Measured losses against an explicit refit on the activations that ONNX Runtime computes."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from text_graphs import model
+
+import reprune_onnx as rp
+from reprune_onnx.activations.images import Images
+from reprune_onnx.activations.joint import joint_of
+from reprune_onnx.activations.linear import Linear
+from reprune_onnx.errors import DataError
+from reprune_onnx.pruner.sensitivity.curves import Losses, measure_losses
+from reprune_onnx.pruner.sensitivity.elimination import _RIDGE
+from reprune_onnx.pruner.sensitivity.readers import _LATE
+from reprune_onnx.runtime.ort import Session
+from reprune_onnx.types import ChannelMap, Group
+
+RNG = np.random.default_rng(8)
+N = 24
+
+
+def network(body: str, **shapes: tuple[int, ...]) -> onnx.ModelProto:
+    text = f"""<ir_version: 8, opset_import: ["": 17]>
+    g (float[n,3,6,6] x) => (float[] y) {{ {body} }}"""
+    weights = {k: RNG.standard_normal(s) / np.sqrt(np.prod(s[1:])) for k, s in shapes.items()}
+    return onnx.shape_inference.infer_shapes(model(text, **weights))
+
+
+def images(n: int = N) -> Images:
+    x = np.random.default_rng(0).standard_normal((n, 3, 6, 6)).astype(np.float32)
+    return Images("random", tuple({"x": x[k : k + 4]} for k in range(0, n, 4)), n)
+
+
+def measured(proto: onnx.ModelProto, select_at: Any = None) -> tuple[ChannelMap, Group, Losses]:
+    scope = rp.Scope(residual="prune", input_shapes={"x": (1, 3, 6, 6)})
+    channels = rp.analyze(rp.Model(proto), scope)
+    groups = [g for g in channels.groups if g.free.any()]
+    losses = measure_losses(rp.Model(proto), channels, images(), select_at)
+    return channels, groups[0], losses
+
+
+def refitted(proto: onnx.ModelProto, channels: ChannelMap, layer: str, dropped: list[int]) -> float:
+    """What the layer that makes tensor ``layer`` loses without these channels of its input.
+
+    Relative to the variance of the tensor where it joins the rest, after a refit with an intercept.
+    """
+    op = channels.graph.producer(layer)
+    assert op is not None
+    weight = channels.graph.array(op.inputs[1])
+    linear = Linear(op, weight.shape)
+    joint = joint_of(channels, linear)
+    x = np.concatenate([b["x"] for b in images().batches])
+    found = Session(proto, optimize=False, outputs=[op.inputs[0], joint.tensor]).run({"x": x})
+    z = found[joint.tensor]
+    at = np.arange(linear.positions(z))
+    X = linear.inputs(found[op.inputs[0]], z.shape, at).astype(np.float64)
+    W = linear.matrix(weight) * joint.scale.reshape(linear.groups, -1, 1)
+    Z = linear.outputs(z, at).astype(np.float64)
+    taps = W.shape[2] // (found[op.inputs[0]].shape[1] // linear.groups)
+    total = 0.0
+    for g, (rows, w) in enumerate(zip(X, W, strict=True)):
+        rows = rows - rows.mean(axis=0)  # noqa: PLW2901 - centred
+        n, D = rows.shape
+        more = np.sqrt(_RIDGE * (rows**2).sum() / D) * np.eye(D)
+        A = np.vstack([rows, more])  # the ridge, as further samples
+        first = g * D // taps
+        gone = np.isin(np.arange(D) // taps + first, dropped)
+        T = A @ w.T
+        V = np.linalg.lstsq(A[:, ~gone], T, rcond=None)[0]
+        total += float(((T - A[:, ~gone] @ V) ** 2).sum()) / n
+    return total / float(Z.var(axis=0).sum())
+
+
+LAYERS: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
+    "conv": (
+        "a = Conv (x, w1)\n r = Relu (a)\n y = Conv <strides = [2,2]> (r, w2, b2)",
+        {"w1": (6, 3, 1, 1), "w2": (4, 6, 3, 3), "b2": (4,)},
+    ),
+    "transposed": (
+        "a = Conv (x, w1)\n r = Relu (a)\n y = ConvTranspose <strides = [2,2]> (r, w2)",
+        {"w1": (6, 3, 1, 1), "w2": (6, 4, 2, 2)},
+    ),
+    "flattened": (
+        "a = Conv <strides = [3,3]> (x, w1)\n r = Relu (a)\n f = Flatten (r)\n y = Gemm (f, w2)",
+        {"w1": (6, 3, 1, 1), "w2": (24, 5)},
+    ),
+    "scaled": (
+        """a = Conv (x, w1)
+        r = Relu (a)
+        c = Conv (r, w2)
+        d = Mul (c, scale)
+        z = Add (d, x)
+        y = Relu (z)""",
+        {"w1": (6, 3, 1, 1), "w2": (3, 6, 1, 1), "scale": (3, 1, 1)},
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "shapes"), LAYERS.values(), ids=LAYERS)
+def test_a_curve_is_what_a_refit_loses(body: str, shapes: dict[str, tuple[int, ...]]) -> None:
+    proto = network(body, **shapes)
+    channels, group, losses = measured(proto)
+    tensor = "c" if "scale" in shapes else "y"
+    order, error = losses.order[group.id], losses.error[group.id]
+    taps = 4 if "Flatten" in body else 1  # values of a channel, which follow each other
+    for k in range(1, 7):
+        gone = [taps * i + t for i in order[k:] for t in range(taps)]
+        expected = refitted(proto, channels, tensor, gone)
+        assert error[k] == pytest.approx(expected, rel=2e-3, abs=1e-6)
+    singles = [
+        refitted(proto, channels, tensor, [taps * i + t for t in range(taps)]) for i in range(6)
+    ]
+    assert order[5] == np.argmin(singles)
+
+
+def test_groups_of_a_layer_add_up_and_share_their_channels() -> None:
+    """In a grouped convolution the same place of every group goes."""
+    proto = network(
+        "a = Conv (x, w1)\n r = Relu (a)\n y = Conv <group = 2> (r, w2)",
+        w1=(8, 3, 1, 1),
+        w2=(6, 4, 3, 3),
+    )
+    channels, group, losses = measured(proto)
+    assert group.n == 4
+    for k in range(1, 5):
+        gone = [i + half for i in losses.order[group.id][k:] for half in (0, 4)]
+        expected = refitted(proto, channels, "y", gone)
+        assert losses.error[group.id][k] == pytest.approx(expected, rel=2e-3, abs=1e-6)
+
+
+def test_layers_that_read_the_same_channels_add_up_and_later_ones_count_more() -> None:
+    proto = network(
+        """a = Conv (x, w1)
+        r = Relu (a)
+        b = Conv (r, w2)
+        c = Conv (r, w3)
+        d = Concat <axis = 1> (b, c)
+        y = Tanh (d)""",
+        w1=(6, 3, 1, 1),
+        w2=(4, 6, 1, 1),
+        w3=(2, 6, 1, 1),
+    )
+    channels, group, losses = measured(proto)
+    for k in range(1, 7):
+        gone = losses.order[group.id][k:].tolist()
+        first = refitted(proto, channels, "b", gone)
+        last = refitted(proto, channels, "c", gone)
+        expected = first + _LATE * last
+        assert losses.error[group.id][k] == pytest.approx(expected, rel=2e-3, abs=1e-6)
+
+
+def test_another_criterion_is_measured_at_its_own_choices() -> None:
+    body, shapes = LAYERS["conv"]
+    proto = network(body, **{**shapes, "w1": (20, 3, 1, 1), "w2": (4, 20, 3, 3)})
+
+    def first(g: Group, k: int) -> Any:
+        return np.arange(k)
+
+    channels, group, losses = measured(proto, first)
+    error = losses.error[group.id]
+    assert losses.order == {}
+    assert len(error) == 21
+    assert error[20] == 0
+    assert (np.diff(error) <= 1e-12).all()
+    for k in np.unique(np.linspace(1, 20, 9).round().astype(int))[:-1]:
+        expected = refitted(proto, channels, "y", list(range(k, 20)))
+        assert error[k] == pytest.approx(expected, rel=5e-3, abs=1e-6)
+
+
+def test_elimination_loses_no_more_than_another_choice() -> None:
+    body, shapes = LAYERS["conv"]
+    proto = network(body, **{**shapes, "w1": (20, 3, 1, 1), "w2": (4, 20, 3, 3)})
+    _, group, best = measured(proto)
+    _, _, other = measured(proto, lambda g, k: np.arange(k))
+    assert (best.error[group.id][1:] <= other.error[group.id][1:] + 1e-9).all()
+
+
+def test_a_group_that_no_layer_reads_has_no_curve() -> None:
+    proto = network("a = Conv (x, w1)\n r = Relu (a)\n y = GlobalMaxPool (r)", w1=(6, 3, 1, 1))
+    channels = rp.analyze(rp.Model(proto), rp.Scope(input_shapes={"x": (1, 3, 6, 6)}))
+    losses = measure_losses(rp.Model(proto), channels, images(), None)
+    assert losses.error == {}
+
+
+def test_values_that_overflow_inside_the_network() -> None:
+    proto = network(
+        "a = Conv (x, w1)\n e = Exp (a)\n f = Exp (e)\n h = Exp (f)\n y = Conv (h, w2)",
+        w1=(6, 3, 3, 3),
+        w2=(4, 6, 1, 1),
+    )
+    for tensor in proto.graph.initializer:
+        if tensor.name == "w1":
+            array = onnx.numpy_helper.to_array(tensor) * 10
+            tensor.CopyFrom(onnx.numpy_helper.from_array(array, "w1"))
+    with pytest.raises(DataError, match="not finite at Conv"):
+        measured(proto)
+
+
+def test_too_few_images_are_refused() -> None:
+    body, shapes = LAYERS["conv"]
+    proto = network(body, **shapes)
+    channels = rp.analyze(rp.Model(proto), rp.Scope(input_shapes={"x": (1, 3, 6, 6)}))
+    with pytest.raises(DataError, match="at least 8"):
+        measure_losses(rp.Model(proto), channels, images(4), None)
