@@ -77,7 +77,8 @@ def lost(readers: Sequence[Reader], kept: Ints) -> float:
     """Return the error if only the channels ``kept`` are left."""
     total = 0.0
     for r in readers:
-        R = np.concatenate([r.inputs[i] for i in np.setdiff1d(np.arange(len(r.inputs)), kept)])
+        gone = np.setdiff1d(np.arange(len(r.inputs)), kept)
+        R = np.concatenate([np.empty(0, np.int64), *(r.inputs[i] for i in gone)])
         if not len(R):
             continue
         S = np.setdiff1d(np.arange(len(r.G)), R)

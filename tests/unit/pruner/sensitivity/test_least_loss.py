@@ -1,0 +1,152 @@
+"""From measured losses and a target to the channels that each group keeps."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from text_graphs import model
+
+import reprune_onnx as rp
+from reprune_onnx.errors import SelectionError
+from reprune_onnx.pruner.measure import cost
+from reprune_onnx.pruner.sensitivity.allocate import by_losses, least_loss
+from reprune_onnx.pruner.sensitivity.curves import Losses
+from reprune_onnx.types import ChannelMap, Group
+
+SIZES = [12, 20, 16, 10]
+RNG = np.random.default_rng(5)
+
+
+@pytest.fixture(scope="module")
+def channels() -> ChannelMap:
+    sizes = [3, *SIZES, 4]
+    lines = [f"t{k + 1} = Conv <pads = [1,1,1,1]> (t{k}, w{k})" for k in range(5)]
+    text = f"""<ir_version: 8, opset_import: ["": 17]>
+    g (float[1,3,8,8] t0) => (float[1,4,8,8] t5) {{ {" ".join(lines)} }}"""
+    weights = {f"w{k}": RNG.standard_normal((sizes[k + 1], sizes[k], 3, 3)) for k in range(5)}
+    proto = onnx.shape_inference.infer_shapes(model(text, **weights))
+    return rp.analyze(rp.Model(proto))
+
+
+def losses(channels: ChannelMap, without: tuple[int, ...] = ()) -> Losses:
+    rng = np.random.default_rng(0)
+    error = {}
+    for k, g in enumerate(channels.groups):
+        if k not in without:
+            steps = np.sort(rng.exponential(size=g.n) ** 2)
+            error[g.id] = np.append(np.cumsum(steps)[::-1], 0.0) * (k + 1)
+    return Losses(error, {})
+
+
+def allocated(
+    channels: ChannelMap, overrides: dict[int, int] | None = None, **more: Any
+) -> tuple[list[int], list[str]]:
+    settings = rp.Settings(calibration="images.npz", allocation="sensitivity", **more)
+    kept, notes = least_loss(channels, settings, losses(channels), overrides or {})
+    return [kept[g.id] for g in groups(channels)], notes
+
+
+def groups(channels: ChannelMap) -> list[Group]:
+    found = [g for g in channels.groups if g.free.any()]
+    assert [g.n for g in found] == SIZES
+    return found
+
+
+def keep(channels: ChannelMap, kept: list[int]) -> Any:
+    mask = np.ones(channels.n_units, dtype=np.bool_)
+    for g, k in zip(groups(channels), kept, strict=True):
+        mask[g.units[k:]] = False
+    return mask
+
+
+@pytest.mark.parametrize("measure", ["macs", "params"])
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.7, 0.9])
+def test_a_reduction_is_reached_and_hardly_passed(
+    channels: ChannelMap, measure: str, share: float
+) -> None:
+    kept, notes = allocated(channels, **{f"{measure}_reduction": share})
+    left = getattr(cost(channels, keep(channels, kept)), measure)
+    whole = getattr(cost(channels), measure)
+    assert left <= (1 - share) * whole + 1e-6
+    assert left >= (1 - share - 0.05) * whole
+    assert "sensitivity" in notes[0]
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.55, 0.9])
+def test_a_sparsity_counts_channels_exactly(channels: ChannelMap, sparsity: float) -> None:
+    kept, _ = allocated(channels, sparsity=sparsity)
+    dropped = sum(SIZES) - sum(kept)
+    assert dropped >= np.ceil(sparsity * sum(SIZES) - 1e-9)
+    assert dropped <= np.ceil(sparsity * sum(SIZES) - 1e-9) + 1
+    assert min(kept) >= 1
+
+
+@pytest.mark.parametrize("round_to", [1, 2, 4, 8])
+@pytest.mark.parametrize("min_channels", [1, 5])
+def test_rounding_and_the_least_number_of_channels(
+    channels: ChannelMap, round_to: int, min_channels: int
+) -> None:
+    kept, _ = allocated(channels, macs_reduction=0.4, round_to=round_to, min_channels=min_channels)
+    for k, n in zip(kept, SIZES, strict=True):
+        assert k == n or k % round_to == 0
+        assert k >= min_channels
+    left = cost(channels, keep(channels, kept)).macs
+    assert left <= 0.6 * cost(channels).macs
+
+
+def test_overrides_hold(channels: ChannelMap) -> None:
+    second = groups(channels)[1]
+    for wanted in (3, 20):
+        kept, _ = allocated(channels, {second.id: wanted}, macs_reduction=0.5)
+        assert kept[1] == wanted
+        assert cost(channels, keep(channels, kept)).macs <= 0.5 * cost(channels).macs
+
+
+def test_groups_that_lose_more_keep_more(channels: ChannelMap) -> None:
+    settings = rp.Settings(calibration="x", allocation="sensitivity", sparsity=0.5)
+    plain = {g.id: np.linspace(1, 0, g.n + 1) ** 2 for g in channels.groups}
+    first = groups(channels)[0]
+    dear = {**plain, first.id: 100 * plain[first.id]}
+    before, _ = least_loss(channels, settings, Losses(plain, {}), {})
+    after, _ = least_loss(channels, settings, Losses(dear, {}), {})
+    assert after[first.id] > before[first.id]
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"macs_reduction": 0.99}, "99.0% fewer MACs cannot be reached: at most 98"),
+        (
+            {"params_reduction": 0.99, "min_channels": 8},
+            "fewer parameters cannot be reached: at most",
+        ),
+    ],
+)
+def test_out_of_reach(channels: ChannelMap, more: dict[str, Any], says: str) -> None:
+    with pytest.raises(SelectionError) as error:
+        allocated(channels, **more)
+    assert says in str(error.value)
+    assert "--residual prune" in str(error.value)
+
+
+def test_an_override_may_put_the_target_out_of_reach(channels: ChannelMap) -> None:
+    ids = [g.id for g in groups(channels)]
+    with pytest.raises(SelectionError, match="cannot be reached"):
+        allocated(channels, {ids[1]: 20, ids[2]: 16}, macs_reduction=0.9)
+
+
+def test_a_group_without_a_curve_stays_whole(channels: ChannelMap) -> None:
+    settings = rp.Settings(calibration="x", allocation="sensitivity", macs_reduction=0.3)
+    kept, notes = least_loss(channels, settings, losses(channels, without=(2,)), {})
+    assert kept[groups(channels)[2].id] == SIZES[2]
+    assert "1 groups of channels" in notes[1]
+
+
+def test_when_losses_decide() -> None:
+    images = {"calibration": "images.npz", "sparsity": 0.5}
+    assert by_losses(rp.Settings(**images))
+    assert by_losses(rp.Settings(**images, allocation="sensitivity"))
+    assert not by_losses(rp.Settings(sparsity=0.5))
+    assert not by_losses(rp.Settings(**images, allocation="uniform"))
+    assert not by_losses(rp.Settings(**images, allocation="bn-gamma"))
