@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor
 
 from reprune_onnx.activations.workers import Workers
 from reprune_onnx.types import Floats
@@ -18,10 +19,11 @@ _ROWS = 4096  # samples that are gathered before their products are summed
 
 @dataclass(frozen=True)
 class Moments:
-    """Means and second moments, for g groups of inputs and outputs.
+    """Means and centred second moments, for g groups of inputs and outputs.
 
     ``x (g, D)`` and ``t (g, m)`` are the means of inputs and targets; ``xx (g, D, D)``,
-    ``xt (g, D, m)`` and ``tt (g, m)`` the means of products of what is left without them.
+    ``xt (g, D, m)`` and ``tt (g, m)`` the means of products of what is left without them, or of the
+    raw values where the means are zero (a layer that cannot shift its outputs).
     """
 
     x: Floats
@@ -29,17 +31,6 @@ class Moments:
     xx: Floats
     xt: Floats
     tt: Floats
-
-    def about_zero(self) -> Moments:
-        """Return the moments of the raw values, for a layer that cannot shift its outputs."""
-        x, t = self.x[:, :, None], self.t[:, None, :]
-        return Moments(
-            np.zeros_like(self.x),
-            np.zeros_like(self.t),
-            self.xx + x * x.swapaxes(1, 2),
-            self.xt + x * t,
-            self.tt + self.t**2,
-        )
 
     def error(self, W: Floats) -> Floats:
         """The mean squared error (g, m) of predicting the targets by W (g, m, D)."""
@@ -50,37 +41,55 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class Origin:
-    """What is taken off all values before they are multiplied: ``x (g, 1, D)``, ``t (g, 1, m)``.
-
-    Moments about a point amid the values lose nothing to rounding where the mean of a value is far
-    larger than its deviation.
+class _Totals:
+    """Sums over n samples of x, t and their products, after ``p (g, D)`` and ``q (g, m)`` are
+    subtracted; ``xx`` is None where only the targets are of interest.
     """
 
-    x: Array
-    t: Array
+    n: int
+    p: Floats
+    q: Floats
+    x: Floats
+    t: Floats
+    xt: Floats
+    tt: Floats
+    xx: Floats | None
 
-    @classmethod
-    def of(cls, X: Array, T: Array) -> Origin:
-        """The means of some samples."""
-        return cls(X.mean(axis=1, keepdims=True), T.mean(axis=1, keepdims=True))
+    def moved(self, p: Floats, q: Floats) -> _Totals:
+        """Return the sums after ``p`` and ``q`` are subtracted instead."""
+        d, e = self.p - p, self.q - q
+        x, t = self.x + self.n * d, self.t + self.n * e
+        return _Totals(
+            *(self.n, p, q, x, t),
+            self.xt + _outer(self.x, e) + _outer(d, t),
+            self.tt + e * (self.t + t),
+            None if self.xx is None else self.xx + _outer(self.x, d) + _outer(d, x),
+        )
+
+    def __add__(self, other: _Totals) -> _Totals:
+        other = other.moved(self.p, self.q)
+        both = None if self.xx is None or other.xx is None else self.xx + other.xx
+        return _Totals(
+            *(self.n + other.n, self.p, self.q, self.x + other.x, self.t + other.t),
+            *(self.xt + other.xt, self.tt + other.tt, both),
+        )
 
 
 class Sums:
     """Moments in the making; samples are given in order, so the sums do not depend on threads.
 
-    Products are of float32, over a few thousand samples at a time; sums are float64.
+    Products are of float32, over a few thousand samples at a time; sums are float64. The mean of
+    the first samples is subtracted before anything is multiplied: where means are large, the
+    variance would be lost in the rounding of the squares.
     """
 
-    def __init__(self, workers: Workers, origin: Origin, inputs: bool = True) -> None:
+    def __init__(self, workers: Workers, inputs: bool = True) -> None:
         """With ``inputs=False`` only what involves the targets is summed (`retargeted`)."""
         self._workers = workers
-        self._origin = origin
         self._inputs = inputs
         self._rows: list[tuple[Array, Array]] = []
         self._waiting = 0
-        self._n = 0
-        self._total: list[Floats] = []
+        self._total: _Totals | None = None
 
     def add(self, X: Array, T: Array) -> None:
         """Add samples X (g, r, D) with targets T (g, r, m), both float32."""
@@ -90,46 +99,57 @@ class Sums:
             self._flush()
 
     def __add__(self, other: Sums) -> Sums:
-        """Return the sums over the samples of both, about the same origin."""
-        self._flush()
-        other._flush()
-        both = Sums(self._workers, self._origin, self._inputs)
-        both._n = self._n + other._n
-        both._total = [x + y for x, y in zip(self._total, other._total, strict=True)]
+        """Return the sums over the samples of both."""
+        both = Sums(self._workers, self._inputs)
+        both._total = self._flush() + other._flush()
         return both
 
-    def moments(self) -> Moments:
-        """Return the centred moments of all samples so far."""
-        self._flush()
-        t, xt, tt, x, xx = (total / self._n for total in self._total)
-        return Moments(
-            x + self._origin.x[:, 0],
-            t + self._origin.t[:, 0],
-            xx - x[:, :, None] * x[:, None, :],
-            xt - x[:, :, None] * t[:, None, :],
-            np.maximum(tt - t**2, 0.0),
+    def moments(self, centred: bool = True) -> Moments:
+        """Return the moments of all samples so far."""
+        s = self._flush()
+        if not centred:
+            s = s.moved(np.zeros_like(s.p), np.zeros_like(s.q))
+        if s.xx is None:
+            raise ValueError("the inputs were not summed: ask for `retargeted`")
+        if not centred:
+            return Moments(s.p, s.q, s.xx / s.n, s.xt / s.n, s.tt / s.n)
+        x, t = s.x / s.n, s.t / s.n
+        xx, xt = s.xx / s.n - _outer(x, x), s.xt / s.n - _outer(x, t)
+        return Moments(s.p + x, s.q + t, xx, xt, np.maximum(s.tt / s.n - t**2, 0.0))
+
+    def retargeted(self, m: Moments, centred: bool = True) -> Moments:
+        """Return ``m``, of the same inputs, with the targets of these sums."""
+        s = self._flush()
+        if not centred:
+            s = s.moved(np.zeros_like(s.p), np.zeros_like(s.q))
+            return replace(m, xt=s.xt / s.n, tt=s.tt / s.n)
+        x, t = s.x / s.n, s.t / s.n
+        xt, tt = s.xt / s.n - _outer(x, t), np.maximum(s.tt / s.n - t**2, 0.0)
+        return replace(m, t=s.q + t, xt=xt, tt=tt)
+
+    def _flush(self) -> _Totals:
+        if self._rows:
+            X = np.concatenate([x for x, _ in self._rows], axis=1)
+            T = np.concatenate([t for _, t in self._rows], axis=1)
+            self._rows, self._waiting = [], 0
+            p, q = (
+                (X.mean(axis=1, dtype=np.float64), T.mean(axis=1, dtype=np.float64))
+                if self._total is None
+                else (self._total.p, self._total.q)
+            )
+            found = self._totals(X, T, p.astype(np.float32), q.astype(np.float32))
+            self._total = found if self._total is None else self._total + found
+        if self._total is None:
+            raise ValueError("there are no samples")
+        return self._total
+
+    def _totals(self, X: Array, T: Array, p: Array, q: Array) -> _Totals:
+        X -= p[:, None]
+        T -= q[:, None]
+        return _Totals(
+            *(X.shape[1], p.astype(np.float64), q.astype(np.float64), _sum(X), _sum(T)),
+            *(self._product(X, T), _sum(T**2), self._product(X, None) if self._inputs else None),
         )
-
-    def retargeted(self, m: Moments) -> Moments:
-        """Return ``m``, the centred moments of the same inputs, with the targets of these sums."""
-        self._flush()
-        t, xt, tt = (total / self._n for total in self._total[:3])
-        xt = xt - (m.x - self._origin.x[:, 0])[:, :, None] * t[:, None, :]
-        return replace(m, t=t + self._origin.t[:, 0], xt=xt, tt=np.maximum(tt - t**2, 0.0))
-
-    def _flush(self) -> None:
-        if not self._rows:
-            return
-        X = np.concatenate([x for x, _ in self._rows], axis=1)
-        T = np.concatenate([t for _, t in self._rows], axis=1)
-        X, T = X - self._origin.x, T - self._origin.t
-        self._rows, self._waiting = [], 0
-        self._n += X.shape[1]
-        parts = [_sum(T), self._product(X, T), _sum(T**2)]
-        if self._inputs:
-            parts += [_sum(X), self._product(X, None)]
-        total = self._total or [np.zeros(())] * len(parts)
-        self._total = [a + b for a, b in zip(total, parts, strict=True)]
 
     def _product(self, X: Array, T: Array | None) -> Floats:
         """XᵀT (g, D, m), or XᵀX (g, D, D); in blocks of fixed size."""
@@ -149,6 +169,29 @@ class Sums:
         return P
 
 
+def factored(G: Floats, ridge: float) -> tuple[Floats, bool]:
+    """Return scipy's Cholesky factor of G + λ·I (D, D) for a λ of ``ridge`` > 0 or more.
+
+    G is a sum of squares, but in float32, so that rounding may leave it without a factor where its
+    inputs are nearly dependent; λ then grows tenfold until there is one.
+    """
+    while True:
+        try:
+            found: tuple[Floats, bool] = cho_factor(
+                G + ridge * np.eye(len(G)), lower=True, check_finite=False
+            )
+        except np.linalg.LinAlgError:
+            if not np.isfinite(G).all():
+                raise
+            ridge *= 10
+        else:
+            return found
+
+
 def _sum(X: Array) -> Floats:
     total: Floats = X.sum(axis=1, dtype=np.float64)
     return total
+
+
+def _outer(a: Floats, b: Floats) -> Floats:
+    return a[:, :, None] * b[:, None, :]

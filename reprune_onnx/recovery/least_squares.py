@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reprune_onnx.activations.moments import Moments, Origin, Sums
+from reprune_onnx.activations.moments import Moments, Sums
 from reprune_onnx.activations.store import Store
 from reprune_onnx.activations.tape import Arrays, Tape
 from reprune_onnx.activations.workers import Workers
@@ -80,20 +80,18 @@ class _Fit:
         self.scale, self.shift = np.where(self.dead, 1.0, scale), step.joint.shift[step.kept]
         self.bias0 = step.layer.bias(graph)
         self.rows = Store(_MEMORY)
-        self.origin: Origin | None = None
 
     def run(self) -> dict[str, Array]:
         """Return the layer's new weight and, where it has one, its intercept."""
-        step = self.step
+        step, centred = self.step, self.step.intercept is not None
         first, second = self._sums(None)
         weight = (self.scale**2 * ~self.dead).reshape(self.W0.shape[:2])
-        fit, test = (self._usable(half.moments()) for half in (first, second))
-        ridge = choose(fit, test, self.W0, weight)
-        both = (first + second).moments()
+        ridge = choose(first.moments(centred), second.moments(centred), self.W0, weight)
+        both = (first + second).moments(centred)
         W, b = self._solution(both, ridge)
         for _ in range(_ROUNDS if step.joint.bounded else 0):
             first, second = self._sums((W, b))
-            W, b = self._solution((first + second).retargeted(both), ridge)
+            W, b = self._solution((first + second).retargeted(both, centred), ridge)
         for name in ("X", "Z", "other"):
             self.rows.drop(name)
         values = {step.weight: step.layer.weight(W)}
@@ -101,12 +99,8 @@ class _Fit:
             values[step.intercept.tensor] = step.intercept.shifted(self.graph, b - self.bias0)
         return {k: v.astype(self.graph.array(k).dtype) for k, v in values.items()}
 
-    def _usable(self, m: Moments) -> Moments:
-        return m if self.step.intercept is not None else m.about_zero()
-
-    def _solution(self, moments: Moments, ridge: float) -> tuple[Floats, Floats]:
+    def _solution(self, m: Moments, ridge: float) -> tuple[Floats, Floats]:
         """W (g, m, D) and b (n_out,)."""
-        m = self._usable(moments)
         W = solve(m, self.W0, ridge)
         dead = self.dead.reshape(W.shape[:2])
         W[dead] = self.W0[dead]
@@ -117,7 +111,7 @@ class _Fit:
 
     def _sums(self, current: tuple[Floats, Floats] | None) -> tuple[Sums, Sums]:
         """The sums of every other batch; the inputs' only in the first round."""
-        sums: list[Sums] = []
+        sums = [Sums(self.workers, inputs=current is None) for _ in range(2)]
 
         def rows(k: int) -> tuple[Array, Array]:
             if current is None:
@@ -125,9 +119,6 @@ class _Fit:
             return self._targets(k, current)
 
         for k, (X, T) in enumerate(self.workers.in_order(rows, self.ours.batches)):
-            if not k:
-                self.origin = self.origin or Origin.of(X, T)
-                sums = [Sums(self.workers, self.origin, current is None) for _ in range(2)]
             sums[k % 2].add(X, T)
         return sums[0], sums[1]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import cho_solve
 
-from reprune_onnx.activations.factor import factor
-from reprune_onnx.activations.moments import Moments
+from reprune_onnx.activations.moments import Moments, factored
 from reprune_onnx.types import Floats
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -21,9 +20,11 @@ def solve(m: Moments, W0: Floats, ridge: float) -> Floats:
     W = np.array(W0)
     for g in range(len(W0)):
         G = m.xx[g]
-        if np.trace(G) > 0:
-            rest = m.xt[g] - G @ W0[g].T
-            W[g] += cho_solve(factor(G, ridge), rest, check_finite=False).T
+        scale = float(np.trace(G)) / len(G)
+        if scale <= 0:
+            continue
+        factor = factored(G, ridge * scale)
+        W[g] += cho_solve(factor, m.xt[g] - G @ W0[g].T, check_finite=False).T
     return W
 
 

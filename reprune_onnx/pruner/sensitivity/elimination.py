@@ -18,11 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_solve
 
-from reprune_onnx.activations.factor import factor
+from reprune_onnx.activations.moments import factored
 from reprune_onnx.types import Bools, Floats, Ints
 
 _RIDGE = 1e-4  # of the mean diagonal: inputs that hardly vary do not become free
-_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -82,26 +81,23 @@ def lost(readers: Sequence[Reader], kept: Ints) -> float:
         if not len(R):
             continue
         S = np.setdiff1d(np.arange(len(r.G)), R)
-        G = _ridged(r.G)
-        rest = G[np.ix_(R, R)]
+        rest = r.G[np.ix_(R, R)] + _ridge(r.G) * np.eye(len(R))
         if len(S):
-            cross = G[np.ix_(S, R)]
-            solved = cho_solve(factor(G[np.ix_(S, S)], _ROUNDING), cross, check_finite=False)
-            rest = rest - cross.T @ solved
+            factor = factored(r.G[np.ix_(S, S)], _ridge(r.G))
+            cross = r.G[np.ix_(S, R)]
+            rest = rest - cross.T @ cho_solve(factor, cross, check_finite=False)
         total += float(np.einsum("mr,rs,ms->", r.W[:, R], rest, r.W[:, R], optimize=True))
     return max(0.0, total)
 
 
-def _ridged(G: Floats) -> Floats:
-    scale = float(np.trace(G)) / len(G) or 1.0
-    ridged: Floats = G + _RIDGE * scale * np.eye(len(G))
-    return ridged
+def _ridge(G: Floats) -> float:
+    return _RIDGE * (float(np.trace(G)) / len(G) or 1.0)
 
 
 class _State:
     def __init__(self, reader: Reader) -> None:
-        identity = np.eye(len(reader.G))
-        self.P: Floats = cho_solve(factor(reader.G, _RIDGE), identity, check_finite=False)
+        factor = factored(reader.G, _ridge(reader.G))
+        self.P: Floats = cho_solve(factor, np.eye(len(reader.G)), check_finite=False)
         self.W = np.array(reader.W)
         self.inputs = reader.inputs
         sizes = {len(b) for b in reader.inputs}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from reprune_onnx.activations.images import Images
 from reprune_onnx.activations.joint import Joint, joint_of
 from reprune_onnx.activations.linear import Linear
-from reprune_onnx.activations.moments import Origin, Sums
+from reprune_onnx.activations.moments import Sums
 from reprune_onnx.activations.tape import Tape
 from reprune_onnx.activations.workers import Workers
 from reprune_onnx.errors import DataError
@@ -98,7 +98,7 @@ def _measured(
     """W (g, m, D) in units of the joint's deviation, and the inputs' centred moments (g, D, D)."""
     linear, joint = plan.linear, plan.joint
     tape, images = what
-    sums: Sums | None = None
+    sums = Sums(workers)
 
     def rows(k: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         arrays = tape.batch(k)
@@ -111,9 +111,7 @@ def _measured(
         return X, Z.reshape(len(Z), linear.groups, -1).swapaxes(0, 1)
 
     for X, Z in workers.in_order(rows, tape.batches):
-        sums = sums or Sums(workers, Origin.of(X, Z))
         sums.add(X, Z)
-    assert sums is not None  # `Images.check` wants two batches
     m = sums.moments()
     W = linear.matrix(channels.graph.array(plan.layer.weight))
     scale = joint.scale.reshape(linear.groups, -1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from reprune_onnx.activations.moments import Moments, Sums
+from reprune_onnx.activations.moments import Moments, Sums, factored
 from reprune_onnx.activations.workers import Workers, workers
 
 FIELDS = ("x", "t", "xx", "xt", "tt")
@@ -66,6 +66,43 @@ def test_more_columns_than_one_block() -> None:
         found = added(Sums(pool), X, T, 100).moments()
     assert_close(found, expected(X, T, True))
     np.testing.assert_allclose(found.xx, found.xx.swapaxes(1, 2), atol=1e-5)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_means_that_are_large_do_not_hide_the_variance(centred: bool) -> None:
+    """The squares differ from the variance by seven digits, which is all that float32 has."""
+    X, T = samples(9000)
+    X, T = X + np.float32(2000), T - np.float32(3000)
+    other = T + X[:, :, :3] / 7
+    with threads(1) as pool:
+        first = added(Sums(pool), X[:, :5000], T[:, :5000], 900)
+        second = added(Sums(pool), X[:, 5000:], T[:, 5000:], 900)
+        m = (first + second).moments(centred)
+        again = added(Sums(pool, inputs=False), X, other, 900).retargeted(m, centred)
+    for found, targets in ((m, T), (again, other)):
+        wanted = expected(X, targets, centred)
+        for name in FIELDS:
+            a, b = getattr(found, name), getattr(wanted, name)
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+def test_inputs_that_never_vary_have_no_variance() -> None:
+    X, T = samples(9000)
+    X[:, :, 1] = np.float32(0.1)
+    with threads(1) as pool:
+        m = added(Sums(pool), X, T, 900).moments()
+    assert not m.xx[:, 1].any()
+    assert not m.xt[:, 1].any()
+
+
+def test_a_factor_of_what_rounding_left_without_one() -> None:
+    G = np.diag([1.0, 1.0, -1e-3])
+    c, lower = factored(G, 1e-5)
+    L = np.tril(c)
+    assert lower
+    np.testing.assert_allclose(L @ L.T, G + 1e-2 * np.eye(3), rtol=1e-9)
+    c, _ = factored(np.eye(3), 1e-5)
+    np.testing.assert_allclose(np.tril(c), np.sqrt(1 + 1e-5) * np.eye(3), rtol=1e-12)
 
 
 def test_both_halves_together() -> None:

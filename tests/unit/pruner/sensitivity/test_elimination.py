@@ -136,6 +136,19 @@ def test_many_equal_channels_stay_finite() -> None:
     assert (np.diff(curve.error) <= 0).all()
 
 
+def test_moments_that_rounding_made_indefinite() -> None:
+    """A few samples of many inputs, in float32: eigenvalues that should be zero are negative."""
+    rng = np.random.default_rng(4)
+    X = (rng.standard_normal((16, 300)) + 3).astype(np.float32)
+    G = (X.T @ X / 16).astype(np.float64) - np.outer(X.mean(axis=0), X.mean(axis=0))
+    G -= 1e-3 * np.eye(300)
+    r = Reader(rng.standard_normal((4, 300)), G, tuple(np.arange(300)[:, None]))
+    curve = eliminate([r], np.zeros(300, bool))
+    assert np.isfinite(curve.error).all()
+    assert (np.diff(curve.error) <= 0).all()
+    assert np.isfinite(lost([r], np.arange(0, 300, 3)))
+
+
 def test_without_readers_nothing_is_lost() -> None:
     curve = eliminate([], np.array([False, True, False]))
     assert sorted(curve.order) == [0, 1, 2]
