@@ -59,20 +59,21 @@ def recover(
     if method == "none" or keep.all():
         return Recovery(models[1], "none", 0, 0)
     original, pruned = (Model(as_float32(model.proto), model.path) for model in models)
+    steps = plan(channels, keep, Graph(pruned))
     values: dict[str, NDArray[Any]]
     if method == "data-free":
         from reprune_onnx.recovery.data_free import correct
 
-        values = correct(pruned, channels, keep)
+        values = correct(pruned, channels, keep, steps)
         found = with_values(models[1], values)
-        return Recovery(found, method if values else "none", 0, len(values))
+        layers = sum(step.weight in values for step in steps)
+        return Recovery(found, method if values else "none", 0, layers)
     if images is None:
         raise UsageError(
             f"--recover {method} needs images: give some hundreds, without labels, with"
             " --calibration"
         )
     images.check()
-    steps = plan(channels, keep, Graph(pruned))
     with workers() as pool:
         if method == "batch-norm":
             from reprune_onnx.recovery.batch_norm import reestimate

@@ -17,8 +17,9 @@ Channels whose filters point the same way are folded into each other; the others
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import factorial
+from math import factorial, prod
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 from reprune_onnx.activations.joint import limits
 from reprune_onnx.activations.linear import Linear
 from reprune_onnx.analyzer.graph import Graph, Op
-from reprune_onnx.recovery.plan import plan
+from reprune_onnx.recovery.plan import Step
 from reprune_onnx.types import Bools, ChannelMap, Floats, Model
 
 _RIDGE = 0.05  # of the mean variance: correlations are rough
@@ -53,13 +54,18 @@ class _Channels:
     covariance: Floats
 
 
-def correct(pruned: Model, channels: ChannelMap, keep: Bools) -> dict[str, NDArray[Any]]:
-    """Return new values, by name, for layers that read dropped channels of known statistics."""
+def correct(
+    pruned: Model, channels: ChannelMap, keep: Bools, steps: Sequence[Step]
+) -> dict[str, NDArray[Any]]:
+    """Return new values, by name, for the ``steps`` that read dropped channels of known statistics.
+
+    ``pruned`` is what is left of the model of ``channels`` once only ``keep (n_units,)`` stay.
+    """
     graph = Graph(pruned)
     sites = {(s.node, s.input): s for s in channels.sites if s.role == "in"}
     layers = {o: x for x in channels.layers for o in channels.graph.ops[x.node].outputs}
     values: dict[str, NDArray[Any]] = {}
-    for step in plan(channels, keep, graph):
+    for step in steps:
         layer = layers[step.layer.op.outputs[0]]
         site = sites.get((layer.node, layer.input))
         if site is None or keep[site.ids].all() or step.layer.groups > 1:
@@ -76,9 +82,15 @@ def correct(pruned: Model, channels: ChannelMap, keep: Bools) -> dict[str, NDArr
         values[step.weight] = step.layer.weight(new.reshape(1, len(new), -1))
         if step.intercept is not None:
             rest = known.mean[~stays] - A @ known.mean[stays]
-            b = np.einsum("ort,r->o", W[:, ~stays], rest)
+            b = np.einsum("ort,r->o", W[:, ~stays], rest) / _phases(step.layer)
             values[step.intercept.tensor] = step.intercept.shifted(graph, b)
     return {name: v.astype(graph.array(name).dtype) for name, v in values.items()}
+
+
+def _phases(layer: Linear) -> int:
+    """A ConvTranspose with stride s uses one in s taps, others for every s-th output."""
+    transposed = layer.op.type == "ConvTranspose"
+    return prod(layer.op.attrs.get("strides", [])) if transposed else 1
 
 
 def _regression(covariance: Floats, stays: Bools) -> Floats:
