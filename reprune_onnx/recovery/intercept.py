@@ -48,8 +48,8 @@ def intercept_of(graph: Graph, layer: Linear) -> Intercept | None:
 
 
 def own(graph: Graph, name: str) -> bool:
-    """Whether a tensor is stored in the file and read once."""
+    """Whether a tensor is stored in the file, as a tensor, and read once."""
     if not graph.is_constant(name) or len(graph.readers(name)) != 1 or name in graph.outputs:
         return False
     producer = graph.producer(name)
-    return producer is None or producer.type == "Constant"
+    return producer is None or (producer.type == "Constant" and "value" in producer.attrs)
