@@ -1,8 +1,9 @@
 """Multiply-adds, parameters and latency as functions of how many channels each group keeps.
 
 A weight's size is the product of its axes, and along each axis Σ_g a_g·k_g + a_0 entries are left
-if group g keeps k_g channels: a sum of products of linear functions. So is the time of a layer, if
-it grows with the rows, the columns and the elements of its weight.
+if group g keeps k_g channels: a sum of products of linear functions. Where an axis has only some of
+a group's channels (a part of a Concat that is tied as a whole) that is their number on average. The
+time of a layer is such a sum too, if it grows with the rows, columns and elements of its weight.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from text_graphs import model
 import reprune_onnx as rp
 from reprune_onnx.errors import SelectionError
 from reprune_onnx.pruner.measure import cost
+from reprune_onnx.pruner.multilinear import multilinear
 from reprune_onnx.pruner.sensitivity.allocate import by_losses, least_loss
 from reprune_onnx.pruner.sensitivity.curves import Losses
 from reprune_onnx.types import ChannelMap, Group
@@ -43,8 +44,20 @@ def allocated(
     channels: ChannelMap, overrides: dict[int, int] | None = None, **more: Any
 ) -> tuple[list[int], list[str]]:
     settings = rp.Settings(calibration="images.npz", allocation="sensitivity", **more)
-    kept, notes = least_loss(channels, settings, losses(channels), overrides or {})
+    kept, notes = solved(channels, settings, losses(channels), overrides or {})
     return [kept[g.id] for g in groups(channels)], notes
+
+
+def solved(
+    channels: ChannelMap,
+    settings: rp.Settings,
+    found: Losses,
+    overrides: dict[int, int] | None = None,
+) -> tuple[dict[int, int], list[str]]:
+    wanted = settings.reduction
+    assert wanted is not None
+    target = (wanted, multilinear(channels, groups(channels), wanted.measure))
+    return least_loss(groups(channels), found, target, settings, overrides or {})
 
 
 def groups(channels: ChannelMap) -> list[Group]:
@@ -108,8 +121,8 @@ def test_groups_that_lose_more_keep_more(channels: ChannelMap) -> None:
     plain = {g.id: np.linspace(1, 0, g.n + 1) ** 2 for g in channels.groups}
     first = groups(channels)[0]
     dear = {**plain, first.id: 100 * plain[first.id]}
-    before, _ = least_loss(channels, settings, Losses(plain, {}), {})
-    after, _ = least_loss(channels, settings, Losses(dear, {}), {})
+    before, _ = solved(channels, settings, Losses(plain, {}))
+    after, _ = solved(channels, settings, Losses(dear, {}))
     assert after[first.id] > before[first.id]
 
 
@@ -138,7 +151,7 @@ def test_an_override_may_put_the_target_out_of_reach(channels: ChannelMap) -> No
 
 def test_a_group_without_a_curve_stays_whole(channels: ChannelMap) -> None:
     settings = rp.Settings(calibration="x", allocation="sensitivity", macs_reduction=0.3)
-    kept, notes = least_loss(channels, settings, losses(channels, without=(2,)), {})
+    kept, notes = solved(channels, settings, losses(channels, without=(2,)))
     assert kept[groups(channels)[2].id] == SIZES[2]
     assert "1 groups of channels" in notes[1]
 

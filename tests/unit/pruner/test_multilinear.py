@@ -9,7 +9,7 @@ from text_graphs import model
 
 import reprune_onnx as rp
 from reprune_onnx.pruner.measure import cost
-from reprune_onnx.pruner.sensitivity.multilinear import multilinear
+from reprune_onnx.pruner.multilinear import multilinear
 from reprune_onnx.types import Bools, ChannelMap, Group
 
 RNG = np.random.default_rng(1)

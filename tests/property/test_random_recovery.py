@@ -1,0 +1,110 @@
+"""Random graphs: recovery keeps the structure, and the price of a selection is what it costs."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from random_graphs import build
+from random_recipes import BATCH, SIDE, Recipe, recipes
+
+import reprune_onnx as rp
+from reprune_onnx.activations.images import Images
+from reprune_onnx.pruner.earlier import EarlierReport
+from reprune_onnx.pruner.measure import cost
+from reprune_onnx.pruner.sensitivity.curves import measure_losses
+from reprune_onnx.pruner.sensitivity.multilinear import multilinear
+from reprune_onnx.recovery import recover
+from reprune_onnx.surgeon import cut
+from reprune_onnx.types import Group
+
+SHAPE = {"x": (BATCH, 3, SIDE, SIDE)}
+quick = settings(
+    deadline=None,
+    max_examples=25,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+def images() -> Images:
+    x = np.random.default_rng(0).standard_normal((16, 3, SIDE, SIDE)).astype(np.float32)
+    return Images("random", tuple({"x": x[k : k + BATCH]} for k in range(0, 16, BATCH)), 16)
+
+
+def selection(channels: rp.ChannelMap, seed: int) -> Any:
+    """Some channels of every group that can lose some."""
+    rng = np.random.default_rng(seed)
+    keep = np.ones(channels.n_units, dtype=np.bool_)
+    for g in channels.groups:
+        free = np.flatnonzero(g.free)
+        gone = rng.choice(free, len(free) // 2, replace=False)
+        keep[g.units[gone]] = False
+        for part in g.nonempty:
+            keep[g.units[part[0]]] = True
+    return keep
+
+
+@quick
+@given(
+    recipe=recipes(),
+    seed=st.integers(0, 99),
+    method=st.sampled_from(["least-squares", "batch-norm", "data-free"]),
+)
+def test_recovery_changes_values_only(recipe: Recipe, seed: int, method: Any) -> None:
+    model = rp.Model(build(recipe))
+    channels = rp.analyze(model, rp.Scope(residual="prune", input_shapes=SHAPE))
+    keep = selection(channels, seed)
+    assume(not keep.all())
+    result = cut(model, channels, keep)
+    found = recover((model, result.model), channels, keep, method, images())
+    report = EarlierReport(
+        result.cuts,
+        settings={"residual": "prune", "input_shapes": [[k, v] for k, v in SHAPE.items()]},
+    )
+    again = rp.verify(model, found.model, report)
+    if method == "least-squares" and again.result is None:
+        assert found.layers > 0
+        assert found.error_after is None or np.isfinite(found.error_after)
+
+
+def even(channels: rp.ChannelMap, groups: list[Group]) -> bool:
+    """Whether every axis has all channels of a group equally often, or none."""
+    for site in channels.sites:
+        counts = np.bincount(site.ids, minlength=channels.n_units)
+        if any(np.ptp(counts[g.units]) for g in groups):
+            return False
+    return True
+
+
+@quick
+@given(recipe=recipes(), seed=st.integers(0, 99), measure=st.sampled_from(["macs", "params"]))
+def test_the_price_of_a_selection(recipe: Recipe, seed: int, measure: Any) -> None:
+    model = rp.Model(build(recipe))
+    channels = rp.analyze(model, rp.Scope(residual="prune", input_shapes=SHAPE))
+    groups = [g for g in channels.groups if g.free.any()]
+    assume(groups and even(channels, groups))
+    keep = selection(channels, seed)
+    price = multilinear(channels, groups, measure)
+    k = np.array([keep[g.units].sum() for g in groups])
+    full = np.array([g.n for g in groups])
+    assert price(full) == pytest.approx(getattr(cost(channels), measure))
+    assert price(k) == pytest.approx(getattr(cost(channels, keep), measure))
+
+
+@quick
+@given(recipe=recipes(), by_choice=st.booleans())
+def test_losses_of_any_graph(recipe: Recipe, by_choice: bool) -> None:
+    model = rp.Model(build(recipe))
+    channels = rp.analyze(model, rp.Scope(residual="prune", input_shapes=SHAPE))
+    select_at = (lambda g, k: np.arange(g.n)[:k]) if by_choice else None
+    losses = measure_losses(model, channels, images(), select_at)
+    for g in channels.groups:
+        if g.id in losses.error:
+            error = losses.error[g.id]
+            assert len(error) == g.n + 1
+            assert np.isfinite(error).all()
+            assert (np.diff(error) <= 1e-12).all()
+            assert error[g.n] == pytest.approx(0, abs=1e-12)
