@@ -7,6 +7,7 @@ import pytest
 from cut_networks import Array, error, images, network, normal, outputs, prune, values
 
 from reprune_onnx.activations.images import Images
+from reprune_onnx.recovery.data_free import _Gaussian, _moments
 
 HEADS: dict[str, tuple[str, dict[str, Any]]] = {
     "1×1": ("y = Conv (r, w2, b2)", {"w2": normal(4, 8, 1, 1), "b2": normal(4)}),
@@ -48,7 +49,11 @@ def calibrated(body: str, weights: dict[str, Any]) -> Any:
     w1 = weights.get("w1", normal(8, 3, 3, 3, seed=3))
     rng = np.random.default_rng(2)
     fixed = {
-        **{"g": rng.uniform(0.5, 1.5, 8), "b": rng.uniform(-1, 1, 8), "m": np.zeros(8)},
+        **{
+            "g": rng.uniform(0.5, 1.5, 8) * np.tile([1, -1], 4),
+            "b": rng.uniform(-1, 1, 8),
+            "m": np.zeros(8),
+        },
         **{"v": (w1**2).sum(axis=(1, 2, 3)), "low": np.array(0.0), "high": np.array([1.0])},
     }
     text = f"a = Conv (x, w1)\n n = BatchNormalization <epsilon = 0.0> (a, g, b, m, v)\n{body}"
@@ -96,6 +101,18 @@ def test_a_filter_that_repeats_another_goes_for_little() -> None:
     assert error(pruned.original, found.model, gaussian()) < 0.05 * before
     old, new = values(pruned.original.proto)["w2"], values(found.model.proto)["w2"]
     np.testing.assert_allclose(new[:, 2], old[:, 2] + old[:, 5], atol=0.1)
+
+
+@pytest.mark.parametrize("rho", [-0.9, -0.3, 0.0, 0.6, 1.0])
+def test_moments_after_an_activation_are_those_of_samples(rho: float) -> None:
+    beta, gamma = np.array([0.3, -0.5]), np.array([1.2, 0.7])
+    found = _moments(
+        _Gaussian(beta, gamma, np.array([[1.0, rho], [rho, 1.0]])), [lambda x: np.maximum(x, 0)]
+    )
+    u, v = np.random.default_rng(0).standard_normal((2, 400_000))
+    z = np.maximum(beta + gamma * np.stack([u, rho * u + np.sqrt(1 - rho**2) * v], axis=1), 0)
+    np.testing.assert_allclose(found.mean, z.mean(axis=0), atol=0.01)
+    np.testing.assert_allclose(found.covariance, np.cov(z.T), atol=0.01)
 
 
 def test_both_sides_of_a_concat() -> None:

@@ -88,6 +88,16 @@ def test_no_place_of_its_own(body: str) -> None:
     assert intercept_of(graph, layer_of(graph)) is None
 
 
+@pytest.mark.parametrize("name", ["bias", "y"])
+def test_what_is_an_output_of_the_graph_too_stays(name: str) -> None:
+    body = FOUND["bias" if name == "bias" else "an Add"][0]
+    proto = graph_of(body).proto
+    assert intercept_of(Graph(Model(proto)), layer_of(Graph(Model(proto)))) is not None
+    proto.graph.output.append(onnx.helper.make_tensor_value_info(name, 1, None))
+    graph = Graph(Model(proto))
+    assert intercept_of(graph, layer_of(graph)) is None
+
+
 def _random(value: onnx.ValueInfoProto) -> Any:
     shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cut_networks import error, images, network, normal, prune, values
+from cut_networks import error, images, network, normal, outputs, prune, values
 
 from reprune_onnx.activations.joint import joint_of
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.errors import DataError
-from reprune_onnx.recovery import least_squares
+from reprune_onnx.recovery import least_squares, plan
 
 DUPLICATED = [0, 1, 2, 0, 1, 3, 4, 2]  # channels 3, 4 and 7 repeat 0, 1 and 2
 DROPPED = [3, 4, 7]
@@ -169,13 +170,30 @@ def test_a_layer_makes_up_for_what_the_shortcut_carries(monkeypatch: pytest.Monk
     gone = list(range(0, 12, 2))
     pruned, data, other = prune(residual(), a=gone), images(128), images(seed=9)
     found = pruned.recover(data=data).model
-    plan = import_module("reprune_onnx.recovery.plan")  # the package has a function of that name
-    monkeypatch.setattr(plan, "joint_of", partial(joint_of, through_adds=False))
+    module = import_module("reprune_onnx.recovery.plan")  # not the function of that name
+    monkeypatch.setattr(module, "joint_of", partial(joint_of, through_adds=False))
     without = pruned.recover(data=data).model
     assert error(pruned.original, found, other, "i") < 0.95 * error(
         pruned.original, without, other, "i"
     )
     assert error(pruned.original, found, other) < error(pruned.original, without, other)
+
+
+def test_of_two_branches_the_later_one_makes_up_for_the_sum() -> None:
+    """The first cannot: what the second will give is not known before it is refitted."""
+    body = f"""{FIRST}
+      b = Conv (r, w2)
+      c = Conv <pads = [1,1,1,1]> (r, w3)
+      d = Add (b, c)
+      y = Relu (d)"""
+    weights = {**W1, "w2": normal(5, 8, 1, 1), "w3": normal(5, 8, 3, 3)}
+    pruned = prune(network(body, weights), a=[0, 1, 5])
+    first, second = plan(pruned.channels, pruned.keep, Graph(pruned.model))
+    assert (first.joint.tensor, first.joint.other) == ("b", None)
+    assert (second.joint.tensor, second.joint.other) == ("d", "b")
+    other = images(seed=9)
+    found = pruned.recover(data=images()).model
+    assert error(pruned.original, found, other) < error(pruned.original, pruned.model, other)
 
 
 def test_moved_targets_use_what_a_relu_hides(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,6 +203,37 @@ def test_moved_targets_use_what_a_relu_hides(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(least_squares, "_ROUNDS", 0)
     plain = pruned.recover(data=data).model
     assert error(pruned.original, found, other, "d") < error(pruned.original, plain, other, "d")
+
+
+def test_a_layer_before_a_clip_is_fitted_as_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain transcription of the module's docstring, for a 1×1 layer."""
+    monkeypatch.setattr(import_module("reprune_onnx.recovery.ridge"), "RIDGES", (1e-3,))
+    body = f"{FIRST}\n c = Conv (r, w2, b2)\n y = Clip (c, low, high)"
+    weights = {"w1": normal(8, 3, 3, 3), "b1": normal(8), "w2": normal(5, 8, 1, 1)}
+    bounds = {"low": np.array(-0.2), "high": np.array(0.4)}
+    pruned = prune(network(body, {**weights, **bounds, "b2": normal(5)}), a=[0, 1, 5])
+    data = images()
+    x, z = (
+        np.moveaxis(outputs(m.proto, data, name), 1, -1).reshape(-1, n).astype(np.float64)
+        for m, name, n in ((pruned.model, "r", 5), (pruned.original, "c", 5))
+    )
+    W0 = values(pruned.model.proto)["w2"].reshape(5, 5).astype(np.float64)
+    n = len(x)
+    centred = x - x.mean(axis=0)
+    ridge = np.sqrt(1e-3 * (centred**2).sum() / 5) * np.eye(5)
+    target = z
+    for _ in range(1 + least_squares._ROUNDS):
+        A = np.vstack([centred, ridge])
+        B = np.vstack([target - target.mean(axis=0), ridge @ W0.T])
+        W = np.linalg.lstsq(A, B, rcond=None)[0].T
+        b = target.mean(axis=0) - W @ x.mean(axis=0)
+        now = x @ W.T + b
+        target = np.where(z <= -0.2, np.minimum(now, -0.2), z)
+        target = np.where(z >= 0.4, np.maximum(now, 0.4), target)
+    assert n == 64 * 64
+    found = values(pruned.recover(data=data).model.proto)
+    np.testing.assert_allclose(found["w2"].reshape(5, 5), W, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found["b2"], b, rtol=1e-3, atol=1e-4)
 
 
 def test_weights_that_are_shared_or_computed_stay() -> None:
