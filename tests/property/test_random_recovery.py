@@ -13,8 +13,8 @@ import reprune_onnx as rp
 from reprune_onnx.activations.images import Images
 from reprune_onnx.pruner.earlier import EarlierReport
 from reprune_onnx.pruner.measure import cost
+from reprune_onnx.pruner.multilinear import multilinear
 from reprune_onnx.pruner.sensitivity.curves import measure_losses
-from reprune_onnx.pruner.sensitivity.multilinear import multilinear
 from reprune_onnx.recovery import recover
 from reprune_onnx.surgeon import cut
 from reprune_onnx.types import Group
