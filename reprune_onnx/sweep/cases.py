@@ -45,7 +45,8 @@ def cases(
         own = found.setdefault(tuple(v for k, v in chosen.items() if k != "recover"), [])
         for reduction in reductions:
             changes: dict[str, Any] = {"macs_reduction": reduction, **chosen}
-            name = "-".join([*chosen.values(), f"{reduction:g}"])
+            parts = [v for k, v in chosen.items() if k != "coverage" or v != "auto"]
+            name = "-".join([*parts, f"{reduction:g}"])
             if name not in (case.name for case in own):
                 settings = replace(base, **changes)
                 own.append(Case(settings, name, chosen | {"macs_reduction": reduction}))

@@ -46,7 +46,7 @@ def test_what_is_done_is_not_done_again(call, model, tmp_path):
     assert call("sweep", model, *REDUCTIONS, *WAYS, "-o", out).code == 0
     assert len(rows(out)) == 4
     assert all(p.stat().st_mtime_ns == t for p, t in before.items())
-    (out / "models" / "l1-count-auto-none-0.3.onnx").unlink()
+    (out / "models" / "l1-auto-none-0.3.onnx").unlink()
     assert call("sweep", model, *REDUCTIONS, *WAYS, "--seed", "1", "-o", out).code == 0
     assert all(p.stat().st_mtime_ns != t for p, t in before.items())
 
@@ -88,7 +88,7 @@ def test_a_killed_sweep_goes_on(call, model, root, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", code, *how], env={**os.environ, "PYTHONPATH": str(root)}
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not list(out.glob("runs/*.json")) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
