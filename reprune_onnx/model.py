@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Container
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from reprune_onnx.errors import ModelError, OutputError
 from reprune_onnx.types import Model
@@ -61,6 +62,31 @@ def size(proto: onnx.ModelProto) -> int:
     """
     weights = sum(len(tensor.raw_data) for tensor in _tensors(proto))
     return weights if weights > LIMIT else proto.ByteSize()
+
+
+def copy_emptied(proto: onnx.ModelProto, names: Container[str]) -> onnx.ModelProto:
+    """A copy whose initializers ``names`` are empty: in their places, but without their values."""
+    copy = onnx.ModelProto()
+    _copy_fields(proto, copy, "graph")
+    _copy_fields(proto.graph, copy.graph, "initializer")
+    for tensor in proto.graph.initializer:
+        if tensor.name in names:
+            copy.graph.initializer.add(name=tensor.name, doc_string=tensor.doc_string)
+        else:
+            copy.graph.initializer.append(tensor)
+    return copy
+
+
+def _copy_fields(source: Message, target: Message, left_out: str) -> None:
+    for field, value in source.ListFields():
+        if field.name == left_out:
+            continue
+        if isinstance(value, (str, bytes, int, float)):
+            setattr(target, field.name, value)
+        elif isinstance(value, Message):
+            getattr(target, field.name).CopyFrom(value)
+        else:
+            getattr(target, field.name).extend(value)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

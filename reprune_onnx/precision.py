@@ -7,7 +7,8 @@ import onnx
 from reprune_onnx.analyzer.graph import to_array
 from reprune_onnx.types import ChannelMap
 
-_WIDE = {onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16}
+WIDE = {onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16}
+"""The types that ONNX Runtime's CPU provider cannot run."""
 
 
 def tolerance(channels: ChannelMap) -> float:
@@ -21,13 +22,10 @@ def tolerance(channels: ChannelMap) -> float:
 
 
 def as_float32(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model itself, or a float32 copy of a double or bfloat16 one.
-
-    ONNX Runtime's CPU provider cannot run those; the cut is the same in any type.
-    """
+    """The model itself, or a float32 copy of a double or bfloat16 one; the cut is the same."""
     types = {t.data_type for t in proto.graph.initializer} | _constant_types(proto)
     types |= {i.type.tensor_type.elem_type for i in proto.graph.input}
-    if not types & _WIDE:
+    if not types & WIDE:
         return proto
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
@@ -39,13 +37,13 @@ def _convert(graph: onnx.GraphProto) -> None:
     for tensor in graph.initializer:
         _convert_tensor(tensor)
     for value in (*graph.input, *graph.output, *graph.value_info):
-        if value.type.tensor_type.elem_type in _WIDE:
+        if value.type.tensor_type.elem_type in WIDE:
             value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 _convert_tensor(attribute.t)
-            if attribute.name in ("to", "dtype") and attribute.i in _WIDE:
+            if attribute.name in ("to", "dtype") and attribute.i in WIDE:
                 attribute.i = onnx.TensorProto.FLOAT
             for body in (attribute.g, *attribute.graphs):
                 if body.node:
@@ -53,7 +51,7 @@ def _convert(graph: onnx.GraphProto) -> None:
 
 
 def _convert_tensor(tensor: onnx.TensorProto) -> None:
-    if tensor.data_type in _WIDE:
+    if tensor.data_type in WIDE:
         array = to_array(tensor).astype("float32")
         tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
 

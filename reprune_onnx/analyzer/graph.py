@@ -37,6 +37,7 @@ QUANTIZED = {
 }
 _RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli"}
 _LOOP = {"Loop", "If", "Scan"}
+_LARGE = 4096  # elements; a constant that is not read into an array once and for all
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,17 @@ class Graph:
         return name in self._initializers or name in self.derived
 
     def array(self, name: str) -> NDArray[Any]:
-        """The value of constant ``name``."""
-        if name not in self._arrays:
-            if name in self._initializers:
-                self._arrays[name] = to_array(self._initializers[name])
-            else:
-                self._evaluate_derived()
-        return self._arrays[name]
+        """The value of constant ``name``; a large one is read from the bytes, not held twice."""
+        if name in self._arrays:
+            return self._arrays[name]
+        if name not in self._initializers:
+            self._evaluate_derived()
+            return self._arrays[name]
+        tensor = self._initializers[name]
+        array = to_array(tensor)
+        if array.size < _LARGE or not tensor.raw_data:  # lists of numbers take long to read
+            self._arrays[name] = array
+        return array
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of constant ``name``, without reading its values where that can be helped."""

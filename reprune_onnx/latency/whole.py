@@ -22,7 +22,7 @@ def latencies(models: Sequence[Model], shapes: Mapping[str, tuple[int, ...]]) ->
     The models take turns, so that a machine that becomes slower does so for all of them.
     """
     sessions = [Session(as_float32(m.proto), optimize=True) for m in models]
-    feeds = [random_inputs(s, shapes, np.random.default_rng(0)) for s in sessions]
+    feeds = [random_inputs(s.inputs, shapes, np.random.default_rng(0)) for s in sessions]
 
     def run(k: int) -> float:
         start = time.perf_counter()

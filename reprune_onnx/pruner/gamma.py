@@ -16,6 +16,8 @@ from reprune_onnx.errors import ModelError
 from reprune_onnx.pruner.select.kernels import filters
 from reprune_onnx.types import ChannelMap, Floats, GammaSource, Group, Layer
 
+_BLOCK = 256  # filters whose squares are held at once
+
 
 def channel_gammas(
     channels: ChannelMap, deviations: Mapping[int, Floats]
@@ -29,8 +31,9 @@ def channel_gammas(
     estimated: dict[int, Floats] = {}
     source: dict[int, GammaSource] = {}
     for layer in channels.layers:
-        estimated[layer.node] = deviations.get(layer.node, _norms(channels, layer))
-        source[layer.node] = "calibration" if layer.node in deviations else "weights"
+        measured = layer.node in deviations
+        estimated[layer.node] = deviations[layer.node] if measured else _norms(channels, layer)
+        source[layer.node] = "calibration" if measured else "weights"
         if layer.bn is not None:
             true[layer.node] = np.abs(channels.graph.array(layer.bn).astype(np.float64)).ravel()
             source[layer.node] = "bn"
@@ -59,10 +62,12 @@ def _largest(group: Group, per_layer: Mapping[int, Floats]) -> Floats:
 
 def _norms(channels: ChannelMap, layer: Layer) -> Floats:
     """ℓ2 norms ``(n_out,)`` of a layer's filters."""
-    n_out = len(layer.out_ids)
-    rows = [np.array([i]) for i in range(n_out)]
+    rows = [np.array([i]) for i in range(len(layer.out_ids))]
     weight = channels.graph.array(layer.weight)
     transposed = layer.op == "ConvTranspose"
-    (own,) = filters(weight, rows, layer.out_axis, layer.conv_groups, transposed)
-    norms: Floats = np.sqrt((own.kernels**2).sum(axis=(1, 2)))
+    norms = np.empty(len(rows))
+    for i in range(0, len(rows), _BLOCK):
+        own = rows[i : i + _BLOCK]
+        (part,) = filters(weight, own, layer.out_axis, layer.conv_groups, transposed)
+        norms[i : i + _BLOCK] = np.sqrt((part.kernels**2).sum(axis=(1, 2)))
     return norms

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reprune_onnx.errors import ModelError
-from reprune_onnx.runtime.ort import Session
+from reprune_onnx.runtime.ort import Port
 
 
 def random_inputs(
-    session: Session, shapes: Mapping[str, tuple[int, ...]], rng: np.random.Generator
+    inputs: Sequence[Port], shapes: Mapping[str, tuple[int, ...]], rng: np.random.Generator
 ) -> dict[str, NDArray[Any]]:
-    """Return an array of shape ``shapes[name]`` for every input of the session's model.
+    """Return an array of shape ``shapes[name]`` for every one of a session's ``inputs``.
 
     Normal numbers, or small whole ones where the input is of integers. Raises ModelError where an
     input has no shape.
     """
     feeds: dict[str, NDArray[Any]] = {}
-    for tensor in session.inputs:
+    for tensor in inputs:
         if tensor.name not in shapes:
             raise ModelError(
                 f"the file does not state the shape of input '{tensor.name}': give it, as in"

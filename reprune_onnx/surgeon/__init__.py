@@ -7,8 +7,7 @@ not cut (names, order, opset, IR version, doc strings, functions, metadata) stay
 
 from __future__ import annotations
 
-import onnx
-
+from reprune_onnx.model import copy_emptied
 from reprune_onnx.surgeon.edit import Surgery
 from reprune_onnx.surgeon.plan import (
     attributes,
@@ -27,14 +26,15 @@ def cut(model: Model, channels: ChannelMap, keep: Bools) -> Cut:
     The result computes exactly what the original computes with its consumers' input slices zeroed
     at the dropped channels; `verify` proves it. ``model`` is not changed.
     """
-    proto = onnx.ModelProto()
-    proto.CopyFrom(model.proto)
     if keep.all():
-        return Cut(Model(proto, model.path), (), ())
-    surgery = Surgery(proto, channels.graph)
+        return Cut(Model(copy_emptied(model.proto, ()), model.path), (), ())
     edits = edits_of(channels, keep)
-    for name, uses in uses_by_constant(channels.graph, edits).items():
-        surgery.edit_constant(name, uses)
+    uses = uses_by_constant(channels.graph, edits)
+    replaced = {name for name, own in uses.items() if all(edit for edit in own.values())}
+    proto = copy_emptied(model.proto, replaced)
+    surgery = Surgery(proto, channels.graph)
+    for name, own in uses.items():
+        surgery.edit_constant(name, own)
     for node, extents in measured(channels.graph, edits):
         surgery.write_extents(node, extents)
     for node, attribute, counts in attributes(channels, keep):

@@ -34,9 +34,9 @@ class Surgery:
         variants: dict[tuple[Any, ...], tuple[Edit, list[Use]]] = {}
         for use, edit in uses.items():
             variants.setdefault(edit.signature(), (edit, []))[1].append(use)
-        in_place = Edit().signature() not in variants
+        in_place = all(edit for edit, _ in variants.values())
         for edit, readers in variants.values():
-            if not edit.keep and not edit.integers:
+            if not edit:
                 continue
             result = edit.apply(array)
             target = name if in_place and self._replace(name, result) else self._copy(name, result)

@@ -24,6 +24,10 @@ class Edit:
     keep: dict[int, NDArray[np.int64]] = field(default_factory=dict)
     integers: dict[int, int] = field(default_factory=dict)
 
+    def __bool__(self) -> bool:
+        """Whether anything changes."""
+        return bool(self.keep or self.integers)
+
     def signature(self) -> tuple[Any, ...]:
         """What tells this edit from others; equal edits share one tensor."""
         axes = tuple((a, self.keep[a].tobytes()) for a in sorted(self.keep))

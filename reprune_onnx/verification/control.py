@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
-from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import Bools, ChannelMap, Site
 from reprune_onnx.verification.compare import Arrays, difference
-from reprune_onnx.verification.masked import constant, consumers, rewire
+from reprune_onnx.verification.fed import FedModel
+from reprune_onnx.verification.masked import constant, consumers
 
 CONTROL_FACTOR = 10.0
 _CONTROLS = 12  # wrong cuts of either kind tried before giving up on finding one that shows
@@ -19,7 +18,7 @@ _CLEAR = 1e-3  # a tolerance at which the search for a clearer control ends
 
 
 def negative_control(
-    pruned: onnx.ModelProto,
+    pruned: FedModel,
     what: tuple[ChannelMap, Bools, list[str]],
     tried: list[tuple[Arrays, Arrays]],
     allowed: float,
@@ -30,15 +29,14 @@ def negative_control(
     first, the last in the graph before others; then those that make them.
     """
     channels, keep, observed = what
-    places = {o: k for k, node in enumerate(pruned.graph.node) for o in node.output if o}
+    places = {o: k for k, node in enumerate(pruned.proto.graph.node) for o in node.output if o}
     best = 0.0
     for site in _candidates(channels, keep):
         op = channels.graph.ops[site.node]
-        wrong = onnx.ModelProto()
-        wrong.CopyFrom(pruned)
-        node = wrong.graph.node[places[next(o for o in op.outputs if o)]]
-        rewire(wrong, node, site.input, _wrongly_cut(channels, keep, site))
-        session = Session(wrong, optimize=False, outputs=observed)
+        wrong = pruned.copy()
+        node = wrong.proto.graph.node[places[next(o for o in op.outputs if o)]]
+        wrong.rewire(node, site.input, _wrongly_cut(channels, keep, site))
+        session = wrong.session(observed)
         for feeds, expected in tried:
             best = max(best, difference(expected, session.run(feeds), observed).relative)
             if best >= CONTROL_FACTOR * max(allowed, _CLEAR):

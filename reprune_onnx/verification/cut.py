@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import onnx
-
 from reprune_onnx.errors import ModelError, VerificationError
-from reprune_onnx.precision import as_float32, tolerance
-from reprune_onnx.runtime.ort import Session
+from reprune_onnx.precision import tolerance
 from reprune_onnx.types import Bools, ChannelMap, Model, Verification
 from reprune_onnx.verification.compare import (
     Arrays,
@@ -19,6 +16,7 @@ from reprune_onnx.verification.compare import (
     tensor_outputs,
 )
 from reprune_onnx.verification.control import CONTROL_FACTOR, negative_control
+from reprune_onnx.verification.fed import FedModel
 from reprune_onnx.verification.inputs import runs
 from reprune_onnx.verification.masked import masked_original
 
@@ -40,7 +38,7 @@ def verify_cut(
     allowed = tolerance(channels)
     observed = observed_tensors(channels, keep)
     tried = _expected(model, channels, keep, observed)
-    smaller = as_float32(pruned.proto)
+    smaller = FedModel(pruned.proto)
     worst = _worst(smaller, tried, observed, progress)
     if keep.all():
         ok = worst.relative <= allowed
@@ -58,11 +56,10 @@ def _expected(
     model: Model, channels: ChannelMap, keep: Bools, observed: list[str]
 ) -> list[tuple[Arrays, Arrays]]:
     """(inputs, outputs) of the masked original, whose session is gone before another is made."""
-    original = as_float32(model.proto)
-    names = list(dict.fromkeys([*observed, *tensor_outputs(original)]))
+    names = list(dict.fromkeys([*observed, *tensor_outputs(model.proto)]))
     if not names:
         raise ModelError("the graph has no output that is a tensor: nothing could be proven")
-    masked = Session(masked_original(original, channels, keep), optimize=False, outputs=names)
+    masked = masked_original(model.proto, channels, keep).session(names)
     tried = list(runs(model.proto, masked, channels.input_shapes))
     if not any(finite(outputs) for _, outputs in tried):
         raise VerificationError(
@@ -73,7 +70,7 @@ def _expected(
 
 
 def _worst(
-    pruned: onnx.ModelProto,
+    pruned: FedModel,
     tried: list[tuple[Arrays, Arrays]],
     observed: list[str],
     progress: Progress | None,
@@ -81,7 +78,7 @@ def _worst(
     """The largest relative difference of the pruned model, over all inputs."""
     differences = [Difference(0.0, 0.0)]
     try:
-        candidate = Session(pruned, optimize=False, outputs=list(tried[0][1]))
+        candidate = pruned.session(list(tried[0][1]))
         for k, (feeds, expected) in enumerate(tried):
             differences.append(difference(expected, candidate.run(feeds), observed))
             if progress is not None:

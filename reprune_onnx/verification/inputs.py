@@ -11,17 +11,18 @@ from reprune_onnx.errors import ModelError
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.runtime.random_inputs import random_inputs
 from reprune_onnx.verification.compare import Arrays
+from reprune_onnx.verification.fed import FedSession
 
 
 def runs(
-    proto: onnx.ModelProto, masked: Session, shapes: dict[str, tuple[int, ...]]
+    proto: onnx.ModelProto, masked: Session | FedSession, shapes: dict[str, tuple[int, ...]]
 ) -> Iterator[tuple[Arrays, Arrays]]:
     """(inputs, expected outputs) of every input that the masked original accepts.
 
     The first must run. A second size need not: not every model with symbolic sizes takes any size.
     """
     for k, sizes in enumerate(_sizes(proto, shapes)):
-        feeds = random_inputs(masked, sizes, np.random.default_rng(k))
+        feeds = random_inputs(masked.inputs, sizes, np.random.default_rng(k))
         try:
             yield feeds, masked.run(feeds)
         except ModelError:

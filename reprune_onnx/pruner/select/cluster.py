@@ -21,6 +21,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -29,6 +30,7 @@ import numpy as np
 from reprune_onnx.pruner.select.line import line_merges
 from reprune_onnx.types import Cutoff, Floats, Ints, Linkage
 
+_BLOCK = 2**22  # kernels that are clustered at once: of many inputs, the merges need much memory
 _LARGE = 2**21  # kernel pairs in a layer; fewer are clustered before numba is imported
 
 
@@ -59,11 +61,20 @@ def clusters(kernels: Floats, n_merges: int, linkage: Linkage, cutoff: Cutoff) -
     m, n_in, _ = kernels.shape
     if n_merges == 0:
         return np.repeat(np.arange(m)[:, None], n_in, axis=1)
-    tree = dendrograms(kernels, linkage)
-    if cutoff == "merge-count":
-        return cut(tree, np.full(n_in, n_merges))
-    h = tree.heights[:, n_merges - 1].max(initial=0.0)
-    return cut(tree, (tree.heights <= h).sum(axis=1))
+    step = max(1, _BLOCK // m)
+    blocks = [slice(start, start + step) for start in range(0, n_in, step)]
+    trees: Iterable[Merges] = (dendrograms(kernels[:, own], linkage) for own in blocks)
+    h = 0.0
+    if cutoff == "height":  # of all input channels, so all are clustered before any is cut
+        trees = list(trees)
+        h = max((t.heights[:, n_merges - 1].max() for t in trees), default=0.0)
+    C = np.empty((m, n_in), dtype=np.int64)
+    for own, tree in zip(blocks, trees, strict=True):
+        counts = np.full(len(tree.heights), n_merges)
+        if cutoff == "height":
+            counts = (tree.heights <= h).sum(axis=1)
+        C[:, own] = cut(tree, counts)
+    return C
 
 
 def dendrograms(kernels: Floats, linkage: Linkage) -> Merges:

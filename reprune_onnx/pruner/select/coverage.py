@@ -77,7 +77,7 @@ def numbered(clusters: Sequence[Ints]) -> tuple[list[Ints], int]:
     size = 0
     for C in clusters:
         counts = C.max(axis=0, initial=-1) + 1  # clusters of each input channel
-        ids.append(size + counts.cumsum() - counts + C)
+        ids.append(C + (size + counts.cumsum() - counts))
         size += int(counts.sum())
     return ids, size
 

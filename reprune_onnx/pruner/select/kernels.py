@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from reprune_onnx.types import Filters, Floats, Ints
+from reprune_onnx.types import Filters, Ints
 
 
 def filters(
@@ -40,7 +40,7 @@ def filters(
     ((2, 2, 2), [0, 2])
     """
     F = _untranspose(weight, conv_groups) if transposed else np.moveaxis(weight, out_axis, 0)
-    K = F.reshape(F.shape[0], F.shape[1], -1).astype(np.float64)  # (n_out, n_in/g, d)
+    K = F.reshape(F.shape[0], F.shape[1], -1)  # (n_out, n_in/g, d)
     if inputs is not None:
         K = K[:, inputs]
 
@@ -57,8 +57,8 @@ def _untranspose(weight: NDArray[np.generic], g: int) -> NDArray[np.generic]:
     return by_group.reshape(g * slots, n_in // g, *k)
 
 
-def _side_by_side(K: Floats, rows: Sequence[Ints], channels: Ints) -> Filters:
+def _side_by_side(K: NDArray[np.generic], rows: Sequence[Ints], channels: Ints) -> Filters:
     """Return the filters of ``channels``, which all have the same number of rows in K."""
     stacked = K[np.stack([rows[c] for c in channels])]  # (m, r, n_in, d)
     m, r, n_in, d = stacked.shape
-    return Filters(kernels=stacked.reshape(m, r * n_in, d), channels=channels)
+    return Filters(stacked.reshape(m, r * n_in, d).astype(np.float64), channels)

@@ -1,0 +1,106 @@
+"""A model whose large weights are fed at every run instead of being loaded.
+
+ONNX Runtime would hold what it loads twice, beside the bytes it loads from. Fed, weights are the
+arrays that numpy holds anyway, a session is made in no time, and another weight is another feed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from reprune_onnx.analyzer.graph import FLOATS, to_array
+from reprune_onnx.model import copy_emptied
+from reprune_onnx.precision import WIDE, as_float32
+from reprune_onnx.runtime.ort import Session
+from reprune_onnx.verification.compare import Arrays
+
+_LARGE = 1024  # elements; smaller constants may be what an operator has to know beforehand
+
+
+class FedModel:
+    """A copy of a model in a type that ONNX Runtime's CPU can run, without the large weights."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        outputs = {o.name for o in model.graph.output}
+        self._tensors = {
+            t.name: t
+            for t in model.graph.initializer
+            if t.data_type in FLOATS and prod(t.dims) >= _LARGE and t.name not in outputs
+        }
+        self._arrays: Arrays = {}
+        proto = copy_emptied(model, self._tensors)
+        rest = [t for t in proto.graph.initializer if t.name not in self._tensors]
+        del proto.graph.initializer[:]
+        proto.graph.initializer.extend(rest)
+        declared = {i.name for i in proto.graph.input}
+        for name, t in self._tensors.items():
+            if name not in declared:
+                _declare(proto, name, t.data_type, tuple(t.dims))
+        self.proto = as_float32(proto)
+
+    def copy(self) -> FedModel:
+        """A model of its own that shares the weights."""
+        other = copy.copy(self)
+        other.proto = onnx.ModelProto()
+        other.proto.CopyFrom(self.proto)
+        other._arrays = dict(self._arrays)
+        return other
+
+    def rewire(self, node: onnx.NodeProto, i: int, array: NDArray[Any]) -> None:
+        """Let input ``i`` of ``node``, one of ``proto``'s, read ``array``; nothing else changes."""
+        name = f"{node.input[i]}__{len(self.proto.graph.input)}"
+        kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+        _declare(self.proto, name, kind, array.shape)
+        self._arrays[name] = array
+        node.input[i] = name
+
+    def session(self, outputs: Sequence[str]) -> FedSession:
+        """Make it ready to run, with the weights that are read."""
+        read = _read(self.proto.graph)
+        for name in (self._tensors.keys() - self._arrays.keys()) & read:
+            self._arrays[name] = _array(self._tensors[name])
+        fed = {name: array for name, array in self._arrays.items() if name in read}
+        unread = (self._tensors.keys() | self._arrays.keys()) - read
+        for value in [i for i in self.proto.graph.input if i.name in unread]:
+            self.proto.graph.input.remove(value)
+        return FedSession(Session(self.proto, optimize=False, outputs=outputs), fed)
+
+
+class FedSession:
+    """A session that is given the weights at every run; ``inputs`` are the others."""
+
+    def __init__(self, session: Session, weights: Mapping[str, NDArray[Any]]) -> None:
+        self._session = session
+        self._weights = weights
+        self.inputs = tuple(port for port in session.inputs if port.name not in weights)
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Return the outputs by name; ModelError where they cannot be computed."""
+        return self._session.run({**self._weights, **feeds})
+
+
+def _declare(proto: onnx.ModelProto, name: str, kind: int, shape: tuple[int, ...]) -> None:
+    proto.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, shape))
+
+
+def _array(tensor: onnx.TensorProto) -> NDArray[Any]:
+    array = to_array(tensor)
+    return array.astype("float32") if tensor.data_type in WIDE else array
+
+
+def _read(graph: onnx.GraphProto) -> set[str]:
+    """The tensors that some node reads, in a body too, or that are outputs."""
+    read = {name for node in graph.node for name in node.input}
+    read |= {o.name for o in graph.output}
+    for node in graph.node:
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                if body.node or body.output:
+                    read |= _read(body)
+    return read
