@@ -11,8 +11,9 @@ app = typer.Typer(
     help="Make convolutional networks smaller and faster, straight from the ONNX file.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # plain help: rich is slower to import than all the rest together
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
@@ -33,9 +34,12 @@ def _root(
     del version
 
 
-app.command("analyze")(analyze.command)
-app.command("prune")(prune.command)
-app.command("verify")(verify.command)
-app.command("recover")(recover.command)
-app.command("evaluate")(evaluate.command)
-app.command("sweep")(sweep.command)
+for _command, _summary in (
+    (analyze, "Show what depends on what, what can go, and why the rest stays."),
+    (prune, "Choose channels, cut them out, prove it, write a smaller model."),
+    (verify, "Prove that a pruned file computes what it should."),
+    (recover, "Repair accuracy from unlabelled images, without training."),
+    (evaluate, "Measure accuracy, and agreement with the original."),
+    (sweep, "Prune at several targets in several ways, and compare."),
+):
+    app.command(_command.__name__.rpartition(".")[2], short_help=_summary)(_command.command)

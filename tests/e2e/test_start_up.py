@@ -13,6 +13,7 @@ from reprune_onnx.cli.edge import run
 
 HEAVY = {"torch", "torchvision", "onnxruntime", "matplotlib", "numba", "scipy", "tensorrt"}
 TRAINING = {"torch", "torchvision", "tensorrt", "matplotlib"}
+NUMBERS = {"onnx", "numpy", "onnx_graphsurgeon"}
 
 # Exits like the command line, and says which top-level packages were imported by then.
 PROBE = """
@@ -29,22 +30,22 @@ finally:
 
 @pytest.fixture
 def imported(root, tmp_path):
-    """Run a command in a process of its own: the top-level packages that it imported."""
+    """Run a command in a process of its own: the top-level packages that it imported by its end."""
 
-    def imported(*args: object) -> set[str]:
+    def imported(*args: object, code: int = 0) -> set[str]:
         listing = tmp_path / "imported.json"
-        code = PROBE.replace("sys.argv_report", repr(str(listing)))
+        probe = PROBE.replace("sys.argv_report", repr(str(listing)))
         path = os.pathsep.join(p for p in (str(root), os.environ.get("PYTHONPATH")) if p)
         result = subprocess.run(
-            [sys.executable, "-c", code, *map(str, args)],
+            [sys.executable, "-c", probe, *map(str, args)],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": path},
             capture_output=True,
             text=True,
             check=False,
         )
-        assert result.returncode == 0, result.stderr
-        assert result.stderr == ""
+        assert result.returncode == code, result.stderr
+        assert (result.stderr == "") == (code == 0)
         return set(json.loads(listing.read_text()))
 
     return imported
@@ -58,13 +59,26 @@ def imported(root, tmp_path):
 def test_help_imports_no_library_of_numbers(imported, argv):
     found = imported(*argv)
     assert "reprune_onnx" in found
-    assert not found & {*HEAVY, "onnx", "numpy", "onnx_graphsurgeon", "joblib", "PIL"}
+    assert not found & {*HEAVY, *NUMBERS, "joblib", "PIL", "rich"}
 
 
-def test_analyze_imports_no_training_framework(imported, demo):
+def test_analyze_runs_no_model_and_clusters_nothing(imported, demo):
     found = imported("analyze", demo, "--quiet")
     assert "onnx" in found
-    assert not found & {*TRAINING, "onnx_graphsurgeon"}
+    assert not found & {*TRAINING, "onnx_graphsurgeon", "onnxruntime", "numba"}
+
+
+def test_a_problem_of_the_request_is_told_before_anything_heavy(imported, demo, tmp_path):
+    out = tmp_path / "taken.onnx"
+    out.touch()
+    found = imported("prune", demo, "-o", out, "--sparsity", "0.5", code=1)
+    assert not found & {*TRAINING, "onnxruntime", "numba", "onnx_graphsurgeon"}
+
+
+def test_channels_are_chosen_and_cut_before_a_model_runs(imported, demo, tmp_path):
+    how = ("--sparsity", "0.5", "--recover", "none", "--no-verify")
+    found = imported("prune", demo, "-o", tmp_path / "small.onnx", *how)
+    assert not found & {*TRAINING, "onnxruntime", "numba"}
 
 
 @pytest.mark.parametrize("method", ["reprune", "l1"])
@@ -85,7 +99,7 @@ def test_the_package_itself_imports_nothing_heavy(root):
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )
-    assert not set(result.stdout.split()) & {*HEAVY, "onnx", "numpy", "typer", "rich"}
+    assert not set(result.stdout.split()) & {*HEAVY, *NUMBERS, "typer", "rich"}
 
 
 def test_a_warning_is_one_line_without_a_place_in_the_code(capsys):
