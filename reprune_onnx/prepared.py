@@ -59,12 +59,13 @@ class Prepared:
         """Choose channels so that as much goes as is wanted, and cut the rest out."""
         watch = self.watch
         with watch.stage("allocate"):
-            kept, notes = allocate(self.channels, self.settings, self.known, wanted)
+            found = allocate(self.channels, self.settings, self.known, wanted)
         with watch.stage("select"):
             keep, choices = select_channels(
-                self.channels, self.settings, kept, self.known, watch.progress
+                self.channels, self.settings, found.kept, self.known, watch.progress
             )
-        return self._cut(Selection(keep, choices, self.gamma_source, tuple(notes)))
+        selection = Selection(keep, choices, self.gamma_source, tuple(found.notes), found.unrounded)
+        return self._cut(selection)
 
     def again(self) -> Attempt:
         """Cut what the report ``settings.keep`` has cut."""

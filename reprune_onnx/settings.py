@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from reprune_onnx.errors import UsageError
+from reprune_onnx.rounding import Rounding
+from reprune_onnx.targets import read_target
 from reprune_onnx.types import (
     Allocation,
     Coverage,
@@ -16,6 +18,7 @@ from reprune_onnx.types import (
     Linkage,
     Measure,
     Method,
+    Precision,
     Recover,
     Reduction,
     Residual,
@@ -73,7 +76,9 @@ class Settings:
     exclude: tuple[str, ...] = ()
     layer: tuple[tuple[str, int], ...] = ()
     min_channels: int = 1
-    round_to: int = 1
+    round_to: int | None = None
+    target: str | None = None
+    precision: Precision | None = None
     input_shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
     calibration: str | None = None
     calibration_size: int = 512
@@ -90,6 +95,10 @@ class Settings:
             found = " and ".join(f"--{name.replace('_', '-')}" for name in given) or "none"
             raise UsageError(f"give exactly one of {options}; given: {found}")
         self._check_ranges()
+        if self.target is not None:
+            read_target(self.target).rounding_in(self.precision)
+        elif self.precision is not None:
+            raise UsageError("--precision is that of a --target: give one too")
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in get_args(allowed):
                 known = ", ".join(get_args(allowed))
@@ -103,6 +112,15 @@ class Settings:
         if self.coverage == "auto":
             return "norm" if self.method == "reprune" and self.calibration else "count"
         return self.coverage
+
+    @property
+    def rounding(self) -> Rounding:
+        """What the kept channels of a layer become a multiple of: ``round_to``, or the target's."""
+        if self.round_to is not None:
+            return Rounding(self.round_to)
+        if self.target is None:
+            return Rounding()
+        return read_target(self.target).rounding_in(self.precision)
 
     @property
     def select_options(self) -> SelectOptions:
@@ -134,6 +152,8 @@ class Settings:
         del plain["jobs"]
         for name in ("keep", "calibration", "latency_table"):
             plain[name] = plain[name] is not None
+        plain["round_to"] = self.rounding.multiple
+        plain["target"] = None if self.target is None else Path(self.target).stem
         return plain
 
     def _check_ranges(self) -> None:
@@ -148,7 +168,8 @@ class Settings:
         if self.latency_table is not None and self.latency_reduction is None:
             raise UsageError("--latency-table goes with --latency-reduction; give that too")
         for name in ("min_channels", "round_to", "calibration_size"):
-            if getattr(self, name) < 1:
+            value = getattr(self, name)
+            if value is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} must be at least 1")
         for glob, n in self.layer:
             if n < 1:

@@ -51,6 +51,7 @@ Allocation = Literal["auto", "bn-gamma", "uniform", "sensitivity"]
 Residual = Literal["keep", "inner", "prune"]
 InputChannels = Literal["all", "kept"]
 Recover = Literal["auto", "none", "data-free", "batch-norm", "least-squares"]
+Precision = Literal["fp32", "fp16", "int8"]
 Measure = Literal["channels", "macs", "params", "latency"]
 GammaSource = Literal["bn", "calibration", "weights"]
 
@@ -287,13 +288,15 @@ class Selection:
     """Which units stay, ``keep (n_units,)``, and per group what was asked and chosen.
 
     ``choices[g.id]`` is absent for a group of which nothing could go. ``gamma_source[node]`` says
-    where a layer's |γ| comes from.
+    where a layer's |γ| comes from. ``unrounded`` is the reduction, of what was asked for, before
+    widths were rounded.
     """
 
     keep: Bools
     choices: dict[int, Choice]
     gamma_source: dict[int, GammaSource]
     notes: tuple[str, ...] = ()
+    unrounded: float | None = None
 
 
 # ── results ─────────────────────────────────────────────────────────────────────────────────────

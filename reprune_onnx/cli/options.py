@@ -46,6 +46,22 @@ Recover = Annotated[
         " data-free.",
     ),
 ]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Device whose rounding of widths applies: cpu, cuda, jetson-tx2, …."
+    ),
+]
+Precision = Annotated[
+    Literal["fp32", "fp16", "int8"] | None,
+    typer.Option(help="What --target will compute in, where its rounding depends on that."),
+]
+RoundTo = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Kept channels of a layer become a multiple of N; default: --target's."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an existing OUT.")]
 Residual = Annotated[
     Literal["keep", "inner", "prune"],

@@ -15,10 +15,13 @@ from reprune_onnx.cli.options import (
     Include,
     InputShape,
     ModelArgument,
+    Precision,
     Preprocess,
     Quiet,
     Recover,
     Residual,
+    RoundTo,
+    Target,
 )
 from reprune_onnx.errors import UsageError
 
@@ -120,9 +123,9 @@ def command(
     min_channels: Annotated[
         int, typer.Option(metavar="N", help="The least that any layer keeps.")
     ] = 1,
-    round_to: Annotated[
-        int, typer.Option(metavar="N", help="Kept channels become a multiple of N.")
-    ] = 1,
+    target: Target = None,
+    precision: Precision = None,
+    round_to: RoundTo = None,
     input_shape: InputShape = None,
     calibration: Calibration = None,
     calibration_size: CalibrationSize = 512,
@@ -188,6 +191,8 @@ def command(
         layer=tuple(_override(text) for text in layer or ()),
         min_channels=min_channels,
         round_to=round_to,
+        target=target,
+        precision=precision,
         input_shapes=tuple(parse_input_shapes(input_shape or []).items()),
         calibration=calibration,
         calibration_size=calibration_size,

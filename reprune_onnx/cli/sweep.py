@@ -14,9 +14,12 @@ from reprune_onnx.cli.options import (
     Include,
     InputShape,
     ModelArgument,
+    Precision,
     Preprocess,
     Quiet,
     Residual,
+    RoundTo,
+    Target,
 )
 
 
@@ -46,9 +49,9 @@ def command(
     residual: Residual = "keep",
     include: Include = None,
     exclude: Exclude = None,
-    round_to: Annotated[
-        int, typer.Option(metavar="N", help="Kept channels become a multiple of N.")
-    ] = 1,
+    target: Target = None,
+    precision: Precision = None,
+    round_to: RoundTo = None,
     seed: Annotated[int, typer.Option(help="Of the random choices.")] = 0,
     input_shape: InputShape = None,
     jobs: Annotated[
@@ -82,6 +85,8 @@ def command(
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
         round_to=round_to,
+        target=target,
+        precision=precision,
         seed=seed,
         input_shapes=tuple(parse_input_shapes(input_shape or []).items()),
         calibration=calibration,

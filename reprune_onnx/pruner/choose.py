@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -9,7 +10,14 @@ import numpy as np
 
 from reprune_onnx.analyzer.scope import matching
 from reprune_onnx.errors import SelectionError
-from reprune_onnx.pruner.allocate import all_equal, bn_gamma, guard, uniform
+from reprune_onnx.pruner.allocate import (
+    all_equal,
+    bn_gamma,
+    guard,
+    nearest_within,
+    uniform,
+    widths,
+)
 from reprune_onnx.pruner.allocate.reach import out_of_reach
 from reprune_onnx.pruner.multilinear import Multilinear, multilinear
 from reprune_onnx.pruner.select import select
@@ -53,14 +61,26 @@ class Knowledge:
     times: Mapping[int, LayerTime] = field(default_factory=dict)
 
 
-def allocate(
-    channels: ChannelMap, settings: Settings, known: Knowledge, wanted: Reduction
-) -> tuple[dict[int, int], list[str]]:
+@dataclass(frozen=True)
+class Allocation:
     """How many channels each prunable group keeps ``{id: n_keep}``, and notes to print.
 
+    ``unrounded`` is the reduction before widths were rounded, where they were.
+    """
+
+    kept: dict[int, int]
+    notes: list[str]
+    unrounded: float | None = None
+
+
+def allocate(
+    channels: ChannelMap, settings: Settings, known: Knowledge, wanted: Reduction
+) -> Allocation:
+    """How many channels each prunable group keeps.
+
     Without measured losses a reduction of anything but channels is reached by searching the
-    sparsity whose result is nearest. Raises SelectionError where nothing can be pruned or the
-    reduction is out of reach.
+    sparsity whose result is nearest; rounded, it is at least what was asked for. Raises
+    SelectionError where nothing can be pruned or the reduction is out of reach.
     """
     groups = [g for g in channels.groups if g.free.any()]
     if not groups:
@@ -74,8 +94,8 @@ def allocate(
         )
     cost = multilinear(channels, groups, wanted.measure, known.times)
     if by_losses(settings) and known.losses is not None:
-        kept, more = least_loss(groups, known.losses, (wanted, cost), settings, overrides)
-        return kept, [*more, *notes]
+        least, more = least_loss(groups, known.losses, (wanted, cost), settings, overrides)
+        return Allocation(least, [*more, *notes])
     free = [known.gammas[g.id][g.free] for g in groups]
     by_gamma = settings.allocation in ("auto", "bn-gamma")
     if by_gamma and all_equal(free):
@@ -98,14 +118,20 @@ def allocate(
             [g.n for g in groups],
             [int((~g.free).sum()) for g in groups],
             settings.min_channels,
-            settings.round_to,
         )
         return np.array([overrides.get(g.id, k) for g, k in zip(groups, kept, strict=True)])
 
+    full = cost(np.array([g.n for g in groups]))
     sparsity = wanted.share
     if wanted.measure != "channels":
-        sparsity = _search(wanted, (cost, cost(np.array([g.n for g in groups]))), budget)
-    return {g.id: int(k) for g, k in zip(groups, budget(sparsity), strict=True)}, notes
+        sparsity = _search(wanted, (cost, full), budget)
+    kept, unrounded = budget(sparsity), None
+    if settings.rounding:
+        unrounded = 1 - cost(kept) / full
+        choices = [widths(g, settings, overrides) for g in groups]
+        kept = _rounded(wanted, (cost, full), (budget, sparsity), choices, settings)
+    found = {g.id: int(k) for g, k in zip(groups, kept, strict=True)}
+    return Allocation(found, notes, unrounded)
 
 
 def select_channels(
@@ -153,6 +179,30 @@ def _search(
         low, high = (middle, high) if reduction(middle) < wanted.share else (low, middle)
     nearest = min((low, high), key=lambda level: abs(reduction(level) - wanted.share))
     return nearest / _LEVELS
+
+
+def _rounded(
+    wanted: Reduction,
+    costs: tuple[Multilinear, float],
+    allocation: tuple[Callable[[float], Ints], float],
+    choices: list[Ints],
+    settings: Settings,
+) -> Ints:
+    """The allocation at a sparsity, or at the next that can be rounded so that it costs no more.
+
+    Of channels more stay than were asked for where that is impossible.
+    """
+    (cost, full), (budget, sparsity) = costs, allocation
+    of_channels = wanted.measure == "channels"
+    most = cost(budget(sparsity)) if of_channels else (1 - wanted.share) * full
+    first = found = nearest_within(budget(sparsity), choices, cost, most)
+    for level in range(math.ceil(sparsity * _LEVELS), _LEVELS):
+        if cost(found) <= most:
+            return found
+        found = nearest_within(budget(level / _LEVELS), choices, cost, most)
+    if of_channels:
+        return first
+    raise out_of_reach(wanted, 1 - cost(found) / full, settings.rounding.multiple)
 
 
 def _overrides(channels: ChannelMap, settings: Settings) -> dict[int, int]:

@@ -118,10 +118,26 @@ def build_report(
         "locked": locked(channels),
         "verification": _verification(record.verification),
         "recovery": recovery_entry(record.recovery, seconds.get("recover", 0.0)),
+        "rounding": _rounding(record),
         "latency": None if found is None else found.details.get("latency"),
         "drop": None if found is None else found.details.get("drop"),
         "notes": [*record.selection.notes, *(found.notes if found else ()), *_notes(channels)],
         "seconds": timing(seconds),
+    }
+
+
+def _rounding(record: PruneRecord) -> dict[str, object] | None:
+    """What widths were rounded to, and what would have been reached otherwise, where known."""
+    settings = record.settings
+    if not settings.rounding:
+        return None
+    (asked,) = settings.requested or {"": 0.0}
+    unrounded = record.selection.unrounded
+    return {
+        "target": settings.target,
+        "precision": settings.precision,
+        **asdict(settings.rounding),
+        "unrounded": None if unrounded is None else {asked: round(unrounded, 6)},
     }
 
 
@@ -191,6 +207,7 @@ def _settings(record: PruneRecord) -> dict[str, Any]:
     plain = asdict(record.settings) | {"coverage": record.settings.worth}
     for name in ("keep", "latency_table"):
         plain[name] = None if plain[name] is None else str(plain[name])
+    plain["round_to"] = record.settings.rounding.multiple
     return plain
 
 

@@ -109,6 +109,20 @@ def _target(name: str, asked: float, report: dict[str, Any]) -> str:
     t = report["latency"]
     if name == "latency_reduction" and t is not None:
         line += f" ({t['before_ms']:.3g} to {t['after_ms']:.3g} ms, measured in turns)"
+    return line + _rounding(name, report["rounding"])
+
+
+def _rounding(name: str, found: dict[str, Any] | None) -> str:
+    """What widths were rounded to, and what was reached before."""
+    if found is None:
+        return ""
+    line = f"; widths are multiples of {found['multiple']}"
+    if found["narrow"] is not None:
+        line += f", or {found['narrow']} where layers are narrow"
+    if found["target"] is not None:
+        line += f", for {found['target']}"
+    if found["unrounded"] is not None:
+        line += f" (unrounded {found['unrounded'][name]:.2%})"
     return line
 
 

@@ -69,6 +69,37 @@ def test_kept_channels_become_a_multiple(prune, multiple):
     assert all(after % multiple == 0 for after in cut)
 
 
+@pytest.mark.parametrize(
+    ("asked", "share"), [("sparsity", 0.5), ("macs_reduction", 0.25), ("params_reduction", 0.4)]
+)
+@pytest.mark.parametrize("allocation", ["uniform", "bn-gamma"])
+def test_a_target_rounds_widths_and_keeps_to_what_was_asked(prune, asked, share, allocation):
+    option = f"--{asked.replace('_', '-')}"
+    report, _ = prune(option, str(share), "--target", "cpu", "--allocation", allocation)
+    assert all(after % 16 == 0 and after > 0 for _, after in widths(report).values() if after > 10)
+    assert any(after < before for before, after in widths(report).values())
+    assert report["requested"] == {asked: share}
+    assert report["achieved"][asked] >= share - 1e-6
+    found = report["rounding"]
+    assert (found["target"], found["multiple"], found["narrow"]) == ("cpu", 16, None)
+    assert found["unrounded"][asked] == pytest.approx(share, abs=0.04)
+    assert report["settings"]["round_to"] == 16
+
+
+def test_with_images_a_target_bounds_the_choices(prune, digits):
+    images = ("--calibration", digits, "--preprocess", "scale=1/16")
+    report, _ = prune("--macs-reduction", "0.25", "--target", "cpu", *images)
+    assert all(after % 16 == 0 for _, after in widths(report).values() if after > 10)
+    assert report["achieved"]["macs_reduction"] >= 0.25
+    assert report["rounding"]["unrounded"] is None
+
+
+def test_a_target_may_make_a_reduction_impossible(refuses, model, tmp_path):
+    how = ("prune", model, "-o", tmp_path / "o.onnx", "--target", "cpu", "--macs-reduction")
+    refuses(*how, "0.5", says=("at most 32.1%", "multiples of 16", "smaller --round-to"))
+    refuses(*how, "0.3", "--target", "jetson-tx3", code=2, says=("did you mean jetson-tx2",))
+
+
 def test_include_and_exclude_bound_what_is_pruned(prune):
     cases = {
         ("--include", "/stage2/*"): lambda n: fnmatchcase(n, "/stage2/*"),

@@ -17,8 +17,8 @@ STAGES = ["load", "analyze", "allocate", "select", "cut", "verify", "recover", "
 OPTIONS = {
     *("sparsity", "macs_reduction", "params_reduction", "keep", "method", "coverage", "linkage"),
     *("cutoff", "tie_break", "seed", "allocation", "residual", "input_channels", "include"),
-    *("exclude", "layer", "min_channels", "round_to", "input_shapes", "calibration"),
-    *("calibration_size", "preprocess", "verify", "jobs"),
+    *("exclude", "layer", "min_channels", "round_to", "target", "precision", "input_shapes"),
+    *("calibration", "calibration_size", "preprocess", "verify", "jobs"),
 }
 
 

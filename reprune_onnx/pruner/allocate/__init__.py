@@ -1,7 +1,9 @@
 """How many channels each group keeps: an allocation, and a guard against its extremes."""
 
 from reprune_onnx.pruner.allocate.guard import guard
+from reprune_onnx.pruner.allocate.nearest import nearest_within
 from reprune_onnx.pruner.allocate.quantile import all_equal, bn_gamma
 from reprune_onnx.pruner.allocate.uniform import uniform
+from reprune_onnx.pruner.allocate.widths import widths
 
-__all__ = ["all_equal", "bn_gamma", "guard", "uniform"]
+__all__ = ["all_equal", "bn_gamma", "guard", "nearest_within", "uniform", "widths"]

@@ -13,9 +13,11 @@ _NAMES = {
 }
 
 
-def out_of_reach(wanted: Reduction, most: float) -> SelectionError:
-    """Return the error for a reduction of which at most the share ``most`` is possible."""
+def out_of_reach(wanted: Reduction, most: float, multiple: int = 1) -> SelectionError:
+    """Return the error for a reduction of which at most ``most`` is possible at that rounding."""
+    rounded = f" with widths in multiples of {multiple}" if multiple > 1 else ""
+    smaller = " or a smaller --round-to" if multiple > 1 else ""
     return SelectionError(
         f"{wanted.share:.1%} {_NAMES[wanted.measure]} cannot be reached: at most {most:.1%}"
-        " can go here; allow more with --residual prune"
+        f" can go here{rounded}; allow more with --residual prune{smaller}"
     )

@@ -9,11 +9,12 @@ import numpy as np
 
 from reprune_onnx.pruner.allocate.reach import out_of_reach
 from reprune_onnx.pruner.allocate.sparsity import exact
+from reprune_onnx.pruner.allocate.widths import widths
 from reprune_onnx.pruner.multilinear import Multilinear
 from reprune_onnx.pruner.sensitivity.budget import BudgetProblem, solve_budget
 from reprune_onnx.pruner.sensitivity.curves import Losses
 from reprune_onnx.settings import Settings
-from reprune_onnx.types import Group, Ints, Reduction
+from reprune_onnx.types import Group, Reduction
 
 
 def by_losses(settings: Settings) -> bool:
@@ -35,7 +36,12 @@ def least_loss(
     cannot be met.
     """
     reduction, cost = target
-    choices = [_choices(g, settings, losses, overrides) for g in groups]
+    choices = [
+        widths(g, settings, overrides)
+        if g.id in losses.error or g.id in overrides
+        else np.array([g.n])
+        for g in groups
+    ]
     full = np.array([g.n for g in groups])
     budget = cost(full) * (1 - reduction.share)
     if reduction.measure == "channels":
@@ -43,7 +49,7 @@ def least_loss(
         budget = cost(full) - ceil(exact(reduction.share) * free)
     least = cost(np.array([values[0] for values in choices]))
     if least > budget + 1e-6 * cost(full):
-        raise out_of_reach(reduction, 1 - least / cost(full))
+        raise out_of_reach(reduction, 1 - least / cost(full), settings.rounding.multiple)
     errors = [
         losses.error[g.id][values] if g.id in losses.error else np.zeros(len(values))
         for g, values in zip(groups, choices, strict=True)
@@ -60,15 +66,3 @@ def least_loss(
             " stay whole"
         )
     return {g.id: int(k) for g, k in zip(groups, kept, strict=True)}, notes
-
-
-def _choices(g: Group, settings: Settings, losses: Losses, overrides: Mapping[int, int]) -> Ints:
-    """The numbers of channels that a group may keep, ascending."""
-    if g.id in overrides:
-        return np.array([overrides[g.id]])
-    if g.id not in losses.error:
-        return np.array([g.n])
-    least = min(g.n, max(1, settings.min_channels, int((~g.free).sum())))
-    values = np.arange(least, g.n + 1)
-    allowed: Ints = values[(values % settings.round_to == 0) | (values == g.n)]
-    return allowed
