@@ -29,5 +29,9 @@ class VerificationError(RepruneError):
     """The pruned model differs from the masked original, or nothing could show that it does not."""
 
 
+class TrainingError(RepruneError):
+    """Training went wrong: a loss that is not finite, or a part of PyTorch that is not there."""
+
+
 class UsageError(RepruneError):
     """An option has a value outside its range. The command line exits with 2."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from reprune_onnx.cli import analyze, evaluate, prune, recover, sweep, verify
+from reprune_onnx.cli import analyze, evaluate, finetune, prune, recover, sweep, train, verify
 
 app = typer.Typer(
     name="reprune-onnx",
@@ -41,5 +41,7 @@ for _command, _summary in (
     (recover, "Repair accuracy from unlabelled images, without training."),
     (evaluate, "Measure accuracy, and agreement with the original."),
     (sweep, "Prune at several targets in several ways, and compare."),
+    (finetune, "Train a pruned file on in PyTorch."),
+    (train, "Train and prune at the same time (Algorithm 2)."),
 ):
     app.command(_command.__name__.rpartition(".")[2], short_help=_summary)(_command.command)

@@ -38,9 +38,12 @@ class ImageSource:
 
     def take(self, n: int, rng: np.random.Generator | None) -> ImageSource:
         """Return ``n`` of the images: drawn by ``rng``, else evenly spread."""
-        index = pick(len(self.files), n, rng)
-        labels = None if self.labels is None else self.labels[index]
-        return ImageSource(self.name, tuple(self.files[i] for i in index), labels, self.mode)
+        return self.at(pick(len(self.files), n, rng))
+
+    def at(self, positions: Ints) -> ImageSource:
+        """Return the images at ``positions``, in that order."""
+        labels = None if self.labels is None else self.labels[positions]
+        return ImageSource(self.name, tuple(self.files[i] for i in positions), labels, self.mode)
 
     def batches(self, size: int) -> Iterator[RawBatch]:
         """Yield the images in order; each is decoded when the batch is iterated over."""

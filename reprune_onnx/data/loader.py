@@ -43,6 +43,10 @@ class LoaderSource:
         """Return the first ``n`` images: a loader's order is its own, so ``rng`` draws nothing."""
         return replace(self, limit=n if self.limit is None else min(n, self.limit))
 
+    def at(self, positions: Ints) -> LoaderSource:
+        """Refuse: a loader's images come in its own order."""
+        raise DataError(f"{self.name}: a Python loader's images cannot be had by number")
+
     def batches(self, size: int) -> Iterator[RawBatch]:
         """Yield the images in order. No batch joins images of two of the loader's batches."""
         done, labelled = 0, None

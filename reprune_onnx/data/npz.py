@@ -43,8 +43,11 @@ class ArraySource:
 
     def take(self, n: int, rng: np.random.Generator | None) -> ArraySource:
         """Return ``n`` of the images: drawn by ``rng``, else evenly spread."""
-        index = self.index[pick(len(self.index), n, rng)]
-        return ArraySource(self.name, self.x, self.y, index)
+        return self.at(pick(len(self.index), n, rng))
+
+    def at(self, positions: Ints) -> ArraySource:
+        """Return the images at ``positions``, in that order."""
+        return ArraySource(self.name, self.x, self.y, self.index[positions])
 
     def batches(self, size: int) -> Iterator[RawBatch]:
         """Yield the images in order."""

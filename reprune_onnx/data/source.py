@@ -47,6 +47,9 @@ class Source(Protocol):
     def take(self, n: int, rng: np.random.Generator | None) -> Source:
         """Return ``n`` of the images, or all where there are fewer."""
 
+    def at(self, positions: Ints) -> Source:
+        """Return the images at ``positions``, in that order; not of a Python loader."""
+
     def batches(self, size: int) -> Iterator[RawBatch]:
         """Yield the images in order, ``size`` at a time; the last batch may be smaller."""
 

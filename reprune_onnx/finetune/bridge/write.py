@@ -43,13 +43,13 @@ def held_tensors(proto: onnx.ModelProto) -> dict[str, onnx.TensorProto | onnx.At
 
 
 def put(
-    holder: onnx.TensorProto | onnx.AttributeProto, value: NDArray[np.float32], name: str
+    holder: onnx.TensorProto | onnx.AttributeProto, value: NDArray[np.float32], name: str = ""
 ) -> None:
     """Give a tensor new values, in the type it has."""
     if isinstance(holder, onnx.AttributeProto):
         _put_numbers(holder, value)
         return
-    old = to_array(holder)
+    old, name = to_array(holder), name or holder.name
     if old.shape != value.shape:
         raise ModelError(
             f"'{name}' has shape {list(old.shape)} in the file but {list(value.shape)} in the"

@@ -1,0 +1,155 @@
+"""`reprune-onnx train`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from reprune_onnx.cli import training as t
+from reprune_onnx.cli.options import (
+    Exclude,
+    Include,
+    InputShape,
+    ModelArgument,
+    Preprocess,
+    Quiet,
+    Residual,
+)
+
+
+def command(
+    model: ModelArgument,
+    data: t.Data,
+    sparsity: Annotated[
+        float, typer.Option(metavar="S", help="Share of the prunable channels that go, in [0, 1).")
+    ],
+    out: t.Out,
+    val: t.Val = None,
+    epochs: t.Epochs = 160,
+    prune_epochs: Annotated[
+        int | None,
+        typer.Option(metavar="T", help="The last epoch that prunes; default: 0.6 of the epochs."),
+    ] = None,
+    interval: Annotated[
+        int, typer.Option(metavar="N", help="Epochs between two choices of channels.")
+    ] = 2,
+    regrow: Annotated[
+        float,
+        typer.Option(metavar="DELTA", help="Share of channels that may regrow at the start (δ₀)."),
+    ] = 0.2,
+    init: Annotated[
+        Literal["file", "random"], typer.Option(help="Start from the file's values, or anew.")
+    ] = "file",
+    linkage: Annotated[
+        Literal["ward", "single", "complete", "average"], typer.Option(help="Of the clustering.")
+    ] = "ward",
+    tie_break: Annotated[
+        Literal["random", "max-l2", "min-l2"],
+        typer.Option(help="Among filters that cover equally many clusters."),
+    ] = "random",
+    residual: Residual = "keep",
+    include: Include = None,
+    exclude: Exclude = None,
+    min_channels: Annotated[
+        int, typer.Option(metavar="N", help="The least that any layer keeps.")
+    ] = 1,
+    round_to: Annotated[
+        int, typer.Option(metavar="N", help="Kept channels become a multiple of N.")
+    ] = 1,
+    distill: t.Distill = None,
+    loss: t.LossName = None,
+    batch_size: t.BatchSize = 256,
+    lr: t.Lr = 0.1,
+    momentum: t.Momentum = 0.9,
+    weight_decay: t.WeightDecay = 5e-4,
+    schedule: t.ScheduleName = "cosine",
+    milestones: t.Milestones = "0.5,0.75",
+    warmup: t.Warmup = 0.0,
+    label_smoothing: t.LabelSmoothing = 0.0,
+    mixup: t.Mixup = 0.0,
+    ema: t.Ema = 0.0,
+    augment: t.AugmentName = "none",
+    distill_weight: t.DistillWeight = 0.5,
+    temperature: t.Temperature = 4.0,
+    batch_norm: t.BatchNorm = "keep",
+    no_sync_batch_norm: t.NoSync = False,
+    precision: t.PrecisionName = "fp32",
+    accelerator: t.Accelerator = "auto",
+    devices: t.Devices = 1,
+    workers: t.Workers = 0,
+    seed: t.Seed = 0,
+    preprocess: Preprocess = None,
+    input_shape: InputShape = None,
+    tensorboard: t.TensorBoard = None,
+    plot: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Coverage rates over the epochs, as a plot.")
+    ] = None,
+    restart: t.Restart = False,
+    force: t.Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Prune while training (Algorithm 2 of the paper), then cut, prove and write the result."""
+    from reprune_onnx.finetune.extra import require
+
+    require("train")
+    from reprune_onnx.cli.progress import Bar
+    from reprune_onnx.finetune.concurrent import PrunePlan
+    from reprune_onnx.finetune.finetune import Run
+    from reprune_onnx.finetune.plot import plot_coverage
+    from reprune_onnx.finetune.settings import TrainSettings
+    from reprune_onnx.finetune.train import train
+    from reprune_onnx.model import load
+    from reprune_onnx.report.files import report_path
+    from reprune_onnx.settings import Settings
+    from reprune_onnx.shapes import parse_input_shapes
+
+    settings = TrainSettings(
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        schedule=schedule,
+        milestones=t.milestones(milestones),
+        warmup=warmup,
+        label_smoothing=label_smoothing,
+        mixup=mixup,
+        ema=ema,
+        augment=augment,
+        distill_weight=distill_weight,
+        temperature=temperature,
+        batch_norm=batch_norm,
+        sync_batch_norm=not no_sync_batch_norm,
+        precision=precision,
+        accelerator=accelerator,
+        devices=devices,
+        workers=workers,
+        seed=seed,
+    )
+    shapes = parse_input_shapes(input_shape or [])
+    pruning = Settings(
+        sparsity=sparsity,
+        linkage=linkage,
+        tie_break=tie_break,
+        seed=seed,
+        residual=residual,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        min_channels=min_channels,
+        round_to=round_to,
+        input_shapes=tuple(shapes.items()),
+    )
+    last = int(0.6 * epochs) // interval * interval if prune_epochs is None else prune_epochs
+    plan = PrunePlan(pruning, max(last, interval), interval, regrow)
+    files = t.destination(model, out, report_path(out), force)
+    source = load(model)
+    files.protect(source.files)
+    task = t.read_task(source, t.Sources(data, val, distill, loss, preprocess), shapes)
+    with Bar(quiet) as bar:
+        show = None if quiet else t.print_epoch
+        run = Run(out, tensorboard, restart, bar, show, shapes)
+        result = train(source, task, settings, plan, run, from_random=init == "random")
+    t.write(result, run, files)
+    if plot is not None and result.main:
+        plot_coverage(result.log, plot)

@@ -1,0 +1,183 @@
+"""Options that `finetune` and `train` share, and what both do with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from reprune_onnx.errors import UsageError
+
+if TYPE_CHECKING:
+    from reprune_onnx.finetune.finetune import Finetuned, Run
+    from reprune_onnx.finetune.prepare import Task
+    from reprune_onnx.report.files import Destination
+    from reprune_onnx.types import Model
+
+Data = Annotated[
+    str,
+    typer.Option(
+        metavar="DATA",
+        help="Training images: FILE.npz, FILE.npz:x_name,y_name, a folder or .tar of images whose"
+        " sub-folders are the labels, or package.module:function.",
+    ),
+]
+Val = Annotated[
+    str | None,
+    typer.Option(metavar="DATA", help="Labelled images: accuracy is measured after every epoch."),
+]
+Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="The model to write.")]
+Epochs = Annotated[int, typer.Option(metavar="N", help="Passes over the training images.")]
+Distill = Annotated[
+    Path | None,
+    typer.Option(metavar="ORIGINAL", help="Learn the unpruned model's answers; no labels needed."),
+]
+LossName = Annotated[
+    str | None,
+    typer.Option(
+        "--loss",
+        metavar="MODULE:FUNCTION",
+        help="loss(outputs, target) for any other task; DATA is then a function that yields"
+        " batches (x, target).",
+    ),
+]
+BatchSize = Annotated[int, typer.Option(metavar="N", help="Images per step, of all processes.")]
+Lr = Annotated[float, typer.Option(metavar="RATE", help="The highest learning rate.")]
+Momentum = Annotated[float, typer.Option(help="Of SGD.")]
+WeightDecay = Annotated[float, typer.Option(help="Of SGD, on all parameters.")]
+ScheduleName = Annotated[
+    Literal["cosine", "step", "constant"],
+    typer.Option(help="Of the learning rate: half a cosine to 0, or a tenth from each milestone."),
+]
+Milestones = Annotated[
+    str, typer.Option(metavar="A,B,…", help="Shares of the epochs, for --schedule step.")
+]
+Warmup = Annotated[
+    float, typer.Option(metavar="EPOCHS", help="Epochs in which the learning rate rises from 0.")
+]
+LabelSmoothing = Annotated[float, typer.Option(metavar="SHARE", help="Spread over all classes.")]
+Mixup = Annotated[float, typer.Option(metavar="ALPHA", help="Mix pairs of images; 0 for none.")]
+Ema = Annotated[
+    float, typer.Option(metavar="DECAY", help="Keep averaged weights, such as 0.999; 0 for none.")
+]
+AugmentName = Annotated[
+    Literal["none", "flip", "crop", "crop-flip", "resized-crop"],
+    typer.Option(help="Random views of the training images. Flips mirror left and right."),
+]
+DistillWeight = Annotated[
+    float,
+    typer.Option(metavar="SHARE", help="Of the original's answers in the loss beside labels."),
+]
+Temperature = Annotated[float, typer.Option(help="That softens the answers of a classifier.")]
+BatchNorm = Annotated[
+    Literal["keep", "insert"],
+    typer.Option(help="insert: train folded layers with a BatchNormalization, folded at the end."),
+]
+NoSync = Annotated[
+    bool,
+    typer.Option("--no-sync-batch-norm", help="Several processes: statistics of each one's own."),
+]
+PrecisionName = Annotated[
+    Literal["fp32", "bf16", "fp16"], typer.Option(help="fp16 and bf16 are mixed precision.")
+]
+Accelerator = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
+Devices = Annotated[
+    int, typer.Option(metavar="N", help="Processes on this machine; torchrun's own where it runs.")
+]
+Workers = Annotated[
+    int, typer.Option(metavar="N", help="Processes that decode images which do not fit in memory.")
+]
+Seed = Annotated[int, typer.Option(help="Of the order, the views, and the random choices.")]
+TensorBoard = Annotated[
+    Path | None, typer.Option("--tensorboard", metavar="DIR", help="A log for TensorBoard.")
+]
+Restart = Annotated[
+    bool, typer.Option("--restart", help="Begin anew where an interrupted run left a checkpoint.")
+]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an existing OUT.")]
+
+
+def milestones(text: str) -> tuple[float, ...]:
+    """Read ``--milestones``."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"--milestones '{text}' is not numbers such as 0.5,0.75") from error
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What is read: training and validation data, the teacher, the loss."""
+
+    data: str
+    val: str | None
+    distill: Path | None
+    loss: str | None
+    preprocess: str | None
+
+
+def read_task(model: Model, sources: Sources, shapes: dict[str, tuple[int, ...]]) -> Task:
+    """Open the data for the model's input."""
+    from reprune_onnx.data.open import open_data
+    from reprune_onnx.finetune.prepare import Task
+    from reprune_onnx.model import load
+    from reprune_onnx.runtime.image_input import image_input
+
+    teacher = None if sources.distill is None else load(sources.distill)
+    if sources.loss is not None:
+        return Task(_function(sources.data), None, teacher, _function(sources.loss))
+    port = image_input(model.proto, shapes)
+
+    def dataset(spec: str, split: Literal["train", "test"]) -> Any:
+        how = sources.preprocess
+        return open_data(
+            spec, preprocess=how, input_shape=port.shape, dtype=port.dtype, split=split
+        )
+
+    val = None if sources.val is None else dataset(sources.val, "test")
+    return Task(dataset(sources.data, "train"), val, teacher)
+
+
+def _function(spec: str) -> Callable[..., Any]:
+    from reprune_onnx.data.loader import open_loader
+
+    if ":" not in spec:
+        raise UsageError(f"'{spec}' is not MODULE:FUNCTION; with --loss, data is a function too")
+    function: Callable[..., Iterable[Any]] = open_loader(spec).function
+    return function
+
+
+def destination(model: Path, out: Path, report: Path, force: bool) -> Destination:
+    """Where OUT and what lies beside it goes; an interrupted run may be gone on with."""
+    from reprune_onnx.report.files import Destination
+
+    going_on = out.with_name(f"{out.stem}.checkpoint.pt").exists() and not out.exists()
+    return Destination.of(model, out, report, force=force or going_on, dry_run=False)
+
+
+def print_epoch(record: dict[str, Any]) -> None:
+    """One line per epoch."""
+    parts = [f"epoch {record['epoch']:>3}", f"loss {record['loss']:.4f}"]
+    for key, name in (("train_top1", "train"), ("val_top1", "val")):
+        if record.get(key) is not None:
+            parts.append(f"{name} {record[key]:.2f} %")
+    if "macs" in record:
+        parts.append(f"{record['macs']:,} MACs")
+    parts.append(f"{record['seconds']:.1f} s")
+    typer.echo("  ".join(parts))
+
+
+def write(result: Finetuned, run: Run, files: Destination) -> None:
+    """Write the model, and the report of a pruning; then the checkpoint has done its work."""
+    from reprune_onnx.model import save
+
+    if not result.main or run.out is None:
+        return
+    save(result.model, run.out)
+    if result.report is not None:
+        files.write_report(result.report)
+    if result.checkpoint is not None:
+        result.checkpoint.delete()
