@@ -130,10 +130,9 @@ class Whole:
     def take_in(self, module: OnnxModule, momentum: Mapping[str, Tensor]) -> None:
         """Put a narrow module's values back; momentum of absent channels is 0."""
         cuts = () if self.cuts is None else self.cuts.cuts
-        name_of = {key: name for name, key in module.key_of.items()}
         widen(self.values, module.values(), cuts)
-        self.momentum = {name_of[k]: torch.zeros_like(self.values[name_of[k]]) for k in momentum}
-        widen(self.momentum, {name_of[k]: v for k, v in momentum.items()}, cuts)
+        self.momentum = {name: torch.zeros_like(self.values[name]) for name in momentum}
+        widen(self.momentum, momentum, cuts)
 
     def full_model(self) -> Model:
         """The model with all channels, at the values they last had."""
@@ -144,11 +143,10 @@ class Whole:
         return write_back(self.model, module)
 
     def narrow(self, outputs: list[str] | None) -> tuple[OnnxModule, dict[str, Tensor]]:
-        """The module of only the kept channels, and its momentum by state key."""
+        """The module of only the kept channels, and its momentum by name."""
         self.cuts = cut(self.full_model(), self.channels, self.keep)
         module = torch_module(self.cuts.model, outputs)
-        momentum = narrowed(self.momentum, self.cuts.cuts)
-        return module, {module.key_of[n]: m for n, m in momentum.items() if n in module.key_of}
+        return module, narrowed(self.momentum, self.cuts.cuts)
 
     # ── Algorithm 2 ─────────────────────────────────────────────────────────────────────────
 

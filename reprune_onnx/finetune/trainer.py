@@ -60,22 +60,25 @@ class Trainer:
         self.ema: MovingAverage | None = None
 
     def adopt(self, module: OnnxModule, momentum: Mapping[str, Tensor] | None = None) -> None:
-        """Train ``module`` from now on, with the optimizer's ``momentum`` by state key."""
+        """Train ``module`` from now on, with the optimizer's ``momentum`` by name."""
         s = self.settings
-        module.mode.synchronize = s.sync_batch_norm
+        module.mode.synchronize = s.sync_batch_norm and self.fabric.world_size > 1
         self.module = module
+        for weight in module.parameters():
+            if weight.ndim == 4:  # convolutions are quicker with channels last
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         self.optimizer = torch.optim.SGD(
             module.parameters(), lr=s.lr, momentum=s.momentum, weight_decay=s.weight_decay
         )
         self._wrapped, self._stepper = self.fabric.setup(module, self.optimizer)
         for key, parameter in module.named_parameters():
             if momentum and key in momentum:
-                buffer = momentum[key].to(parameter.device).clone()
+                buffer = torch.empty_like(parameter).copy_(momentum[key])
                 self.optimizer.state[parameter]["momentum_buffer"] = buffer
         self.ema = MovingAverage(module, s.ema) if s.ema else None
 
     def momentum(self) -> dict[str, Tensor]:
-        """The optimizer's momentum by state key, where there is some."""
+        """The optimizer's momentum by name, where there is some."""
         found = {
             key: self.optimizer.state[p].get("momentum_buffer")
             for key, p in self.module.named_parameters()

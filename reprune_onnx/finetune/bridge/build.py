@@ -62,7 +62,7 @@ def _needed(graph: Graph, roots: Roots, outputs: list[str]) -> list[Op]:
 def _refuse(ops: list[Op]) -> None:
     lacking = [op for op in ops if op.domain or op.type not in OPS]
     if lacking:
-        kinds = sorted({op.type for op in lacking})
+        kinds = sorted({f"{op.domain}.{op.type}" if op.domain else op.type for op in lacking})
         raise ModelError(
             f"{lacking[0].title}: the PyTorch bridge has no op {', '.join(kinds)}, so the model"
             " cannot be trained here; `prune` and `recover` work without it"

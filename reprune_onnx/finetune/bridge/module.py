@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,16 +26,11 @@ class Step:
     free: tuple[str, ...]
 
 
-class Scope(nn.Module):
-    """Holds tensors of names such as ``layer1.conv.weight``, one level for every part."""
-
-
 class OnnxModule(nn.Module):
     """Computes the graph's outputs from its inputs, in float32, in the order of the file's nodes.
 
     Parameters and buffers are keyed by the name of the initializer (or of the Constant node's
-    output) that holds them. Where PyTorch cannot use that name as a key (an empty part between
-    dots, or one that it needs itself), ``key_of`` has another. Integers stay on the CPU.
+    output) that holds them, whatever it is. Integers stay on the CPU.
     """
 
     def __init__(
@@ -44,9 +39,8 @@ class OnnxModule(nn.Module):
         super().__init__()
         self.mode = mode
         self.input_names, self.output_names = inputs, outputs
-        self.key_of: dict[str, str] = {}
         self._steps = list(steps)
-        self._slots: list[tuple[str, nn.Module, str]] = []
+        self._slots: dict[str, tuple[nn.Module, str]] = {}
         self._fixed: dict[str, Tensor] = {}
         self.eval()
 
@@ -58,42 +52,44 @@ class OnnxModule(nn.Module):
             self._fixed[name] = torch.from_numpy(np.array(array))
             return
         tensor = torch.from_numpy(np.array(array, dtype=np.float32))
-        owner, leaf, key = self._place(name)
+        owner, leaf = self._place(name)
         if kind == "trained":
-            owner.register_parameter(leaf, nn.Parameter(tensor))
+            owner._parameters[leaf] = nn.Parameter(tensor)
         else:
-            owner.register_buffer(leaf, tensor, persistent=kind != "computed")
-        if kind != "computed":
-            self.key_of[name] = key
-        self._slots.append((name, owner, leaf))
+            owner._buffers[leaf] = tensor
+        if kind == "computed":
+            owner._non_persistent_buffers_set.add(leaf)
+        self._slots[name] = owner, leaf
 
-    def _place(self, name: str) -> tuple[nn.Module, str, str]:
-        if not self._free(name):
-            plain = "onnx:" + name.replace(".", ":")
-            while hasattr(self, plain):
-                plain += "_"
-            return self, plain, plain
+    def _place(self, name: str) -> tuple[nn.Module, str]:
+        """The module and key for ``name``: what stands between two dots is a module, as in PyTorch.
+
+        Tensors are put into the modules' own tables, because those take any name, while
+        ``register_parameter`` refuses empty ones and those that a module needs itself.
+        """
         owner: nn.Module = self
         *path, leaf = name.split(".")
         for part in path:
-            if part not in owner._modules:
-                owner.add_module(part, Scope())
-            owner = owner.get_submodule(part)
-        return owner, leaf, name
-
-    def _free(self, name: str) -> bool:
-        owner: nn.Module = self
-        *path, leaf = name.split(".")
-        for part in path:
-            child = owner._modules.get(part)
-            if not part or (hasattr(owner, part) and not isinstance(child, Scope)):
-                return False
-            owner = Scope() if child is None else child
-        return bool(leaf) and not hasattr(owner, leaf)
+            inner = owner._modules.get(part)
+            if inner is None:
+                inner = owner._modules[part] = nn.Module()
+            owner = inner
+        return owner, leaf
 
     def values(self) -> Mapping[str, Tensor]:
-        """The parameters and buffers by the names that the file uses."""
-        return {n: getattr(owner, leaf) for n, owner, leaf in self._slots if n in self.key_of}
+        """The parameters and buffers of the state by name: what the file holds."""
+        return {name: value for name, value in self._constants() if self._is_held(name)}
+
+    def _is_held(self, name: str) -> bool:
+        owner, leaf = self._slots[name]
+        return leaf not in owner._non_persistent_buffers_set
+
+    def _constants(self) -> Iterator[tuple[str, Tensor]]:
+        for name, (owner, leaf) in self._slots.items():
+            table = owner._parameters if leaf in owner._parameters else owner._buffers
+            value = table[leaf]
+            assert value is not None
+            yield name, value
 
     # ── computing ───────────────────────────────────────────────────────────────────────────
 
@@ -110,7 +106,7 @@ class OnnxModule(nn.Module):
         """
         self.mode.batch = inputs[0].shape[0] if inputs and inputs[0].ndim else None
         known: dict[str, Tensor] = dict(self._fixed)
-        known.update((name, getattr(owner, leaf)) for name, owner, leaf in self._slots)
+        known.update(self._constants())
         for name, x in zip(self.input_names, inputs, strict=True):
             known[name] = x.float() if x.is_floating_point() else x
         for step in self._steps:

@@ -20,12 +20,17 @@ def write_back(model: Model, module: OnnxModule) -> Model:
     """``model`` with the values of ``module``: same graph, names, types and opset.
 
     ``module`` was made from ``model`` by `torch_module`, and trained since. Tensors that did not
-    change keep their bytes. Raises ModelError where a shape differs.
+    change keep their bytes. Raises ModelError where a name or a shape shows another model's module.
     """
     proto = onnx.ModelProto()
     proto.CopyFrom(written_out(model).proto)
     tensors = held_tensors(proto)
     for name, value in module.values().items():
+        if name not in tensors:
+            raise ModelError(
+                f"the module holds '{name}', which the file does not: they belong to different"
+                " models; make the module with torch_module from this very file"
+            )
         put(tensors[name], value.detach().cpu().numpy(), name)
     return Model(proto, model.path, "", size(proto))
 
@@ -53,7 +58,8 @@ def put(
     if old.shape != value.shape:
         raise ModelError(
             f"'{name}' has shape {list(old.shape)} in the file but {list(value.shape)} in the"
-            " module: they belong to different models"
+            " module: they belong to different models; make the module with torch_module from this"
+            " very file"
         )
     if np.array_equal(old.astype(np.float32), value, equal_nan=True):
         return

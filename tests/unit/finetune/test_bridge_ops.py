@@ -173,6 +173,7 @@ CASES = [
     Case("GroupNormalization", [X], [image(4), image(4)], {"num_groups": 2}, opset=21),
     Case("LayerNormalization", [X], [image(9), image(9)]),
     Case("LayerNormalization", [X], [image(7, 9)], {"axis": 2}),
+    Case("LayerNormalization", [X], [image(7, 9), image(7, 9)], {"axis": -2}, outputs=3),
     Case("RMSNormalization", [X], [image(9)], opset=23),
     Case("LpNormalization", [X], attrs={"axis": 1}),
     Case("LpNormalization", [X], attrs={"axis": 2, "p": 1}),
@@ -280,6 +281,16 @@ CASES = [
     ),
     Case("Resize", [X], [None, None, ints(2, 4, 11, 5)], {"mode": "linear"}, opset=13),
     Case("Resize", [X], [None, f32(2, 0.5)], {"mode": "linear", "axes": [2, 3]}, opset=18),
+    *(
+        Case(
+            "Resize",
+            [X],
+            [None, None, ints(18, 15)],
+            {"mode": "linear", "axes": [2, 3], "keep_aspect_ratio_policy": policy},
+            opset=19,
+        )
+        for policy in ("not_larger", "not_smaller", "stretch")
+    ),
     Case(
         "Resize",
         [X],

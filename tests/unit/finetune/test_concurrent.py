@@ -110,8 +110,7 @@ def test_a_dropped_channel_regrows_with_exactly_the_values_it_had(whole):
         wide[mask == 1] = narrow[name].detach().reshape(-1)
         assert torch.equal(wide[again], snapshot[name][again])
     assert regrown_elements > 0
-    for key, value in momentum.items():
-        name = next(n for n, k in module.key_of.items() if k == key)
+    for name, value in momentum.items():
         wide = torch.zeros_like(snapshot[name])
         wide[masks[name] == 1] = value.reshape(-1)
         assert not wide[gone[name]].any()

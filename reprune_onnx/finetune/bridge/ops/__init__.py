@@ -62,10 +62,11 @@ TABLE: list[tuple[str, Make]] = [
     ("BatchNormalization", normalization.batch_norm),
     ("InstanceNormalization", normalization.instance_norm),
     ("GroupNormalization", normalization.group_norm),
-    ("LayerNormalization RMSNormalization", normalization.layer_norm),
+    ("LayerNormalization", normalization.layer_norm),
     ("LpNormalization", normalization.lp_norm),
     ("MeanVarianceNormalization", normalization.mean_variance),
     ("LRN", normalization.lrn),
+    ("RMSNormalization", normalization.rms_norm),
     ("Hardmax LogSoftmax Softmax", normalization.softmax),
     # windows
     ("MaxPool", pooling.max_pool),

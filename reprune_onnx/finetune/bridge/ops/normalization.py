@@ -76,17 +76,26 @@ def group_norm(node: Node) -> Function:
 
 
 def layer_norm(node: Node) -> Function:
-    """LayerNormalization and RMSNormalization, from ``axis`` to the last."""
+    """LayerNormalization, from ``axis`` to the last; mean and 1/deviation as further outputs."""
     eps, axis = node.attr("epsilon", 1e-5), node.attr("axis", -1)
-    if node.used_outputs > 1:
-        raise node.refuse("the mean as an output")
 
-    def run(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
+    def run(x: Tensor, w: Tensor, b: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         axes = tuple(range(axis_of(axis, x.ndim), x.ndim))
-        if node.op.type == "LayerNormalization":
-            x = x - x.mean(axes, keepdim=True)
-        y = x * torch.rsqrt((x**2).mean(axes, keepdim=True) + eps) * w
-        return y if b is None else y + b
+        mean = x.mean(axes, keepdim=True)
+        inverse = torch.rsqrt(((x - mean) ** 2).mean(axes, keepdim=True) + eps)
+        y = (x - mean) * inverse * w
+        return y if b is None else y + b, mean, inverse
+
+    return run
+
+
+def rms_norm(node: Node) -> Function:
+    """RMSNormalization, from ``axis`` to the last."""
+    eps, axis = node.attr("epsilon", 1e-5), node.attr("axis", -1)
+
+    def run(x: Tensor, w: Tensor) -> Tensor:
+        axes = tuple(range(axis_of(axis, x.ndim), x.ndim))
+        return x * torch.rsqrt((x**2).mean(axes, keepdim=True) + eps) * w
 
     return run
 

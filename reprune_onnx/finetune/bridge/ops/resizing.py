@@ -29,7 +29,7 @@ def resize(node: Node) -> Function:
     """Resize and Upsample by scales or to sizes."""
     sample = _sampler(node)
     scales_input = 1 if node.op.type == "Upsample" or node.op.opset < 11 else 2
-    axes = node.attr("axes")
+    axes, policy = node.attr("axes"), node.attr("keep_aspect_ratio_policy", "stretch")
 
     def run(*args: Tensor | None) -> Tensor:
         (x,) = (a for a in args[:1] if a is not None)
@@ -40,6 +40,9 @@ def resize(node: Node) -> Function:
                 sizes = node.mode.scaled(sizes, x.shape[0])
             places = list(axes or range(len(sizes)))
             ratios = [n / x.shape[a] for a, n in zip(places, sizes, strict=True)]
+            if policy != "stretch":
+                ratios = [(min if policy == "not_larger" else max)(ratios)] * len(ratios)
+                sizes = [int(x.shape[a] * r + 0.5) for a, r in zip(places, ratios, strict=True)]
         else:
             ratios = scales or [1.0] * x.ndim
             places = list(axes or range(len(ratios)))
@@ -72,8 +75,6 @@ def _sampler(node: Node) -> Callable[[int, int, float], tuple[Ints, Floats | Non
     a, outside = node.attr("cubic_coeff_a", -0.75), node.attr("exclude_outside", 0)
     if coordinates == "tf_crop_and_resize" or node.attr("antialias", 0):
         raise node.refuse("tf_crop_and_resize, or antialiasing,")
-    if node.attr("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise node.refuse("a policy about the aspect ratio")
 
     @lru_cache(maxsize=16)
     def sample(n_in: int, n_out: int, scale: float) -> tuple[Ints, Floats | None]:
