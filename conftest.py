@@ -2,4 +2,5 @@
 
 from importlib.util import find_spec
 
-collect_ignore_glob = [] if find_spec("torch") else ["reprune_onnx/finetune/**"]
+_HERE = find_spec("torch") and find_spec("lightning_fabric")
+collect_ignore_glob = [] if _HERE else ["reprune_onnx/training/**"]

@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from reprune_onnx.pipeline import Pruned, prune, recover
     from reprune_onnx.runtime.evaluate import evaluate
     from reprune_onnx.settings import Settings
+    from reprune_onnx.training.bridge import torch_module as torch_module
+    from reprune_onnx.training.bridge import write_back as write_back
+    from reprune_onnx.training.cuts import apply_cuts as apply_cuts
+    from reprune_onnx.training.finetune import Run as Run
+    from reprune_onnx.training.finetune import finetune as finetune
+    from reprune_onnx.training.plan import PrunePlan as PrunePlan
+    from reprune_onnx.training.prepare import Task as Task
+    from reprune_onnx.training.settings import TrainSettings as TrainSettings
+    from reprune_onnx.training.train import train as train
     from reprune_onnx.types import ChannelMap, Model
     from reprune_onnx.verification.files import verify
 
@@ -38,6 +47,18 @@ _HOME = {
     "recover": "pipeline",
     "save": "model",
     "verify": "verification.files",
+}
+
+_TRAINING = {  # these need the extra [torch], so a star import leaves them out
+    "PrunePlan": "plan",
+    "Run": "finetune",
+    "Task": "prepare",
+    "TrainSettings": "settings",
+    "apply_cuts": "cuts",
+    "finetune": "finetune",
+    "torch_module": "bridge",
+    "train": "train",
+    "write_back": "bridge",
 }
 
 __all__ = [
@@ -60,6 +81,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import the public names on first use, so that starting up stays quick."""
+    if name in _TRAINING:
+        from reprune_onnx.training.extra import require
+
+        require(name)
+        return getattr(import_module(f"reprune_onnx.training.{_TRAINING[name]}"), name)
     if name not in _HOME:
         raise AttributeError(f"module 'reprune_onnx' has no attribute '{name}'")
     return getattr(import_module(f"reprune_onnx.{_HOME[name]}"), name)

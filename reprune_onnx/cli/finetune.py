@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from reprune_onnx.cli import training as t
-from reprune_onnx.cli.options import InputShape, ModelArgument, Preprocess, Quiet
+from reprune_onnx.cli.options import InputShape, ModelArgument, Preprocess, Quiet, Residual
 
 
 def command(
@@ -14,6 +18,17 @@ def command(
     epochs: t.Epochs = 10,
     distill: t.Distill = None,
     loss: t.LossName = None,
+    sparsity: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="Prune first: share of the prunable channels that go."),
+    ] = None,
+    macs_reduction: Annotated[
+        float | None, typer.Option(metavar="R", help="Prune first: share of the MACs that go.")
+    ] = None,
+    rounds: Annotated[
+        int, typer.Option(metavar="N", help="Prune so in N rounds, each followed by --epochs.")
+    ] = 1,
+    residual: Residual = "keep",
     batch_size: t.BatchSize = 64,
     lr: t.Lr = 0.02,
     momentum: t.Momentum = 0.9,
@@ -42,15 +57,17 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """Train a model's values on images; its graph, names and opset stay as they are."""
-    from reprune_onnx.finetune.extra import require
+    from reprune_onnx.training.extra import require
 
     require("finetune")
     from reprune_onnx.cli.progress import Bar
-    from reprune_onnx.finetune.finetune import Run, finetune
-    from reprune_onnx.finetune.log import log_path
-    from reprune_onnx.finetune.settings import TrainSettings
+    from reprune_onnx.errors import UsageError
     from reprune_onnx.model import load
+    from reprune_onnx.report.files import report_path
+    from reprune_onnx.settings import Settings
     from reprune_onnx.shapes import parse_input_shapes
+    from reprune_onnx.training.log import log_path
+    from reprune_onnx.training.settings import TrainSettings
 
     settings = TrainSettings(
         epochs=epochs,
@@ -75,13 +92,31 @@ def command(
         workers=workers,
         seed=seed,
     )
-    files = t.destination(model, out, log_path(out), force)
+    shapes = parse_input_shapes(input_shape or [])
+    pruning = None
+    if sparsity is not None or macs_reduction is not None:
+        pruning = Settings(
+            sparsity=sparsity,
+            macs_reduction=macs_reduction,
+            residual=residual,
+            seed=seed,
+            input_shapes=tuple(shapes.items()),
+        )
+    elif rounds != 1:
+        raise UsageError("--rounds prunes: give --sparsity or --macs-reduction too")
+    beside = log_path(out) if pruning is None else report_path(out)
+    files = t.destination(model, out, beside, force)
     source = load(model)
     files.protect(source.files)
-    shapes = parse_input_shapes(input_shape or [])
     task = t.read_task(source, t.Sources(data, val, distill, loss, preprocess), shapes)
+    from reprune_onnx.training.finetune import Run, finetune
+    from reprune_onnx.training.rounds import Rounds, finetune_in_rounds
+
     with Bar(quiet) as bar:
         show = None if quiet else t.print_epoch
         run = Run(out, tensorboard, restart, bar, show, shapes)
-        result = finetune(source, task, settings, run)
+        if pruning is None:
+            result = finetune(source, task, settings, run)
+        else:
+            result = finetune_in_rounds(source, task, settings, Rounds(pruning, rounds), run)
     t.write(result, run, files)

@@ -90,19 +90,16 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """Prune while training (Algorithm 2 of the paper), then cut, prove and write the result."""
-    from reprune_onnx.finetune.extra import require
+    from reprune_onnx.training.extra import require
 
     require("train")
     from reprune_onnx.cli.progress import Bar
-    from reprune_onnx.finetune.concurrent import PrunePlan
-    from reprune_onnx.finetune.finetune import Run
-    from reprune_onnx.finetune.plot import plot_coverage
-    from reprune_onnx.finetune.settings import TrainSettings
-    from reprune_onnx.finetune.train import train
     from reprune_onnx.model import load
     from reprune_onnx.report.files import report_path
     from reprune_onnx.settings import Settings
     from reprune_onnx.shapes import parse_input_shapes
+    from reprune_onnx.training.plan import PrunePlan
+    from reprune_onnx.training.settings import TrainSettings
 
     settings = TrainSettings(
         epochs=epochs,
@@ -146,6 +143,10 @@ def command(
     source = load(model)
     files.protect(source.files)
     task = t.read_task(source, t.Sources(data, val, distill, loss, preprocess), shapes)
+    from reprune_onnx.training.finetune import Run
+    from reprune_onnx.training.plot import plot_coverage
+    from reprune_onnx.training.train import train
+
     with Bar(quiet) as bar:
         show = None if quiet else t.print_epoch
         run = Run(out, tensorboard, restart, bar, show, shapes)

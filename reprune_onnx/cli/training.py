@@ -12,9 +12,9 @@ import typer
 from reprune_onnx.errors import UsageError
 
 if TYPE_CHECKING:
-    from reprune_onnx.finetune.finetune import Finetuned, Run
-    from reprune_onnx.finetune.prepare import Task
     from reprune_onnx.report.files import Destination
+    from reprune_onnx.training.finetune import Finetuned, Run
+    from reprune_onnx.training.prepare import Task
     from reprune_onnx.types import Model
 
 Data = Annotated[
@@ -122,13 +122,15 @@ class Sources:
 def read_task(model: Model, sources: Sources, shapes: dict[str, tuple[int, ...]]) -> Task:
     """Open the data for the model's input."""
     from reprune_onnx.data.open import open_data
-    from reprune_onnx.finetune.prepare import Task
     from reprune_onnx.model import load
     from reprune_onnx.runtime.image_input import image_input
 
     teacher = None if sources.distill is None else load(sources.distill)
     if sources.loss is not None:
-        return Task(_function(sources.data), None, teacher, _function(sources.loss))
+        functions = _function(sources.data), _function(sources.loss)
+        from reprune_onnx.training.prepare import Task  # PyTorch, once the rest is known to be fine
+
+        return Task(functions[0], None, teacher, functions[1])
     port = image_input(model.proto, shapes)
 
     def dataset(spec: str, split: Literal["train", "test"]) -> Any:
@@ -138,7 +140,10 @@ def read_task(model: Model, sources: Sources, shapes: dict[str, tuple[int, ...]]
         )
 
     val = None if sources.val is None else dataset(sources.val, "test")
-    return Task(dataset(sources.data, "train"), val, teacher)
+    train = dataset(sources.data, "train")
+    from reprune_onnx.training.prepare import Task
+
+    return Task(train, val, teacher)
 
 
 def _function(spec: str) -> Callable[..., Any]:
@@ -179,5 +184,5 @@ def write(result: Finetuned, run: Run, files: Destination) -> None:
     save(result.model, run.out)
     if result.report is not None:
         files.write_report(result.report)
-    if result.checkpoint is not None:
-        result.checkpoint.delete()
+    for checkpoint in result.checkpoints:
+        checkpoint.delete()

@@ -19,7 +19,7 @@ import reprune_onnx as rp
 torch = pytest.importorskip("torch", reason="training needs PyTorch")
 pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric")
 
-from reprune_onnx.finetune.checkpoint import Checkpoint  # noqa: E402 (after the skip)
+from reprune_onnx.training.checkpoint import Checkpoint  # noqa: E402 (after the skip)
 
 PRE = ("--preprocess", "scale=1/16")
 
@@ -144,6 +144,65 @@ def test_any_other_task_trains_with_a_loss_of_ones_own(call, small, digits, tmp_
     assert accuracy(out, digits) > accuracy(small, digits) + 10
 
 
+def test_it_prunes_and_trains_in_rounds(call, demo, digits, tmp_path):
+    """The report is about the original, and its cuts are those of all rounds together."""
+    out = tmp_path / "out.onnx"
+    how = ("--macs-reduction", "0.6", "--rounds", "3", "--epochs", "1", "--residual", "prune")
+    result = call("finetune", demo, "--data", digits, *PRE, "-o", out, *how)
+    assert result.code == 0, result.err
+    report = json.loads((tmp_path / "out.report.json").read_text())
+    assert report["achieved"]["macs_reduction"] == pytest.approx(0.6, abs=0.02)
+    assert report["verification"]["passed"]
+    log = json.loads((tmp_path / "out.training.json").read_text())
+    assert [e["round"] for e in log["epochs"]] == [1, 2, 3]
+    macs = [e["macs"] for e in log["epochs"]]
+    assert report["before"]["macs"] > macs[0] > macs[1] > macs[2] == report["after"]["macs"]
+    assert call("verify", demo, out).code == 0
+    assert accuracy(out, digits) > 94
+    names = {"out.onnx", "out.report.json", "out.training.json"}
+    assert {p.name for p in tmp_path.iterdir()} == names
+
+
+def test_rounds_that_were_stopped_go_on_to_the_same_result(demo, digits, tmp_path):
+    from reprune_onnx.training.rounds import Rounds, finetune_in_rounds
+
+    model = rp.load(demo)
+    data = rp.data.open_data(
+        str(digits),
+        preprocess="scale=1/16",
+        input_shape=(None, 1, 8, 8),
+        dtype=np.float32,
+        split="train",
+    ).take(128)
+    rounds = Rounds(rp.Settings(sparsity=0.5), 2)
+
+    def go(name: str, stop: int):
+        seen = []
+
+        def on_epoch(record):
+            seen.append(record)
+            if len(seen) == stop:
+                raise KeyboardInterrupt
+
+        run = rp.Run(tmp_path / f"{name}.onnx", on_epoch=on_epoch)
+        how = rp.TrainSettings(epochs=2)
+        return finetune_in_rounds(model, rp.Task(data), how, rounds, run), len(seen)
+
+    whole, epochs = go("whole", 0)
+    with pytest.raises(KeyboardInterrupt):
+        go("broken", 3)  # in the second round
+    broken, more = go("broken", 0)
+    assert (epochs, more) == (4, 2)
+    assert whole.model.proto == broken.model.proto
+    assert whole.report == broken.report
+
+
+def test_rounds_without_a_target_are_usage(call, demo, digits, tmp_path):
+    result = call("finetune", demo, "--data", digits, "-o", tmp_path / "out.onnx", "--rounds", "2")
+    assert result.code == 2
+    assert "--rounds prunes: give --sparsity or --macs-reduction too" in result.err
+
+
 # ── several processes, interruptions ────────────────────────────────────────────────────────────
 
 COMMON = ("--epochs", "4", "--batch-size", "60", "--augment", "crop", "--accelerator", "cpu")
@@ -199,8 +258,8 @@ def test_a_killed_run_goes_on_to_the_same_result(small, few, tmp_path, root):
     script = tmp_path / "often.py"  # a checkpoint after every step
     script.write_text(
         "import time\n"
-        "from reprune_onnx.finetune.checkpoint import Checkpoint\n"
-        "from reprune_onnx.finetune.finetune import Run\n"
+        "from reprune_onnx.training.checkpoint import Checkpoint\n"
+        "from reprune_onnx.training.finetune import Run\n"
         "Run.__init__.__defaults__ = (*Run.__init__.__defaults__[:-1], 0.0)\n"
         "save = Checkpoint.save\n"
         "Checkpoint.save = lambda *a: (save(*a), time.sleep(0.1))\n" + SCRIPT
@@ -308,7 +367,7 @@ def test_an_unreadable_image_is_named(call, small, tmp_path):
 def test_an_unreadable_image_is_found_also_where_not_all_fit_in_memory(
     call, small, tmp_path, monkeypatch
 ):
-    from reprune_onnx.finetune import examples
+    from reprune_onnx.training import examples
 
     monkeypatch.setattr(examples, "MEMORY", 100)
     images(tmp_path / "data")
@@ -339,7 +398,7 @@ def refused(call, small, tmp_path, message) -> None:
     assert not list(tmp_path.glob("out*"))
 
 
-def test_without_the_extra_one_line_says_what_to_install(run_cli, small, digits, tmp_path):
+def test_without_the_extra_one_line_says_what_to_install(run_cli, small, digits, tmp_path, root):
     (tmp_path / "lightning_fabric.py").touch()
     code = (
         "import importlib.util as u\n"
@@ -347,6 +406,15 @@ def test_without_the_extra_one_line_says_what_to_install(run_cli, small, digits,
         "u.find_spec = lambda n, *a: None if n in ('torch', 'lightning_fabric') else find(n, *a)\n"
     )
     (tmp_path / "sitecustomize.py").write_text(code)
+    api = "import reprune_onnx as rp\nrp.finetune"
+    done = subprocess.run(
+        [sys.executable, "-c", api],
+        env={**environment(root), "PYTHONPATH": f"{root}{os.pathsep}{tmp_path}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.splitlines()[-1].endswith("pip install 'reprune-onnx[torch]'")
     for command, more in (("finetune", ()), ("train", ("--sparsity", "0.5"))):
         out = tmp_path / "out.onnx"
         result = run_cli(

@@ -1,0 +1,79 @@
+"""Put a module's values back into the graph that it was made from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from reprune_onnx.analyzer.functions import written_out
+from reprune_onnx.analyzer.graph import to_array
+from reprune_onnx.errors import ModelError
+from reprune_onnx.model import size
+from reprune_onnx.training.bridge.module import OnnxModule
+from reprune_onnx.types import Model
+
+
+def write_back(model: Model, module: OnnxModule) -> Model:
+    """``model`` with the values of ``module``: same graph, names, types and opset.
+
+    ``module`` was made from ``model`` by `torch_module`, and trained since. Tensors that did not
+    change keep their bytes. Raises ModelError where a name or a shape shows another model's module.
+    """
+    proto = onnx.ModelProto()
+    proto.CopyFrom(written_out(model).proto)
+    tensors = held_tensors(proto)
+    for name, value in module.values().items():
+        if name not in tensors:
+            raise ModelError(
+                f"the module holds '{name}', which the file does not: they belong to different"
+                " models; make the module with torch_module from this very file"
+            )
+        put(tensors[name], value.detach().cpu().numpy(), name)
+    return Model(proto, model.path, "", size(proto))
+
+
+def held_tensors(proto: onnx.ModelProto) -> dict[str, onnx.TensorProto | onnx.AttributeProto]:
+    """The tensors of the main graph by name: initializers, and the values of Constant nodes."""
+    found: dict[str, onnx.TensorProto | onnx.AttributeProto] = {
+        t.name: t for t in proto.graph.initializer
+    }
+    for node in proto.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.name.startswith("value"):
+                found[node.output[0]] = attribute.t if attribute.HasField("t") else attribute
+    return found
+
+
+def put(
+    holder: onnx.TensorProto | onnx.AttributeProto, value: NDArray[np.float32], name: str = ""
+) -> None:
+    """Give a tensor new values, in the type it has."""
+    if isinstance(holder, onnx.AttributeProto):
+        _put_numbers(holder, value)
+        return
+    old, name = to_array(holder), name or holder.name
+    if old.shape != value.shape:
+        raise ModelError(
+            f"'{name}' has shape {list(old.shape)} in the file but {list(value.shape)} in the"
+            " module: they belong to different models; make the module with torch_module from this"
+            " very file"
+        )
+    if np.array_equal(old.astype(np.float32), value, equal_nan=True):
+        return
+    with np.errstate(over="ignore"):
+        new: NDArray[Any] = value.astype(old.dtype)
+    if not np.isfinite(new.astype(np.float32)).all() and np.isfinite(value).all():
+        raise ModelError(f"'{name}' has values beyond the range of {old.dtype} after training")
+    made = onnx.numpy_helper.from_array(new, holder.name)
+    made.doc_string = holder.doc_string
+    holder.CopyFrom(made)
+
+
+def _put_numbers(attribute: onnx.AttributeProto, value: NDArray[np.float32]) -> None:
+    if attribute.name == "value_floats":
+        attribute.floats[:] = value.tolist()
+    elif attribute.name == "value_float":
+        attribute.f = float(value)

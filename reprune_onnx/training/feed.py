@@ -1,0 +1,122 @@
+"""What a process is fed in every step: its part of the batch, as random views, on its device."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reprune_onnx.errors import DataError
+from reprune_onnx.training.augment import Views
+from reprune_onnx.training.examples import Examples
+from reprune_onnx.training.sampler import Sampler
+
+
+class Feed(Protocol):
+    """The batches of an epoch, from any step on, always the same ones."""
+
+    @property
+    def steps(self) -> int:
+        """Steps per epoch."""
+
+    def epoch(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Any]]:
+        """Yield this process's ``(x, target)`` of every step from ``start`` on."""
+
+
+def seed_of(*parts: int) -> int:
+    """One seed out of several numbers: the run's, the epoch, the step, the process."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+
+
+@dataclass(frozen=True)
+class ImageFeed:
+    """Batches of ``examples``. With ``mixup`` (α), pairs of images and labels of ``classes``."""
+
+    examples: Examples
+    sampler: Sampler
+    views: Views
+    device: torch.device
+    workers: int = 0
+    mixup: float = 0.0
+    classes: int | None = None
+
+    @property
+    def steps(self) -> int:
+        """Steps per epoch."""
+        return self.sampler.steps
+
+    def epoch(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield this process's ``(x, y)`` of every step from ``start`` on."""
+        s = self.sampler
+        part = s.size // s.world
+        mine = slice(s.rank * part, (s.rank + 1) * part)
+        order = s.epoch(epoch, start)
+        for k, (x, y) in enumerate(self.examples.batches(order, self.workers), start):
+            draw = torch.Generator().manual_seed(seed_of(s.seed, epoch, k))
+            x, y = x.to(self.device), None if y is None else y.to(self.device)  # noqa: PLW2901
+            yield self._mixed(self.views(x, mine, s.size, draw), y, (s.seed, epoch, k))
+
+    def _mixed(
+        self, x: Tensor, y: Tensor | None, at: tuple[int, int, int]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Each image with the one opposite in this process's part, in shares from Beta(α, α)."""
+        if not self.mixup:
+            return x, y
+        share = float(np.random.default_rng([*at, 1]).beta(self.mixup, self.mixup))
+        mixed = share * x + (1 - share) * x.flip(0)
+        if y is None or self.classes is None:
+            return mixed, y
+        soft = F.one_hot(y, self.classes).float()
+        return mixed, share * soft + (1 - share) * soft.flip(0)
+
+
+@dataclass(frozen=True)
+class StreamFeed:
+    """The batches of your own function, as they come: each process takes every world-th."""
+
+    name: str
+    function: Callable[[], Iterable[Any]]
+    device: torch.device
+    steps: int
+    rank: int = 0
+    world: int = 1
+
+    @classmethod
+    def of(
+        cls, name: str, function: Callable[[], Iterable[Any]], device: torch.device, place: Any
+    ) -> StreamFeed:
+        """Count the batches; ``place`` is (rank, world). DataError where there are too few."""
+        rank, world = place
+        steps = sum(1 for _ in function()) // world
+        if not steps:
+            raise DataError(f"{name} yields fewer batches than there are processes ({world})")
+        return cls(name, function, device, steps, rank, world)
+
+    def epoch(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Any]]:
+        """Yield this process's ``(x, target)`` of every step from ``start`` on."""
+        del epoch
+        first, last = self.rank + start * self.world, self.steps * self.world
+        for item in itertools.islice(self.function(), first, last, self.world):
+            if not isinstance(item, tuple | list) or len(item) != 2:
+                raise DataError(f"{self.name}: with --loss, every batch is (x, target)")
+            x, target = item
+            yield _on(torch.as_tensor(x).float(), self.device), _on(target, self.device)
+
+
+def _on(value: Any, device: torch.device) -> Any:
+    """Tensors and arrays, also within lists and dicts, on the device."""
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value).to(device)
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {k: _on(v, device) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(_on(v, device) for v in value)
+    return value

@@ -1,0 +1,52 @@
+"""The report of a pruning that training was part of, and the proof of its cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reprune_onnx.analyzer import analyze
+from reprune_onnx.prepared import scope_of
+from reprune_onnx.pruner.earlier import keep_by_cuts
+from reprune_onnx.report.record import PruneRecord, build_report, stamp
+from reprune_onnx.settings import Settings
+from reprune_onnx.surgeon import cut
+from reprune_onnx.types import Choice, GammaSource, Model, Selection, TensorCut
+from reprune_onnx.verification.cut import check, verify_cut
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What was cut, with which settings, and what is known of the choice per group."""
+
+    settings: Settings
+    cuts: Sequence[TensorCut]
+    choices: dict[int, Choice]
+    sources: dict[int, GammaSource]
+
+
+def cut_and_prove(
+    source: Model, full: Model, decided: Decided, progress: Progress | None = None
+) -> tuple[Model, dict[str, Any]]:
+    """Cut ``full``, which has all channels, and prove the cut; the model and the report.
+
+    ``source`` is the file that the report is about. Raises VerificationError where the cut cannot
+    be proven.
+    """
+    settings = decided.settings
+    channels = analyze(full, scope_of(settings))
+    own = {site.tensor for site in channels.sites}
+    cuts = [c for c in decided.cuts if (c.source or c.initializer) in own]
+    keep = keep_by_cuts(channels, cuts, "the trained model")
+    result = cut(full, channels, keep)
+    verification = None
+    if settings.verify:
+        verification = verify_cut(full, channels, keep, result.model, progress)
+        check(verification)
+    selection = Selection(keep, decided.choices, decided.sources)
+    record = PruneRecord(source, channels, settings, selection, result, verification)
+    stamped = stamp(record)
+    return stamped, build_report(record, stamped, {})

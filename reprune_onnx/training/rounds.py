@@ -1,0 +1,121 @@
+"""Prune a little, fine-tune, and again: in rounds up to the whole of what is to go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from reprune_onnx.analyzer.functions import written_out
+from reprune_onnx.errors import UsageError
+from reprune_onnx.pipeline import prune
+from reprune_onnx.pruner.earlier import EarlierReport
+from reprune_onnx.settings import Settings
+from reprune_onnx.training.finetune import Finetuned, Run, fit
+from reprune_onnx.training.log import RunLog, log_path
+from reprune_onnx.training.prepare import Task, start_fabric
+from reprune_onnx.training.prove import Decided, cut_and_prove
+from reprune_onnx.training.settings import TrainSettings
+from reprune_onnx.types import Ints, Model, TensorCut
+from reprune_onnx.verification.files import matched
+
+_TARGETS = ("sparsity", "macs_reduction", "params_reduction")
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Prune in ``count`` rounds; ``settings`` say what goes in all, and how it is chosen.
+
+    >>> rounds = Rounds(Settings(sparsity=0.5), 2)
+    >>> [round(rounds.settings_of(k).sparsity, 4) for k in (1, 2)]
+    [0.25, 0.3333]
+    """
+
+    settings: Settings
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise UsageError("--rounds must be at least 1")
+        if all(getattr(self.settings, name) is None for name in _TARGETS):
+            raise UsageError("rounds prune to a --sparsity, --macs-reduction or --params-reduction")
+
+    def settings_of(self, k: int) -> Settings:
+        """Round ``k`` (from 1 on) takes an equal part of the whole from what is still there."""
+        name = next(name for name in _TARGETS if getattr(self.settings, name) is not None)
+        whole = getattr(self.settings, name)
+        before, after = (1 - whole * j / self.count for j in (k - 1, k))
+        changed: dict[str, Any] = {name: 1 - after / before}
+        return replace(self.settings, **changed)
+
+
+@dataclass
+class Rows:
+    """What is left of the original's tensors: rows by axis, and what a copy is a copy of."""
+
+    rows: dict[str, dict[int, Ints]] = field(default_factory=dict)
+    source: dict[str, str] = field(default_factory=dict)
+
+    def take_in(self, cuts: Iterable[Mapping[str, Any]]) -> None:
+        """Cuts of a later round, whose rows are counted in what is there now."""
+        for cut in cuts:
+            name, axis, origin = cut["initializer"], cut["axis"], cut.get("source")
+            if origin is not None and name not in self.rows:
+                self.rows[name] = dict(self.rows.get(origin, {}))
+                self.source[name] = self.source.get(origin, origin)
+            axes = self.rows.setdefault(name, {})
+            keep = np.asarray(cut["keep"])
+            axes[axis] = axes[axis][keep] if axis in axes else keep
+
+    def cuts(self) -> tuple[TensorCut, ...]:
+        """All of them as cuts of the original."""
+        return tuple(
+            TensorCut(name, axis, keep, self.source.get(name))
+            for name, axes in self.rows.items()
+            for axis, keep in axes.items()
+        )
+
+
+def finetune_in_rounds(
+    model: Model, task: Task, settings: TrainSettings, rounds: Rounds, run: Run | None = None
+) -> Finetuned:
+    """Prune ``model`` in rounds with a fine-tuning after each; the report is about ``model``.
+
+    Each round has a checkpoint of its own. Raises what `prune` and `finetune` raise.
+    """
+    run = run or Run()
+    fabric = start_fabric(settings, free=task.loss is not None)
+    original = written_out(model)
+    current, rows = original, Rows()
+    done: list[Finetuned] = []
+    epochs: list[dict[str, Any]] = []
+    for k in range(1, rounds.count + 1):
+        small = prune(current, rounds.settings_of(k), run.progress)
+        report: Any = small.report
+        rows.take_in(report["cuts"])
+        done.append(fit(small.model, task, settings, fabric, run.part(k)))
+        current = done[-1].model
+        macs = report["after"]["macs"]
+        epochs += [{**e, "round": k, "macs": macs} for e in done[-1].log["epochs"]]
+    decided = Decided(rounds.settings, rows.cuts(), {}, {})
+    _, report = cut_and_prove(model, original, decided, run.progress)
+    matched(original, current, EarlierReport(rows.cuts(), settings=rounds.settings.as_report()))
+    log = RunLog(_facts(model, done[0].log, rounds), _log_path(run, fabric.is_global_zero))
+    log.epochs = epochs
+    log.result = {**done[-1].log["result"], "achieved": report["achieved"]}
+    log.write()
+    report["training"] = {"settings": log.facts["settings"], "rounds": rounds.count}
+    checkpoints = tuple(c for part in done for c in part.checkpoints)
+    return Finetuned(current, log.as_json(), fabric.is_global_zero, checkpoints, report)
+
+
+def _log_path(run: Run, main: bool) -> Any:
+    return log_path(run.out) if run.out is not None and main else None
+
+
+def _facts(model: Model, log: Mapping[str, Any], rounds: Rounds) -> dict[str, Any]:
+    source = {"path": str(model.path or ""), "sha256": model.sha256}
+    shared = {key: log[key] for key in ("settings", "data", "machine")}
+    return {"source": source, **shared, "rounds": rounds.count}

@@ -1,0 +1,161 @@
+"""`train`: pruning while training (Algorithm 2), from the file's values or from random ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from reprune_onnx.analyzer.functions import written_out
+from reprune_onnx.pruner.measure import cost
+from reprune_onnx.training.alike import check_alike
+from reprune_onnx.training.batch_norm import Inserted, fold_batch_norm, insert_batch_norm
+from reprune_onnx.training.concurrent import Update, Whole
+from reprune_onnx.training.finetune import Finetuned, Run, facts_of, kept
+from reprune_onnx.training.initial import random_weights
+from reprune_onnx.training.plan import PrunePlan
+from reprune_onnx.training.prepare import Task, machine, prepare, start_fabric
+from reprune_onnx.training.prove import Decided, cut_and_prove
+from reprune_onnx.training.settings import TrainSettings
+from reprune_onnx.training.trainer import Epoch, Trainer, Watch
+from reprune_onnx.types import Choice, Model
+
+
+def train(
+    model: Model,
+    task: Task,
+    settings: TrainSettings,
+    plan: PrunePlan,
+    run: Run | None = None,
+    from_random: bool = False,
+) -> Finetuned:
+    """Train ``model`` and prune it on the way; the result is cut, proven exact, and reported.
+
+    ``from_random`` starts from random values in place of the file's. Raises what `finetune` raises,
+    and VerificationError where the cut of the trained network cannot be proven.
+    """
+    run = run or Run()
+    fabric = start_fabric(settings, free=task.loss is not None)
+    prepared = prepare(model, task, settings, fabric, run.progress)
+    facts = facts_of(model, settings, prepared) | {"pruning": _plan(plan, from_random)}
+    checkpoint = run.checkpoint(facts)
+    state = None if checkpoint is None else checkpoint.load()
+    log = run.log({**facts, "machine": machine(fabric)}, fabric.is_global_zero)
+    source = written_out(model)
+    if from_random:
+        source = random_weights(source, np.random.default_rng(settings.seed))
+    inserted: list[Inserted] = []
+    if settings.batch_norm == "insert":
+        source, inserted = insert_batch_norm(source, prepared.feed, fabric)
+    whole = Whole.of(source, plan)
+    watch = Watch(run.progress, checkpoint, run.save_seconds)
+    trainer = Trainer(fabric, settings, prepared.objective, prepared.feed, watch)
+    if state is None:
+        trainer.adopt(whole.narrow(prepared.outputs)[0])
+        trainer.extra = _extra(whole)
+        trainer.save()
+    else:
+        _restore(whole, state["extra"])
+        trainer.resume(state, whole.narrow(prepared.outputs)[0])
+        log.epochs.extend(trainer.history)
+    while trainer.epoch < settings.epochs:
+        record = trainer.train_epoch()
+        if prepared.val is not None:
+            record["val_top1"] = trainer.top1(prepared.val)
+        record["macs"] = cost(whole.channels, whole.keep).macs
+        if plan.updates_after(trainer.epoch):
+            record |= _update(whole, trainer, prepared.outputs)
+            trainer.extra = _extra(whole)
+        trainer.history.append(record)
+        log.add(record)
+        if run.on_epoch is not None and fabric.is_global_zero:
+            run.on_epoch(record)
+        trainer.save()
+    whole.take_in(trainer.module.cpu(), {})
+    trained = trainer.finish()
+    if settings.ema:
+        whole.take_in(trained, {})
+    full = fold_batch_norm(whole.full_model(), inserted) if inserted else whole.full_model()
+    result, report = cut_and_prove(model, full, _decided(whole), run.progress)
+    log.result = {"difference": check_alike(result, trained, run.input_shapes)}
+    log.result["achieved"] = report["achieved"]
+    log.write()
+    report["training"] = {"settings": facts["settings"], "pruning": facts["pruning"]}
+    return Finetuned(result, log.as_json(), fabric.is_global_zero, kept(checkpoint), report)
+
+
+def _update(whole: Whole, trainer: Trainer, outputs: list[str] | None) -> Epoch:
+    """Choose channels, and give the trainer the network that has only them."""
+    start = time.perf_counter()
+    momentum = {k: v.cpu() for k, v in trainer.momentum().items()}
+    whole.take_in(trainer.module.cpu(), momentum)
+    update = whole.update(trainer.epoch, trainer.settings.seed)
+    trainer.adopt(*whole.narrow(outputs))
+    return {
+        "coverage": whole.coverage,
+        "kept": _by_layer(whole, update.kept),
+        "regrown": _by_layer(whole, update.regrown),
+        "update_seconds": round(time.perf_counter() - start, 3),
+    }
+
+
+def _by_layer(whole: Whole, numbers: Mapping[int, int]) -> dict[str, int]:
+    return {
+        g.producers[0].layer.name: numbers[g.id] for g in whole.channels.groups if g.id in numbers
+    }
+
+
+def _decided(whole: Whole) -> Decided:
+    assert whole.cuts is not None
+    last = whole.last
+    choices, sources = ({}, {}) if last is None else (last.choices, last.sources)
+    # what training did in place of these: the report tells the settings as they were used
+    settings = replace(whole.plan.settings, allocation="bn-gamma", recover="none")
+    return Decided(settings, whole.cuts.cuts, choices, sources)
+
+
+def _extra(whole: Whole) -> dict[str, Any]:
+    """What a checkpoint holds of the whole network."""
+    return {
+        "keep": torch.from_numpy(whole.keep.copy()),
+        "values": dict(whole.values),
+        "momentum": dict(whole.momentum),
+        "coverage": dict(whole.coverage),
+        "last": None if whole.last is None else _packed(whole.last),
+    }
+
+
+def _packed(update: Update) -> dict[str, Any]:
+    choices = {i: [torch.from_numpy(c.kept), c.coverage] for i, c in update.choices.items()}
+    return {
+        "kept": update.kept,
+        "regrown": update.regrown,
+        "choices": choices,
+        "sources": dict(update.sources),
+    }
+
+
+def _unpacked(packed: Mapping[str, Any]) -> Update:
+    choices = {i: Choice(kept.numpy(), rate) for i, (kept, rate) in packed["choices"].items()}
+    return Update(packed["kept"], packed["regrown"], choices, packed["sources"])
+
+
+def _plan(plan: PrunePlan, from_random: bool) -> dict[str, Any]:
+    return {
+        "prune_epochs": plan.prune_epochs,
+        "interval": plan.interval,
+        "regrow": plan.regrow,
+        "from_random": from_random,
+        "settings": plan.settings.as_report(),
+    }
+
+
+def _restore(whole: Whole, extra: Mapping[str, Any]) -> None:
+    whole.keep = extra["keep"].numpy()
+    whole.values, whole.momentum = dict(extra["values"]), dict(extra["momentum"])
+    whole.coverage = dict(extra["coverage"])
+    whole.last = None if extra["last"] is None else _unpacked(extra["last"])
