@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -62,6 +63,8 @@ def start_fabric(settings: TrainSettings, free: bool = False) -> Fabric:
     world = int(os.environ.get("LOCAL_WORLD_SIZE", str(settings.devices)))
     nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
     several = world * nodes > 1
+    if several:  # strides of 1x1 weights have two names for one layout; it says itself: no error
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     try:
         fabric = Fabric(
             accelerator=settings.accelerator,

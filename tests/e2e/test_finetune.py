@@ -3,10 +3,14 @@
 import json
 import os
 import random
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -201,6 +205,30 @@ def test_rounds_without_a_target_are_usage(call, demo, digits, tmp_path):
     result = call("finetune", demo, "--data", digits, "-o", tmp_path / "out.onnx", "--rounds", "2")
     assert result.code == 2
     assert "--rounds prunes: give --sparsity or --macs-reduction too" in result.err
+
+
+def test_the_documents_commands_work(call, root, demo, digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(demo, "model.onnx")
+    assert call("prune", "model.onnx", "--sparsity", "0.5").code == 0
+    with np.load(digits) as data:
+        for k in range(200):
+            folder = tmp_path / "images" / str(data["y"][k])
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(data["x"][k, 0] * 16).save(folder / f"{k}.png")
+    done = 0
+    for document in ("README.md", "docs/training.md"):
+        text = (root / document).read_text(encoding="utf-8")
+        for block in re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            for line in block.splitlines():
+                program, *arguments = shlex.split(line)
+                assert program == "reprune-onnx"
+                result = call(*arguments, "--force")
+                assert result.code == 0, result.err
+                assert Path(arguments[arguments.index("-o") + 1]).exists()
+                done += 1
+    assert done >= 6
+    assert b"<svg" in Path("coverage.svg").read_bytes()
 
 
 # ── several processes, interruptions ────────────────────────────────────────────────────────────

@@ -41,12 +41,12 @@ def test_the_first_command_sets_up_and_prunes(readme, checkout, run_outside):
 
 
 def test_the_second_command_is_the_one_that_ci_runs(readme, checkout):
-    """`.ci/run` takes it from the README; here all but its last line, which runs it, is run."""
+    """`.ci/run` takes it from the README; here all but its last lines, which run it, is run."""
     command = blocks(readme, "sh")[1]
     assert "tools/check.py" in command
     script = (checkout / ".ci" / "run").read_text().rstrip("\n").splitlines()
-    assert script[-1] == 'bash -euo pipefail -c "$command"'
-    (checkout / ".ci" / "run").write_text("\n".join(script[:-1]) + "\n")
+    assert script[-2:] == ['bash -euo pipefail -c "$command"', "bash .ci/training"]
+    (checkout / ".ci" / "run").write_text("\n".join(script[:-2]) + "\n")
     result = subprocess.run(
         ["bash", ".ci/run"], cwd=checkout, capture_output=True, text=True, check=True
     )
