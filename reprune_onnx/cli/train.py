@@ -15,6 +15,7 @@ from reprune_onnx.cli.options import (
     Preprocess,
     Quiet,
     Residual,
+    RoundTo,
 )
 
 
@@ -54,9 +55,7 @@ def command(
     min_channels: Annotated[
         int, typer.Option(metavar="N", help="The least that any layer keeps.")
     ] = 1,
-    round_to: Annotated[
-        int, typer.Option(metavar="N", help="Kept channels become a multiple of N.")
-    ] = 1,
+    round_to: RoundTo = None,
     distill: t.Distill = None,
     loss: t.LossName = None,
     batch_size: t.BatchSize = 256,

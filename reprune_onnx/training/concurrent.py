@@ -132,11 +132,10 @@ class Whole:
         groups = [g for g in channels.groups if g.free.any()]
         gammas, sources = channel_gammas(channels, {})
         masked = {g.id: np.where(self.keep[g.units], gammas[g.id], 0.0) for g in channels.groups}
-        limits = s.min_channels, s.round_to
         sparsity = s.sparsity or 0.0
         looser = max(0.0, sparsity - delta(t, plan.prune_epochs, plan.regrow))
-        kept = counts(groups, masked, sparsity, limits)
-        more = counts(groups, masked, looser, limits)
+        kept = counts(groups, masked, sparsity, s)
+        more = counts(groups, masked, looser, s)
         settings = replace(s, seed=seed_of(s.seed, seed, t) % 2**32)
         keep, choices = select_channels(channels, settings, kept, Knowledge(gammas))
         grown: dict[int, int] = {}

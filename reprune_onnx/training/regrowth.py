@@ -17,7 +17,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from reprune_onnx.pruner.allocate import all_equal, bn_gamma, guard, uniform
+from reprune_onnx.pruner.allocate.widths import widths
 from reprune_onnx.pruner.select.kernels import filters
+from reprune_onnx.settings import Settings
 from reprune_onnx.types import ChannelMap, Filters, Floats, Group, Ints
 
 
@@ -34,19 +36,24 @@ def counts(
     groups: list[Group],
     gammas: Mapping[int, Floats],
     sparsity: float,
-    limits: tuple[int, int],
+    settings: Settings,
 ) -> dict[int, int]:
     """How many channels each group keeps at ``sparsity``, from the global |γ| quantile (Eq. 8-9).
 
-    ``gammas[g.id] (n,)`` are |γ|, 0 of channels that are masked; ``limits`` are the least number of
-    channels and the multiple. When all |γ| are equal they say nothing: every group loses alike.
+    ``gammas[g.id] (n,)`` are |γ|, 0 of channels that are masked; of the ``settings`` the least
+    number of channels and the rounding count, which goes to the nearest width, of two the larger.
+    When all |γ| are equal they say nothing: every group loses alike.
     """
     free = [gammas[g.id][g.free] for g in groups]
     sizes = [int(g.free.sum()) for g in groups]
     drops = uniform(sizes, sparsity) if all_equal(free) else bn_gamma(free, sparsity)
     fixed = [int((~g.free).sum()) for g in groups]
-    kept = guard(drops, [g.n for g in groups], fixed, *limits)
-    return {g.id: k for g, k in zip(groups, kept, strict=True)}
+    kept = guard(drops, [g.n for g in groups], fixed, settings.min_channels)
+    return {g.id: _nearest(k, widths(g, settings, {})) for g, k in zip(groups, kept, strict=True)}
+
+
+def _nearest(k: int, choices: Ints) -> int:
+    return int(choices[::-1][np.argmin(np.abs(choices[::-1] - k))])
 
 
 def residuals(group: Group, parts: tuple[Filters, ...], kept: Ints) -> Floats:

@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs PyTorch")
 
+import reprune_onnx as rp
 from reprune_onnx.training.regrowth import (
     counts,
     delta,
@@ -81,19 +82,19 @@ def test_counts_are_the_global_quantile_with_masked_channels_first():
     """⌈0.5·8⌉ channels fall; the masked ones, whose γ is 0, are the first of them."""
     groups = [group(4, number=0), group(4, number=1)]
     gammas = {0: np.array([0.0, 0.0, 5.0, 6.0]), 1: np.array([1.0, 2.0, 3.0, 4.0])}
-    assert counts(groups, gammas, 0.5, (1, 1)) == {0: 2, 1: 2}
-    assert counts(groups, gammas, 0.25, (1, 1)) == {0: 2, 1: 4}
-    assert counts(groups, gammas, 0.0, (1, 1)) == {0: 4, 1: 4}
+    assert counts(groups, gammas, 0.5, rp.Settings(sparsity=0.5)) == {0: 2, 1: 2}
+    assert counts(groups, gammas, 0.25, rp.Settings(sparsity=0.5)) == {0: 2, 1: 4}
+    assert counts(groups, gammas, 0.0, rp.Settings(sparsity=0.5)) == {0: 4, 1: 4}
 
 
 def test_counts_leave_a_channel_in_every_layer_and_keep_what_is_fixed():
     fixed = np.array([False, True, True, True])
     groups = [group(4, number=0), group(4, ~fixed, 1)]
     gammas = {0: np.full(4, 0.1), 1: np.array([9.0, 0, 0, 0])}
-    assert counts(groups, gammas, 0.8, (1, 1)) == {0: 1, 1: 4}
+    assert counts(groups, gammas, 0.8, rp.Settings(sparsity=0.5)) == {0: 1, 1: 4}
 
 
 def test_equal_gammas_say_nothing():
     groups = [group(4, number=0), group(8, number=1)]
     gammas = {0: np.ones(4), 1: np.ones(8)}
-    assert counts(groups, gammas, 0.5, (1, 1)) == {0: 2, 1: 4}
+    assert counts(groups, gammas, 0.5, rp.Settings(sparsity=0.5)) == {0: 2, 1: 4}
