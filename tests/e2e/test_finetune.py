@@ -207,6 +207,28 @@ def test_rounds_without_a_target_are_usage(call, demo, digits, tmp_path):
     assert "--rounds prunes: give --sparsity or --macs-reduction too" in result.err
 
 
+def test_every_other_option_trains_too(call, small, few, digits, tmp_path):
+    out = tmp_path / "out.onnx"
+    how = (
+        "--epochs",
+        "3",
+        "--schedule",
+        "step",
+        "--milestones",
+        "0.4,0.8",
+        "--label-smoothing",
+        "0.1",
+    )
+    more = ("--precision", "bf16", "--augment", "crop", "--tensorboard", tmp_path / "board")
+    result = call("finetune", small, "--data", few, "--val", digits, *PRE, "-o", out, *how, *more)
+    assert result.code == 0, result.err
+    log = json.loads((tmp_path / "out.training.json").read_text())
+    assert [e["lr"] for e in log["epochs"]] == pytest.approx([0.02, 0.002, 0.0002])
+    assert log["epochs"][-1]["loss"] < log["epochs"][0]["loss"]
+    assert accuracy(out, digits) > accuracy(small, digits)
+    assert len(list((tmp_path / "board").glob("events.*"))) >= 1
+
+
 def test_the_documents_commands_work(call, root, demo, digits, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copy(demo, "model.onnx")

@@ -167,7 +167,7 @@ CASES = [
     Case("Einsum", [image(2, 3, 4)], [image(5, 4)], {"equation": "bsi, oi -> bso"}),
     # normalisation
     Case("BatchNormalization", [X], STATS, {"epsilon": 1e-3}),
-    Case("BatchNormalization", [X], STATS, opset=7),
+    *(Case("BatchNormalization", [X], STATS, opset=v) for v in (7, 9, 14, 15)),
     Case("InstanceNormalization", [X], STATS[:2]),
     Case("GroupNormalization", [X], [image(2), image(2)], {"num_groups": 2}, opset=18),
     Case("GroupNormalization", [X], [image(4), image(4)], {"num_groups": 2}, opset=21),
@@ -199,6 +199,27 @@ CASES = [
     ),
     Case("AveragePool", [X], attrs={"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}),
     Case("AveragePool", [X], attrs={"kernel_shape": [2, 3], "auto_pad": "SAME_LOWER"}),
+    *(
+        Case(
+            "AveragePool",
+            [X],
+            attrs={"kernel_shape": [3, 3], "count_include_pad": k, **how},
+            opset=19,
+        )
+        for k in (0, 1)
+        for how in (
+            {"strides": [2, 2], "pads": [1, 1, 1, 1]},
+            {"strides": [2, 2], "pads": [0, 1, 1, 0]},
+            {"strides": [2, 2], "pads": [1, 1, 1, 1], "ceil_mode": 1},
+            {"strides": [2, 3], "auto_pad": "SAME_LOWER"},
+        )
+    ),
+    Case(
+        "LpPool",
+        [X],
+        attrs={"kernel_shape": [2, 2], "strides": [2, 2], "pads": [1, 0, 0, 1], "p": 3},
+        opset=18,
+    ),
     Case("LpPool", [X], attrs={"kernel_shape": [3, 3], "strides": [2, 2], "p": 3}),
     *(Case(op, [X]) for op in ("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")),
     # reductions
