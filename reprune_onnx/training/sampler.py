@@ -45,8 +45,9 @@ class Sampler:
     def epoch(self, epoch: int, start: int = 0) -> list[Ints]:
         """This process's index arrays of every batch from ``start`` on.
 
-        >>> [i.tolist() for i in Sampler(6, 4, rank=1, world=2).epoch(0)]
-        [[4, 1]]
+        >>> parts = [Sampler(6, 4, rank=r, world=2).epoch(0)[0].tolist() for r in (0, 1)]
+        >>> [len(part) for part in parts], len(set(parts[0] + parts[1]))
+        ([2, 2], 4)
         """
         order = np.random.default_rng([self.seed, epoch]).permutation(self.n)
         part = self.size // self.world
