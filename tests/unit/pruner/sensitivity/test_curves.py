@@ -116,13 +116,16 @@ def test_a_curve_is_what_a_refit_loses(body: str, shapes: dict[str, tuple[int, .
     assert order[5] == np.argmin(singles)
 
 
-def test_groups_of_a_layer_add_up_and_share_their_channels() -> None:
+@pytest.mark.parametrize(
+    ("reader", "shape"),
+    [("Conv <group = 2>", (6, 4, 3, 3)), ("ConvTranspose <group = 2>", (8, 3, 2, 2))],
+)
+def test_groups_of_a_layer_add_up_and_share_their_channels(
+    reader: str, shape: tuple[int, ...]
+) -> None:
     """In a grouped convolution the same place of every group goes."""
-    proto = network(
-        "a = Conv (x, w1)\n r = Relu (a)\n y = Conv <group = 2> (r, w2)",
-        w1=(8, 3, 1, 1),
-        w2=(6, 4, 3, 3),
-    )
+    body = f"a = Conv (x, w1)\n r = Relu (a)\n y = {reader} (r, w2)"
+    proto = network(body, w1=(8, 3, 1, 1), w2=shape)
     channels, group, losses = measured(proto)
     assert group.n == 4
     for k in range(1, 5):
@@ -168,6 +171,28 @@ def test_another_criterion_is_measured_at_its_own_choices() -> None:
     for k in np.unique(np.linspace(1, 20, 9).round().astype(int))[:-1]:
         expected = refitted(proto, channels, "y", list(range(k, 20)))
         assert error[k] == pytest.approx(expected, rel=5e-3, abs=1e-6)
+
+
+def test_a_criterion_that_does_better_with_fewer_has_a_curve_that_never_rises() -> None:
+    """With 10 channels and more it takes those that the reader hardly sees."""
+    body, shapes = LAYERS["conv"]
+    proto = network(body, **{**shapes, "w1": (20, 3, 1, 1), "w2": (4, 20, 3, 3)})
+    for tensor in proto.graph.initializer:
+        if tensor.name == "w2":
+            array = onnx.numpy_helper.to_array(tensor).copy()
+            array[:, 10:] *= 0.01
+            tensor.CopyFrom(onnx.numpy_helper.from_array(array, "w2"))
+
+    def odd(g: Group, k: int) -> Any:
+        return np.arange(20)[-k:] if k >= 10 else np.arange(k)
+
+    channels, group, losses = measured(proto, odd)
+    few = refitted(proto, channels, "y", list(range(8, 20)))
+    many = refitted(proto, channels, "y", list(range(10)))
+    assert few < many, "the choices are as they are meant to be"
+    error = losses.error[group.id]
+    assert (np.diff(error) <= 1e-12).all()
+    assert error[1] >= many
 
 
 def test_elimination_loses_no_more_than_another_choice() -> None:
