@@ -18,20 +18,16 @@ the reference; the compiled one, by numba, serves layers of some size. Ties are 
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
+from reprune_onnx.pruner.select.fast import worth_compiling
 from reprune_onnx.pruner.select.line import line_merges
 from reprune_onnx.types import Cutoff, Floats, Ints, Linkage
 
 _BLOCK = 2**22  # kernels that are clustered at once: of many inputs, the merges need much memory
-_LARGE = 2**21  # kernel pairs in a layer; fewer are clustered before numba is imported
 
 
 @dataclass(frozen=True)
@@ -79,7 +75,7 @@ def clusters(kernels: Floats, n_merges: int, linkage: Linkage, cutoff: Cutoff) -
 
 def dendrograms(kernels: Floats, linkage: Linkage) -> Merges:
     """Return the merges of every input channel of ``kernels`` (m, n_in, d)."""
-    if _worth_compiling(kernels.shape[0] ** 2 * kernels.shape[1]):
+    if worth_compiling(kernels.shape[0] ** 2 * kernels.shape[1]):
         from reprune_onnx.pruner.select import compiled
 
         return Merges(*compiled.merges(kernels, linkage))
@@ -116,6 +112,16 @@ def cut(tree: Merges, n_merges: Ints) -> Ints:
     fewer clusters than asked for.
     """
     n_in, steps, _ = tree.pairs.shape
+    if worth_compiling((steps + 1) ** 2 * n_in):
+        from reprune_onnx.pruner.select import compiled
+
+        return compiled.cut(tree.pairs, n_merges)
+    return plain_cut(tree, n_merges)
+
+
+def plain_cut(tree: Merges, n_merges: Ints) -> Ints:
+    """The same without numba: the reference that the compiled engine is tested against."""
+    n_in, steps, _ = tree.pairs.shape
     column = np.arange(n_in)
     root = np.tile(np.arange(steps + 1)[:, None], n_in)  # (m, n_in)
     j, c = np.nonzero(np.arange(steps) < n_merges[:, None])
@@ -128,25 +134,3 @@ def cut(tree: Merges, n_merges: Ints) -> Ints:
     number = (first == np.arange(steps + 1)[:, None]).cumsum(axis=0) - 1
     C: Ints = np.take_along_axis(number, first, axis=0)
     return C
-
-
-def _worth_compiling(pairs: int) -> bool:
-    """Whether numba is worth its import, or imported already, and can be had."""
-    return (pairs >= _LARGE or "numba" in sys.modules) and _has_numba()
-
-
-@cache
-def _has_numba() -> bool:
-    if importlib.util.find_spec("numba") is not None:
-        try:
-            import numba  # noqa: F401 - a numba that does not fit the installed numpy says so here
-
-            return True
-        except ImportError:
-            pass
-    warnings.warn(
-        "numba cannot be imported: large layers are clustered by scipy, which takes longer",
-        RuntimeWarning,
-        stacklevel=2,
-    )
-    return False

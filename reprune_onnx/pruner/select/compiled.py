@@ -1,9 +1,6 @@
 """The clustering of `cluster`, compiled by numba and spread over the cores.
 
 Input channels are independent problems, so the result does not depend on the number of threads.
-The machine code is cached beside this file, or in the user's cache folder where that cannot be
-written to; where neither can, it is compiled anew in every process.
-
 Every step has the order of operations of its twin (scipy's for kernels, `line`'s for numbers), so
 that every bit is the same: no sum may be fused or reordered here.
 """
@@ -12,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import numba
 import numpy as np
 
+from reprune_onnx.pruner.select.fast import compiled
 from reprune_onnx.types import Floats, Ints, Linkage
 
-_Function = TypeVar("_Function", bound=Callable[..., object])
 _SINGLE, _COMPLETE, _AVERAGE, _WARD = range(4)
 _LINKAGES: dict[Linkage, int] = {
     "single": _SINGLE,
@@ -42,16 +38,37 @@ def merges(kernels: Floats, linkage: Linkage) -> tuple[Ints, Floats]:
     if m < 2 or n_in == 0:
         return pairs, heights
     columns = np.ascontiguousarray(kernels.transpose(1, 2, 0))  # (n_in, d, m)
-    threads = numba.config.NUMBA_NUM_THREADS
-    step = max(1, n_in // (_CHUNKS * threads))
 
-    def work(start: int) -> None:
-        own = slice(start, start + step)
+    def work(own: slice) -> None:
         pairs[own], heights[own] = _solve(columns[own], linkage)
 
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, range(0, n_in, step)))
+    _spread(work, n_in)
     return pairs, heights
+
+
+def cut(pairs: Ints, n_merges: Ints) -> Ints:
+    """Return C (m, n_in), the clusters after the first ``n_merges`` (n_in,) of ``pairs``.
+
+    The same as `cluster.plain_cut`.
+    """
+    n_in, steps, _ = pairs.shape
+    C = np.empty((steps + 1, n_in), dtype=np.int64)
+
+    def work(own: slice) -> None:
+        found = np.empty((len(pairs[own]), steps + 1), dtype=np.int64)
+        _number(pairs[own], n_merges[own], found)
+        C[:, own] = found.T
+
+    _spread(work, n_in)
+    return C
+
+
+def _spread(work: Callable[[slice], None], n_in: int) -> None:
+    """Do the work of ``n_in`` input channels, some at a time, on all cores."""
+    threads = numba.config.NUMBA_NUM_THREADS
+    step = max(1, n_in // (_CHUNKS * threads))
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, (slice(start, start + step) for start in range(0, n_in, step))))
 
 
 def _solve(columns: Floats, linkage: Linkage) -> tuple[Ints, Floats]:
@@ -75,18 +92,10 @@ def _solve(columns: Floats, linkage: Linkage) -> tuple[Ints, Floats]:
     return pairs, np.take_along_axis(heights, rising, axis=1)
 
 
-def _compiled(function: _Function) -> _Function:
-    try:
-        machine: _Function = numba.njit(nogil=True, error_model="numpy", cache=True)(function)
-    except RuntimeError:  # no folder to cache in
-        machine = numba.njit(nogil=True, error_model="numpy")(function)
-    return machine
-
-
 # ── kernels: scipy's nn_chain and mst_single_linkage ────────────────────────────────────────────
 
 
-@_compiled
+@compiled
 def _chains(columns: Floats, linkage: int, distance: Floats, pairs: Ints, heights: Floats) -> None:
     """Merge the kernels ``columns`` (k, d, m) of each input along a chain of nearest neighbours.
 
@@ -132,7 +141,7 @@ def _chains(columns: Floats, linkage: int, distance: Floats, pairs: Ints, height
             gone[a] = np.inf
 
 
-@_compiled
+@compiled
 def _distances(columns: Floats, x: int, row: Floats) -> None:
     """Write into ``row`` (k,) the distances of kernel x of ``columns`` (d, k) to all of them."""
     d, k = columns.shape
@@ -157,7 +166,7 @@ def _distances(columns: Floats, x: int, row: Floats) -> None:
         row[y] = np.sqrt(row[y])
 
 
-@_compiled
+@compiled
 def _least(row: Floats, gone: Floats) -> float:
     """The smallest of ``row`` that is not gone, by four comparisons at a time."""
     n = len(row)
@@ -179,7 +188,7 @@ def _least(row: Floats, gone: Floats) -> float:
     return min(p, q, r, s)
 
 
-@_compiled
+@compiled
 def _update(
     old: Floats, new: Floats, between: float, linkage: int, state: tuple[Floats, int, int]
 ) -> None:
@@ -202,7 +211,7 @@ def _update(
             new[i] = max(old[i], new[i])
 
 
-@_compiled
+@compiled
 def _leave_out(distance: Floats, rows: int, state: tuple[Floats, Floats, Ints], chain: Ints) -> int:
     """Move the rows and columns that are not gone together, in order; how many they are."""
     size, gone, name = state
@@ -225,7 +234,7 @@ def _leave_out(distance: Floats, rows: int, state: tuple[Floats, Floats, Ints], 
     return stay
 
 
-@_compiled
+@compiled
 def _paths(columns: Floats, pairs: Ints, heights: Floats) -> None:
     """Join the kernels ``columns`` (k, d, m) of each input one by one, always the nearest.
 
@@ -253,7 +262,7 @@ def _paths(columns: Floats, pairs: Ints, heights: Floats) -> None:
             x = following
 
 
-@_compiled
+@compiled
 def _rename(pairs: Ints) -> None:
     """Replace kernels by the names of their clusters, in ``pairs`` (k, m - 1, 2) by rising height.
 
@@ -276,10 +285,32 @@ def _rename(pairs: Ints) -> None:
             last[min(a, b)] = max(a, b)
 
 
+@compiled
+def _number(pairs: Ints, n_merges: Ints, found: Ints) -> None:
+    """Write into ``found`` (k, m) the clusters, numbered by their first kernels."""
+    k, m = found.shape
+    last, first = np.empty(m, dtype=np.int64), np.empty(m, dtype=np.int64)
+    for j in range(k):
+        for x in range(m):
+            last[x] = x
+        for c in range(n_merges[j]):
+            last[pairs[j, c, 0]] = pairs[j, c, 1]
+        for x in range(m - 1, -1, -1):  # names grow towards the last
+            last[x] = last[last[x]]
+            first[last[x]] = x
+        clusters = 0
+        for x in range(m):
+            if first[last[x]] == x:
+                found[j, x] = clusters
+                clusters += 1
+            else:
+                found[j, x] = found[j, first[last[x]]]
+
+
 # ── numbers: the neighbours on a line ───────────────────────────────────────────────────────────
 
 
-@_compiled
+@compiled
 def _lines(numbers: Floats, name: Ints, linkage: int, pairs: Ints, heights: Floats) -> None:
     """Merge the intervals of each input's sorted ``numbers`` (k, m): pair i closes gap i + 1.
 
@@ -323,7 +354,7 @@ def _lines(numbers: Floats, name: Ints, linkage: int, pairs: Ints, heights: Floa
             i = left if left > 0 else right
 
 
-@_compiled
+@compiled
 def _width(cluster: Floats, linkage: int, a: int, b: int) -> float:
     """The distance of neighbours, of which a lies left of b."""
     if linkage == _SINGLE:

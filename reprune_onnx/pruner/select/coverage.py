@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.sparse import csc_array, csr_array
 
+from reprune_onnx.pruner.select.fast import worth_compiling
 from reprune_onnx.types import Choice, Floats, Ints, Problem, TieBreak
 
 _DIGITS = 9  # of a score, in units of a mean cluster's worth; scores that differ by less are equal
@@ -102,12 +103,21 @@ def _in_means(worth: Floats) -> Floats:
 
 def _lost(members: csc_array, newly: Ints, worth: Floats) -> Floats:
     """What each channel's score (n,) loses when the clusters ``newly`` are covered."""
+    if worth_compiling():
+        from reprune_onnx.pruner.select.compiled_cover import lost
+
+        return lost(members.indptr, members.indices, newly, worth, members.shape[0])
+    return plain_lost(members, newly, worth)
+
+
+def plain_lost(members: csc_array, newly: Ints, worth: Floats) -> Floats:
+    """The same without numba: the reference that the compiled step is tested against."""
     starts, ends = members.indptr[newly], members.indptr[newly + 1]
     sizes = ends - starts
     skipped = np.repeat(starts - sizes.cumsum() + sizes, sizes)
     who = members.indices[skipped + np.arange(len(skipped))]
-    lost = np.bincount(who, np.repeat(worth[newly], sizes), minlength=members.shape[0])
-    return lost.astype(np.float64, copy=False)
+    total = np.bincount(who, np.repeat(worth[newly], sizes), minlength=members.shape[0])
+    return total.astype(np.float64, copy=False)
 
 
 def _break_tie(

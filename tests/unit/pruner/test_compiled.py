@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.cluster import hierarchy
+from scipy.sparse import csc_array
 from scipy.spatial.distance import pdist
 
 from reprune_onnx.pruner.select import cluster
-from reprune_onnx.pruner.select.cluster import cut, dendrograms, plain_dendrograms
+from reprune_onnx.pruner.select.cluster import cut, dendrograms, plain_cut, plain_dendrograms
+from reprune_onnx.pruner.select.coverage import plain_lost
 
 numba = pytest.importorskip("numba")
 LINKAGES = ["ward", "single", "complete", "average"]
@@ -45,6 +47,22 @@ def test_equals_the_plain_twin_to_the_last_bit(linkage, K):
     twin = plain_dendrograms(K, linkage)
     np.testing.assert_array_equal(pairs, twin.pairs)
     np.testing.assert_array_equal(heights, twin.heights)
+    counts = np.arange(K.shape[1]) % max(1, K.shape[0])
+    np.testing.assert_array_equal(compiled.cut(pairs, counts), plain_cut(twin, counts))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 40), st.integers(1, 60), st.integers(0, 2**32 - 1))
+def test_the_step_of_the_cover_equals_its_twin_to_the_last_bit(n, clusters, seed):
+    from reprune_onnx.pruner.select.compiled_cover import lost
+
+    rng = np.random.default_rng(seed)
+    members = csc_array(rng.random((n, clusters)) < 0.3, dtype=np.float64)
+    newly = np.flatnonzero(rng.random(clusters) < 0.5)
+    worth = rng.random(clusters)
+    np.testing.assert_array_equal(
+        lost(members.indptr, members.indices, newly, worth, n), plain_lost(members, newly, worth)
+    )
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)
@@ -77,10 +95,11 @@ def test_any_number_of_threads_gives_the_same(monkeypatch, d):
     results = []
     for threads in (1, 2, 7):
         monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
-        results.append(compiled.merges(K, "ward"))
-    for pairs, heights in results[1:]:
-        np.testing.assert_array_equal(pairs, results[0][0])
-        np.testing.assert_array_equal(heights, results[0][1])
+        pairs, heights = compiled.merges(K, "ward")
+        results.append((pairs, heights, compiled.cut(pairs, np.full(50, 20))))
+    for found in results[1:]:
+        for array, first in zip(found, results[0], strict=True):
+            np.testing.assert_array_equal(array, first)
 
 
 def test_of_equal_gaps_the_lower_is_merged_first():
