@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -43,7 +45,9 @@ from reprune_onnx.types import (
 )
 
 Progress = Callable[[str, int, int], None]
+_AT_ONCE = 2  # groups in work: clustering uses all cores, covering one
 _LEVELS = 1000  # a reduction is searched on sparsities 0.000, 0.001, … 0.999
+_Task = tuple[Problem, Method, SelectOptions, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -257,22 +261,36 @@ def _solve(
             yield g, Choice(np.sort(order[: kept[g.id]]))
         return
     method, options, seed = settings.method, settings.select_options, settings.seed
-    if settings.jobs == 1 or settings.input_channels == "kept" or len(groups) < 2:
+    if settings.input_channels == "kept":
         for g in groups:
-            inputs = keep if settings.input_channels == "kept" else None
-            problem = group_problem(channels, g, kept[g.id], known, inputs)
+            problem = group_problem(channels, g, kept[g.id], known, keep)
             yield g, _select(problem, method, options, (seed, g.id))
+        return
+    tasks = (
+        (group_problem(channels, g, kept[g.id], known), method, options, (seed, g.id))
+        for g in groups
+    )
+    if settings.jobs == 1 or len(groups) < 2:
+        yield from zip(groups, _overlapping(tasks), strict=True)
         return
     from joblib import Parallel, delayed
 
-    tasks = (
-        delayed(_select)(
-            group_problem(channels, g, kept[g.id], known), method, options, (seed, g.id)
-        )
-        for g in groups
+    results = Parallel(n_jobs=settings.jobs, return_as="generator")(
+        delayed(_select)(*task) for task in tasks
     )
-    results = Parallel(n_jobs=settings.jobs, return_as="generator")(tasks)
     yield from zip(groups, results, strict=True)
+
+
+def _overlapping(tasks: Iterable[_Task]) -> Iterator[Choice]:
+    """The choices, in order, two groups at a time: one is clustered while another is covered."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        waiting: deque[Future[Choice]] = deque()
+        for task in tasks:
+            waiting.append(pool.submit(_select, *task))
+            if len(waiting) == _AT_ONCE:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _select(
