@@ -72,7 +72,7 @@ NETWORKS = {
     "squeezenet": Network(
         "derived_squeezenet_fp32",
         "imagenet_sample_256.tar",
-        *("imagenet", 500, (0.3,)),
+        *("imagenet-bgr", 500, (0.3,)),
         *(FEWER, "keep"),
     ),
     "resnet56-jpeg": Network(

@@ -3,8 +3,8 @@
     python tools/selection_speed.py resnet50.onnx … --sparsity 0.5 --residual inner
 
 A selection is the clustering and everything else: reading kernels, cutting dendrograms, covering.
-Right after it scipy clusters the same kernels, of at most 64 input channels of a layer, evenly
-spread; its time is scaled up. Beside it stands what a pruning needs further. CPU seconds, of all
+Right after it scipy clusters the same kernels, of 4 to 64 input channels of a layer, evenly spread;
+its time is scaled up. Beside it stands what a pruning needs further. CPU seconds, of all
 threads together, are less disturbed by other work on the machine than seconds; two free cores do
 two of them per second.
 """
@@ -30,7 +30,7 @@ from reprune_onnx.pruner.select import cluster, compiled, compiled_cover
 from reprune_onnx.report.files import Destination
 from reprune_onnx.types import Floats, Linkage
 
-SAMPLE = 64  # input channels of a layer that scipy clusters
+MOST, FEWEST, PAIRS = 64, 4, 2**24  # input channels of a layer that scipy clusters
 
 
 class Seen:
@@ -43,7 +43,8 @@ class Seen:
 
     def dendrograms(self, kernels: Floats, linkage: Linkage) -> cluster.Merges:
         n_in = kernels.shape[1]
-        some = np.unique(np.linspace(0, n_in - 1, SAMPLE).astype(int))
+        k = int(np.clip(PAIRS // len(kernels) ** 2, FEWEST, MOST))
+        some = np.unique(np.linspace(0, n_in - 1, k).astype(int))
         self.samples.append((kernels[:, some], n_in))
         return self._dendrograms(kernels, linkage)
 

@@ -69,6 +69,15 @@ def test_kept_channels_become_a_multiple(prune, multiple):
     assert all(after % multiple == 0 for after in cut)
 
 
+def test_groups_in_work_at_once_do_not_change_the_choice(prune, monkeypatch):
+    bytes_ = []
+    for at_once in (1, 2, 5):
+        monkeypatch.setattr("reprune_onnx.pruner.choose._AT_ONCE", at_once)
+        _, out = prune("--sparsity", "0.5", "--residual", "prune", name=f"at{at_once}")
+        bytes_.append(out.read_bytes())
+    assert bytes_[0] == bytes_[1] == bytes_[2]
+
+
 @pytest.mark.parametrize(
     ("asked", "share"), [("sparsity", 0.5), ("macs_reduction", 0.25), ("params_reduction", 0.4)]
 )
