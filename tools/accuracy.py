@@ -59,21 +59,25 @@ MORE = WAYS | {
     "method": ("l1", "bn-gamma", "reprune", "reconstruction"),
     "coverage": ("count", "norm", "energy"),
 }
+FEWER = WAYS | {
+    "allocation": ("uniform", "sensitivity"),
+    "recover": ("none", "data-free", "least-squares"),
+}
 FINER = WAYS | {
     "coverage": ("norm",),
     "allocation": ("sensitivity",),
     "recover": ("none", "least-squares"),
 }
-FEWER = WAYS | {"coverage": ("norm",), "allocation": ("uniform", "sensitivity")}
+COMPACT = FINER | {"allocation": ("uniform", "sensitivity")}
 CIFAR = (str(SHARED / "data" / "cifar10_lossless.npz"), "cifar10", 932, (0.3, 0.5, 0.7))
 NETWORKS = {
     "resnet20": Network("resnet20_cifar10_bn", *CIFAR, MORE),
-    "resnet56": Network("resnet56_cifar10_bn", *CIFAR, WAYS),
+    "resnet56": Network("resnet56_cifar10_bn", *CIFAR, FEWER),
     "squeezenet": Network(
         "derived_squeezenet_fp32",
         "imagenet_sample_256.tar",
         *("imagenet-bgr", 500, (0.3,)),
-        *(FEWER, "keep"),
+        *(COMPACT, "keep"),
     ),
     "resnet56-jpeg": Network(
         "resnet56_cifar10_jpeg_bn",
