@@ -36,6 +36,7 @@ def load(path: str | Path) -> Model:
         raise ModelError(f"'{path}' is not an ONNX file, or it is truncated") from error
     if not proto.graph.node or not proto.ir_version:
         raise ModelError(f"'{path}' holds no ONNX graph")
+    _check_names(proto, path)
     files = _load_external(proto, path)
     size = len(data) + sum(file.stat().st_size for file in files)
     return Model(proto, path, hashlib.sha256(data).hexdigest(), size, (path, *files))
@@ -107,6 +108,24 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise OutputError(f"cannot write '{path}': {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _check_names(proto: onnx.ModelProto, path: Path) -> None:
+    """Protobuf hands out text that is not UTF-8 as bytes, which nothing here expects."""
+    graphs: list[onnx.GraphProto | onnx.FunctionProto] = [proto.graph, *proto.functions]
+    while graphs:
+        graph = graphs.pop()
+        texts: list[str] = [graph.name]
+        if isinstance(graph, onnx.GraphProto):
+            texts += [t.name for t in graph.initializer]
+            texts += [v.name for v in (*graph.input, *graph.output, *graph.value_info)]
+        for node in graph.node:
+            texts += [node.name, node.op_type, node.domain, *node.input, *node.output]
+            texts += [a.name for a in node.attribute]
+            for attribute in node.attribute:
+                graphs.extend(g for g in (attribute.g, *attribute.graphs) if g.node)
+        if not all(isinstance(text, str) for text in texts):
+            raise ModelError(f"'{path}' has names that are no text: the file is damaged")
 
 
 def _load_external(proto: onnx.ModelProto, path: Path) -> tuple[Path, ...]:

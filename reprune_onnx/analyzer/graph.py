@@ -17,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.element_types import element_type
+from reprune_onnx.analyzer.well_formed import attributes_of, check_file
 from reprune_onnx.errors import ModelError
 from reprune_onnx.types import Model
 
@@ -69,6 +70,7 @@ class Graph:
 
     def __init__(self, model: Model) -> None:
         proto = model.proto
+        check_file(proto)
         self.proto = proto
         self.opsets = {_domain(o.domain): o.version for o in proto.opset_import}
         self._initializers = {t.name: t for t in proto.graph.initializer}
@@ -185,7 +187,7 @@ class Graph:
                     domain,
                     tuple(node.input),
                     tuple(node.output),
-                    {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute},
+                    attributes_of(node, name, domain, self.opsets.get(domain, 1)),
                     self.opsets.get(domain, 1),
                     node,
                 )
@@ -303,7 +305,7 @@ def to_array(tensor: onnx.TensorProto) -> NDArray[Any]:
     """The values of a TensorProto; ModelError where they are incomplete."""
     try:
         return onnx.numpy_helper.to_array(tensor)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise ModelError(
             f"tensor '{tensor.name}' of shape {list(tensor.dims)} has damaged values: {error}"
         ) from error

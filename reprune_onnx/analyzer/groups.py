@@ -85,6 +85,8 @@ def never_empty(
 
 def _owners(layers: tuple[Layer, ...], n_units: int) -> Ints:
     """The connected component of each unit, where layers connect the units they produce."""
+    if not layers:
+        return np.arange(n_units, dtype=np.int64)
     rows = np.concatenate([np.full(len(k.out_ids), n_units + i) for i, k in enumerate(layers)])
     columns = np.concatenate([k.out_ids for k in layers])
     n = n_units + len(layers)

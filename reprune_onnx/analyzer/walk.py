@@ -23,12 +23,16 @@ from reprune_onnx.analyzer.drafts import (
     ResidualAdd,
     SiteDraft,
 )
-from reprune_onnx.analyzer.graph import Graph, Op, captured
+from reprune_onnx.analyzer.graph import FLOATS, Graph, Op, captured
 from reprune_onnx.analyzer.labels import LabelSpace, compress, varying
 from reprune_onnx.errors import ModelError
 from reprune_onnx.types import Ints, Labels, Shape
 
 Rule = Callable[[Op, "Walk"], "Labels | list[Labels | None] | None"]
+_WHOLE = FLOATS | {
+    getattr(onnx.TensorProto, name)
+    for name in ("BOOL", *(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)))
+}  # types whose values are whole bytes that numpy knows
 _FEW = 64  # elements of a tensor that shape inference may need to see
 RANK_FREE = {"Conv", "ConvTranspose"}  # their weight tells the rank where the input does not
 
@@ -146,13 +150,18 @@ class Walk:
 
     def site(self, draft: SiteDraft) -> None:
         """An axis of a constant input carries labels; what is not constant locks them."""
-        if self.is_constant(draft.op, draft.input):
-            self.sites.append(draft)
-        else:
-            name = draft.op.inputs[draft.input]
+        if not 0 <= draft.along < draft.labels.ndim:
+            raise ValueError(f"input {draft.input} has no axis for the channels")
+        name = draft.op.inputs[draft.input]
+        if not self.is_constant(draft.op, draft.input):
             reason = f"'{name}' of {draft.op.title} is not a constant"
             self.lock(draft.op, draft.labels, reason)
             self.lock(draft.op, self.labels(draft.op, draft.input).ids, reason)
+        elif self.graph.element_type(name) not in _WHOLE:
+            reason = f"'{name}' of {draft.op.title} is of a type that is not cut"
+            self.lock(draft.op, draft.labels, reason)
+        else:
+            self.sites.append(draft)
 
     def count(self, draft: CountDraft) -> None:
         """An integer of the file follows a number of channels."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,10 @@ from reprune_onnx.types import Ints
 Split = Literal["test", "train"]
 _PREFERRED: dict[Split, tuple[str, ...]] = {"test": ("x", "x_test"), "train": ("x_train", "x")}
 
-_BROKEN = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_BROKEN = (
+    *(OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error),
+    *(SyntaxError, tokenize.TokenError, MemoryError, OverflowError),  # of a damaged header
+)
 
 
 @dataclass(frozen=True)

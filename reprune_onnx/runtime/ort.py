@@ -26,6 +26,7 @@ _TYPES: dict[str, np.dtype[Any]] = {
     "double": np.dtype(np.float64),
     **{name: np.dtype(name) for name in ("bool", "float16", *_INTEGERS)},
 }
+_NO_MEMORY = re.compile(r"Failed to allocate memory|bad_alloc")
 _LONGEST = 300  # characters of ONNX Runtime's message that are repeated
 
 
@@ -76,6 +77,7 @@ class Session:
                     source, options, providers=["CPUExecutionProvider"]
                 )
             except Exception as error:  # its exceptions share no base class
+                _raise_memory_error(error)
                 raise ModelError(
                     f"ONNX Runtime cannot load {self._title}: {_reason(error)}"
                 ) from error
@@ -90,7 +92,7 @@ class Session:
     ) -> dict[str, NDArray[Any]]:
         """Return the outputs, or some of them, by name; ModelError where they cannot be computed.
 
-        An output that is a sequence or a map is left out.
+        An output that is a sequence or a map is left out. MemoryError where activations do not fit.
         """
         names = self._names if outputs is None else list(outputs)
         if not names:
@@ -98,6 +100,7 @@ class Session:
         try:
             values = self._session.run(names, dict(feeds))
         except Exception as error:  # its exceptions share no base class
+            _raise_memory_error(error)
             raise ModelError(f"ONNX Runtime cannot run {self._title}: {_reason(error)}") from error
         return dict(zip(names, values, strict=True))
 
@@ -119,6 +122,11 @@ def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProt
     extra = [name for name in dict.fromkeys(names) if name not in have]
     copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in extra)
     return copy
+
+
+def _raise_memory_error(error: Exception) -> None:
+    if _NO_MEMORY.search(str(error)):
+        raise MemoryError(_reason(error)) from error
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from reprune_onnx.errors import ModelError
 from reprune_onnx.runtime.ort import Port
 
+MOST = 2**27
+"""The most numbers of an input: 512 MB in float32, an image of some 6,600 × 6,600."""
+
 
 def random_inputs(
     inputs: Sequence[Port], shapes: Mapping[str, tuple[int, ...]], rng: np.random.Generator
@@ -18,7 +22,7 @@ def random_inputs(
     """Return an array of shape ``shapes[name]`` for every one of a session's ``inputs``.
 
     Normal numbers, or small whole ones where the input is of integers. Raises ModelError where an
-    input has no shape.
+    input has no shape, or more than `MOST` numbers.
     """
     feeds: dict[str, NDArray[Any]] = {}
     for tensor in inputs:
@@ -28,6 +32,11 @@ def random_inputs(
                 f" --input-shape {tensor.name}=1,3,224,224"
             )
         shape = shapes[tensor.name]
+        if math.prod(shape) > MOST:
+            raise ModelError(
+                f"input '{tensor.name}' of {list(shape)} has {math.prod(shape):,} numbers, more"
+                f" than the {MOST:,} that are tried: give a smaller --input-shape, or --no-verify"
+            )
         kind = np.dtype(tensor.dtype).kind
         if kind == "f":
             feeds[tensor.name] = rng.standard_normal(shape).astype(tensor.dtype)

@@ -1,0 +1,126 @@
+"""What a file must be: versions that exist, tensors as long as they say, nodes that fit their op.
+
+ONNX's own checker asks for more, and rejects files that run everywhere. This asks for what rules
+rely on, and for what ONNX Runtime wants too.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import onnx
+
+from reprune_onnx.errors import ModelError
+
+_VERSIONS = 2**31
+_LISTS = ("float", "double", "int32", "int64", "uint64", "string")
+_PER_ENTRY = 4  # values of two bits in an entry of a list
+_BITS = {
+    type_: bits
+    for bits, names in (
+        (2, "INT2 UINT2"),
+        (4, "INT4 UINT4 FLOAT4E2M1"),
+        (8, "INT8 UINT8 BOOL FLOAT8E4M3FN FLOAT8E4M3FNUZ FLOAT8E5M2 FLOAT8E5M2FNUZ FLOAT8E8M0"),
+        (16, "INT16 UINT16 FLOAT16 BFLOAT16"),
+        (32, "INT32 UINT32 FLOAT"),
+        (64, "INT64 UINT64 DOUBLE COMPLEX64"),
+        (128, "COMPLEX128"),
+    )
+    for name in names.split()
+    if (type_ := getattr(onnx.TensorProto, name, None)) is not None  # newer than this onnx
+}
+_REQUIRED = onnx.defs.OpSchema.FormalParameterOption.Single
+
+
+def check_file(proto: onnx.ModelProto) -> None:
+    """Raise ModelError for versions that no ONNX has, and tensors that hold less than they say."""
+    versions = [("IR version", proto.ir_version)]
+    versions += [(f"opset of domain '{o.domain}'", o.version) for o in proto.opset_import]
+    for what, version in versions:
+        if not 0 < version < _VERSIONS:
+            raise ModelError(f"the file states {what} {version}, which does not exist")
+    for tensor in proto.graph.initializer:
+        _check_length(tensor)
+
+
+def _check_length(tensor: onnx.TensorProto) -> None:
+    """A few bytes can declare 2⁴⁰ numbers: they are counted before anything is made of them."""
+    n = math.prod(tensor.dims)
+    bits = _BITS.get(tensor.data_type)
+    typed = sum(len(getattr(tensor, f"{kind}_data")) for kind in _LISTS)
+    if tensor.HasField("raw_data") and bits is not None:
+        held = len(tensor.raw_data) * 8 // bits
+        fits = len(tensor.raw_data) == -(-n * bits // 8)
+    else:
+        held = typed
+        fits = n <= typed * _PER_ENTRY
+    if not fits or min(tensor.dims, default=1) < 0:
+        raise ModelError(
+            f"tensor '{tensor.name}' of shape {list(tensor.dims)} should hold {n:,} values, and"
+            f" holds {held:,}: the file is truncated or damaged"
+        )
+
+
+def attributes_of(node: onnx.NodeProto, name: str, domain: str, opset: int) -> dict[str, Any]:
+    """The values of a node's attributes, by name.
+
+    Raises ModelError where an op of ONNX has too few or too many inputs or outputs, or an attribute
+    is missing, of another type, or belongs into the body of a function. Nothing is known of other
+    ops.
+    """
+    title = f"{node.op_type} '{name}'"
+    schema = _schema(node.op_type, domain, opset)
+    if schema is not None:
+        _check_places(node, title, schema)
+        _check_attributes(node, title, schema)
+    values = {}
+    for attribute in node.attribute:
+        try:
+            values[attribute.name] = onnx.helper.get_attribute_value(attribute)
+        except ValueError as error:
+            raise ModelError(
+                f"{title} has a damaged attribute '{attribute.name}': check the file with"
+                " onnx.checker"
+            ) from error
+    return values
+
+
+def _schema(op_type: str, domain: str, opset: int) -> onnx.defs.OpSchema | None:
+    try:
+        return onnx.defs.get_schema(op_type, opset, domain)
+    except onnx.defs.SchemaError:
+        return None
+
+
+def _check_places(node: onnx.NodeProto, title: str, schema: onnx.defs.OpSchema) -> None:
+    for what, n, least, most in (
+        ("inputs", len(node.input), schema.min_input, schema.max_input),
+        ("outputs", len(node.output), schema.min_output, schema.max_output),
+    ):
+        if not least <= n <= most:
+            bound = f"at least {least}" if n < least else f"at most {most}"
+            raise ModelError(
+                f"{title} has {n} {what}, and {bound} are allowed: the file is damaged; check it"
+                " with onnx.checker"
+            )
+    for formal, given in zip(schema.inputs, node.input, strict=False):
+        if formal.option == _REQUIRED and not given:
+            raise ModelError(f"{title} lacks its input {formal.name}: the file is damaged")
+    if not any(node.output):
+        raise ModelError(f"{title} has no output with a name: the file is damaged")
+
+
+def _check_attributes(node: onnx.NodeProto, title: str, schema: onnx.defs.OpSchema) -> None:
+    given = {a.name for a in node.attribute}
+    for name, known in schema.attributes.items():
+        if known.required and name not in given:
+            raise ModelError(f"{title} lacks its attribute '{name}': the file is damaged")
+    types = {name: str(known.type).rpartition(".")[2] for name, known in schema.attributes.items()}
+    for attribute in node.attribute:
+        found = onnx.AttributeProto.AttributeType.Name(attribute.type)
+        if found not in ("UNDEFINED", types.get(attribute.name, found)):
+            raise ModelError(
+                f"attribute '{attribute.name}' of {title} is {found}, and not"
+                f" {types[attribute.name]}: the file is damaged; check it with onnx.checker"
+            )
