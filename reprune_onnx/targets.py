@@ -7,16 +7,53 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from reprune_onnx.errors import UsageError
 from reprune_onnx.rounding import Rounding
 
 _PACKAGE = Path(__file__).parent
-_FOLDERS = (_PACKAGE / "deploy" / "targets", _PACKAGE.parent / "deploy" / "targets")
-"""Where a wheel has them, and where a source tree has them."""
+_FOLDERS = (_PACKAGE / "deploy", _PACKAGE.parent / "deploy")
+"""Where a wheel has what `deploy/` holds, and where a source tree has it."""
+
+Types = Literal["file", "flags"]
+Builder = Literal["onnxruntime", "tensorrt", "trtexec"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a device can read. ``opset`` and ``ir`` are the highest, None where there is no limit.
+
+    ``types`` says where a precision is stated: in the ``file``, or in ``flags`` when an engine is
+    built. ``constants``: inputs that do not depend on the graph's inputs must be initializers.
+    ``unsupported`` are ops it lacks, ``resize_modes`` those of Resize that it has, if not all.
+    """
+
+    opset: int | None = None
+    ir: int | None = None
+    types: Types = "file"
+    constants: bool = False
+    unsupported: tuple[str, ...] = ()
+    resize_modes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Build:
+    """How an engine is made: ``builder`` is what runs or builds it, ``tensorrt`` its version.
+
+    ``sm`` is the GPU's compute capability; ``cores`` are the CPU cores to pin, as `taskset` has it.
+    ``workspace`` and ``build_only`` are flags of that release's `trtexec`.
+    """
+
+    builder: Builder = "onnxruntime"
+    tensorrt: str = ""
+    sm: str = ""
+    jetpack: str = ""
+    cores: str = ""
+    workspace: str = ""
+    build_only: str = ""
 
 
 @dataclass(frozen=True)
@@ -27,15 +64,21 @@ class Target:
     description: str
     precisions: tuple[str, ...]
     rounding: Mapping[str, Rounding]
+    limits: Limits = field(default_factory=Limits)
+    build: Build = field(default_factory=Build)
 
-    def rounding_in(self, precision: str | None) -> Rounding:
-        """Return the rounding in a precision; UsageError where the device does not have it."""
-        chosen = self.precisions[0] if precision is None else precision
+    def precision(self, wanted: str | None) -> str:
+        """Return the precision, by default the first; UsageError where the device lacks it."""
+        chosen = self.precisions[0] if wanted is None else wanted
         if chosen not in self.precisions:
             raise UsageError(
                 f"the target {self.name} has no {chosen}; it has {' and '.join(self.precisions)}"
             )
-        return self.rounding.get(chosen, Rounding())
+        return chosen
+
+    def rounding_in(self, precision: str | None) -> Rounding:
+        """Return the rounding in a precision; UsageError where the device does not have it."""
+        return self.rounding.get(self.precision(precision), Rounding())
 
 
 def target_names() -> list[str]:
@@ -67,8 +110,13 @@ def read_target(name: str) -> Target:
         raise UsageError(f"'{path}' does not describe a target: {reason}") from error
 
 
+def shipped_folder(name: str) -> Path:
+    """Return the folder ``name`` of `deploy/`, in a wheel or in a source tree."""
+    return next(path for folder in _FOLDERS if (path := folder / name).is_dir())
+
+
 def _shipped() -> list[Path]:
-    return next((found for f in _FOLDERS if (found := list(f.glob("*.toml")))), [])
+    return list(shipped_folder("targets").glob("*.toml"))
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -92,4 +140,32 @@ def _target(name: str, fields: Mapping[str, Any]) -> Target:
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"'{key} = {value}' is not a number of channels")
     rounding = {p: Rounding(n, narrow.get(p)) for p, n in multiples.items()}
-    return Target(name, str(fields.get("description", "")), precisions, rounding)
+    build = {"builder" if k == "with" else k: v for k, v in fields.get("build", {}).items()}
+    return Target(
+        name,
+        str(fields.get("description", "")),
+        precisions,
+        rounding,
+        _limits(fields.get("onnx", {})),
+        _build(build),
+    )
+
+
+def _limits(fields: Mapping[str, Any]) -> Limits:
+    for key in ("opset", "ir"):
+        if key in fields and (not isinstance(fields[key], int) or fields[key] < 1):
+            raise ValueError(f"'{key} = {fields[key]}' is not a version")
+    lists = {k: tuple(v) for k, v in fields.items() if isinstance(v, list)}
+    found = Limits(**{**fields, **lists})
+    if found.types not in get_args(Types):
+        raise ValueError(f"'types = {found.types}' is not one of {', '.join(get_args(Types))}")
+    return found
+
+
+def _build(fields: Mapping[str, Any]) -> Build:
+    if not all(isinstance(value, str) for value in fields.values()):
+        raise ValueError("all values of [build] are texts")
+    found = Build(**fields)
+    if found.builder not in get_args(Builder):
+        raise ValueError(f"'with = {found.builder}' is not one of {', '.join(get_args(Builder))}")
+    return found

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from reprune_onnx.cli import analyze, evaluate, finetune, prune, recover, sweep, train, verify
+from reprune_onnx.cli import (
+    analyze,
+    convert,
+    evaluate,
+    finetune,
+    prune,
+    recover,
+    sweep,
+    targets,
+    train,
+    verify,
+)
 
 app = typer.Typer(
     name="reprune-onnx",
@@ -43,5 +54,7 @@ for _command, _summary in (
     (sweep, "Prune at several targets in several ways, and compare."),
     (finetune, "Train a pruned file on in PyTorch."),
     (train, "Train and prune at the same time (Algorithm 2)."),
+    (targets, "List the devices that --target knows."),
+    (convert, "Make a file that a device can read: opset, ops, fp16, int8."),
 ):
     app.command(_command.__name__.rpartition(".")[2], short_help=_summary)(_command.command)

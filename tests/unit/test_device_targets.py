@@ -19,6 +19,18 @@ def test_every_shipped_target_reads():
         assert target.description
         for precision in target.precisions:
             assert target.rounding_in(precision)
+        assert target.limits.opset
+        assert target.limits.ir
+        assert (target.build.builder == "onnxruntime") == (not target.build.tensorrt)
+
+
+def test_what_a_jetson_tx2_reads_and_how_it_builds():
+    target = read_target("jetson-tx2")
+    assert "int8" not in target.precisions
+    assert (target.limits.opset, target.limits.ir, target.limits.types) == (13, 7, "flags")
+    assert target.limits.constants
+    assert (target.build.sm, target.build.cores) == ("6.2", "0,3-5")
+    assert target.build.workspace == "--workspace="
 
 
 @pytest.mark.parametrize(
@@ -77,6 +89,11 @@ def test_what_no_device_is(settings, says):
         GOOD + "[narrow]\nint8 = 4",
         "precisions = [",
         "multiples = 4\nprecisions = ['fp32']",
+        GOOD + "[onnx]\nopset = 'new'",
+        GOOD + "[onnx]\ntypes = 'both'",
+        GOOD + "[onnx]\nopsets = 13",
+        GOOD + "[build]\nwith = 'luck'",
+        GOOD + "[build]\ncores = 4",
     ],
 )
 def test_files_that_describe_no_target(text, tmp_path):

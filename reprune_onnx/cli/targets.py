@@ -1,0 +1,18 @@
+"""`reprune-onnx targets`."""
+
+from __future__ import annotations
+
+from reprune_onnx.cli.options import JsonFile, emit_json
+
+
+def command(json: JsonFile = None) -> None:
+    """List the device targets: precisions, rounding of widths, limits, and what builds for them."""
+    from dataclasses import asdict
+
+    from reprune_onnx.report.devices import print_targets
+    from reprune_onnx.targets import read_target, target_names
+
+    found = [read_target(name) for name in target_names()]
+    emit_json([asdict(target) for target in found], json)
+    if json != "-":
+        print_targets(found)

@@ -1,0 +1,124 @@
+"""`convert`: a file that suits a target, in a precision, shown to compute the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+
+from reprune_onnx import __version__
+from reprune_onnx.activations.images import Images
+from reprune_onnx.analyzer.graph import QUANTIZED
+from reprune_onnx.deployment import half as half_precision
+from reprune_onnx.deployment import quantize as int8
+from reprune_onnx.deployment.equal import ALLOWED, compare
+from reprune_onnx.deployment.lower import Lowered, Rewritten, lower
+from reprune_onnx.errors import ModelError, UsageError
+from reprune_onnx.model import size
+from reprune_onnx.shapes import concrete_shapes
+from reprune_onnx.targets import Target
+from reprune_onnx.types import Model
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A file for a target.
+
+    ``difference`` is the largest of an output relative to its scale, on random inputs, of the file
+    before int8; ``error`` is that of int8 on the calibration images, see `quantize.output_error`.
+    ``flag`` is the precision that building an engine has to ask for, where the file does not.
+    """
+
+    model: Model
+    precision: str
+    flag: str
+    rewritten: Rewritten
+    difference: float
+    allowed: float
+    error: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what was done, in JSON's types."""
+        opset = next(o.version for o in self.model.proto.opset_import if not o.domain)
+        return {
+            "tool": {"name": "reprune-onnx", "version": __version__},
+            "source": {"path": str(self.model.path or ""), "sha256": self.model.sha256},
+            "precision": self.precision,
+            "flag": self.flag,
+            "opset": opset,
+            "ir": self.model.proto.ir_version,
+            "rewritten": self.rewritten,
+            "difference": self.difference,
+            "allowed": self.allowed,
+            "int8_error": self.error,
+        }
+
+
+def convert(
+    model: Model,
+    target: Target,
+    precision: str | None = None,
+    *,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    images: Images | None = None,
+) -> Converted:
+    """Make ``model`` ready for ``target``, in its default precision unless one is given.
+
+    * Opset, IR version and ops come within the target's limits (`lower`), and ONNX Runtime shows
+      that this changed nothing, to 1e-4 of an output's scale.
+    * ``fp16`` goes into the file where the target goes by the file's types, else it stays a flag.
+    * ``int8`` is measured on ``images``; UsageError without them.
+
+    Raises ModelError where the target cannot have the model, VerificationError where the result
+    differs, UsageError where the target has no such precision.
+    """
+    chosen = target.precision(precision)
+    if chosen == "int8" and images is None:
+        raise UsageError("--precision int8 needs images to measure ranges on: give --calibration")
+    quantized = next((n for n in model.proto.graph.node if n.op_type in QUANTIZED), None)
+    if quantized is not None:
+        raise ModelError(
+            f"the model is quantized ({quantized.op_type} '{quantized.name}'): convert the float"
+            " model it was made from, with --precision int8"
+        )
+    shapes = concrete_shapes(model.proto, input_shapes or {})
+    lowered = lower(model, target.limits, target.name)
+    worst = compare(model.proto, lowered.model.proto, shapes)
+    flag = chosen if target.limits.types == "flags" and chosen != "fp32" else ""
+    if chosen == "int8" and images is not None:
+        return _in_int8(model, lowered, (target, images, flag), worst)
+    if chosen == "fp16" and not flag:
+        found = half_precision.half(lowered.model)
+        worst = compare(model.proto, found.proto, shapes, half_precision.ALLOWED)
+        allowed = half_precision.ALLOWED
+        return Converted(
+            _stamped(found, target, chosen), chosen, "", lowered.rewritten, worst, allowed
+        )
+    out = _stamped(lowered.model, target, chosen)
+    return Converted(out, chosen, flag, lowered.rewritten, worst, ALLOWED)
+
+
+def _in_int8(
+    model: Model, lowered: Lowered, how: tuple[Target, Images, str], worst: float
+) -> Converted:
+    target, images, flag = how
+    found = int8.quantize(lowered.model, images, target.build.builder)
+    again = lower(found, target.limits, target.name) if target.limits.ir else Lowered(found, [])
+    error = int8.output_error(model.proto, again.model.proto, images, target.build.builder)
+    out = _stamped(again.model, target, "int8")
+    return Converted(out, "int8", flag, lowered.rewritten, worst, ALLOWED, error)
+
+
+def _stamped(model: Model, target: Target, precision: str) -> Model:
+    """The model, with what it was converted for in its metadata beside what was there."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    value = json.dumps({"target": target.name, "precision": precision}, sort_keys=True)
+    kept = [p for p in proto.metadata_props if p.key != "reprune_onnx.converted"]
+    del proto.metadata_props[:]
+    proto.metadata_props.extend(kept)
+    proto.metadata_props.add(key="reprune_onnx.converted", value=value)
+    return Model(proto, model.path, model.sha256, size(proto), model.files)

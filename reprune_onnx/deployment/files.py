@@ -1,0 +1,64 @@
+"""What deployment reads and where it writes, checked before anything is computed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from reprune_onnx.activations.images import Images, calibration_images
+from reprune_onnx.errors import ModelError, OutputError
+from reprune_onnx.model import load
+from reprune_onnx.settings import Settings
+from reprune_onnx.types import Model
+
+_ENGINES = {".engine", ".plan", ".trt"}
+_TENSORRT = b"ptrt"  # the first bytes of a TensorRT engine
+
+
+def read(path: Path) -> Model:
+    """`load`, with a line of its own for a TensorRT engine, which is no model any more."""
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(_TENSORRT))
+    except OSError as error:
+        raise ModelError(f"cannot read '{path}': {error.strerror or error}") from error
+    if magic == _TENSORRT or path.suffix.lower() in _ENGINES:
+        raise ModelError(
+            f"'{path}' is a TensorRT engine, not an ONNX file: give the .onnx it was built from"
+        )
+    return load(path)
+
+
+def destination(path: Path, source: Path, *, force: bool) -> None:
+    """Raise OutputError where ``path`` exists, is ``source``, or cannot be written to."""
+    if path.exists() and source.exists() and path.samefile(source):
+        raise OutputError(f"'{path}' is read, so it is never written to")
+    if path.is_dir():
+        raise OutputError(f"'{path}' is a folder; give the name of a file")
+    if path.exists() and not force:
+        raise OutputError(f"'{path}' exists; give another name, or --force to replace it")
+    if not path.absolute().parent.is_dir():
+        raise OutputError(f"cannot write '{path}': there is no folder '{path.parent}'")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise OutputError(f"cannot write '{path}': no permission in '{path.parent}'")
+
+
+def calibrated(
+    model: Model,
+    calibration: str | None,
+    how: tuple[int, str | None],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> Images | None:
+    """Return up to ``how[0]`` images of ``calibration``, preprocessed as ``how[1]``."""
+    if calibration is None:
+        return None
+    size, preprocess = how
+    settings = Settings(
+        sparsity=0.0,
+        calibration=calibration,
+        calibration_size=size,
+        preprocess=preprocess,
+        input_shapes=tuple(shapes.items()),
+    )
+    return calibration_images(model.proto, settings)

@@ -1,0 +1,49 @@
+"""What the terminal shows of targets, and of files made for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Column, Table
+
+from reprune_onnx.deployment.convert import Converted
+from reprune_onnx.targets import Target
+
+_HOW = {
+    "onnxruntime": "runs the file",
+    "tensorrt": "build (TensorRT {})",
+    "trtexec": "bundle (TensorRT {})",
+}
+
+
+def print_targets(targets: Sequence[Target]) -> None:
+    """Print one row per target."""
+    name = Column("target", no_wrap=True)
+    table = Table(name, "device", "precisions", "channels ×", "opset", "IR", "how")
+    for t in targets:
+        rounding = {p: str(t.rounding_in(p).multiple) for p in t.precisions}
+        table.add_row(
+            t.name,
+            t.description,
+            ", ".join(t.precisions),
+            ", ".join(f"{n} {p}" for p, n in rounding.items()),
+            f"≤ {t.limits.opset}" if t.limits.opset else "any",
+            f"≤ {t.limits.ir}" if t.limits.ir else "any",
+            _HOW[t.build.builder].format(t.build.tensorrt),
+        )
+    Console().print(table)
+
+
+def print_conversion(found: Converted, where: str) -> None:
+    """Print what was changed, and by how much the result differs."""
+    print = Console(highlight=False, soft_wrap=True).print
+    for change in found.rewritten:
+        name = f"{change['node']}: " if change["node"] else ""
+        print(f"{name}{change['before']} → {change['after']}", markup=False)
+    print(f"differs by {found.difference:.2g} of its output's scale ({found.allowed:g} is allowed)")
+    if found.error is not None:
+        print(f"int8 changes the output by {found.error:.1%} on the calibration images")
+    if found.flag:
+        print(f"{found.flag} is not in the file: it is asked for when the engine is built")
+    print(f"wrote {where}", markup=False)
