@@ -6,6 +6,7 @@ import typer
 
 from reprune_onnx.cli import (
     analyze,
+    bundle,
     convert,
     evaluate,
     finetune,
@@ -56,5 +57,6 @@ for _command, _summary in (
     (train, "Train and prune at the same time (Algorithm 2)."),
     (targets, "List the devices that --target knows."),
     (convert, "Make a file that a device can read: opset, ops, fp16, int8."),
+    (bundle, "Pack what builds and measures models on a Jetson."),
 ):
     app.command(_command.__name__.rpartition(".")[2], short_help=_summary)(_command.command)

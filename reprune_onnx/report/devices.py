@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -47,3 +48,16 @@ def print_conversion(found: Converted, where: str) -> None:
     if found.flag:
         print(f"{found.flag} is not in the file: it is asked for when the engine is built")
     print(f"wrote {where}", markup=False)
+
+
+def print_bundle(manifest: Mapping[str, Any], where: str) -> None:
+    """Print what is in a bundle, and what to do with it."""
+    print = Console(highlight=False, soft_wrap=True).print
+    for m in manifest["models"]:
+        batches = ", ".join(map(str, m["batches"]))
+        print(
+            f"{m['name']}: opset {m['opset']}, IR {m['ir']}, differs by {m['difference']:.2g} of"
+            f" its output's scale; {', '.join(m['precisions'])} at batch {batches}",
+            markup=False,
+        )
+    print(f"wrote {where}: copy it to the device and run `sh run.sh` there", markup=False)

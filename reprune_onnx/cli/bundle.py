@@ -1,0 +1,68 @@
+"""`reprune-onnx bundle`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reprune_onnx.cli.options import (
+    Calibration,
+    CalibrationSize,
+    InputShape,
+    Preprocess,
+    Quiet,
+)
+
+
+def command(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL…", help="ONNX files.")],
+    target: Annotated[str, typer.Option(metavar="NAME", help="The device: see targets.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="A new folder.")],
+    batch_size: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,…", help="Batch sizes to measure; default 1,2,4,8,16,32."),
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="P,P,…", help="Default: all that the target has.")
+    ] = None,
+    calibration: Calibration = None,
+    calibration_size: CalibrationSize = 512,
+    preprocess: Preprocess = None,
+    input_shape: InputShape = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write a folder that builds, checks and measures models on a device.
+
+    For devices that cannot run this tool: converted models, references to check engines against,
+    and scripts for a POSIX shell and Python 3.6. Engines are built there; none is portable.
+    """
+    from reprune_onnx.cli.progress import Bar
+    from reprune_onnx.deployment.bundle import BundleOptions, bundle
+    from reprune_onnx.report.devices import print_bundle
+    from reprune_onnx.shapes import parse_input_shapes
+    from reprune_onnx.targets import read_target
+
+    device = read_target(target)
+    precisions = tuple(device.precision(p) for p in (precision or "").split(",") if p)
+    options = BundleOptions(
+        None if batch_size is None else tuple(_number(t) for t in batch_size.split(",")),
+        precisions,
+        parse_input_shapes(input_shape or []),
+        calibration,
+        calibration_size,
+        preprocess,
+    )
+    with Bar(quiet) as bar:
+        manifest = bundle(models, device, out, options, bar)
+    if not quiet:
+        print_bundle(manifest, str(out))
+
+
+def _number(text: str) -> int:
+    from reprune_onnx.errors import UsageError
+
+    if not (text.strip().isascii() and text.strip().isdigit()):
+        raise UsageError(f"--batch-size '{text}' is not a number of images, as in 1,8,32")
+    return int(text)

@@ -1,0 +1,261 @@
+"""`bundle`: a folder that builds and measures models on a device that cannot run this tool."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from reprune_onnx.activations.images import Images
+from reprune_onnx.analyzer import analyze
+from reprune_onnx.deployment.convert import Converted, convert
+from reprune_onnx.deployment.files import calibrated, read
+from reprune_onnx.deployment.references import References, references
+from reprune_onnx.errors import ModelError, OutputError, UsageError
+from reprune_onnx.model import save, write_atomically
+from reprune_onnx.targets import Target, shipped_folder
+from reprune_onnx.types import Model
+from reprune_onnx.watch import Progress
+
+_BATCHES = (1, 2, 4, 8, 16, 32)
+_WORKSPACE_MIB = 1024
+_ALLOWED = {"fp32": 1e-3, "fp16": 3e-2, "int8": 3e-1}
+"""Of an output's scale: what an engine's outputs may differ from ONNX Runtime's by."""
+
+
+@dataclass(frozen=True)
+class BundleOptions:
+    """What goes into a bundle: ``batches`` None is a sweep from 1 to 32, or a model's own batch.
+
+    ``precisions`` empty is all of the target's, int8 only with ``calibration`` images.
+    """
+
+    batches: tuple[int, ...] | None = None
+    precisions: tuple[str, ...] = ()
+    input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    calibration: str | None = None
+    calibration_size: int = 512
+    preprocess: str | None = None
+
+    def __post_init__(self) -> None:
+        for batch in self.batches or ():
+            if batch < 1:
+                raise UsageError(f"--batch-size {batch}: a batch has at least 1 image")
+
+
+def bundle(
+    models: Sequence[Path],
+    target: Target,
+    out: Path,
+    options: BundleOptions,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write the folder ``out``, and return what its bundle.json says.
+
+    Every model is converted for ``target`` and compared with the original first (`convert`). Raises
+    UsageError where the target is not built for on a device, ModelError for a batch that a model
+    does not take, OutputError where ``out`` exists. Nothing is left where something fails.
+    """
+    if target.build.builder != "trtexec":
+        raise UsageError(
+            f"--target {target.name} is not built for by a bundle: use `reprune-onnx build`"
+            if target.build.builder == "tensorrt"
+            else f"--target {target.name} runs the ONNX file itself: use `reprune-onnx convert`"
+        )
+    _check(out)
+    partial = out.with_name(f".{out.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        manifest = _write(models, target, partial, options, progress)
+        partial.rename(out)
+    except OSError as error:
+        raise OutputError(f"cannot write '{out}': {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return manifest
+
+
+def _check(out: Path) -> None:
+    if out.exists():
+        raise OutputError(f"'{out}' exists; give the name of a folder that does not")
+    if not out.absolute().parent.is_dir():
+        raise OutputError(f"cannot write '{out}': there is no folder '{out.parent}'")
+
+
+def _write(
+    models: Sequence[Path],
+    target: Target,
+    folder: Path,
+    options: BundleOptions,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    folder.mkdir()
+    shutil.copytree(
+        shipped_folder("jetson") / "scripts",
+        folder / "scripts",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    shutil.copy(shipped_folder("jetson") / "run.sh", folder)
+    (folder / "models").mkdir()
+    entries: list[dict[str, Any]] = []
+    tool: object = None
+    for k, path in enumerate(models):
+        name = _name(path, [e["name"] for e in entries])
+        found, entry = _model(path, name, target, folder, options)
+        tool = found.as_json()["tool"]
+        entries.append(entry)
+        if progress is not None:
+            progress("converting", k + 1, len(models))
+    manifest = {
+        "schema": 1,
+        "tool": tool,
+        "target": target.name,
+        "tensorrt": target.build.tensorrt,
+        "cores": target.build.cores,
+        "workspace": target.build.workspace,
+        "workspace_mib": _WORKSPACE_MIB,
+        "build_only": target.build.build_only,
+        "allowed": _ALLOWED,
+        "models": entries,
+    }
+    text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(folder / "bundle.json", text.encode())
+    _write_readme(folder, target, manifest)
+    return manifest
+
+
+def _model(
+    path: Path, name: str, target: Target, folder: Path, options: BundleOptions
+) -> tuple[Converted, dict[str, Any]]:
+    model = read(path)
+    how = (options.calibration_size, options.preprocess)
+    images = calibrated(model, options.calibration, how, options.input_shapes)
+    names = options.precisions or [p for p in target.precisions if p != "int8" or images]
+    precisions = [target.precision(p) for p in names]
+    found, files = _converted(model, name, precisions, (target, folder, options, images))
+    taken = references(
+        found.model.proto, options.input_shapes, images=images.batches[0] if images else None
+    )
+    entry = {
+        "name": name,
+        "files": files,
+        "precisions": precisions,
+        "source": {"path": path.name, "sha256": model.sha256},
+        "pruned_from": _pruned_from(model),
+        "dynamic": taken.dynamic,
+        "batches": _batches(path, taken, options),
+        "images": taken.images,
+        **_ports(taken, name, folder),
+        "layers": _layers(model),
+        "opset": found.as_json()["opset"],
+        "ir": found.model.proto.ir_version,
+        "rewritten": found.rewritten,
+        "difference": found.difference,
+    }
+    return found, entry
+
+
+def _converted(
+    model: Model,
+    name: str,
+    precisions: Sequence[str],
+    where: tuple[Target, Path, BundleOptions, Images | None],
+) -> tuple[Converted, dict[str, str]]:
+    """The float conversion, and the file of every precision; those that are flags share one."""
+    target, folder, options, images = where
+    shapes = options.input_shapes
+    base = convert(model, target, "fp32", input_shapes=shapes)
+    files = dict.fromkeys(precisions, f"models/{name}.onnx")
+    save(base.model, folder / "models" / f"{name}.onnx")
+    if "int8" in precisions:
+        found = convert(model, target, "int8", input_shapes=shapes, images=images)
+        files["int8"] = f"models/{name}-int8.onnx"
+        save(found.model, folder / files["int8"])
+    return base, files
+
+
+def _batches(path: Path, taken: References, options: BundleOptions) -> list[int]:
+    if taken.dynamic:
+        return sorted(set(options.batches or _BATCHES))
+    wrong = [b for b in options.batches or () if b != taken.images]
+    if wrong:
+        raise ModelError(
+            f"'{path}' has a fixed batch of {taken.images}, so --batch-size {wrong[0]} cannot be"
+            " measured: export it with a symbolic batch (dynamic_axes or dynamic_shapes in"
+            f" PyTorch), or leave --batch-size {taken.images}"
+        )
+    return [taken.images]
+
+
+def _ports(taken: References, name: str, folder: Path) -> dict[str, Any]:
+    """Write the references; inputs and outputs as bundle.json has them."""
+    where = Path("reference") / name
+    (folder / where).mkdir(parents=True)
+    found: dict[str, Any] = {"inputs": [], "outputs": []}
+    for kind, arrays in (("inputs", taken.inputs), ("outputs", taken.outputs)):
+        for k, (port, array) in enumerate(arrays.items()):
+            file = where / f"{kind[:-1]}{k}.bin"
+            write_atomically(folder / file, array.astype("<f4").tobytes())
+            extents = [None if taken.dynamic else taken.images, *array.shape[1:]]
+            found[kind].append({"name": port, "shape": extents, "reference": file.as_posix()})
+    return found
+
+
+def _layers(model: Model) -> list[dict[str, object]]:
+    """The layers by the names that `prune --latency-table` looks for."""
+    try:
+        channels = analyze(model)
+    except ModelError:  # nothing to prune, so nobody asks for times of its layers
+        return []
+    return [
+        {"layer": layer.name, "rows": layer.shape[0], "columns": int(np.prod(layer.shape[1:2]))}
+        for layer in channels.layers
+    ]
+
+
+def _pruned_from(model: Model) -> str | None:
+    return _metadata(model.proto).get("reprune_onnx.source_sha256")
+
+
+def _metadata(proto: onnx.ModelProto) -> dict[str, str]:
+    return {p.key: p.value for p in proto.metadata_props}
+
+
+def _name(path: Path, taken: Sequence[str]) -> str:
+    """A name for files and cases, of letters that no shell minds."""
+    stem = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in path.stem)
+    found, k = stem, 1
+    while found in taken:
+        k += 1
+        found = f"{stem}_{k}"
+    return found
+
+
+def _write_readme(folder: Path, target: Target, manifest: dict[str, Any]) -> None:
+    lines = [_line(m) for m in manifest["models"]]
+    text = (shipped_folder("jetson") / "README.md").read_text(encoding="utf-8")
+    values = {
+        "target": target.name,
+        "version": manifest["tool"]["version"],
+        "tensorrt": target.build.tensorrt,
+        "jetpack": f"JetPack {target.build.jetpack}",
+        "cores": target.build.cores or "whichever the system gives it",
+        "models": "\n".join(lines),
+    }
+    for key, value in values.items():
+        text = text.replace("{" + key + "}", value)
+    write_atomically(folder / "README.md", text.encode())
+
+
+def _line(m: dict[str, Any]) -> str:
+    batches = ", ".join(map(str, m["batches"]))
+    return (
+        f"- `{m['name']}`: {', '.join(m['precisions'])} at batch {batches}; opset {m['opset']}, IR"
+        f" {m['ir']}, differs from the original by {m['difference']:.1g} of its output's scale"
+    )

@@ -1,0 +1,77 @@
+"""Inputs and outputs that travel with a model, so that an engine can be checked on its device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from reprune_onnx.errors import ModelError
+from reprune_onnx.runtime.ort import Session
+from reprune_onnx.runtime.random_inputs import random_inputs
+from reprune_onnx.shapes import concrete_shapes, stated_shapes
+from reprune_onnx.verification.compare import Arrays, difference
+
+_IMAGES = 4  # of a model that takes any number of them
+_SAME = 1e-4  # of the scale: what an image may differ by in another batch
+
+
+@dataclass(frozen=True)
+class References:
+    """``inputs`` of ``images`` images and the ``outputs`` expected, the first axis being images.
+
+    ``dynamic`` says whether the model takes any number of them.
+    """
+
+    inputs: Arrays
+    outputs: Arrays
+    images: int
+    dynamic: bool
+
+
+def references(
+    proto: onnx.ModelProto, input_shapes: Mapping[str, tuple[int, ...]], *, images: Arrays | None
+) -> References:
+    """Return inputs, of ``images`` or random, and what the model makes of them.
+
+    Raises ModelError for inputs that are not float32, and where the outputs of a batch are not
+    those of its images one by one.
+    """
+    stated = stated_shapes(proto, {})
+    shapes = concrete_shapes(proto, input_shapes)
+    session = Session(proto, optimize=False)
+    for port in session.inputs:
+        if port.dtype != np.float32:
+            raise ModelError(
+                f"input '{port.name}' is of type {port.dtype}; a bundle takes float32 inputs, so"
+                " leave the conversion to the program that calls the engine"
+            )
+    fixed = [shape[0] for shape in stated.values() if shape and shape[0]]
+    dynamic = not fixed
+    n = _IMAGES if dynamic else int(fixed[0])
+    wanted = {name: (n, *shape[1:]) for name, shape in shapes.items()}
+    feeds = random_inputs(session.inputs, wanted, np.random.default_rng(0))
+    for name, array in (images or {}).items():
+        feeds[name] = np.resize(array, (n, *array.shape[1:])).astype(np.float32)
+    outputs = session.run(feeds)
+    if dynamic:
+        _independent(session, feeds, outputs)
+    kinds = {name: a.dtype for name, a in outputs.items() if a.dtype.kind not in "fiub"}
+    if kinds:
+        raise ModelError(f"outputs of type {kinds} cannot be compared on the device")
+    return References(feeds, outputs, n, dynamic)
+
+
+def _independent(session: Session, feeds: Arrays, outputs: Arrays) -> None:
+    """Raise ModelError unless every output has a row per image that depends on that image alone."""
+    first = session.run({name: array[:1] for name, array in feeds.items()})
+    n = len(next(iter(feeds.values())))
+    rows = {name: a[:1] for name, a in outputs.items() if a.ndim and len(a) == n}
+    own = {name: first[name] for name in rows}
+    if len(rows) < len(outputs) or difference(rows, own, list(rows)).relative > _SAME:
+        raise ModelError(
+            "the model's outputs have no row per image, so batches cannot be compared: fix its"
+            " batch to 1 where it is exported"
+        )
