@@ -33,5 +33,9 @@ class TrainingError(RepruneError):
     """Training went wrong: a loss that is not finite, or a part of PyTorch that is not there."""
 
 
+class EngineError(RepruneError):
+    """No TensorRT engine can be built, or used, here: a library, a GPU or a version is missing."""
+
+
 class UsageError(RepruneError):
     """An option has a value outside its range. The command line exits with 2."""

@@ -6,6 +6,7 @@ import typer
 
 from reprune_onnx.cli import (
     analyze,
+    build,
     bundle,
     convert,
     evaluate,
@@ -57,6 +58,7 @@ for _command, _summary in (
     (train, "Train and prune at the same time (Algorithm 2)."),
     (targets, "List the devices that --target knows."),
     (convert, "Make a file that a device can read: opset, ops, fp16, int8."),
+    (build, "Build a TensorRT engine for this GPU."),
     (bundle, "Pack what builds and measures models on a Jetson."),
 ):
     app.command(_command.__name__.rpartition(".")[2], short_help=_summary)(_command.command)

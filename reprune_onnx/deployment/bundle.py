@@ -16,7 +16,7 @@ from reprune_onnx.activations.images import Images
 from reprune_onnx.analyzer import analyze
 from reprune_onnx.deployment.convert import Converted, convert
 from reprune_onnx.deployment.files import calibrated, read
-from reprune_onnx.deployment.references import References, references
+from reprune_onnx.deployment.references import ALLOWED, References, references
 from reprune_onnx.errors import ModelError, OutputError, UsageError
 from reprune_onnx.model import save, write_atomically
 from reprune_onnx.targets import Target, shipped_folder
@@ -25,8 +25,6 @@ from reprune_onnx.watch import Progress
 
 _BATCHES = (1, 2, 4, 8, 16, 32)
 _WORKSPACE_MIB = 1024
-_ALLOWED = {"fp32": 1e-3, "fp16": 3e-2, "int8": 3e-1}
-"""Of an output's scale: what an engine's outputs may differ from ONNX Runtime's by."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ def _write(
         "workspace": target.build.workspace,
         "workspace_mib": _WORKSPACE_MIB,
         "build_only": target.build.build_only,
-        "allowed": _ALLOWED,
+        "allowed": ALLOWED,
         "models": entries,
     }
     text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"

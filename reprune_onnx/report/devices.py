@@ -61,3 +61,19 @@ def print_bundle(manifest: Mapping[str, Any], where: str) -> None:
             markup=False,
         )
     print(f"wrote {where}: copy it to the device and run `sh run.sh` there", markup=False)
+
+
+def print_engine(facts: Mapping[str, Any], where: str) -> None:
+    """Print what an engine was built for, and how it compares."""
+    print = Console(highlight=False, soft_wrap=True).print
+    batch, check = facts["batch_size"], facts["check"]
+    print(
+        f"{facts['precision']} for {facts['gpu']['name']} by TensorRT {facts['tensorrt']}, batch"
+        f" {batch['min']} to {batch['max']}, tuned for {batch['opt']}",
+        markup=False,
+    )
+    print(
+        f"differs from ONNX Runtime by {check['difference']:.2g} of its output's scale"
+        f" ({check['allowed']:g} is allowed)"
+    )
+    print(f"wrote {where} ({facts['engine']['bytes']:,} bytes) and {where}.json", markup=False)

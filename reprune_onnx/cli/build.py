@@ -1,0 +1,87 @@
+"""`reprune-onnx build`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reprune_onnx.cli.options import (
+    Calibration,
+    CalibrationSize,
+    Force,
+    InputShape,
+    ModelArgument,
+    Precision,
+    Preprocess,
+    Quiet,
+)
+
+
+def command(
+    model: ModelArgument,
+    target: Annotated[str, typer.Option(metavar="NAME", help="The device: see targets.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="ENGINE", help="Default: MODEL-PRECISION.engine."),
+    ] = None,
+    precision: Precision = None,
+    batch_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|MIN,OPT,MAX",
+            help="Batches the engine takes, and the one it is tuned for; default 1,8,32.",
+        ),
+    ] = None,
+    workspace: Annotated[
+        int, typer.Option(metavar="MIB", help="The most memory that one layer may work in.")
+    ] = 4096,
+    timing_cache: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Times of kernels, kept for the next build."),
+    ] = None,
+    calibration: Calibration = None,
+    calibration_size: CalibrationSize = 512,
+    preprocess: Preprocess = None,
+    input_shape: InputShape = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Build a TensorRT engine here; compare it with ONNX Runtime before it counts.
+
+    It serves this GPU and this version of TensorRT alone: ENGINE.json beside it says which.
+    """
+    from reprune_onnx.deployment.engine import BuildOptions, build, check_target
+    from reprune_onnx.deployment.files import calibrated, destination, read
+    from reprune_onnx.report.devices import print_engine
+    from reprune_onnx.runtime.tensorrt import require
+    from reprune_onnx.shapes import parse_input_shapes
+    from reprune_onnx.targets import read_target
+
+    device = read_target(target)
+    check_target(device, precision)
+    shapes = parse_input_shapes(input_shape or [])
+    options = BuildOptions(precision, _batches(batch_size), workspace, timing_cache, shapes)
+    where = out or model.with_name(f"{model.stem}-{device.precision(precision)}.engine")
+    destination(where, model, force=force)
+    own = read(model)
+    require()
+    images = calibrated(own, calibration, (calibration_size, preprocess), shapes)
+    facts = build(own, device, where, options, images)
+    if not quiet:
+        print_engine(facts, str(where))
+
+
+def _batches(text: str | None) -> tuple[int, int, int] | None:
+    from reprune_onnx.errors import UsageError
+
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(p.isascii() and p.isdigit() for p in parts) or len(parts) not in (1, 3):
+        raise UsageError(
+            f"--batch-size '{text}' is not one number of images or three, as in 1,8,32"
+        )
+    numbers = [int(p) for p in parts] * (3 if len(parts) == 1 else 1)
+    return numbers[0], numbers[1], numbers[2]
