@@ -51,7 +51,7 @@ class Strict:
 
 
 class StandIn:
-    """TensorRT and Polygraphy as modules: ``calls`` was asked of it, ``behaviour`` is what fails."""
+    """TensorRT and Polygraphy as modules: ``calls`` was asked, ``behaviour`` is what fails."""
 
     def __init__(self, version: str) -> None:
         self.version, self.calls, self.behaviour = version, [], ""

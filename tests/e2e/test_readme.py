@@ -120,7 +120,8 @@ def test_the_stated_accuracies_are_the_measured_ones(readme, call, root, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "models/README.md", "docs/method.md", "docs/accuracy.md"]
+    "name",
+    ["README.md", "models/README.md", "docs/method.md", "docs/accuracy.md", "docs/deploy.md"],
 )
 def test_links_lead_somewhere(root, name):
     text = (root / name).read_text(encoding="utf-8")
