@@ -114,6 +114,8 @@ def _write(
         "schema": 1,
         "tool": tool,
         "target": target.name,
+        "device": target.description.partition(" (")[0],
+        "sm": target.build.sm,
         "tensorrt": target.build.tensorrt,
         "cores": target.build.cores,
         "workspace": target.build.workspace,

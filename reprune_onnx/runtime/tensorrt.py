@@ -73,8 +73,7 @@ class Engine:
         import tensorrt as trt
         from polygraphy.backend.trt import TrtRunner
 
-        self.facts, data = _read(path)
-        _check(path, self.facts, gpu or this_gpu(), str(trt.__version__))
+        self.facts, data = built_here(path, gpu)
         runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
         engine = runtime.deserialize_cuda_engine(data)
         if engine is None:
@@ -91,6 +90,15 @@ class Engine:
     def close(self) -> None:
         """Free the GPU's memory."""
         self._runner.deactivate()
+
+
+def built_here(path: Path, gpu: Gpu | None = None) -> tuple[dict[str, Any], bytes]:
+    """Return what stands beside an engine, and its bytes; EngineError where it is not for here."""
+    import tensorrt as trt
+
+    facts, data = _read(path)
+    _check(path, facts, gpu or this_gpu(), str(trt.__version__))
+    return facts, data
 
 
 def _read(path: Path) -> tuple[dict[str, Any], bytes]:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -128,7 +130,7 @@ def test_everything_is_built_checked_and_measured(device):
     assert result.stderr == ""
     found = device.results()
     assert (len(found["rows"]), found["failed"], found["missing"]) == (8, [], 0)
-    row = next(r for r in found["rows"] if (r["model"], r["batch_size"]) == ("small", 6))
+    row = next(r for r in found["rows"] if (r["name"], r["batch_size"]) == ("small", 6))
     assert row["images_per_s"] == pytest.approx(6 * 1000 / 3, rel=1e-4)
     assert row["latency_ms"]["median"] == pytest.approx(3.0, rel=0.01)
     assert row["latency_ms"]["p90"] >= row["latency_ms"]["median"]
@@ -145,6 +147,7 @@ def test_everything_is_built_checked_and_measured(device):
         "6.2",
         "8.2.1",
     )
+    assert machine["name"].startswith("NVIDIA Jetson TX2 (")
     assert machine["pinned_cores"] == "0,3-5"
     assert machine["python"].startswith("3.6.") == ("3.6" in python36())
     assert "no permission" in machine["power_mode"]
@@ -198,7 +201,7 @@ def test_what_fails_is_told_and_the_rest_goes_on(device):
     assert "differ from the references by 0.5" in says["small-fp32-b1"]
     assert "without a verdict" in says["digits-fp16-b6"]
     (slow,) = [r for r in found["rows"] if r["throttled"]]
-    assert (slow["model"], slow["precision"], slow["batch_size"]) == ("digits", "fp32", 6)
+    assert (slow["name"], slow["precision"], slow["batch_size"]) == ("digits", "fp32", 6)
     assert "longer at the end" in slow["throttled_because"][0]
     assert not list(device.folder.rglob("*.part"))
     assert device.run({}).stdout.count("[") == 0, "what failed is not tried again by itself"
@@ -206,12 +209,15 @@ def test_what_fails_is_told_and_the_rest_goes_on(device):
     assert (len(device.results()["rows"]), device.results()["failed"]) == (8, [])
 
 
-def test_clocks_that_fall_are_throttling(device):
+def test_falling_clocks_and_another_device_than_was_meant(device):
+    manifest = json.loads((device.folder / "bundle.json").read_text())
+    (device.folder / "bundle.json").write_text(json.dumps(manifest | {"sm": "7.2"}))
     lines = [HOT.format(ram=1700, mhz=2035, gpu=gpu) for gpu in (1300, 1300, 850)]
     device.tool("tegrastats", "cat <<'END'\n" + "\n".join(lines) + "\nEND\nexec sleep 60")
     assert device.run(SECONDS_PER_CASE="1").returncode == 0
     reasons = {tuple(r["throttled_because"]) for r in device.results()["rows"]}
     assert reasons == {("GPU clock fell from 1300 to 850 MHz",)}
+    assert "TX2" not in device.results()["machine"]["name"], "it says what ran, not what was meant"
 
 
 def test_it_goes_on_where_it_was_stopped(device):
@@ -233,7 +239,7 @@ def test_it_goes_on_where_it_was_stopped(device):
     assert process.returncode == 130
     assert "run it again to go on" in out
     assert not partial.exists()
-    assert [(r["model"], r["precision"]) for r in device.results()["rows"]] == [("digits", "fp16")]
+    assert [r["model"] for r in device.results()["rows"]] == ["digits fp16"]
     before = len([c for c in device.calls() if "--onnx=" in c])
     assert device.run(SECONDS_PER_CASE="1").returncode == 0
     assert device.results()["missing"] == 0
@@ -282,3 +288,39 @@ def test_what_cannot_be_bundled(refuses, model, tmp_path, demo):
     refuses("bundle", engine, *tx2, says=("is a TensorRT engine",))
     (tmp_path / "out").mkdir()
     refuses("bundle", model, *tx2, says=("exists",))
+
+
+@pytest.mark.parametrize("name", ["resnet56_cifar10_dynamo", "rfb320"])
+def test_real_models_come_within_the_limits_of_a_tx2(call, shared, tmp_path, name):
+    result = call(
+        "bundle", shared / "models" / f"{name}.onnx", "--target", "jetson-tx2", "-o", tmp_path / "b"
+    )
+    assert result.code == 0, result.err
+    (entry,) = json.loads((tmp_path / "b" / "bundle.json").read_text())["models"]
+    assert entry["difference"] <= 1e-4
+    proto = onnx.load(tmp_path / "b" / entry["files"]["fp16"])
+    assert proto.opset_import[0].version <= 13
+    assert proto.ir_version <= 7
+    assert entry["batches"] == ([1] if name == "rfb320" else [1, 2, 4, 8, 16, 32])
+
+
+def test_the_commands_of_the_docs(call, root, model, digits, tmp_path, monkeypatch):
+    """As written; `build` is refused where there is no TensorRT, and everything else works."""
+    monkeypatch.chdir(tmp_path)
+    text = (root / "docs" / "deploy.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^reprune-onnx (.*)$", text, re.MULTILINE)
+    assert {line.split()[0] for line in lines} == {"prune", "bundle", "build"}
+    layer = {"layer": "/stage3/block1/conv1/Conv", "rows": 48, "columns": 32, "ms": 1.0}
+    Path("results.json").write_text(json.dumps({"layers": [layer]}))
+    for line in lines:
+        Path("model-pruned.onnx").unlink(missing_ok=True)
+        Path("model-pruned.report.json").unlink(missing_ok=True)
+        if "bundle" in line or line.startswith("build"):
+            shutil.copy(model, "model-pruned.onnx")
+        words = [str(digits) if w == "images/" else w for w in shlex.split(line)]
+        more = ("--preprocess", "scale=1/16", "--quiet") if str(digits) in words else ("--quiet",)
+        result = call(*words, *more)
+        if line.startswith("build") and result.code:
+            assert "build needs tensorrt" in result.err or "no NVIDIA GPU" in result.err
+        else:
+            assert result.code == 0, (line, result.err)

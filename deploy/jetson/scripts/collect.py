@@ -60,7 +60,8 @@ def measured(name):
     step = max(1, -(-len(times) // _RUNS))
     seconds = text_of(bundle.path(name, "build.seconds")).strip()
     return {
-        "model": model["name"],
+        "model": "%s %s" % (model["name"], precision),
+        "name": model["name"],
         "precision": precision,
         "batch_size": batch,
         "images_per_s": speed,
@@ -126,6 +127,8 @@ def finish(quiet=False):
     machine = bundle.read_json(os.path.join(bundle.WORK, "facts.json"))
     for row in rows:
         machine.update({k: v for k, v in row.pop("gpu").items() if v is not None})
+    if machine.get("sm") == found["sm"]:  # else it is another device than the bundle was made for
+        machine["name"] = "%s (%s)" % (found["device"], machine["name"])
     result = {
         "schema": 1,
         "tool": found["tool"],

@@ -33,12 +33,12 @@ def table(found, rows):
     family = [m for m in found["models"] if source in (m["pruned_from"], m["source"]["sha256"])]
     chosen = [r for r in rows if r.get("profile") and r["precision"] == first["precisions"][0]]
     names = [m["name"] for m in family]
-    chosen = [r for r in chosen if r["model"] in names]
+    chosen = [r for r in chosen if r["name"] in names]
     batch = min((r["batch_size"] for r in chosen), default=None)
     listed, rest = [], None
     for model in family:
         for row in chosen:
-            if row["model"] != model["name"] or row["batch_size"] != batch:
+            if row["name"] != model["name"] or row["batch_size"] != batch:
                 continue
             extents = {entry["layer"]: entry for entry in model["layers"]}
             times, own_rest = shares(row["profile"], extents)

@@ -223,4 +223,5 @@ def main():
     run(given, plan.get(case), model)
 
 
-main()
+if __name__ == "__main__":
+    main()
