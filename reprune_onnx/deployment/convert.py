@@ -16,7 +16,7 @@ from reprune_onnx.deployment import half as half_precision
 from reprune_onnx.deployment import quantize as int8
 from reprune_onnx.deployment.equal import ALLOWED, compare
 from reprune_onnx.deployment.lower import Lowered, Rewritten, lower
-from reprune_onnx.errors import ModelError, UsageError
+from reprune_onnx.errors import ModelError, UsageError, VerificationError
 from reprune_onnx.model import size
 from reprune_onnx.shapes import concrete_shapes
 from reprune_onnx.targets import Target
@@ -70,6 +70,7 @@ def convert(
     * Opset, IR version and ops come within the target's limits (`lower`), and ONNX Runtime shows
       that this changed nothing, to 1e-4 of an output's scale.
     * ``fp16`` goes into the file where the target goes by the file's types, else it stays a flag.
+      It is compared on ``images`` where they are given.
     * ``int8`` is measured on ``images``; UsageError without them.
 
     Raises ModelError where the target cannot have the model, VerificationError where the result
@@ -92,13 +93,33 @@ def convert(
         return _in_int8(model, lowered, (target, images, flag), worst)
     if chosen == "fp16" and not flag:
         found = half_precision.half(lowered.model)
-        worst = compare(model.proto, found.proto, shapes, half_precision.ALLOWED)
-        allowed = half_precision.ALLOWED
-        return Converted(
-            _stamped(found, target, chosen), chosen, "", lowered.rewritten, worst, allowed
-        )
+        worst = _compared(model, found, shapes, images)
+        out = _stamped(found, target, chosen)
+        return Converted(out, chosen, "", lowered.rewritten, worst, half_precision.ALLOWED)
     out = _stamped(lowered.model, target, chosen)
     return Converted(out, chosen, flag, lowered.rewritten, worst, ALLOWED)
+
+
+def _compared(
+    model: Model, found: Model, shapes: Mapping[str, tuple[int, ...]], images: Images | None
+) -> float:
+    """By how much float16 differs: on images where there are any, else on random inputs."""
+    allowed = half_precision.ALLOWED
+    if images is None:
+        try:
+            return compare(model.proto, found.proto, shapes, allowed)
+        except VerificationError as error:
+            raise VerificationError(
+                f"{error} (random inputs may be beyond what the network takes: compare on images"
+                " with --calibration, or use --precision fp32)"
+            ) from error
+    off = int8.output_error(model.proto, found.proto, images, "tensorrt")
+    if not off <= allowed:
+        raise VerificationError(
+            f"fp16 changes the output by {off:.1%} on the calibration images, more than the"
+            f" {allowed:.0%} allowed: use --precision fp32"
+        )
+    return off
 
 
 def _in_int8(

@@ -33,6 +33,22 @@ def test_fp16_goes_into_the_file_or_stays_a_flag(call, model, tmp_path):
         assert ("fp16 is not in the file" in result.out) == (not inside)
 
 
+def test_fp16_is_compared_on_images_where_there_are_any(call, refuses, model, digits, tmp_path):
+    out, how = tmp_path / "half.onnx", tmp_path / "how.json"
+    images = ("--target", "cuda", "--calibration", digits, *IMAGES)
+    assert call("convert", model, *images, "-o", out, "--json", how).code == 0
+    assert 0 < json.loads(how.read_text())["difference"] < 2e-2
+    proto = onnx.load(model)  # values beyond the range of float16
+    first = next(n.input[1] for n in proto.graph.node if n.op_type == "Conv")
+    tensor = next(t for t in proto.graph.initializer if t.name == first)
+    wild = onnx.numpy_helper.to_array(tensor) * np.float32(1e6)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(wild, first))
+    onnx.save(proto, tmp_path / "wild.onnx")
+    to = ("convert", tmp_path / "wild.onnx", "-o", tmp_path / "o.onnx")
+    refuses(*to, *images, says=("fp16 changes the output", "--precision fp32"))
+    refuses(*to, "--target", "cuda", says=("differs from the original", "--calibration"))
+
+
 def test_int8_from_calibration_images_keeps_the_accuracy(call, model, digits, tmp_path):
     out = tmp_path / "int8.onnx"
     how = ("--target", "cpu", "--precision", "int8", "--calibration", digits, *IMAGES)
