@@ -15,6 +15,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from reprune_onnx.analyzer import Scope, analyze
+    from reprune_onnx.benchmark.run import bench
+    from reprune_onnx.benchmark.settings import BenchSettings
     from reprune_onnx.errors import RepruneError, SelectionError
     from reprune_onnx.model import load, save
     from reprune_onnx.pipeline import Pruned, prune, recover
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from reprune_onnx.verification.files import verify
 
 _HOME = {
+    "BenchSettings": "benchmark.settings",
     "ChannelMap": "types",
     "Model": "types",
     "Pruned": "pipeline",
@@ -41,6 +44,7 @@ _HOME = {
     "SelectionError": "errors",
     "Settings": "settings",
     "analyze": "analyzer",
+    "bench": "benchmark.run",
     "evaluate": "runtime.evaluate",
     "load": "model",
     "prune": "pipeline",
@@ -62,6 +66,7 @@ _TRAINING = {  # these need the extra [torch], so a star import leaves them out
 }
 
 __all__ = [
+    "BenchSettings",
     "ChannelMap",
     "Model",
     "Pruned",
@@ -70,6 +75,7 @@ __all__ = [
     "SelectionError",
     "Settings",
     "analyze",
+    "bench",
     "evaluate",
     "load",
     "prune",

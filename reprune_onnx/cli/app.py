@@ -6,6 +6,7 @@ import typer
 
 from reprune_onnx.cli import (
     analyze,
+    bench,
     build,
     bundle,
     convert,
@@ -60,5 +61,6 @@ for _command, _summary in (
     (convert, "Make a file that a device can read: opset, ops, fp16, int8."),
     (build, "Build a TensorRT engine for this GPU."),
     (bundle, "Pack what builds and measures models on a Jetson."),
+    (bench, "Measure how fast models are, in turns."),
 ):
     app.command(_command.__name__.rpartition(".")[2], short_help=_summary)(_command.command)

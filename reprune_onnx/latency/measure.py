@@ -26,9 +26,9 @@ _OPSET = 13
 
 
 def measure_layers(
-    channels: ChannelMap, whole_ms: float, progress: Progress | None = None
+    channels: ChannelMap, whole_ms: float, progress: Progress | None = None, threads: int = 0
 ) -> LatencyTable:
-    """Measure every layer at several widths, equal layers once.
+    """Measure every layer at several widths on ``threads`` (0 for all cores), equal layers once.
 
     What the whole model takes beyond its layers, ``whole_ms`` less their sum, is shared out by the
     size of what they make, as activations and additions work on that; where the layers alone take
@@ -37,7 +37,7 @@ def measure_layers(
     cut: dict[tuple[int, int], set[int]] = {}
     for site in channels.sites:
         cut.setdefault((site.node, site.input), set()).add(site.axis)
-    overhead = _overhead()
+    overhead = _overhead(threads)
     known: dict[object, list[tuple[int, int, float]]] = {}
     points: list[tuple[Layer, list[tuple[int, int, float]]]] = []
     for k, layer in enumerate(channels.layers):
@@ -48,7 +48,7 @@ def measure_layers(
             key = (op.type, str(op.attrs), layer.shape, shape, tuple(sorted(axes)))
             if key not in known:
                 known[key] = [
-                    (*w, max(_ms(op, layer, w, shape) - overhead, _TINY))
+                    (*w, max(_ms(op, layer, w, shape, threads) - overhead, _TINY))
                     for w in _widths(op, layer, axes)
                 ]
             points.append((layer, known[key]))
@@ -96,13 +96,15 @@ def _depthwise(op: Op, layer: Layer) -> bool:
     return op.type == "Conv" and layer.conv_groups == layer.shape[0] and layer.shape[1] == 1
 
 
-def _ms(op: Op, layer: Layer, width: tuple[int, int], shape: tuple[int, ...]) -> float:
+def _ms(
+    op: Op, layer: Layer, width: tuple[int, int], shape: tuple[int, ...], threads: int
+) -> float:
     """The least time in ms of the layer with a weight of that width."""
-    return _least(_model(op, layer, width, shape), _narrowed(op, layer, width, shape))
+    return _least(_model(op, layer, width, shape), _narrowed(op, layer, width, shape), threads)
 
 
-def _least(model: onnx.ModelProto, shape: tuple[int, ...]) -> float:
-    session = Session(model, optimize=True)
+def _least(model: onnx.ModelProto, shape: tuple[int, ...], threads: int) -> float:
+    session = Session(model, optimize=True, threads=threads)
     feeds = {"x": np.random.default_rng(0).standard_normal(shape).astype(np.float32)}
     session.run(feeds)
     times: list[float] = []
@@ -113,10 +115,10 @@ def _least(model: onnx.ModelProto, shape: tuple[int, ...]) -> float:
     return 1e3 * min(times)
 
 
-def _overhead() -> float:
+def _overhead(threads: int) -> float:
     """The time in ms of a run that computes next to nothing: what only a single layer pays."""
     node = onnx.helper.make_node("Relu", ["x"], ["y"])
-    return _least(_wrapped(node, (1,), []), (1,))
+    return _least(_wrapped(node, (1,), []), (1,), threads)
 
 
 def _narrowed(

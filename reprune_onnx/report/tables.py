@@ -179,6 +179,43 @@ def print_recovery(report: dict[str, Any], destination: Destination) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
+def print_bench(found: dict[str, Any]) -> None:
+    """One row per model and batch size, then what is to be said of the models and of noise."""
+    console = _console()
+    heads = ["model", "batch", "images/s", "median ms", "p90", "IQR", "speedup"]
+    title = f"{found['machine']['name']}, {found['backend']}"
+    if found["threads"] is not None:
+        title += f", {found['threads']} threads"
+    table = _table(title, heads, right=set(range(1, len(heads))))
+    for row in found["rows"]:
+        ms = row["latency_ms"]
+        cells = [row["model"], str(row["batch_size"]), f"{row['images_per_s']:,.5g}"]
+        cells += [f"{ms[name]:.4g}" for name in ("median", "p90", "iqr")]
+        table.add_row(*cells, "–" if row["speedup"] is None else f"{row['speedup']:.2f}×")
+    console.print(table)
+    for line in [*filter(None, map(_checked, found["models"])), *found["notes"]]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _checked(entry: dict[str, Any]) -> str:
+    """How it is known that a model computes what it should."""
+    said = []
+    if entry["max_abs_diff"] is not None:
+        said.append(
+            f"differs by {entry['max_abs_diff']:.2g} from a plain run at scale {entry['scale']:.3g}"
+        )
+    if entry["pruned_from"] is not None:
+        said.append(f"pruned from {entry['pruned_from']}" + _PROVEN[entry["verified"]])
+    return f"{entry['model']}: {'; '.join(said)}" if said else ""
+
+
+_PROVEN = {
+    "cut": ", the cut is verified",
+    "structure": ", the structure is verified",
+    None: " (not verified: its report is not beside it)",
+}
+
+
 def _names(names: list[str], most: int = 3) -> str:
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

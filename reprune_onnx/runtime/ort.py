@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, behind one class; imported when a session is made."""
+"""ONNX Runtime behind one class; imported when a session is made."""
 
 from __future__ import annotations
 
@@ -42,12 +42,17 @@ class Port:
     dtype: np.dtype[Any] | None
 
 
+CPU = "CPUExecutionProvider"
+
+
 class Session:
-    """A model loaded into ONNX Runtime, on the CPU and without a word on stderr.
+    """A model loaded into ONNX Runtime, without a word on stderr.
 
     ``optimize=False`` computes the graph as it stands in the file. ``threads`` is the number within
     an operation, 0 for all cores. ``outputs`` are the tensors that ``run`` returns, inner ones too;
-    by default the graph's outputs. Raises ModelError where ONNX Runtime cannot load the model.
+    by default the graph's outputs. ``provider`` says on what, by default the CPU. ``in_turns`` is
+    for sessions that run one after another: the threads of one do not go on spinning, to be ready
+    for more, while the next one runs. Raises ModelError where ONNX Runtime cannot load the model.
     """
 
     inputs: tuple[Port, ...]
@@ -60,12 +65,16 @@ class Session:
         optimize: bool,
         threads: int = 0,
         outputs: Sequence[str] | None = None,
+        provider: str = CPU,
+        in_turns: bool = False,
     ) -> None:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
         options.log_severity_level = _SILENT
         options.intra_op_num_threads = threads
+        if in_turns:
+            options.add_session_config_entry("session.force_spinning_stop", "1")
         level = ort.GraphOptimizationLevel
         options.graph_optimization_level = (
             level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
@@ -73,9 +82,7 @@ class Session:
         self._title = _title(model)
         with _loadable(model, outputs) as source:
             try:
-                self._session = ort.InferenceSession(
-                    source, options, providers=["CPUExecutionProvider"]
-                )
+                self._session = ort.InferenceSession(source, options, providers=[provider])
             except Exception as error:  # its exceptions share no base class
                 _raise_memory_error(error)
                 raise ModelError(
@@ -87,6 +94,11 @@ class Session:
         self._names = tensors if outputs is None else list(outputs)
         self.outputs = tuple(found[name] for name in (found if outputs is None else outputs))
 
+    @property
+    def provider(self) -> str:
+        """What computes: the CPU where the provider that was asked for could not be started."""
+        return str(self._session.get_providers()[0])
+
     def run(
         self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
     ) -> dict[str, NDArray[Any]]:
@@ -97,12 +109,53 @@ class Session:
         names = self._names if outputs is None else list(outputs)
         if not names:
             return {}
-        try:
+        with self._told():
             values = self._session.run(names, dict(feeds))
+        return dict(zip(names, values, strict=True))
+
+    def bind(self, feeds: Mapping[str, NDArray[Any]], device: str) -> Bound:
+        """Put the inputs on a ``device`` (cpu, cuda): every run of the result reads them there."""
+        import onnxruntime as ort
+
+        binding = self._session.io_binding()
+        with self._told():
+            for name, array in feeds.items():
+                value = ort.OrtValue.ortvalue_from_numpy(array, device, 0)
+                binding.bind_ortvalue_input(name, value)
+            for name in self._names:
+                binding.bind_output(name, device)
+        return Bound(self, binding, tuple(self._names))
+
+    def run_bound(self, binding: Any) -> None:
+        """Compute what is bound; it is there when this returns. ModelError where it cannot be."""
+        with self._told():
+            self._session.run_with_iobinding(binding)
+            binding.synchronize_outputs()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
         except Exception as error:  # its exceptions share no base class
             _raise_memory_error(error)
             raise ModelError(f"ONNX Runtime cannot run {self._title}: {_reason(error)}") from error
-        return dict(zip(names, values, strict=True))
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A session with its inputs where they are computed on."""
+
+    session: Session
+    binding: Any
+    names: tuple[str, ...]
+
+    def run(self) -> None:
+        """One run, finished when this returns."""
+        self.session.run_bound(self.binding)
+
+    def outputs(self) -> dict[str, NDArray[Any]]:
+        """What the last run gave."""
+        return dict(zip(self.names, self.binding.copy_outputs_to_cpu(), strict=True))
 
 
 def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reprune_onnx.errors import OutputError, UsageError
+from reprune_onnx.report.figure import new_figure, save_figure
 
 _MEASURES = {
     "top1": "top-1 accuracy, %",
@@ -67,15 +67,10 @@ def plot(rows: Sequence[dict[str, Any]], files: Sequence[Path], title: str) -> N
 
     Raises UsageError without matplotlib, OutputError where a file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError("a plot needs matplotlib: pip install 'reprune-onnx[plot]'") from error
-
     measure = measure_of(rows)
     if measure is None:
         return
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = new_figure(8, 5)
     axes = figure.subplots()
     lines: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
@@ -106,11 +101,7 @@ def plot(rows: Sequence[dict[str, Any]], files: Sequence[Path], title: str) -> N
     axes.set_title(title)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
-    for file in files:
-        try:
-            figure.savefig(file, dpi=150)
-        except OSError as error:
-            raise OutputError(f"cannot write '{file}': {error.strerror or error}") from error
+    save_figure(figure, files)
 
 
 def _point(row: dict[str, Any], measure: str) -> tuple[float, float] | None:

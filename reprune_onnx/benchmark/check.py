@@ -1,0 +1,133 @@
+"""What is known of the models before they are measured: they compute, and what they should."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from reprune_onnx.benchmark.backends import Runner
+from reprune_onnx.benchmark.candidate import Candidate
+from reprune_onnx.errors import ModelError, RepruneError, VerificationError
+from reprune_onnx.pruner.earlier import read_report
+from reprune_onnx.report.files import report_path
+from reprune_onnx.runtime.ort import Session
+from reprune_onnx.verification.files import verify
+
+Results = Mapping[str, NDArray[Any]]
+
+_HALF = 5e-3  # of the output's scale, as verification allows in float16
+_QUANTIZED = 0.1  # a rounding that falls the other way is a step of 1/255 in every layer
+
+
+def check_results(
+    candidate: Candidate, runner: Runner, batch: int, tolerance: float | None
+) -> tuple[dict[str, Any], Results]:
+    """Run a model: what is to be said of it, and its outputs.
+
+    They must be finite. They are compared with those of ONNX Runtime on the CPU without
+    optimisation, unless ``tolerance`` is None. Raises ModelError.
+    """
+    feeds = candidate.feeds(runner, batch)
+    runner.prepare(feeds)
+    runner.run()
+    found = runner.outputs()
+    for name, value in found.items():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise ModelError(
+                f"'{candidate.name}' gives NaN or infinite values in '{name}' for random inputs at"
+                f" batch size {batch}: see with reprune-onnx evaluate what it computes on images"
+            )
+    if candidate.model is None or tolerance is None:
+        return {"max_abs_diff": None, "scale": None}, found
+    expected = Session(candidate.path, optimize=False).run(feeds)
+    diff, scale = _difference(candidate.name, found, expected)
+    allowed = max(tolerance, _tolerance(candidate.model.proto))
+    if diff > allowed * scale:
+        raise ModelError(
+            f"'{candidate.name}' differs by {diff:.3g}, at an output scale of {scale:.3g}, from a"
+            f" plain run on the CPU, where {allowed:g} of it is allowed: what is fast is wrong"
+        )
+    return {"max_abs_diff": diff, "scale": scale}, found
+
+
+def check_pairs(
+    candidates: Sequence[Candidate], results: Mapping[str, Results]
+) -> dict[str, dict[str, Any]]:
+    """For every model that was pruned from another one of them: which, and how that is known.
+
+    The original's names and shapes must be there, and where the report lies beside the pruned file,
+    its cut is verified. Raises VerificationError.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for candidate in candidates:
+        source = next((c for c in candidates if c.model and _pruned(candidate, c)), None)
+        if source is None:
+            continue
+        _check_interface(source, candidate, results)
+        found[candidate.name] = {
+            "pruned_from": source.name,
+            "verified": _verified(source, candidate),
+        }
+    return found
+
+
+def _pruned(candidate: Candidate, source: Candidate) -> bool:
+    if candidate.model is None or source.model is None:
+        return False
+    known = {p.key: p.value for p in candidate.model.proto.metadata_props}
+    return known.get("reprune_onnx.source_sha256") == source.model.sha256
+
+
+def _check_interface(a: Candidate, b: Candidate, results: Mapping[str, Results]) -> None:
+    shapes = [{k: v.shape for k, v in results[c.name].items()} for c in (a, b)]
+    for what, (x, y) in (("inputs", (a.at(1), b.at(1))), ("outputs", shapes)):
+        if x != y:
+            raise VerificationError(
+                f"'{b.name}' was pruned from '{a.name}' but has other {what}: {y} in place of {x}"
+            )
+
+
+def _verified(source: Candidate, pruned: Candidate) -> str | None:
+    """``cut``, ``structure`` where values were recovered since, None where no report is there."""
+    report = report_path(pruned.path)
+    if not report.is_file():
+        return None
+    assert source.model is not None and pruned.model is not None
+    try:
+        result = verify(source.model, pruned.model, read_report(report))
+    except RepruneError as error:
+        raise VerificationError(
+            f"'{pruned.name}' is not what '{report}' says of it: {error}"
+        ) from error
+    return "structure" if result.result is None else "cut"
+
+
+def _difference(name: str, found: Results, expected: Results) -> tuple[float, float]:
+    """The largest difference relative to its output's scale, as (difference, scale)."""
+    worst = (0.0, 1.0)
+    for output, value in expected.items():
+        own = found.get(output)
+        if own is None or own.shape != value.shape:
+            shape = "none" if own is None else own.shape
+            raise ModelError(
+                f"'{name}': output '{output}' is {shape}, but {value.shape} in a plain run on the"
+                " CPU: see what --input-shape says"
+            )
+        if value.dtype.kind != "f" or not value.size:
+            continue
+        diff = float(np.abs(own.astype(np.float64) - value).max())
+        scale = max(float(np.abs(value).max()), 1e-12)
+        if diff / scale > worst[0] / worst[1] or worst == (0.0, 1.0):
+            worst = (diff, scale)
+    return worst
+
+
+def _tolerance(proto: onnx.ModelProto) -> float:
+    if any("QuantizeLinear" in node.op_type for node in proto.graph.node):
+        return _QUANTIZED
+    types = {tensor.data_type for tensor in proto.graph.initializer}
+    return _HALF if onnx.TensorProto.FLOAT16 in types else 0.0

@@ -1,0 +1,54 @@
+"""Several things measured in turns, so that a machine that becomes slower does so for all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reprune_onnx.types import Floats
+
+
+@dataclass(frozen=True)
+class Turns:
+    """How long to measure: ``seconds`` in all, within so many rounds; ``warm_up`` seconds before.
+
+    The first runs prepare memory and settle caches: there are two of each at least, and they are
+    not counted.
+    """
+
+    seconds: float
+    fewest: int
+    most: int
+    warm_up: float = 0.0
+
+
+def in_turns(runs: Sequence[Callable[[], object]], turns: Turns) -> Floats:
+    """Return the seconds of every run (rounds, len(runs)); in every round each runs once.
+
+    Each round starts with another one, so that none always follows the same neighbour.
+    """
+    first = [_warm_up(run, turns.warm_up / len(runs)) for run in runs]
+    rounds = int(np.clip(turns.seconds / max(sum(first), 1e-9), turns.fewest, turns.most))
+    times = np.empty((rounds, len(runs)))
+    for k in range(rounds):
+        for j in range(len(runs)):
+            i = (j + k) % len(runs)
+            times[k, i] = _seconds(runs[i])
+    return times
+
+
+def _warm_up(run: Callable[[], object], seconds: float) -> float:
+    """The longer of the last two runs."""
+    times = [_seconds(run), _seconds(run)]
+    while sum(times) < seconds:
+        times.append(_seconds(run))
+    return max(times[-2:])
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start

@@ -1,0 +1,41 @@
+"""Plots as files, drawn by matplotlib: what all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reprune_onnx.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of that size in inches; UsageError without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError("a plot needs matplotlib: pip install 'reprune-onnx[plot]'") from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def check_plot(file: Path | None) -> None:
+    """Refuse, before anything is computed, a plot that could not be drawn or written."""
+    if file is None:
+        return
+    known = new_figure(1, 1).canvas.get_supported_filetypes()
+    if file.suffix.lstrip(".").lower() not in known:
+        raise UsageError(f"--plot '{file}': give a name that ends in .png, .svg or .pdf")
+    if not file.parent.is_dir():
+        raise OutputError(f"cannot write '{file}': there is no folder '{file.parent}'")
+
+
+def save_figure(figure: Figure, files: Sequence[Path]) -> None:
+    """Write a figure in the kinds that the names end in; OutputError where that fails."""
+    for file in files:
+        try:
+            figure.savefig(file, dpi=150)
+        except OSError as error:
+            raise OutputError(f"cannot write '{file}': {error.strerror or error}") from error

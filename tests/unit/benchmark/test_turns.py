@@ -1,0 +1,68 @@
+"""Runs in turns, and what is said of their times."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from reprune_onnx.benchmark.row import row, warning
+from reprune_onnx.latency import turns
+from reprune_onnx.latency.turns import Turns, in_turns
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that moves only when a run says so."""
+    now = [0.0]
+    monkeypatch.setattr(turns.time, "perf_counter", lambda: now[0])
+    return now
+
+
+def test_all_take_part_in_every_round_and_none_always_comes_first(clock):
+    order: list[int] = []
+
+    def run(k: int) -> None:
+        order.append(k)
+        clock[0] += k + 1
+
+    times = in_turns([partial(run, k) for k in range(3)], Turns(seconds=1, fewest=3, most=9))
+    assert order[:6] == [0, 0, 1, 1, 2, 2], "the first runs are not counted"
+    assert order[6:] == [0, 1, 2, 1, 2, 0, 2, 0, 1]
+    assert times.tolist() == [[1, 2, 3]] * 3
+
+
+@pytest.mark.parametrize(("seconds", "rounds"), [(1, 4), (60, 10), (1000, 12)])
+def test_rounds_follow_from_the_time_that_there_is(clock, seconds, rounds):
+    def run() -> None:
+        clock[0] += 3
+
+    plan = Turns(seconds, fewest=4, most=12, warm_up=30)
+    assert in_turns([run, run], plan).shape == (rounds, 2)
+
+
+def test_a_row_is_what_the_times_say():
+    seconds = np.array([0.010, 0.012, 0.014, 0.011, 0.013])
+    found = row("m.onnx", 8, seconds, 3 * seconds)
+    assert found["latency_ms"] == {"median": 12, "p90": 13.6, "iqr": 2, "min": 10}
+    assert found["images_per_s"] == pytest.approx(8 / 0.012, rel=1e-4)
+    assert found["speedup"] == 3
+    assert found["runs"] == [10, 12, 14, 11, 13]
+    assert found["noisy"]
+    assert (
+        "noisy: 1 of 2 rows; the runs of 'm.onnx' at batch size 8"
+        in warning([found, row("n.onnx", 8, np.full(5, 0.01), None)])[0]
+    )
+
+
+def test_a_machine_that_slows_down_leaves_the_speedup_as_it_is():
+    own = np.linspace(1.0, 5.0, 41)
+    found = row("m.onnx", 1, own, 2 * own)
+    assert found["noisy"]
+    assert found["speedup"] == 2
+
+
+def test_a_steady_row_is_not_noisy():
+    found = row("m.onnx", 1, np.full(20, 0.004), None)
+    assert not found["noisy"]
+    assert found["speedup"] is None
+    assert warning([found]) == []
