@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from reprune_onnx.errors import RepruneError, SelectionError
     from reprune_onnx.model import load, save
     from reprune_onnx.pipeline import Pruned, prune, recover
+    from reprune_onnx.report.page.build import html_report
     from reprune_onnx.runtime.evaluate import evaluate
     from reprune_onnx.settings import Settings
     from reprune_onnx.training.bridge import torch_module as torch_module
@@ -46,6 +47,7 @@ _HOME = {
     "analyze": "analyzer",
     "bench": "benchmark.run",
     "evaluate": "runtime.evaluate",
+    "html_report": "report.page.build",
     "load": "model",
     "prune": "pipeline",
     "recover": "pipeline",
@@ -77,6 +79,7 @@ __all__ = [
     "analyze",
     "bench",
     "evaluate",
+    "html_report",
     "load",
     "prune",
     "recover",

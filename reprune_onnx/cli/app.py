@@ -14,6 +14,7 @@ from reprune_onnx.cli import (
     finetune,
     prune,
     recover,
+    report,
     sweep,
     targets,
     train,
@@ -62,5 +63,6 @@ for _command, _summary in (
     (build, "Build a TensorRT engine for this GPU."),
     (bundle, "Pack what builds and measures models on a Jetson."),
     (bench, "Measure how fast models are, in turns."),
+    (report, "Show results on one HTML page."),
 ):
     app.command(_command.__name__.rpartition(".")[2], short_help=_summary)(_command.command)

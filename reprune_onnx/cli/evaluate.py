@@ -63,6 +63,8 @@ def command(
             against=None if against is None else load(against),
             progress=lambda done, total: bar("evaluating", done, total),
         )
-    emit_json(asdict(found), json)
+    told = {"model": model, "against": against, "data": data, "preprocess": preprocess}
+    named = {name: None if value is None else str(value) for name, value in told.items()}
+    emit_json(asdict(found) | named, json)
     if not quiet and json != "-":
         print_evaluation(asdict(found), str(dataset.preprocess))

@@ -8,7 +8,7 @@ from typing import Any
 
 from reprune_onnx.report.figure import new_figure, save_figure
 
-_MEASURES = {
+MEASURES = {
     "top1": "top-1 accuracy, %",
     "agreement": "agreement with the original, %",
     "output_error": "error of the outputs, of their variance",
@@ -19,7 +19,7 @@ _WAYS = ("method", "coverage", "allocation", "recover")
 def measure_of(rows: Sequence[dict[str, Any]]) -> str | None:
     """The quality that every finished row has; None where there is none."""
     done = [row for row in rows if "error" not in row]
-    for name in _MEASURES:
+    for name in MEASURES:
         if done and all(row.get(name) is not None for row in done):
             return name
     return None
@@ -46,7 +46,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as Markdown; the ones that nothing beats are bold."""
     ways, measure = varied(rows), measure_of(rows)
     heads = [*ways, "asked", "MACs", "parameters"]
-    heads += [] if measure is None else [_MEASURES[measure]]
+    heads += [] if measure is None else [MEASURES[measure]]
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for row, top in zip(rows, best(rows), strict=True):
         cells = [str(row[name]) for name in ways] + [f"-{row['macs_reduction']:.0%}"]
@@ -95,7 +95,7 @@ def plot(rows: Sequence[dict[str, Any]], files: Sequence[Path], title: str) -> N
         label="nothing beats it",
     )
     axes.set_xlabel("fewer MACs, %")
-    axes.set_ylabel(_MEASURES[measure])
+    axes.set_ylabel(MEASURES[measure])
     if measure == "output_error":
         axes.set_yscale("log")
     axes.set_title(title)

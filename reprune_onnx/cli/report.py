@@ -1,0 +1,40 @@
+"""`reprune-onnx report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reprune_onnx.cli.options import Force, Quiet
+from reprune_onnx.errors import OutputError
+
+
+def command(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE…",
+            help="JSON files of prune, finetune, train, evaluate, analyze, sweep, bench, or of a"
+            " bundle on its device.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="REPORT.html", help="The page.")],
+    title: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Default: named after the model.")
+    ] = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show results on one HTML page, which needs no network and no other file."""
+    from reprune_onnx.model import write_atomically
+    from reprune_onnx.report.page.build import html_report
+
+    if out.is_dir():
+        raise OutputError(f"'{out}' is a folder; give the name of a file")
+    if out.exists() and (not force or any(f.exists() and f.samefile(out) for f in files)):
+        raise OutputError(f"'{out}' exists; give another name, or --force to replace a page")
+    write_atomically(out, html_report(files, title).encode())
+    if not quiet:
+        typer.echo(f"wrote {out}")
