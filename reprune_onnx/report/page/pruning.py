@@ -9,6 +9,12 @@ from typing import Any
 from reprune_onnx.report.page.html import Content, Html, number, section, table, tag
 from reprune_onnx.report.page.sources import Source, Sources
 
+_ASKED = {
+    "sparsity": "channel sparsity",
+    "macs_reduction": "fewer multiply-adds",
+    "params_reduction": "fewer parameters",
+    "latency_reduction": "less latency",
+}
 _SIZES = (("macs", "multiply-adds"), ("params", "parameters"), ("bytes", "file size, bytes"))
 
 
@@ -57,7 +63,7 @@ def _asked(name: str, asked: Any, data: Mapping[str, Any]) -> Html:
             number(asked, "g", " points"),
             ["at most lost; reached ", number(reached, ".2f")],
         )
-    title = name.replace("_", " ")
+    title = _ASKED.get(name, name)
     return _card(f"asked: {title}", number(asked, ".2%"), ["reached ", number(reached, ".2%")])
 
 
@@ -67,7 +73,7 @@ def _accuracy_card(source: Source, sources: Sources) -> list[Html]:
     before, after = (found.get(_file(name)) for name in _pair(source))
     if after is None:
         return []
-    below = ["of the original ", number(before, ".2f", " %")] if before is not None else None
+    below = ["the original has ", number(before, ".2f", " %")] if before is not None else None
     return [_card("top-1 accuracy", number(after, ".2f", " %"), below)]
 
 
@@ -75,7 +81,7 @@ def _speed_card(source: Source, sources: Sources) -> list[Html]:
     """How much faster the pruned model was measured to be, where that is most."""
     original, pruned = map(_file, _pair(source))
     rows = [
-        (row["speedup"], row["batch_size"])
+        (not row.get("noisy"), row["speedup"], row["batch_size"])
         for result in sources.of("bench")
         if result.data["rows"] and _file(result.data["rows"][0]["model"]) == original
         for row in result.data["rows"]
