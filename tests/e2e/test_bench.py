@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from xml.etree import ElementTree
 
 import numpy as np
@@ -145,7 +146,7 @@ def test_bad_files(refuses, model, tmp_path):
     ],
 )
 def test_a_backend_that_is_not_installed_is_named(refuses, model, backend, module, says):
-    if module in sys.modules or shutil.which(module):
+    if find_spec(module):
         pytest.skip(f"{module} is installed")
     refuses("bench", model, "--backend", backend, code=2, says=(says,))
 

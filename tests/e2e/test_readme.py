@@ -79,7 +79,7 @@ def test_the_other_commands_work(readme, call, demo, digits, tmp_path, monkeypat
         if line.startswith("reprune-onnx ")
     ]
     assert {c[1] for c in commands} == {
-        *("analyze", "prune", "recover", "verify", "evaluate", "sweep")
+        *("analyze", "prune", "recover", "verify", "evaluate", "sweep", "bench", "report")
     }
     for command in commands:
         if command[1] == "prune":  # one way or the other
@@ -121,7 +121,10 @@ def test_the_stated_accuracies_are_the_measured_ones(readme, call, root, tmp_pat
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "models/README.md", "docs/method.md", "docs/accuracy.md", "docs/deploy.md"],
+    [
+        *("README.md", "models/README.md", "docs/method.md", "docs/accuracy.md", "docs/bench.md"),
+        *("docs/deploy.md", "docs/speed.md", "docs/training.md"),
+    ],
 )
 def test_links_lead_somewhere(root, name):
     text = (root / name).read_text(encoding="utf-8")

@@ -212,6 +212,25 @@ def test_machines_stand_side_by_side_and_the_papers_wait_for_their_own_files(cal
         assert ("bundle" in found.text) == ("TX2" in empty)
 
 
+def test_the_result_of_a_bundle(call, tmp_path):
+    """As the bundle's script writes it: models by name, energy, what failed on the device."""
+    found = bench_result("Jetson TX2 (quill)", "tensorrt", ("resnet.v1 fp16", "pruned.v1 fp16"))
+    found["models"] = [{"name": "resnet.v1", "source": {"sha256": "0"}, "pruned_from": None}]
+    found["failed"] = [{"model": "big", "precision": "fp32", "batch_size": 64, "reason": "no room"}]
+    del found["threads"], found["seconds"]
+    for row in found["rows"]:
+        row |= {"energy_per_image_j": 0.3125, "peak_memory_mb": 777, "throttled": True}
+        del row["speedup"]
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(found))
+    assert call("report", path, "-o", tmp_path / "page.html").code == 0
+    page = Page((tmp_path / "page.html").read_text())
+    assert page.values["throughput"].count(0.3125) == page.values["throughput"].count(777) == 6
+    for text in ("big fp32, batch 64: no room", "throttled", "resnet.v1 fp16", "pruned.v1 fp16"):
+        assert text in page.text
+    assert "Jetson TX2" in page.text and page.text.count("Not measured") == 1
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -24,8 +24,8 @@ class EngineRunner:
         from polygraphy import cuda
 
         self._path = path
-        runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
-        self._engine = runtime.deserialize_cuda_engine(path.read_bytes())
+        self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))  # it has to outlive the engine
+        self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
             raise ModelError(
                 f"TensorRT {trt.__version__} cannot read '{path}': an engine runs only on the GPU"

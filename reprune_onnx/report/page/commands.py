@@ -69,9 +69,9 @@ def _evaluate(source: Source) -> list[str] | None:
 
 def _bench(source: Source) -> list[str] | None:
     data = source.data
-    models = [entry["model"] for entry in data.get("models") or ()]
-    if not models:
-        return None
+    models = [entry.get("model") for entry in data.get("models") or ()]
+    if not models or None in models:
+        return None  # made on a device, by the script of a bundle
     sizes = dict.fromkeys(row["batch_size"] for row in data["rows"])
     words = ["reprune-onnx", "bench", *map(str, models), "--backend", data["backend"]]
     words += ["--batch-size", ",".join(map(str, sizes))] if sizes else []

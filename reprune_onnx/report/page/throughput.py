@@ -13,6 +13,13 @@ from reprune_onnx.report.page.html import Content, Html, number, section, table,
 from reprune_onnx.report.page.pruning import pruned_name
 from reprune_onnx.report.page.sources import Source, Sources
 
+_ENDINGS = (".onnx", ".engine", ".plan")
+_MORE = {
+    "energy_per_image_j": "J per image",
+    "peak_memory_mb": "peak memory, MB",
+    "engine_bytes": "engine, bytes",
+}
+"""What the rows of a bundle say beside time."""
 _PAPER = {"A6000": "RTX A6000", "TX2": "Jetson TX2"}
 """The machines of the paper: the sign in a machine's name, and what they are called."""
 
@@ -48,20 +55,49 @@ def _panel(source: Source) -> Html:
     title = _title(source)
     notes: list[Content] = list(source.data.get("notes") or ())
     notes += [failure["error"] for failure in source.data.get("failures") or ()]
+    notes += [_failed(failure) for failure in source.data.get("failed") or ()]
     said = [tag("p", note, class_="note") for note in notes]
+    told = tag("p", _facts(source), class_="small")
     if not rows:
         return tag("figure", tag("figcaption", title), tag("p", "Nothing was measured."), said)
     series = [_series(name, rows) for name in dict.fromkeys(row["model"] for row in rows)]
     sizes = sorted({row["batch_size"] for row in rows})
     chart = Chart(Axis("batch size", ticks=sizes, log=True), Axis("images/s", zero=True), series)
-    return tag("figure", tag("figcaption", title), chart.svg(title), chart.legend(), said)
+    return tag("figure", tag("figcaption", title), chart.svg(title), chart.legend(), said, told)
 
 
 def _series(name: str, rows: Sequence[Mapping[str, Any]]) -> Series:
     own = sorted((row for row in rows if row["model"] == name), key=lambda row: row["batch_size"])
     points = [(row["batch_size"], row["images_per_s"]) for row in own]
     spread = [_quartiles(row) for row in own] if all(row.get("runs") for row in own) else []
-    return Series(Path(name).stem, points, spread)
+    return Series(label(name), points, spread)
+
+
+def label(name: str) -> str:
+    """A model's name without its folder, and without the ending of a file.
+
+    >>> label("nets/resnet.v2.onnx"), label("resnet.v2 fp16")
+    ('resnet.v2', 'resnet.v2 fp16')
+    """
+    own = Path(name).name
+    return Path(own).stem if own.endswith(_ENDINGS) else own
+
+
+def _failed(failure: Mapping[str, Any]) -> str:
+    """What a bundle says of a case that failed on its device."""
+    where = f"{failure.get('model')} {failure.get('precision')}, batch {failure.get('batch_size')}"
+    return f"{where}: {failure.get('reason')}"
+
+
+def _facts(source: Source) -> str:
+    """The facts of a machine, as the paper's Table 7 has them."""
+    machine = source.data["machine"]
+    given = machine if isinstance(machine, dict) else {}
+    flat = {**given, **(given.get("versions") or {})}
+    shown = [
+        f"{key} {value}" for key, value in flat.items() if isinstance(value, (str, int, float))
+    ]
+    return "; ".join(shown)
 
 
 def _quartiles(row: Mapping[str, Any]) -> tuple[float, float]:
@@ -71,16 +107,20 @@ def _quartiles(row: Mapping[str, Any]) -> tuple[float, float]:
 
 def _table(measured: Sequence[Source]) -> Html:
     """All rows of all machines."""
-    rows = [[_title(source), *_cells(row)] for source in measured for row in source.data["rows"]]
+    found = [(_title(source), row) for source in measured for row in source.data["rows"]]
+    more = [key for key in _MORE if any(row.get(key) is not None for _, row in found)]
+    rows = [[title, *_cells(row), *(number(row.get(k)) for k in more)] for title, row in found]
     heads = ["machine", "model", "batch", "images/s", "speedup", "median ms", "p90", "IQR"]
-    return table(heads, rows, right=range(2, 8))
+    heads += [_MORE[key] for key in more]
+    return table(heads, rows, right=range(2, len(heads)))
 
 
 def _cells(row: Mapping[str, Any]) -> list[Content]:
     ms, speedup = row["latency_ms"], row.get("speedup")
-    noisy = tag("span", " noisy", class_="noisy") if row.get("noisy") else None
+    marks = [mark for mark in ("noisy", "throttled") if row.get(mark)]
+    noisy = tag("span", f" {', '.join(marks)}", class_="noisy") if marks else None
     return [
-        Path(row["model"]).stem,
+        label(row["model"]),
         number(row["batch_size"]),
         number(row["images_per_s"], ",.5g"),
         number(speedup, ".2f", "×"),
@@ -114,8 +154,10 @@ def _a6000(sources: Sources) -> list[list[str]]:
 
 def _tx2(sources: Sources) -> list[list[str]]:
     """The bundle's README says how it is run on the device, and where its result lies."""
-    bundle = ["reprune-onnx", "bundle", *_models(sources), "--target", "jetson-tx2", "-o", "tx2"]
-    return [bundle, _again(sources, "tx2.json")]
+    return [
+        ["reprune-onnx", "bundle", *_models(sources), "--target", "jetson-tx2", "-o", "tx2"],
+        _again(sources, "results.json"),
+    ]
 
 
 def _models(sources: Sources) -> list[str]:
