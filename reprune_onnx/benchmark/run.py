@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,7 @@ def _head(settings: BenchSettings, backend: Loader, candidates: Sequence[Candida
         "backend": settings.backend,
         "threads": (settings.threads or cpus()) if on_cpu else None,
         "seconds": settings.seconds,
+        "clock": settings.clock,
         "models": [_described(c) for c in candidates],
         "rows": [],
         "latency": None,
@@ -166,7 +168,8 @@ def _measure(field: Field, size: int, settings: BenchSettings, result: Result) -
             running.append((candidate, runner))
     if running:
         share = len(running)
-        turns = Turns(settings.seconds * share, _FEWEST, _MOST, _WARM_UP * share)
+        clock = time.process_time if settings.clock == "cpu" else time.perf_counter
+        turns = Turns(settings.seconds * share, _FEWEST, _MOST, _WARM_UP * share, clock)
         times = in_turns([runner.run for _, runner in running], turns)
         _add(result, [c.name for c, _ in running], size, times)
     return running

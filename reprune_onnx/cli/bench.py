@@ -32,6 +32,12 @@ def command(
     seconds: Annotated[
         float, typer.Option(metavar="S", help="Measured for each model at each batch size.")
     ] = 3.0,
+    clock: Annotated[
+        Literal["wall", "cpu"],
+        typer.Option(
+            help="cpu counts the CPU time of --threads 1, for a machine that is busy otherwise."
+        ),
+    ] = "wall",
     layers: Annotated[
         bool,
         typer.Option(
@@ -61,6 +67,7 @@ def command(
         batch_sizes=_sizes(batch_size),
         threads=threads,
         seconds=seconds,
+        clock=clock,
         layers=layers,
         input_shapes=tuple(parse_input_shapes(input_shape or []).items()),
     )

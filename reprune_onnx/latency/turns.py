@@ -16,13 +16,14 @@ class Turns:
     """How long to measure: ``seconds`` in all, within so many rounds; ``warm_up`` seconds before.
 
     The first runs prepare memory and settle caches: there are two of each at least, and they are
-    not counted.
+    not counted. ``clock`` tells seconds.
     """
 
     seconds: float
     fewest: int
     most: int
     warm_up: float = 0.0
+    clock: Callable[[], float] = time.perf_counter
 
 
 def in_turns(runs: Sequence[Callable[[], object]], turns: Turns) -> Floats:
@@ -30,25 +31,25 @@ def in_turns(runs: Sequence[Callable[[], object]], turns: Turns) -> Floats:
 
     Each round starts with another one, so that none always follows the same neighbour.
     """
-    first = [_warm_up(run, turns.warm_up / len(runs)) for run in runs]
+    first = [_warm_up(run, turns, len(runs)) for run in runs]
     rounds = int(np.clip(turns.seconds / max(sum(first), 1e-9), turns.fewest, turns.most))
     times = np.empty((rounds, len(runs)))
     for k in range(rounds):
         for j in range(len(runs)):
             i = (j + k) % len(runs)
-            times[k, i] = _seconds(runs[i])
+            times[k, i] = _seconds(runs[i], turns)
     return times
 
 
-def _warm_up(run: Callable[[], object], seconds: float) -> float:
+def _warm_up(run: Callable[[], object], turns: Turns, runs: int) -> float:
     """The longer of the last two runs."""
-    times = [_seconds(run), _seconds(run)]
-    while sum(times) < seconds:
-        times.append(_seconds(run))
+    times = [_seconds(run, turns), _seconds(run, turns)]
+    while sum(times) < turns.warm_up / runs:
+        times.append(_seconds(run, turns))
     return max(times[-2:])
 
 
-def _seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def _seconds(run: Callable[[], object], turns: Turns) -> float:
+    start = turns.clock()
     run()
-    return time.perf_counter() - start
+    return turns.clock() - start

@@ -186,6 +186,8 @@ def print_bench(found: dict[str, Any]) -> None:
     title = f"{found['machine']['name']}, {found['backend']}"
     if found["threads"] is not None:
         title += f", {found['threads']} threads"
+    if found["clock"] == "cpu":
+        title += ", CPU time"
     table = _table(title, heads, right=set(range(1, len(heads))))
     for row in found["rows"]:
         ms = row["latency_ms"]

@@ -1,5 +1,6 @@
 """`bench`: what it measures, what it checks first, and what it says when it cannot."""
 
+import itertools
 import json
 import os
 import resource
@@ -15,7 +16,7 @@ import pytest
 from onnx import parser
 
 import reprune_onnx as rp
-from reprune_onnx.benchmark import check
+from reprune_onnx.benchmark import check, run
 from reprune_onnx.benchmark.run import Watching
 
 QUICK = ("--seconds", "0.05")
@@ -56,6 +57,17 @@ def test_the_function_of_the_package_tells_the_result_after_every_batch_size(dem
     assert seen == [1, 2, 3]
     assert found["threads"] == 1
     assert found["models"][0]["inputs"] == {"input": [1, 1, 8, 8]}
+
+
+def test_the_clock_that_was_asked_for_is_read(demo, monkeypatch):
+    """CPU time as told by a stand-in that moves a millisecond whenever it is read."""
+    read = itertools.count()
+    monkeypatch.setattr(run.time, "process_time", lambda: next(read) / 1000)
+    settings = rp.BenchSettings(batch_sizes=(2,), threads=1, seconds=0.05, clock="cpu")
+    found = rp.bench([demo], settings)
+    assert found["clock"] == "cpu"
+    assert found["rows"][0]["latency_ms"] == {"median": 1, "p90": 1, "iqr": 0, "min": 1}
+    assert found["rows"][0]["images_per_s"] == 2000
 
 
 def test_layer_times_are_a_latency_table(call, model, tmp_path):
@@ -113,6 +125,8 @@ def test_a_static_batch_is_measured_as_it_is(call, refuses, demo, tmp_path):
         (("--batch-size", "one"), 2, "--batch-size 'one' is not numbers"),
         (("--seconds", "0"), 2, "--seconds 0"),
         (("--threads", "-1"), 2, "--threads -1"),
+        (("--clock", "cpu"), 2, "--threads 1"),
+        (("--clock", "cpu", "--threads", "1", "--backend", "ort-cuda"), 2, "one thread"),
         (("--backend", "ort-cuda", "--threads", "2"), 2, "computes on a GPU"),
         (("--backend", "abacus"), 2, "abacus"),
         (("--layers",), 2, "--json"),

@@ -76,5 +76,6 @@ def _bench(source: Source) -> list[str] | None:
     words = ["reprune-onnx", "bench", *map(str, models), "--backend", data["backend"]]
     words += ["--batch-size", ",".join(map(str, sizes))] if sizes else []
     words += ["--threads", str(data["threads"])] if data.get("threads") else []
+    words += ["--clock", "cpu"] if data.get("clock") == "cpu" else []
     words += ["--seconds", f"{data['seconds']:g}"] if data.get("seconds") else []
     return [*words, "--json", source.path.name]

@@ -47,7 +47,9 @@ def machine_name(data: Mapping[str, Any]) -> str:
 def _title(source: Source) -> str:
     parts = [machine_name(source.data), source.data["backend"]]
     threads = source.data.get("threads")
-    return ", ".join([*parts, f"{threads} threads"] if threads else parts)
+    parts += [f"{threads} threads"] if threads else []
+    parts += ["CPU time"] if source.data.get("clock") == "cpu" else []
+    return ", ".join(parts)
 
 
 def _panel(source: Source) -> Html:
