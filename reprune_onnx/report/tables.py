@@ -61,6 +61,10 @@ def print_pruning(report: dict[str, Any], destination: Destination) -> None:
         before, after = report["before"][name], report["after"][name]
         share = f"{1 - after / before:.1%}" if before else "–"
         table.add_row(title, f"{before:,}", f"{after:,}", share)
+        if name == "macs" and report["scope"] is not None:
+            before, after = report["scope"]["macs"]
+            share = f"{1 - after / before:.1%}" if before else "–"
+            table.add_row("  of --include", f"{before:,}", f"{after:,}", share)
     console.print(table)
     for line in _lines(report, destination):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -78,6 +82,18 @@ def print_evaluation(found: dict[str, Any], preprocess: str) -> None:
     parts = [text.format(found[k]) for k, text in names.items() if found[k] is not None]
     line = f"{', '.join(parts)} on {found['n']} images (preprocess: {preprocess})"
     console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_detection(found: dict[str, Any], preprocess: str) -> None:
+    """Average precision of boxes and masks."""
+    console = _console()
+    measured = {kind: found[kind] for kind in ("box", "mask") if found[kind] is not None}
+    names = list(next(iter(measured.values())))
+    table = _table("", ["", *names], right=set(range(1, len(names) + 1)))
+    for kind, values in measured.items():
+        table.add_row(kind, *("–" if v is None else f"{v:.1f}" for v in values.values()))
+    console.print(table)
+    console.print(f"on {found['n']} images (preprocess: {preprocess})", highlight=False)
 
 
 def _lines(report: dict[str, Any], destination: Destination) -> list[str]:

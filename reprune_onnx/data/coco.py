@@ -1,0 +1,106 @@
+"""Images with objects in COCO's format: a folder, and a JSON file of what is on them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reprune_onnx.data.image_folder import ImageFile
+from reprune_onnx.errors import DataError
+
+_PARTS = ("images", "annotations", "categories")
+
+
+@dataclass(frozen=True)
+class CocoData:
+    """``files`` by image id, in the file's order; ``content`` is the whole JSON object."""
+
+    name: str
+    files: dict[int, ImageFile]
+    content: dict[str, Any]
+
+    @property
+    def categories(self) -> list[int]:
+        """The ids of the categories, ascending."""
+        return sorted(int(c["id"]) for c in self.content["categories"])
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether every object has an outline."""
+        found = self.content["annotations"]
+        return bool(found) and all(a.get("segmentation") for a in found)
+
+
+def open_coco(folder: Path, annotations: Path | None = None) -> CocoData:
+    """Open the images of ``folder`` that the file ``annotations`` lists.
+
+    By default it is the only .json in the folder, or in the folder's ``annotations``. Raises
+    DataError in one line where it is missing or no such file, or where an image is missing.
+    """
+    if not folder.is_dir():
+        raise DataError(f"there is no folder '{folder}'; give the folder of the images")
+    path = annotations or _only_json(folder)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"there is no annotation file '{path}'; check --annotations") from None
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"annotation file '{path}' cannot be read: {reason}") from error
+    _check(content, path)
+    files = {int(i["id"]): _image(folder, i["file_name"], path) for i in content["images"]}
+    return CocoData(path.name, files, content)
+
+
+def _only_json(folder: Path) -> Path:
+    for place in (folder, folder / "annotations"):
+        found = sorted(place.glob("*.json")) if place.is_dir() else []
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(f.name for f in found[:3])
+            raise DataError(
+                f"'{place}' holds {len(found)} .json files ({names}…): give --annotations"
+            )
+    raise DataError(
+        f"there is no annotation file (.json) in '{folder}': give COCO's with --annotations"
+    )
+
+
+def _check(content: object, path: Path) -> None:
+    if not isinstance(content, dict) or any(
+        not isinstance(content.get(part), list) for part in _PARTS
+    ):
+        raise DataError(
+            f"annotation file '{path}' is not in COCO's format: it has no lists {', '.join(_PARTS)}"
+        )
+    wanted = {
+        "images": ("id", "file_name"),
+        "annotations": ("id", "image_id", "category_id", "bbox", "area"),
+        "categories": ("id",),
+    }
+    for part, keys in wanted.items():
+        for k, entry in enumerate(content[part]):
+            lacking = [key for key in keys if not isinstance(entry, dict) or key not in entry]
+            if lacking:
+                raise DataError(f"annotation file '{path}': {part}[{k}] has no '{lacking[0]}'")
+    if not content["images"]:
+        raise DataError(f"annotation file '{path}' lists no images")
+    images = {entry["id"] for entry in content["images"]}
+    categories = {entry["id"] for entry in content["categories"]}
+    for entry in content["annotations"]:
+        for key, known in (("image_id", images), ("category_id", categories)):
+            if entry[key] not in known:
+                raise DataError(
+                    f"annotation file '{path}': annotation {entry['id']} has {key} {entry[key]},"
+                    " which the file does not list"
+                )
+
+
+def _image(folder: Path, name: str, path: Path) -> ImageFile:
+    file = folder / name
+    if not file.is_file():
+        raise DataError(f"image '{name}', which '{path}' lists, is not in '{folder}'")
+    return ImageFile(str(file), file)

@@ -1,0 +1,94 @@
+"""Average precision of detections, as COCO defines it, computed by pycocotools."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import numpy as np
+
+from reprune_onnx.data.coco import CocoData
+from reprune_onnx.errors import DataError
+from reprune_onnx.runtime.detector import Detections
+
+Kind = Literal["box", "mask"]
+_IOU = {"box": "bbox", "mask": "segm"}
+
+
+@dataclass(frozen=True)
+class AveragePrecision:
+    """Percentages: at IoU 0.5 to 0.95, at 0.5, at 0.75, and of small, medium and large objects.
+
+    None where the data has no such object.
+    """
+
+    AP: float | None
+    AP50: float | None
+    AP75: float | None
+    APs: float | None
+    APm: float | None
+    APl: float | None
+
+
+def require_pycocotools() -> None:
+    """Raise DataError, with what to install, where pycocotools is missing."""
+    if find_spec("pycocotools") is None:
+        raise DataError("average precision needs pycocotools: pip install 'reprune-onnx[coco]'")
+
+
+def results(
+    image_id: int, found: Detections, categories: Mapping[int, int]
+) -> list[dict[str, Any]]:
+    """Detections in COCO's format; ``categories`` maps labels to category ids.
+
+    What has a label without a category is left out.
+    """
+    from pycocotools import mask as coco_mask
+
+    entries = []
+    for k, label in enumerate(found.labels.tolist()):
+        if label not in categories:
+            continue
+        x1, y1, x2, y2 = found.boxes[k].tolist()
+        entry: dict[str, Any] = {
+            "image_id": image_id,
+            "category_id": categories[label],
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "score": float(found.scores[k]),
+        }
+        if found.masks is not None:
+            entry["segmentation"] = coco_mask.encode(np.asfortranarray(found.masks[k], np.uint8))
+        entries.append(entry)
+    return entries
+
+
+def average_precision(
+    data: CocoData, found: Sequence[dict[str, Any]], kind: Kind
+) -> AveragePrecision:
+    """The six figures of ``found`` (as `results` gives them) on all images of ``data``."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints as it goes
+        truth = COCO()
+        truth.dataset = data.content
+        truth.createIndex()
+        plain = [
+            {k: v for k, v in entry.items() if k != ("segmentation" if kind == "box" else "bbox")}
+            for entry in found
+        ]
+        if plain:
+            answer = truth.loadRes(plain)
+        else:
+            answer = COCO()
+            answer.dataset = {**data.content, "annotations": []}
+            answer.createIndex()
+        judge = COCOeval(truth, answer, _IOU[kind])
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    return AveragePrecision(*(100 * float(v) if v >= 0 else None for v in judge.stats[:6]))

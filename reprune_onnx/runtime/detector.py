@@ -1,0 +1,133 @@
+"""A model as a detector: one image in, boxes, labels, scores and perhaps masks out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reprune_onnx.data.fit import fit
+from reprune_onnx.data.geometry import resize
+from reprune_onnx.data.preprocess import Preprocess
+from reprune_onnx.data.source import Raw, RawBatch
+from reprune_onnx.data.target import image_target
+from reprune_onnx.errors import ModelError, UsageError
+from reprune_onnx.runtime.image_input import image_input
+from reprune_onnx.runtime.ort import Session
+from reprune_onnx.types import Bools, Floats, Ints, Model
+
+ROLES = ("boxes", "labels", "scores", "masks")
+_RANKS = {"boxes": 2, "labels": 1, "scores": 1, "masks": 3}
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found on one image of (h, w) pixels.
+
+    ``boxes (d, 4)`` are x1, y1, x2, y2 in its pixels, ``labels (d,)``, ``scores (d,)``, and
+    ``masks (d, h, w)`` where the model has them.
+    """
+
+    boxes: Floats
+    labels: Ints
+    scores: Floats
+    masks: Bools | None
+
+
+class Detector:
+    """A model with its post-processing: outputs boxes (d, 4), labels (d,), scores (d,), masks.
+
+    Outputs are told by these names, or else by their form. Boxes are in pixels of the model's
+    input. A batch axis of 1 is allowed in front. Raises ModelError where there are no such outputs.
+    """
+
+    def __init__(self, model: Model, preprocess: Preprocess, threads: int = 0) -> None:
+        if preprocess.crop is not None:
+            raise UsageError(
+                "--preprocess crop would cut objects off: for detection give mean=…;std=…;size=…"
+            )
+        port = image_input(model.proto, {})
+        self._title = f"'{model.path}'" if model.path else "the model"
+        shape = port.shape if len(port.shape) != 3 else (1, *port.shape)
+        if len(shape) == 4 and shape[0] not in (None, 1):
+            raise ModelError(
+                f"{self._title} takes batches of {shape[0]}, but detections are counted image by"
+                " image: export it with a batch of 1"
+            )
+        self._alone = len(port.shape) == 3
+        self._name = port.name
+        self._target = image_target(shape, port.dtype)
+        sides = (self._target.height, self._target.width)
+        fixed = None if None in sides else (sides[0] or 0, sides[1] or 0)
+        self._how = replace(preprocess, size=fixed or preprocess.size, layout="nhwc")
+        self._session = Session(model.proto, optimize=True, threads=threads)
+
+    def detect(self, image: Raw, name: str) -> Detections:
+        """What is on an image (h, w, 3) uint8; messages call it ``name``."""
+        h, w = image.shape[:2]
+        x = fit(RawBatch(image[None], None, (name,)), self._how, self._target, name)
+        sides = x.shape[2:] if self._target.layout == "nchw" else x.shape[1:3]
+        found = self._roles(self._session.run({self._name: x[0] if self._alone else x}))
+        scale = np.array([w / sides[1], h / sides[0]] * 2)
+        boxes = found["boxes"].astype(np.float64) * scale
+        masks = found.get("masks")
+        return Detections(
+            boxes,
+            found["labels"].astype(np.int64),
+            found["scores"].astype(np.float64),
+            None if masks is None else _masks(masks, (h, w)),
+        )
+
+    def _roles(self, outputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The outputs by role, without the axes of extent 1 around them."""
+        found = {
+            role: _bare(outputs[name], _RANKS[role])
+            for role in ROLES
+            for name in outputs
+            if name.lower() == role
+        }
+        for name, value in outputs.items():
+            role = _role(value)
+            if role is not None and name.lower() not in ROLES and role not in found:
+                found[role] = _bare(value, _RANKS[role])
+        d = len(found.get("boxes", ()))
+        fits = all(role in found and len(found[role]) == d for role in ROLES[:3])
+        if not fits or found["boxes"].shape[1:] != (4,):
+            shapes = ", ".join(f"'{name}' {list(v.shape)}" for name, v in outputs.items())
+            raise ModelError(
+                f"{self._title} gives {shapes}, not boxes (d, 4), labels (d,) and scores (d,):"
+                " detection needs a model that was exported with its post-processing"
+            )
+        return found
+
+
+def _bare(value: NDArray[Any], rank: int) -> NDArray[Any]:
+    """Without a batch axis of 1 in front; of masks without the channel axis too."""
+    if value.ndim > rank and value.shape[0] == 1 and rank < 3:
+        value = value[0]
+    if rank == 3 and value.ndim == 5:
+        value = value[0]
+    return value[:, 0] if rank == 3 and value.ndim == 4 else value
+
+
+def _role(value: NDArray[Any]) -> str | None:
+    """What an output of this form is."""
+    plain = value[0] if value.ndim > 1 and value.shape[0] == 1 else value
+    if value.dtype.kind == "f" and value.shape[-1:] == (4,) and value.ndim in (2, 3):
+        return "boxes"
+    if value.dtype.kind == "f" and value.ndim >= 4:
+        return "masks"
+    if plain.ndim == 1:
+        return "labels" if value.dtype.kind in "iu" else "scores"
+    return None
+
+
+def _masks(values: NDArray[Any], size: tuple[int, int]) -> Bools:
+    """Probabilities (d, ·, ·) on the model's input as masks (d, h, w) on the image."""
+    if values.shape[1:] == size:
+        return np.asarray(values >= 0.5)
+    resized = [resize(v[..., None].astype(np.float32), size)[..., 0] for v in values]
+    whole = np.array(resized, dtype=np.float32).reshape(-1, *size)
+    return np.asarray(whole >= 0.5)

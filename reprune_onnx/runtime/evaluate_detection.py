@@ -1,0 +1,101 @@
+"""Average precision of a detector on images in COCO's format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from reprune_onnx.data.coco import CocoData
+from reprune_onnx.data.images import decode
+from reprune_onnx.data.preprocess import Preprocess
+from reprune_onnx.errors import DataError, ModelError
+from reprune_onnx.runtime.average_precision import (
+    AveragePrecision,
+    average_precision,
+    require_pycocotools,
+    results,
+)
+from reprune_onnx.runtime.detector import Detector
+from reprune_onnx.types import Model
+
+Progress = Callable[[int, int], None]
+LabelsAre = Literal["ids", "order"]
+
+
+@dataclass(frozen=True)
+class DetectionEvaluation:
+    """Average precision of boxes and of masks over ``n`` images; None where not asked for."""
+
+    n: int
+    box: AveragePrecision | None
+    mask: AveragePrecision | None = None
+
+
+@dataclass(frozen=True)
+class DetectionTask:
+    """What is measured, and what labels are.
+
+    ``masks`` measures masks too. ``labels``: the category's ``ids``, or the ``order`` of the
+    categories by id, from 1. ``preprocess`` says how pixels become values; images keep their
+    shape unless it has a size or the model's size is fixed.
+    """
+
+    masks: bool = False
+    labels: LabelsAre = "ids"
+    preprocess: Preprocess = field(default_factory=Preprocess)
+
+
+def evaluate_detection(
+    model: Model, data: CocoData, task: DetectionTask, progress: Progress | None = None
+) -> DetectionEvaluation:
+    """Detect objects on all images of ``data`` and measure average precision.
+
+    Raises ModelError where the model is no detector (or, with ``task.masks``, has no masks), and
+    DataError where labels have no category, or the data has no outlines.
+    """
+    require_pycocotools()
+    if task.masks and not data.has_masks:
+        raise DataError(f"'{data.name}' has objects without a segmentation: use --task detection")
+    detector = Detector(model, task.preprocess)
+    known = data.categories
+    numbers = known if task.labels == "ids" else range(1, len(known) + 1)
+    categories = dict(zip(numbers, known, strict=True))
+    found: list[dict[str, Any]] = []
+    labels: set[int] = set()
+    for k, (image_id, file) in enumerate(data.files.items()):
+        seen = detector.detect(decode(file, "RGB"), file.name)
+        if task.masks and seen.masks is None:
+            raise ModelError("the model has no output of masks (d, 1, h, w): use --task detection")
+        labels.update(seen.labels.tolist())
+        _check_labels(labels, categories, data, task.labels)
+        found += results(image_id, seen, categories)
+        if progress is not None:
+            progress(k + 1, len(data.files))
+    if labels and not labels & categories.keys():
+        raise _foreign(min(labels), categories, data, task.labels)
+    mask = average_precision(data, found, "mask") if task.masks else None
+    return DetectionEvaluation(len(data.files), average_precision(data, found, "box"), mask)
+
+
+def _check_labels(
+    labels: set[int], categories: dict[int, int], data: CocoData, labels_are: LabelsAre
+) -> None:
+    """Refuse labels outside of the categories' numbers; COCO itself leaves gaps between ids."""
+    if not categories:
+        raise DataError(f"'{data.name}' lists no categories")
+    low, high = min(categories), max(categories)
+    wrong = [label for label in labels if not low <= label <= high]
+    if wrong:
+        raise _foreign(wrong[0], categories, data, labels_are)
+
+
+def _foreign(
+    label: int, categories: dict[int, int], data: CocoData, labels_are: LabelsAre
+) -> DataError:
+    other = "order" if labels_are == "ids" else "ids"
+    return DataError(
+        f"the model gives label {label}, but '{data.name}' has {len(categories)} categories"
+        f" numbered {min(categories)} to {max(categories)}: give the annotations that it was"
+        f" trained for, or --labels {other}"
+    )

@@ -1,0 +1,226 @@
+"""`evaluate --task detection|segmentation` beside pycocotools called directly."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+H, W, IMAGES, D = 96, 128, 8, 14
+CATEGORIES = (1, 3, 7)
+NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+ROLES = ("boxes", "labels", "scores", "masks")
+
+
+def box_mask(box: np.ndarray) -> np.ndarray:
+    """An ellipse in a box x1, y1, x2, y2, as (H, W)."""
+    y, x = np.mgrid[:H, :W] + 0.5
+    x1, y1, x2, y2 = box
+    across, along = (x - (x1 + x2) / 2) / (x2 - x1), (y - (y1 + y2) / 2) / (y2 - y1)
+    return across**2 + along**2 <= 0.25
+
+
+def objects(rng: np.random.Generator) -> list[tuple[np.ndarray, int, bool]]:
+    """Boxes of all sizes with their categories; one of them is a crowd."""
+    found = []
+    for k in range(6):
+        side = rng.uniform(12, 30) if k < 3 else rng.uniform(35, 60)
+        side = 98 if k == 5 else side
+        w, h = min(side * 1.1, W - 4), min(side, H - 4)
+        x, y = rng.uniform(1, W - w - 1), rng.uniform(1, H - h - 1)
+        found.append((np.array([x, y, x + w, y + h]), int(rng.choice(CATEGORIES)), k == 4))
+    return found
+
+
+def scene(seed: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """COCO's annotations, and what a mediocre detector says: tables (IMAGES, D, …)."""
+    from pycocotools import mask as coco_mask
+
+    rng = np.random.default_rng(seed)
+    annotations: list[dict[str, Any]] = []
+    tables = {
+        "boxes": np.zeros((IMAGES, D, 4), np.float32),
+        "labels": np.zeros((IMAGES, D), np.int64),
+        "scores": np.zeros((IMAGES, D), np.float32),
+        "masks": np.zeros((IMAGES, D, 1, H, W), np.float32),
+    }
+    for image in range(IMAGES):
+        truth = objects(rng)
+        for box, category, crowd in truth:
+            outline = coco_mask.encode(np.asfortranarray(box_mask(box), np.uint8))
+            counts = outline["counts"].decode()
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image + 1,
+                    "category_id": category,
+                    "bbox": [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()],
+                    "area": float(np.prod(box[2:] - box[:2])),
+                    "iscrowd": int(crowd),
+                    "segmentation": {"size": [H, W], "counts": counts},
+                }
+            )
+        for k in range(D):  # hits, some twice, misses, wrong categories
+            box, category, _ = truth[int(rng.integers(0, 5)) if k % 2 else k % 6]
+            spread = 0.04 if rng.random() < 0.75 else 0.6
+            moved = box + rng.normal(0, spread * (box[2] - box[0]), 4)
+            moved[2:] = np.maximum(moved[2:], moved[:2] + 4)
+            label = category if rng.random() < 0.85 else int(rng.choice(CATEGORIES))
+            tables["boxes"][image, k] = moved
+            tables["labels"][image, k] = label
+            tables["scores"][image, k] = rng.uniform(0.2, 0.99)
+            tables["masks"][image, k, 0] = np.where(box_mask(moved), 0.9, 0.2)
+    images = [
+        {"id": i + 1, "file_name": f"{i}.png", "height": H, "width": W} for i in range(IMAGES)
+    ]
+    categories = [{"id": c, "name": f"thing {c}"} for c in CATEGORIES]
+    return {"images": images, "annotations": annotations, "categories": categories}, tables
+
+
+def detector(tables: dict[str, np.ndarray], roles: tuple[str, ...] = ROLES) -> onnx.ModelProto:
+    """A model that reads an image's number from its first pixel and looks up what it says."""
+    nodes = [
+        helper.make_node("Slice", ["image", "zeros", "ones", "axes"], ["pixel"]),
+        helper.make_node("Mul", ["pixel", "scale"], ["number"]),
+        helper.make_node("Round", ["number"], ["whole"]),
+        helper.make_node("Cast", ["whole"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Reshape", ["index", "scalar"], ["place"]),
+        *(helper.make_node("Gather", [f"{role}_table", "place"], [role]) for role in roles),
+    ]
+    constants = {
+        "zeros": np.zeros(3, np.int64),
+        "ones": np.ones(3, np.int64),
+        "axes": np.arange(3),
+        "scale": np.float32(255),
+        "scalar": np.zeros(0, np.int64),
+        **{f"{role}_table": tables[role] for role in roles},
+    }
+    outputs = [
+        helper.make_tensor_value_info(
+            role, helper.np_dtype_to_tensor_dtype(tables[role].dtype), tables[role].shape[1:]
+        )
+        for role in roles
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "detector",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [3, "h", "w"])],
+        outputs,
+        [numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def directly(content: dict[str, Any], tables: dict[str, np.ndarray], iou: str) -> np.ndarray:
+    """The six figures, by pycocotools and nothing else."""
+    from pycocotools import mask as coco_mask
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    entries = []
+    for image in range(IMAGES):
+        for k in range(D):
+            x1, y1, x2, y2 = tables["boxes"][image, k].astype(np.float64).tolist()
+            entry = {"image_id": image + 1, "category_id": int(tables["labels"][image, k])}
+            entry["score"] = float(tables["scores"][image, k])
+            if iou == "bbox":
+                entry["bbox"] = [x1, y1, x2 - x1, y2 - y1]
+            else:
+                found = np.asfortranarray(tables["masks"][image, k, 0] >= 0.5, np.uint8)
+                entry["segmentation"] = coco_mask.encode(found)
+            entries.append(entry)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = json.loads(json.dumps(content))
+        truth.createIndex()
+        judge = COCOeval(truth, truth.loadRes(entries), iou)
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    return 100 * judge.stats[:6]
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> tuple[Path, Path, dict[str, Any], dict[str, np.ndarray]]:
+    """A folder of images with annotations, the model, and what both hold."""
+    pytest.importorskip("pycocotools", reason="average precision needs pycocotools")
+    folder = tmp_path / "images"
+    folder.mkdir()
+    content, tables = scene(3)
+    for i in range(IMAGES):
+        Image.fromarray(np.full((H, W, 3), i, np.uint8)).save(folder / f"{i}.png")
+    (folder / "instances.json").write_text(json.dumps(content))
+    onnx.save(detector(tables), tmp_path / "detector.onnx")
+    return tmp_path / "detector.onnx", folder, content, tables
+
+
+def test_the_figures_are_those_of_pycocotools(call, case):
+    model, folder, content, tables = case
+    args = ("evaluate", model, "--data", folder, "--task", "segmentation", "--json", "-")
+    result = call(*args)
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    assert found["n"] == IMAGES
+    for kind, iou in (("box", "bbox"), ("mask", "segm")):
+        expected = directly(content, tables, iou)
+        assert 20 < expected[0] < 80  # neither everything nor nothing is found
+        assert (expected >= 0).all()  # objects of every size are there
+        assert list(found[kind]) == list(NAMES)
+        np.testing.assert_allclose(list(found[kind].values()), expected, atol=1e-9)
+    boxes = call("evaluate", model, "--data", folder, "--task", "detection", "--json", "-")
+    assert json.loads(boxes.out) == {"n": IMAGES, "box": found["box"]}
+    table = call(*args[:-2])
+    assert table.code == 0
+    assert f"{found['mask']['AP50']:.1f}" in table.out
+
+
+def test_labels_may_be_the_order_of_the_categories(call, case, tmp_path):
+    model, folder, _, tables = case
+    whole = call("evaluate", model, "--data", folder, "--task", "detection", "--json", "-")
+    order = np.searchsorted(CATEGORIES, tables["labels"]) + 1
+    onnx.save(detector({**tables, "labels": order}, ROLES[:3]), model)
+    args = ("evaluate", model, "--data", folder, "--task", "detection", "--json", "-")
+    assert call(*args, "--labels", "order").out == whole.out
+
+
+def test_boxes_follow_an_image_that_is_resized(call, case, tmp_path):
+    model, folder, _, tables = case
+    whole = call("evaluate", model, "--data", folder, "--task", "detection", "--json", "-")
+    half = {**tables, "boxes": tables["boxes"] / 2}
+    onnx.save(detector(half, ROLES[:3]), model)
+    args = ("evaluate", model, "--data", folder, "--task", "detection", "--json", "-")
+    again = json.loads(call(*args, "--preprocess", f"size={H // 2},{W // 2}").out)
+    assert again["box"] == pytest.approx(json.loads(whole.out)["box"], abs=1e-6)
+
+
+def test_what_does_not_go_together_is_one_line(refuses, case, tmp_path, monkeypatch):
+    model, folder, content, tables = case
+    detect = ("evaluate", model, "--data", folder, "--task", "detection")
+    refuses(*detect, "--annotations", tmp_path / "no.json", says=("there is no annotation file",))
+    broken = folder / "instances.json"
+    more = [*content["images"], {"id": 99, "file_name": "lost.png"}]
+    broken.write_text(json.dumps({**content, "images": more}))
+    refuses(*detect, says=("image 'lost.png'", "is not in"))
+    broken.write_text(json.dumps({**content, "annotations": {}}))
+    refuses(*detect, says=("is not in COCO's format",))
+    broken.unlink()
+    refuses(*detect, says=("there is no annotation file",))
+    broken.write_text(json.dumps(content))
+    refuses(*detect, "--against", model, code=2, says=("--against compares classifiers",))
+    refuses(*detect, "--preprocess", "imagenet", code=2, says=("would cut objects off",))
+    onnx.save(detector({**tables, "labels": tables["labels"] + 50}), model)
+    refuses(*detect, says=("label 5", "3 categories numbered 1 to 7"))
+    onnx.save(detector(tables, ROLES[:2]), model)
+    refuses(*detect, says=("not boxes (d, 4), labels (d,) and scores (d,)",))
+    onnx.save(detector(tables, ROLES[:3]), model)
+    refuses(*detect[:-1], "segmentation", says=("no output of masks",))
+    monkeypatch.setattr("reprune_onnx.runtime.average_precision.find_spec", lambda name: None)
+    refuses(*detect, says=("pip install 'reprune-onnx[coco]'",))
