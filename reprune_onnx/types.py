@@ -191,7 +191,9 @@ class ChannelMap:
     """Everything the analysis states about a model; ``unit_of[label]`` is the label's unit.
 
     ``written[node, input]`` are computed integers that depend on nothing but channels and would not
-    follow them by themselves: they are written down as a constant where channels go.
+    follow them by themselves: they are written down as a constant where channels go. ``scope`` are
+    the nodes of the layers that ``--include`` names, whose multiply-adds a reduction is of; None
+    where that is all of them.
     """
 
     tensors: dict[str, Labels]
@@ -204,6 +206,11 @@ class ChannelMap:
     graph: Graph
     written: dict[tuple[int, int], Computed] = field(default_factory=dict)
     input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    scope: frozenset[int] | None = None
+
+    def counts_layer(self, layer: Layer) -> bool:
+        """Whether a reduction of multiply-adds counts those of ``layer``."""
+        return self.scope is None or layer.node in self.scope
 
     @property
     def n_units(self) -> int:

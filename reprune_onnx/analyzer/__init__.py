@@ -14,7 +14,7 @@ from reprune_onnx.analyzer.graph import QUANTIZED, Graph
 from reprune_onnx.analyzer.groups import build_groups, never_empty, sole_units
 from reprune_onnx.analyzer.labels import compress
 from reprune_onnx.analyzer.rules import RULES
-from reprune_onnx.analyzer.scope import locked_by_scope
+from reprune_onnx.analyzer.scope import locked_by_scope, matching
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.errors import ModelError
 from reprune_onnx.shapes import concrete_shapes
@@ -81,7 +81,15 @@ def _facts(w: Walk, scope: Scope, shapes: dict[str, tuple[int, ...]]) -> Channel
         graph=w.graph,
         written=counts.written,
         input_shapes=shapes,
+        scope=_named(layers, scope.include),
     )
+
+
+def _named(layers: tuple[Layer, ...], include: tuple[str, ...]) -> frozenset[int] | None:
+    if not include:
+        return None
+    names = matching(include, [layer.name for layer in layers], "--include")
+    return frozenset(layer.node for layer in layers if layer.name in names)
 
 
 def _layers(w: Walk, unit_of: Ints) -> tuple[Layer, ...]:

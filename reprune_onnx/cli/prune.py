@@ -48,7 +48,11 @@ def command(
         typer.Option(metavar="S", help="Share of the prunable channels that go, in [0, 1)."),
     ] = None,
     macs_reduction: Annotated[
-        float | None, typer.Option(metavar="R", help="Share of multiply-adds that go, in (0, 1).")
+        float | None,
+        typer.Option(
+            metavar="R",
+            help="Share of multiply-adds that go, in (0, 1); with --include of those it names.",
+        ),
     ] = None,
     params_reduction: Annotated[
         float | None, typer.Option(metavar="R", help="Share of parameters that go, in (0, 1).")

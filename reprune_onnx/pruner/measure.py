@@ -15,6 +15,7 @@ from reprune_onnx.types import Bools, ChannelMap
 class Cost:
     """``macs``: multiply-adds of all layers with a weight, per image at the analysed input shape.
 
+    ``scope_macs``: those of the layers that ``--include`` names, of all without it.
     ``params``: elements of the floating-point constants that nodes read. ``channels``: output
     channels of the layers.
     """
@@ -22,6 +23,7 @@ class Cost:
     macs: int
     params: int
     channels: int
+    scope_macs: int
 
 
 def cost(channels: ChannelMap, keep: Bools | None = None) -> Cost:
@@ -35,15 +37,17 @@ def cost(channels: ChannelMap, keep: Bools | None = None) -> Cost:
         for site in channels.sites:
             kept.setdefault((site.node, site.input), {})[site.axis] = int(keep[site.ids].sum())
     graph = channels.graph
-    macs = out = 0
+    macs = within = out = 0
     for layer in channels.layers:
         own = kept.get((layer.node, layer.input), {})
-        macs += layer.positions * _size(layer.shape, own)
+        own_macs = layer.positions * _size(layer.shape, own)
+        macs += own_macs
+        within += own_macs if channels.counts_layer(layer) else 0
         out += len(layer.out_ids) if keep is None else int(keep[layer.out_ids].sum())
     params = 0
     for name, reader in graph.weights():
         params += _size(graph.shape(name), kept.get(reader, {}))
-    return Cost(macs, params, out)
+    return Cost(macs, params, out, within)
 
 
 def _size(shape: tuple[int, ...], kept: dict[int, int]) -> int:

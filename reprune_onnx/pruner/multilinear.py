@@ -75,10 +75,14 @@ Term = tuple[float, list[Ints]]  # a factor, and the units along each axis that 
 
 
 def _sizes(channels: ChannelMap, measure: Measure) -> list[Term]:
-    """Of each weight: its elements, for multiply-adds times the positions where it is used."""
+    """Of each weight: its elements, for multiply-adds times the positions where it is used.
+
+    Multiply-adds are those of the layers in scope.
+    """
     sites, graph = _sites(channels), channels.graph
     if measure == "macs":
-        weights = [(float(x.positions), x.shape, (x.node, x.input)) for x in channels.layers]
+        layers = [x for x in channels.layers if channels.counts_layer(x)]
+        weights = [(float(x.positions), x.shape, (x.node, x.input)) for x in layers]
     else:
         weights = [(1.0, graph.shape(name), reader) for name, reader in graph.weights()]
     terms: list[Term] = []

@@ -105,10 +105,11 @@ def build_report(
         "requested": record.settings.requested,
         "achieved": {
             "sparsity": _share(int((free & ~keep).sum()), int(free.sum())),
-            "macs_reduction": _share(before.macs - after.macs, before.macs),
+            "macs_reduction": _share(before.scope_macs - after.scope_macs, before.scope_macs),
             "params_reduction": _share(before.params - after.params, before.params),
             **({} if found is None else {k: round(v, 6) for k, v in found.reached.items()}),
         },
+        "scope": _scope(channels, before, after),
         "layers": [_layer(record, layer, keep) for layer in channels.layers],
         "cuts": [_tensor_cut(c) for c in record.cut.cuts],
         "rewritten": [
@@ -124,6 +125,13 @@ def build_report(
         "notes": [*record.selection.notes, *(found.notes if found else ()), *_notes(channels)],
         "seconds": timing(seconds),
     }
+
+
+def _scope(channels: ChannelMap, before: Cost, after: Cost) -> dict[str, object] | None:
+    """The layers that ``--include`` names, of which the reduction of MACs is; None without."""
+    if channels.scope is None:
+        return None
+    return {"layers": len(channels.scope), "macs": [before.scope_macs, after.scope_macs]}
 
 
 def _rounding(record: PruneRecord) -> dict[str, object] | None:
