@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from reprune_onnx.errors import ModelError, VerificationError
 from reprune_onnx.precision import tolerance
 from reprune_onnx.types import Bools, ChannelMap, Model, Verification
@@ -16,6 +18,7 @@ from reprune_onnx.verification.compare import (
     tensor_outputs,
 )
 from reprune_onnx.verification.control import CONTROL_FACTOR, negative_control
+from reprune_onnx.verification.decisions import decisions, feed_decisions, with_decisions
 from reprune_onnx.verification.fed import FedModel
 from reprune_onnx.verification.inputs import runs
 from reprune_onnx.verification.masked import masked_original
@@ -37,8 +40,20 @@ def verify_cut(
     """
     allowed = tolerance(channels)
     observed = observed_tensors(channels, keep)
-    tried = _expected(model, channels, keep, observed)
+    decided, deciding = decisions(channels, keep)
+    observed = list(dict.fromkeys([*(o for o in observed if o not in decided), *deciding]))
+    found = _expected(model, channels, keep, [*observed, *decided])
+    # A sequence cannot be fed: what follows it is compared as it comes.
+    decided = [name for name in decided if isinstance(found[0][1].get(name), np.ndarray)]
     smaller = FedModel(pruned.proto)
+    feed_decisions(smaller, [outputs for _, outputs in found], decided)
+    tried = [
+        (
+            with_decisions(feeds, outputs, decided),
+            {name: value for name, value in outputs.items() if name not in decided},
+        )
+        for feeds, outputs in found
+    ]
     worst = _worst(smaller, tried, observed, progress)
     if keep.all():
         ok = worst.relative <= allowed

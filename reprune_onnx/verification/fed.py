@@ -60,6 +60,12 @@ class FedModel:
         self._arrays[name] = array
         node.input[i] = name
 
+    def redirect(self, name: str, fed: str, like: NDArray[Any]) -> None:
+        """Let all that reads tensor ``name`` read input ``fed``, of ``like``'s type and rank."""
+        kind = onnx.helper.np_dtype_to_tensor_dtype(like.dtype)
+        _declare(self.proto, fed, kind, (None,) * like.ndim)
+        _rename_inputs(self.proto.graph, name, fed)
+
     def session(self, outputs: Sequence[str]) -> FedSession:
         """Make it ready to run, with the weights that are read."""
         read = _read(self.proto.graph)
@@ -85,7 +91,21 @@ class FedSession:
         return self._session.run({**self._weights, **feeds})
 
 
-def _declare(proto: onnx.ModelProto, name: str, kind: int, shape: tuple[int, ...]) -> None:
+def _rename_inputs(graph: onnx.GraphProto, name: str, new: str) -> None:
+    """In the nodes of a graph and of their bodies, which may read outer tensors."""
+    for node in graph.node:
+        for i, own in enumerate(node.input):
+            if own == name:
+                node.input[i] = new
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                _rename_inputs(body, name, new)
+                for output in body.output:
+                    if output.name == name:
+                        output.name = new
+
+
+def _declare(proto: onnx.ModelProto, name: str, kind: int, shape: tuple[int | None, ...]) -> None:
     proto.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, shape))
 
 

@@ -1,0 +1,89 @@
+"""What a graph decides by its numbers, and how two models are compared behind such decisions.
+
+The order of two scores that are nearly equal, or on which side of a threshold one lies, may turn on
+rounding, and everything behind it then differs for no fault of the cut: which boxes a detector
+keeps, and which parts of the features its heads see. So the pruned model is given the decisions of
+the masked original, and what decides (scores, boxes, coordinates before they are rounded) is
+compared itself. What is equal before every decision and, with the same decisions, behind it, is
+proven equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from reprune_onnx.analyzer.graph import FLOATS, Op, captured
+from reprune_onnx.types import Bools, ChannelMap
+from reprune_onnx.verification.compare import Arrays
+from reprune_onnx.verification.fed import FedModel
+
+_DECIDING = {
+    "ArgMax", "ArgMin", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual", "Hardmax", "Less",
+    "LessOrEqual", "NonMaxSuppression", "NonZero", "Round", "Sign", "TopK", "Unique",
+}  # fmt: skip
+
+
+def decisions(channels: ChannelMap, keep: Bools) -> tuple[list[str], list[str]]:
+    """The tensors that hold decisions, and those by which they are made.
+
+    Of an If, Loop or Scan that decides within its body, all outputs are decisions. A decision about
+    channels that are dropped is left out: it cannot be given to a model that lacks them.
+    """
+    made: list[str] = []
+    read: list[str] = []
+    for op in channels.graph.ops:
+        if op.domain or not _decides(op):
+            continue
+        inputs = [n for n in (*op.inputs, *captured(op)) if n in channels.tensors]
+        outputs = [o for o in (op.outputs[1:] if op.type == "TopK" else op.outputs) if o]
+        known = [n for n in (*inputs, *outputs) if n in channels.tensors]
+        if inputs and all(keep[channels.tensors[n].ids].all() for n in known):
+            made += outputs
+            read += inputs
+    given = {i.name for i in channels.graph.inputs}
+    return made, sorted(set(read) - set(made) - given)
+
+
+def feed_decisions(pruned: FedModel, expected: Sequence[Arrays], names: Sequence[str]) -> None:
+    """Let ``pruned`` read the decisions ``names`` from what it is fed."""
+    for name in names:
+        pruned.redirect(name, fed_name(name), expected[0][name])
+
+
+def with_decisions(
+    feeds: Arrays, found: Mapping[str, NDArray[Any]], names: Sequence[str]
+) -> Arrays:
+    """The inputs, and the decisions ``names`` that were ``found`` with them."""
+    return {**feeds, **{fed_name(name): found[name] for name in names}}
+
+
+def fed_name(name: str) -> str:
+    """What the input is called that a decision is fed to."""
+    return f"{name}__decided"
+
+
+def _decides(op: Op) -> bool:
+    return _kind_decides(op.proto) or any(map(_body_decides, _bodies(op.proto)))
+
+
+def _body_decides(graph: onnx.GraphProto) -> bool:
+    return any(_kind_decides(node) or any(map(_body_decides, _bodies(node))) for node in graph.node)
+
+
+def _kind_decides(node: onnx.NodeProto) -> bool:
+    if node.op_type == "Cast":
+        return not any(a.name == "to" and a.i in FLOATS for a in node.attribute)
+    return node.op_type in _DECIDING
+
+
+def _bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    return [
+        body
+        for attribute in node.attribute
+        for body in (attribute.g, *attribute.graphs)
+        if body.node or body.output
+    ]

@@ -1,0 +1,84 @@
+"""Cuts are proven also where a graph's choices turn on rounding."""
+
+import numpy as np
+import pytest
+import text_graphs
+
+import reprune_onnx as rp
+from reprune_onnx.errors import VerificationError
+from reprune_onnx.types import Model
+from reprune_onnx.verification import cut as verification
+
+RANKING = """
+<ir_version: 8, opset_import: ["" : 17]>
+agraph (float[1, 3, 64, 64] x) => (float[n, 2] picked, int64[n] order) {
+    h = Conv <pads = [1, 1, 1, 1]> (x, first)
+    r = Relu (h)
+    s = Conv (r, second)
+    flat = Reshape (s, all)
+    best, order = TopK (flat, many)
+    picked = Gather (table, order)
+}
+"""
+BRANCHES = """
+<ir_version: 8, opset_import: ["" : 17]>
+agraph (float[1, 3, 64, 64] x) => (float[n, 2] picked) {
+    h = Conv <pads = [1, 1, 1, 1]> (x, first)
+    r = Relu (h)
+    s = Conv (r, second)
+    flat = Reshape (s, all)
+    picked = If (yes) <
+        then_branch = best_first () => (float[n, 2] chosen) {
+            best, order = TopK (flat, many)
+            chosen = Gather (table, order)
+        },
+        else_branch = none () => (float[n, 2] same) { same = Identity (table) }
+    >
+}
+"""
+
+
+def ranking(text: str) -> Model:
+    """16,384 scores are put in order: some neighbours differ by no more than rounding does."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "first": rng.standard_normal((640, 3, 3, 3)),
+        "second": rng.standard_normal((4, 640, 1, 1)),
+        "table": rng.standard_normal((16384, 2)),
+        "all": np.array([-1]),
+        "many": np.array([16384]),
+    }
+    if "yes" in text:
+        weights["yes"] = np.array(True)
+    return Model(text_graphs.model(text, **weights))
+
+
+HALF = rp.Settings(sparsity=0.5, method="l1", recover="none", allocation="uniform")
+
+
+@pytest.mark.parametrize("text", [RANKING, BRANCHES])
+def test_what_follows_a_choice_is_compared_with_the_same_choice(text, monkeypatch):
+    report = rp.prune(ranking(text), HALF).report
+    found = report["verification"]
+    assert found["passed"]
+    assert found["max_abs_diff"] / found["scale"] < 1e-5
+    assert found["negative_control"] / found["scale"] > 1e-2
+    monkeypatch.setattr(verification, "decisions", lambda channels, keep: ([], []))
+    with pytest.raises(VerificationError, match="differs from the masked original"):
+        rp.prune(ranking(text), HALF)
+
+
+@pytest.mark.parametrize("text", [RANKING, BRANCHES])
+def test_a_wrong_cut_before_a_choice_is_seen(text, monkeypatch):
+    real = verification.FedModel
+
+    def wrong(proto):
+        made = real(proto)
+        second = next(n for n in made.proto.graph.node if n.output[0] == "s")
+        weight = next(t for t in proto.graph.initializer if t.name == "second")
+        made.rewire(second, 1, np.roll(text_graphs.numpy_helper.to_array(weight), 1, axis=1))
+        return made
+
+    monkeypatch.setattr(verification, "FedModel", wrong)
+    with pytest.raises(VerificationError, match="differs from the masked original"):
+        rp.prune(ranking(text), HALF)
