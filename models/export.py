@@ -1,0 +1,202 @@
+"""A network of the catalog as an ONNX file."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import torch
+import torchvision
+from onnx import numpy_helper
+from torch import nn
+
+from models import maskrcnn, resnet_cifar, ssd
+from models.catalog import Network, network
+from models.checkpoint import (
+    CIFAR_NAMES,
+    COUNTER,
+    MASK_NAMES,
+    SSD_NAMES,
+    check_fits,
+    read_checkpoint,
+)
+from models.fold import fold_batch_norm
+from models.random_weights import draw
+from reprune_onnx.errors import ModelError, UsageError
+
+OPSET = 17
+TRACED = {"maskrcnn_resnet50_fpn": (160, 192)}  # image sides while tracing, where they are free
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to make the file.
+
+    ``weights`` is a checkpoint, or "torchvision" for the weights that torchvision offers; random
+    otherwise, drawn from ``seed``, with distinct γ, or with the γ of 1 that networks start with
+    (``fresh``). ``fold``: no BatchNormalization is left behind a Conv. Of detectors, ``post`` says
+    whether NMS and all else that follows the network is part of the file; boxes that score
+    ``threshold`` or less are dropped, by default 0.05, and with random weights 0, so that there are
+    some. ``min_size`` is the shorter side to which Mask R-CNN resizes images.
+    """
+
+    weights: str | None = None
+    fold: bool = False
+    seed: int = 0
+    fresh: bool = False
+    post: bool = True
+    threshold: float | None = None
+    min_size: int | None = None
+
+
+def export(name: str, recipe: Recipe | None = None) -> onnx.ModelProto:
+    """The network called ``name``, with live BatchNormalization unless ``recipe.fold``.
+
+    Raises UsageError for an unknown name or option, ModelError for weights that do not fit.
+    """
+    recipe, found = recipe or Recipe(), network(name)
+    if not found.detector and (recipe.threshold is not None or not recipe.post):
+        raise UsageError(f"{name} is no detector: nothing follows it")
+    if recipe.min_size is not None and name != "maskrcnn_resnet50_fpn":
+        raise UsageError(f"{name} does not resize images by a shorter side: no --min-size")
+    proto = _cifar(found, recipe) if found.build is None else _traced(found, recipe)
+    if recipe.fold:
+        proto = fold_batch_norm(proto)
+    onnx.checker.check_model(proto)
+    return proto
+
+
+# ── networks written as ONNX ────────────────────────────────────────────────────────────────────
+
+
+def _cifar(found: Network, recipe: Recipe) -> onnx.ModelProto:
+    depth = int(found.name.removeprefix("resnet"))
+    variant = resnet_cifar.Variant(random_norms=not recipe.fresh)
+    if recipe.weights is None:
+        return resnet_cifar.resnet(depth, recipe.seed, variant)
+    if recipe.weights == "torchvision":
+        raise UsageError(f"torchvision has no weights of {found.name}: give a checkpoint")
+    state = read_checkpoint(Path(recipe.weights), CIFAR_NAMES)
+    head = state.get("linear.weight")
+    variant = resnet_cifar.Variant(
+        project=any(".shortcut.conv." in key for key in state),
+        classes=resnet_cifar.CLASSES if head is None else len(head),
+    )
+    proto = resnet_cifar.resnet(depth, recipe.seed, variant)
+    tensors = {t.name: t for t in proto.graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
+    wanted = {key: tuple(tensor.dims) for key, tensor in tensors.items()}
+    check_fits(state, wanted, (recipe.weights, found.name))
+    for key, tensor in tensors.items():
+        tensor.CopyFrom(numpy_helper.from_array(state[key].float().numpy(), key))
+    return proto
+
+
+# ── networks written in PyTorch ─────────────────────────────────────────────────────────────────
+
+
+def _traced(found: Network, recipe: Recipe) -> onnx.ModelProto:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        net, plain = _built(found, recipe)
+    shape = (1, 3, *TRACED.get(found.name, found.input_shape[2:]))
+    if recipe.weights is None and not recipe.fresh:
+        draw(net, plain, shape[1:], recipe.seed)
+        if isinstance(net, maskrcnn.MaskRCNN):
+            maskrcnn.soften(net)
+    elif recipe.weights is not None:
+        _load(net, found, recipe.weights)
+    names, free = ["images"], {0: "N"}
+    if found.detector:
+        free = {2: "H", 3: "W"} | ({} if recipe.post else free)
+    whole = net if recipe.post else plain
+    outputs = getattr(whole, "outputs", ("logits",))
+    image: object = torch.rand(shape)
+    if isinstance(whole, maskrcnn.MaskRCNN):  # takes a list of images of any size
+        image, names, free = [torch.rand(shape[1:])], ["image"], {1: "H", 2: "W"}
+        outputs = maskrcnn.OUTPUTS
+    axes = {names[0]: free}
+    if not recipe.post or not found.detector:
+        axes |= {output: {0: "N"} for output in outputs}
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():  # of the tracer, on what it takes as constant, and its age
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            whole.eval(),
+            (image,),
+            buffer,
+            dynamo=False,
+            opset_version=OPSET,
+            training=torch.onnx.TrainingMode.PRESERVE,  # BatchNormalization stays
+            input_names=names,
+            output_names=list(outputs),
+            dynamic_axes=axes,
+        )
+    proto = onnx.load_from_string(buffer.getvalue())
+    return _unshared(proto)
+
+
+def _built(found: Network, recipe: Recipe) -> tuple[nn.Module, nn.Module]:
+    """The network, and the part of it that NMS and the like follow."""
+    assert found.build is not None
+    threshold = recipe.threshold
+    if threshold is None:
+        threshold = 0.0 if recipe.weights is None else 0.05
+    if found.name == "ssd300_resnet50":
+        if not recipe.post:
+            return (plain := ssd.SSD300()), plain
+        net = ssd.SSD300Detector(threshold)
+        return net, ssd.Plain(net)
+    if found.detector:
+        sizes = {} if recipe.min_size is None else {"min_size": recipe.min_size}
+        detector = maskrcnn.maskrcnn(box_score_thresh=threshold, **sizes)
+        return detector, maskrcnn.WithoutPost(detector)
+    net = found.build()
+    return net, net
+
+
+def _load(net: nn.Module, found: Network, weights: str) -> None:
+    if weights == "torchvision":
+        state = _pretrained(found)
+        if found.detector:  # these weights were trained with statistics that have no epsilon
+            for norm in (m for m in net.modules() if isinstance(m, nn.BatchNorm2d)):
+                norm.eps = 0.0
+    else:
+        names = {"ssd300_resnet50": SSD_NAMES, "maskrcnn_resnet50_fpn": MASK_NAMES}
+        state = read_checkpoint(Path(weights), names.get(found.name, ()))
+    shapes = {k: tuple(t.shape) for k, t in net.state_dict().items() if not k.endswith(COUNTER)}
+    check_fits(state, shapes, (weights, found.name))
+    net.load_state_dict(state, strict=False)
+
+
+def _pretrained(found: Network) -> dict[str, torch.Tensor]:
+    if not found.pretrained:
+        raise UsageError(f"torchvision has no weights of {found.name}: give a checkpoint")
+    try:
+        state = torchvision.models.get_weight(found.pretrained).get_state_dict(check_hash=True)
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(
+            f"torchvision's {found.pretrained} cannot be downloaded: {reason}; give the file"
+        ) from error
+    return {key: tensor for key, tensor in state.items() if not key.endswith(COUNTER)}
+
+
+def _unshared(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Give tensors that are equal by chance, and that the exporter merged, their own names again.
+
+    It leaves an Identity of one of them for each of the others.
+    """
+    graph = proto.graph
+    values = {t.name: t for t in graph.initializer}
+    merged = [n for n in graph.node if n.op_type == "Identity" and n.input[0] in values]
+    for node in merged:
+        tensor = graph.initializer.add()
+        tensor.CopyFrom(values[node.input[0]])
+        tensor.name = node.output[0]
+        graph.node.remove(node)
+    for node in graph.node:
+        node.ClearField("doc_string")
+    return proto
