@@ -61,7 +61,7 @@ def print_pruning(report: dict[str, Any], destination: Destination) -> None:
         before, after = report["before"][name], report["after"][name]
         share = f"{1 - after / before:.1%}" if before else "–"
         table.add_row(title, f"{before:,}", f"{after:,}", share)
-        if name == "macs" and report["scope"] is not None:
+        if name == "macs" and report.get("scope") is not None:
             before, after = report["scope"]["macs"]
             share = f"{1 - after / before:.1%}" if before else "–"
             table.add_row("  of --include", f"{before:,}", f"{after:,}", share)

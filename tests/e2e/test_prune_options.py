@@ -138,6 +138,22 @@ def test_a_reduction_is_met_as_nearly_as_channels_allow(prune, model, what, allo
     assert report["requested"] == {f"{what}_reduction": 0.3}
 
 
+def test_with_include_a_reduction_is_of_what_it_names(prune):
+    options = ("--macs-reduction", "0.3", "--include", "/stage2/*", "--method", "l1")
+    report, _ = prune(*options, "--allocation", "uniform")
+    before, after = report["scope"]["macs"]
+    assert 1 - after / before == pytest.approx(0.3, abs=0.02)
+    assert report["achieved"]["macs_reduction"] == pytest.approx(1 - after / before, abs=1e-6)
+    whole = [report[k]["macs"] for k in ("before", "after")]
+    assert before < whole[0]
+    # the next stage reads what stage 2 gives, so at least as much goes in all
+    assert whole[0] - whole[1] >= before - after
+    half, _ = prune(*options, "--exclude", "*block1*", name="half")
+    assert half["scope"]["macs"][0] == before  # what is left alone still counts
+    plain, _ = prune("--macs-reduction", "0.3", name="plain")
+    assert plain["scope"] is None
+
+
 def test_the_preset_is_a_default_that_options_override(prune):
     report, _ = prune("--sparsity", "0.5", "--preset", "paper", "--linkage", "single")
     assert report["settings"]["linkage"] == "single"
