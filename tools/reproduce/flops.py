@@ -130,11 +130,19 @@ def reach(row: Row, folder: Path) -> dict[str, Any]:
 def line(row: dict[str, Any]) -> str:
     """One row of the table."""
     before, after = (f"{m / 1e6:,.1f}" for m in row["macs"])
-    return (
-        f"| {row['tables']} | {row['network']} | {100 * row['published_cut']:.2f} |"
-        f" {100 * row['cut']:.2f} | {before} → {after} | {len(row['widths'])} |"
-        f" {row['difference']:.1e} | {row['wrong_cut']:.1e} | {row['seconds']} | `{row['command']}` |"
-    )
+    cells = [
+        row["tables"],
+        row["network"],
+        f"{100 * row['published_cut']:.2f}",
+        f"{100 * row['cut']:.2f}",
+        f"{before} → {after}",
+        len(row["widths"]),
+        f"{row['difference']:.1e}",
+        f"{row['wrong_cut']:.1e}",
+        row["seconds"],
+        f"`{row['command']}`",
+    ]
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def markdown(data: dict[str, Any]) -> str:
@@ -145,8 +153,8 @@ def markdown(data: dict[str, Any]) -> str:
         "# The FLOPs cuts of the paper, reached on random weights",
         "",
         "Made by `python tools/reproduce/flops.py`; the networks by `python -m models export`, as"
-        " [flops.json](flops.json) says, which holds the layers' widths too. Differences are in units"
-        " of the outputs' scale. Nothing is trained: these are cuts, not accuracies.",
+        " [flops.json](flops.json) says, which holds the layers' widths too. Differences are in"
+        " units of the outputs' scale. Nothing is trained: these are cuts, not accuracies.",
         "",
         f"| {' | '.join(heads)} |",
         "|" + "---|" * len(heads),
