@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from reprune_onnx.activations.images import Images, calibration_images
 from reprune_onnx.analyzer import Scope, analyze
 from reprune_onnx.analyzer.functions import written_out
+from reprune_onnx.errors import SelectionError
+from reprune_onnx.pruner.aim import Aim
 from reprune_onnx.pruner.calibrate import layer_statistics
 from reprune_onnx.pruner.choose import Knowledge, allocate, select_at, select_channels
 from reprune_onnx.pruner.earlier import keep_by_cuts, read_report
 from reprune_onnx.pruner.gamma import channel_gammas
+from reprune_onnx.pruner.measure import reduction
 from reprune_onnx.pruner.sensitivity.allocate import by_losses
 from reprune_onnx.pruner.sensitivity.curves import measure_losses
 from reprune_onnx.recovery import Recovery, recover
@@ -56,7 +59,25 @@ class Prepared:
     watch: Watch
 
     def attempt(self, wanted: Reduction) -> Attempt:
-        """Choose channels so that as much goes as is wanted, and cut the rest out."""
+        """Choose channels so that as much goes as is wanted, and cut the rest out.
+
+        Where some layers have more of a group's channels than others, what a number of channels
+        costs depends on which they are. Then a little more or less is asked for, until what is
+        wanted is reached.
+        """
+        aim = Aim(wanted.share, at_least=bool(self.settings.rounding))
+        while (share := aim.next()) is not None:
+            try:
+                selection, expected = self._select(replace(wanted, share=share))
+            except SelectionError:
+                if not aim.tried:
+                    raise
+                break
+            reached = reduction(self.channels, selection.keep, wanted.measure)
+            aim.add(share, expected if reached is None else reached, expected, selection)
+        return self._cut(aim.best())
+
+    def _select(self, wanted: Reduction) -> tuple[Selection, float]:
         watch = self.watch
         with watch.stage("allocate"):
             found = allocate(self.channels, self.settings, self.known, wanted)
@@ -64,8 +85,9 @@ class Prepared:
             keep, choices = select_channels(
                 self.channels, self.settings, found.kept, self.known, watch.progress
             )
-        selection = Selection(keep, choices, self.gamma_source, tuple(found.notes), found.unrounded)
-        return self._cut(selection)
+        notes = tuple(found.notes)
+        selection = Selection(keep, choices, self.gamma_source, notes, found.unrounded)
+        return selection, found.expected
 
     def again(self) -> Attempt:
         """Cut what the report ``settings.keep`` has cut."""

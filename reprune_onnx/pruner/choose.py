@@ -69,11 +69,13 @@ class Knowledge:
 class Allocation:
     """How many channels each prunable group keeps ``{id: n_keep}``, and notes to print.
 
-    ``unrounded`` is the reduction before widths were rounded, where they were.
+    ``expected`` is the reduction that they give, where the layers of a group have equal shares of
+    every channel. ``unrounded`` is that before widths were rounded, where they were.
     """
 
     kept: dict[int, int]
     notes: list[str]
+    expected: float
     unrounded: float | None = None
 
 
@@ -97,9 +99,11 @@ def allocate(
             " to refit layers to; --coverage count is the paper's"
         )
     cost = multilinear(channels, groups, wanted.measure, known.times)
+    full = cost(np.array([g.n for g in groups]))
     if by_losses(settings) and known.losses is not None:
         least, more = least_loss(groups, known.losses, (wanted, cost), settings, overrides)
-        return Allocation(least, [*more, *notes])
+        expected = 1 - cost(np.array([least[g.id] for g in groups])) / max(full, 1e-12)
+        return Allocation(least, [*more, *notes], expected)
     free = [known.gammas[g.id][g.free] for g in groups]
     by_gamma = settings.allocation in ("auto", "bn-gamma")
     if by_gamma and all_equal(free):
@@ -125,7 +129,6 @@ def allocate(
         )
         return np.array([overrides.get(g.id, k) for g, k in zip(groups, kept, strict=True)])
 
-    full = cost(np.array([g.n for g in groups]))
     sparsity = wanted.share
     if wanted.measure != "channels":
         sparsity = _search(wanted, (cost, full), budget)
@@ -135,7 +138,7 @@ def allocate(
         choices = [widths(g, settings, overrides) for g in groups]
         kept = _rounded(wanted, (cost, full), (budget, sparsity), choices, settings)
     found = {g.id: int(k) for g, k in zip(groups, kept, strict=True)}
-    return Allocation(found, notes, unrounded)
+    return Allocation(found, notes, 1 - cost(kept) / max(full, 1e-12), unrounded)
 
 
 def select_channels(

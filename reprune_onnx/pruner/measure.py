@@ -8,7 +8,7 @@ from math import prod
 import onnx
 
 from reprune_onnx.analyzer.graph import FLOATS
-from reprune_onnx.types import Bools, ChannelMap
+from reprune_onnx.types import Bools, ChannelMap, Measure
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,19 @@ def cost(channels: ChannelMap, keep: Bools | None = None) -> Cost:
     for name, reader in graph.weights():
         params += _size(graph.shape(name), kept.get(reader, {}))
     return Cost(macs, params, out, within)
+
+
+def reduction(channels: ChannelMap, keep: Bools, measure: Measure) -> float | None:
+    """The share of the scope's multiply-adds, or of parameters, that goes; None of other measures.
+
+    ``keep`` is ``(n_units,)``.
+    """
+    if measure not in ("macs", "params"):
+        return None
+    before, after = cost(channels), cost(channels, keep)
+    if measure == "macs":
+        return 1 - after.scope_macs / max(before.scope_macs, 1)
+    return 1 - after.params / max(before.params, 1)
 
 
 def _size(shape: tuple[int, ...], kept: dict[int, int]) -> int:

@@ -1,0 +1,53 @@
+"""What is asked for moves until what is wanted is reached."""
+
+import numpy as np
+import pytest
+
+from reprune_onnx.pruner.aim import Aim
+from reprune_onnx.types import Selection
+
+
+def selection(k):
+    return Selection(np.array([bool(k % 2)]), {}, {}, (f"{k}",))
+
+
+def aimed(wanted, gives, expects=lambda share: share, at_least=False):
+    """The shares that were asked for, and what the best of them gave."""
+    aim, asked = Aim(wanted, at_least), []
+    while (share := aim.next()) is not None:
+        asked.append(share)
+        aim.add(share, gives(share), expects(share), selection(len(asked)))
+    best = int(aim.best().notes[0]) - 1
+    return asked, gives(asked[best])
+
+
+def test_what_gives_as_expected_is_asked_once():
+    assert aimed(0.3, lambda share: share) == ([0.3], 0.3)
+
+
+def test_a_coarse_network_that_gives_as_expected_is_asked_once():
+    """No other share would do better: the allocation has looked for the nearest."""
+    assert aimed(0.3, lambda share: 0.25, lambda share: 0.25) == ([0.3], 0.25)
+
+
+@pytest.mark.parametrize("gives", [lambda s: 0.9 * s, lambda s: s**2, lambda s: min(0.9, 1.5 * s)])
+@pytest.mark.parametrize("wanted", [0.1, 0.3, 0.55, 0.8])
+def test_what_gives_otherwise_is_reached(gives, wanted):
+    asked, reached = aimed(wanted, gives)
+    assert len(asked) > 1
+    assert reached == pytest.approx(wanted, abs=0.01)
+
+
+def test_at_least_what_was_wanted_is_taken():
+    def steps(share):
+        return np.floor(share * 20) / 20 - 0.02
+
+    _, reached = aimed(0.3, steps, at_least=True)
+    assert reached == pytest.approx(0.33)
+    _, reached = aimed(0.3, steps)
+    assert reached == pytest.approx(0.28)
+
+
+def test_it_ends():
+    asked, _ = aimed(0.5, lambda share: 0.1)
+    assert 1 < len(asked) <= 6
