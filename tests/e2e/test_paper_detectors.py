@@ -1,4 +1,4 @@
-"""SSD300 and Mask R-CNN, with all that follows them, pruned in the backbone."""
+"""SSD300, with all that follows it, pruned in the backbone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from reprune_onnx.verification.masked import masked_original
 
 CASES = {
     "ssd300_resnet50": (Recipe(), 0.5, [(1, 3, 300, 300), (1, 3, 240, 320)]),
-    "maskrcnn_resnet50_fpn": (Recipe(min_size=96), 0.3, [(3, 96, 128), (3, 128, 160)]),
 }
 
 
