@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from reprune_onnx.benchmark.backends import Arrays
 from reprune_onnx.errors import ModelError, UsageError
 from reprune_onnx.runtime.ort import Port
+from reprune_onnx.runtime.tensorrt import built_here
 
 TOLERANCE = None  # the model that the engine was built from is not here; `build` compared the two
 
@@ -24,12 +25,13 @@ class EngineRunner:
         from polygraphy import cuda
 
         self._path = path
+        _, data = built_here(path)
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))  # it has to outlive the engine
-        self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+        self._engine = self._runtime.deserialize_cuda_engine(data)
         if self._engine is None:
             raise ModelError(
-                f"TensorRT {trt.__version__} cannot read '{path}': an engine runs only on the GPU"
-                " and the version it was built with; build it here with reprune-onnx build"
+                f"TensorRT {trt.__version__} cannot read '{path}': build it again with reprune-onnx"
+                " build"
             )
         self._context = self._engine.create_execution_context()
         self._stream = cuda.Stream()

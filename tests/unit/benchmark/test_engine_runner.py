@@ -4,6 +4,8 @@ The stand-in's engine doubles its input. What TensorRT 10 and 11 call these name
 their published wheels.
 """
 
+import hashlib
+import json
 import sys
 
 import numpy as np
@@ -12,7 +14,8 @@ import pytest
 from reprune_onnx.benchmark.backends import tensorrt_engine
 from reprune_onnx.benchmark.run import bench
 from reprune_onnx.benchmark.settings import BenchSettings
-from reprune_onnx.errors import ModelError, UsageError
+from reprune_onnx.errors import EngineError, ModelError, UsageError
+from reprune_onnx.runtime.tensorrt import Gpu
 
 TENSORRT = """
 import enum
@@ -72,6 +75,14 @@ class DeviceArray:
 """
 
 
+def write(path, data, **facts):
+    """An engine, and beside it what it was built for."""
+    path.write_bytes(data)
+    engine = {"sha256": hashlib.sha256(data).hexdigest()}
+    known = {"engine": engine, "gpu": {"name": "H200", "sm": "9.0"}, "tensorrt": "10.0"}
+    path.with_name(f"{path.name}.json").write_text(json.dumps(known | facts))
+
+
 @pytest.fixture
 def engine(tmp_path, monkeypatch):
     """An engine file of the stand-in, which is installed."""
@@ -86,7 +97,9 @@ def engine(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(folder)
     path = tmp_path / "x.engine"
-    path.write_bytes(b"twice")
+    write(path, b"twice")
+    gpu = Gpu("H200", "9.0", "580")
+    monkeypatch.setattr("reprune_onnx.runtime.tensorrt.this_gpu", lambda: gpu)
     yield path
     for name in names:
         sys.modules.pop(name, None)
@@ -123,6 +136,12 @@ def test_larger_than_built_for_and_larger_than_the_memory(engine):
 def test_what_is_no_engine_of_this_machine(engine, demo):
     with pytest.raises(UsageError, match="reprune-onnx build"):
         bench([demo], BenchSettings("tensorrt"))
-    engine.write_bytes(b"of another GPU")
-    with pytest.raises(ModelError, match=r"cannot read .* build it here"):
+    write(engine, b"something else")
+    with pytest.raises(ModelError, match=r"cannot read .* build it again"):
+        bench([engine], BenchSettings("tensorrt"))
+    write(engine, b"twice", gpu={"name": "T4", "sm": "7.5"})
+    with pytest.raises(EngineError, match="was built for T4"):
+        bench([engine], BenchSettings("tensorrt"))
+    engine.with_name("x.engine.json").unlink()
+    with pytest.raises(EngineError, match="does not say what"):
         bench([engine], BenchSettings("tensorrt"))
