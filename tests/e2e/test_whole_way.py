@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +31,31 @@ class Way:
         into = f"{name}.eval.json"
         words = ("evaluate", f"{name}.onnx", "--data", digits, *IMAGES, "--json", into)
         return self.run(*words, writes=into)
+
+    def bundle(self, pruned, report):
+        """Pack original and pruned for a Jetson: what is packed is what was pruned."""
+        words = ("bundle", "model.onnx", pruned, "--target", "jetson-tx2", "-o", "bundle")
+        packed = self.run(*words, writes="bundle/bundle.json")
+        original, smaller = packed["models"]
+        assert smaller["pruned_from"] == original["source"]["sha256"] == report["source"]["sha256"]
+        for entry, when in ((original, "before"), (smaller, "after")):
+            file = str(Path("bundle") / entry["files"]["fp32"])
+            found = self.run("analyze", file, "--json", "packed.json", writes="packed.json")
+            assert (found["macs"], found["params"]) == tuple(
+                report[when][k] for k in ("macs", "params")
+            )
+
+    def build_or_refusal(self, pruned):
+        """An engine where there is TensorRT and a GPU; else one line that says what is missing."""
+        words = ("build", pruned, "--target", "cuda", "-o", "small.engine")
+        result = self.call(*words)
+        if find_spec("tensorrt") and find_spec("polygraphy") and shutil.which("nvidia-smi"):
+            assert (result.code, result.err) == (0, "")
+            assert Path("small.engine.json").exists()
+        else:
+            assert (result.code, len(result.err.splitlines())) == (1, 1)
+            assert "reprune-onnx[tensorrt]" in result.err or "nvidia-smi" in result.err
+            assert not Path("small.engine").exists()
 
 
 @pytest.fixture
@@ -70,7 +96,8 @@ def test_from_the_model_to_the_page(way, digits, trained):
         writes="bench.json",
     )
     assert [entry["pruned_from"] for entry in bench["models"]] == [None, "model.onnx"]
-    # build and bundle come here
+    way.bundle(f"{last}.onnx", report)
+    way.build_or_refusal(f"{last}.onnx")
     files += [*(f"{name}.eval.json" for name in accuracies), "bench.json"]
     way.run("report", *files, "-o", "page.html")
     page = Page(Path("page.html").read_text())
