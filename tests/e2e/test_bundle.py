@@ -307,15 +307,17 @@ def test_real_models_come_within_the_limits_of_a_tx2(call, shared, tmp_path, nam
 def test_the_commands_of_the_docs(call, root, model, digits, tmp_path, monkeypatch):
     """As written; `build` is refused where there is no TensorRT, and everything else works."""
     monkeypatch.chdir(tmp_path)
-    text = (root / "docs" / "deploy.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^reprune-onnx (.*)$", text, re.MULTILINE)
-    assert {line.split()[0] for line in lines} == {"prune", "bundle", "build"}
+    pages = [(root / name).read_text(encoding="utf-8") for name in ("docs/deploy.md", "README.md")]
+    lines = re.findall(r"^reprune-onnx (.*)$", pages[0], re.MULTILINE)
+    lines += re.findall(r"^reprune-onnx ((?:convert|build|bundle) .*)$", pages[1], re.MULTILINE)
+    assert {line.split()[0] for line in lines} == {"prune", "convert", "bundle", "build"}
+    lines = [line.replace("-o tx2", f"-o tx{k}") for k, line in enumerate(lines)]
     layer = {"layer": "/stage3/block1/conv1/Conv", "rows": 48, "columns": 32, "ms": 1.0}
     Path("results.json").write_text(json.dumps({"layers": [layer]}))
     for line in lines:
         Path("model-pruned.onnx").unlink(missing_ok=True)
         Path("model-pruned.report.json").unlink(missing_ok=True)
-        if "bundle" in line or line.startswith("build"):
+        if not line.startswith("prune"):
             shutil.copy(model, "model-pruned.onnx")
         words = [str(digits) if w == "images/" else w for w in shlex.split(line)]
         more = ("--preprocess", "scale=1/16", "--quiet") if str(digits) in words else ("--quiet",)

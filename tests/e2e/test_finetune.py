@@ -245,6 +245,8 @@ def test_the_documents_commands_work(call, root, demo, digits, tmp_path, monkeyp
             for line in block.splitlines():
                 program, *arguments = shlex.split(line)
                 assert program == "reprune-onnx"
+                if arguments[0] in ("convert", "build", "bundle"):  # of test_bundle.py
+                    continue
                 result = call(*arguments, "--force")
                 assert result.code == 0, result.err
                 assert Path(arguments[arguments.index("-o") + 1]).exists()
