@@ -20,6 +20,7 @@ from reprune_onnx.cli.options import (
 
 
 def command(
+    context: typer.Context,
     model: ModelArgument,
     data: t.Data,
     sparsity: Annotated[
@@ -98,31 +99,8 @@ def command(
     from reprune_onnx.settings import Settings
     from reprune_onnx.shapes import parse_input_shapes
     from reprune_onnx.training.plan import PrunePlan
-    from reprune_onnx.training.settings import TrainSettings
 
-    settings = TrainSettings(
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        momentum=momentum,
-        weight_decay=weight_decay,
-        schedule=schedule,
-        milestones=t.milestones(milestones),
-        warmup=warmup,
-        label_smoothing=label_smoothing,
-        mixup=mixup,
-        ema=ema,
-        augment=augment,
-        distill_weight=distill_weight,
-        temperature=temperature,
-        batch_norm=batch_norm,
-        sync_batch_norm=not no_sync_batch_norm,
-        precision=precision,
-        accelerator=accelerator,
-        devices=devices,
-        workers=workers,
-        seed=seed,
-    )
+    settings = t.train_settings(context.params)
     shapes = parse_input_shapes(input_shape or [])
     pruning = Settings(
         sparsity=sparsity,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from reprune_onnx.report.files import Destination
     from reprune_onnx.training.finetune import Finetuned, Run
     from reprune_onnx.training.prepare import Task
+    from reprune_onnx.training.settings import TrainSettings
     from reprune_onnx.types import Model
 
 Data = Annotated[
@@ -100,8 +101,17 @@ Restart = Annotated[
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an existing OUT.")]
 
 
-def milestones(text: str) -> tuple[float, ...]:
-    """Read ``--milestones``."""
+def train_settings(options: Mapping[str, Any]) -> TrainSettings:
+    """The settings whose names are those of options, given as in a command's ``context.params``."""
+    from reprune_onnx.training.settings import TrainSettings
+
+    own = {f.name: options[f.name] for f in fields(TrainSettings) if f.name in options}
+    own["milestones"] = _milestones(options["milestones"])
+    own["sync_batch_norm"] = not options["no_sync_batch_norm"]
+    return TrainSettings(**own)
+
+
+def _milestones(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import onnx
 import pytest
+from networks import PRE, fold
 from onnx.numpy_helper import to_array
 
 import reprune_onnx as rp
@@ -18,7 +19,6 @@ from reprune_onnx.training.prepare import Task  # noqa: E402
 from reprune_onnx.training.settings import TrainSettings  # noqa: E402
 from reprune_onnx.training.train import train  # noqa: E402
 
-PRE = ("--preprocess", "scale=1/16")
 HOW = ("--sparsity", "0.55", "--epochs", "6", "--prune-epochs", "4", "--batch-size", "64")
 
 
@@ -92,8 +92,6 @@ def test_a_run_that_stopped_goes_on_to_the_same_result(demo, digits, tmp_path, m
         split="train",
     ).take(256)
     if "batch_norm" in more:  # its folded counterpart
-        from test_finetune import fold
-
         proto = onnx.ModelProto()
         proto.CopyFrom(model.proto)
         model = rp.Model(fold(proto))

@@ -1,0 +1,173 @@
+"""`finetune` on the demo network: what it gives."""
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from networks import PRE, fold, weights
+from PIL import Image
+
+import reprune_onnx as rp
+
+pytest.importorskip("torch", reason="training needs PyTorch")
+pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric")
+
+
+def accuracy(path, digits) -> float:
+    data = rp.data.open_data(
+        str(digits), preprocess="scale=1/16", input_shape=(None, 1, 8, 8), dtype=np.float32
+    )
+    return rp.evaluate(rp.load(path), data).top1
+
+
+def test_it_repairs_a_pruned_model_and_changes_nothing_but_numbers(
+    call, small, demo, digits, tmp_path
+):
+    out = tmp_path / "out.onnx"
+    how = ("--epochs", "2", "--val", digits, "--ema", "0.8", "--mixup", "0.1", "--warmup", "0.5")
+    result = call("finetune", small, "--data", digits, *PRE, "-o", out, *how)
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith("epoch   2  loss ")
+    before, after = accuracy(small, digits), accuracy(out, digits)
+    assert before < 80
+    assert after > 94
+    log = json.loads((tmp_path / "out.training.json").read_text())
+    assert [e["epoch"] for e in log["epochs"]] == [1, 2]
+    assert log["epochs"][1]["val_top1"] == pytest.approx(after, abs=0.2)
+    assert log["result"]["difference"] < 1e-5
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.onnx", "out.training.json"]
+    a, b = onnx.load(small), onnx.load(out)
+    assert list(a.graph.node) == list(b.graph.node)
+    assert a.opset_import == b.opset_import
+    assert a.ir_version == b.ir_version
+    report = small.with_suffix(".report.json")
+    assert call("verify", demo, out, "--report", report).code == 0
+
+
+def test_the_original_teaches_without_labels(call, small, demo, digits, tmp_path):
+    with np.load(digits) as arrays:
+        np.savez(tmp_path / "unlabelled.npz", x=arrays["x_train"])
+    out = tmp_path / "out.onnx"
+    how = ("--epochs", "2", "--distill", demo)
+    result = call("finetune", small, "--data", tmp_path / "unlabelled.npz", *PRE, "-o", out, *how)
+    assert result.code == 0, result.err
+    assert accuracy(out, digits) > 90
+
+
+def test_a_folded_model_trains_with_batch_normalisation_of_its_own(call, digits, tmp_path, demo):
+    """The inserted nodes are folded away again: the graph is the old one."""
+    folded = tmp_path / "folded.onnx"
+    rp.save(rp.Model(fold(onnx.load(demo))), folded)
+    assert "BatchNormalization" not in {n.op_type for n in onnx.load(folded).graph.node}
+    out = tmp_path / "out.onnx"
+    how = ("--epochs", "1", "--batch-norm", "insert", "--lr", "0.005")
+    result = call("finetune", folded, "--data", digits, *PRE, "-o", out, *how)
+    assert result.code == 0, result.err
+    assert list(onnx.load(out).graph.node) == list(onnx.load(folded).graph.node)
+    before, after = weights(folded), weights(out)
+    assert set(before) == set(after)
+    assert any(np.abs(before[n] - after[n]).max() > 1e-4 for n in before)
+    assert accuracy(out, digits) > 97
+
+
+def test_any_other_task_trains_with_a_loss_of_ones_own(call, small, digits, tmp_path, monkeypatch):
+    (tmp_path / "own_task.py").write_text(
+        "import numpy as np, torch\n"
+        "def batches():\n"
+        f"    a = np.load({str(digits)!r})\n"
+        "    for k in range(0, 320, 32):\n"
+        "        x = a['x_train'][k:k+32].astype('float32') / 16\n"
+        "        yield x, {'y': a['y_train'][k:k+32]}\n"
+        "def loss(outputs, target):\n"
+        "    return torch.nn.functional.cross_entropy(outputs, target['y'])\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    out = tmp_path / "out.onnx"
+    how = ("--data", "own_task:batches", "--loss", "own_task:loss", "--epochs", "4")
+    result = call("finetune", small, *how, "-o", out)
+    assert result.code == 0, result.err
+    log = json.loads((tmp_path / "out.training.json").read_text())
+    losses = [e["loss"] for e in log["epochs"]]
+    assert losses[-1] < losses[0] / 2
+    assert accuracy(out, digits) > accuracy(small, digits) + 10
+
+
+def test_it_prunes_and_trains_in_rounds(call, demo, digits, tmp_path):
+    """The report is about the original, and its cuts are those of all rounds together."""
+    out = tmp_path / "out.onnx"
+    how = ("--macs-reduction", "0.6", "--rounds", "3", "--epochs", "1", "--residual", "prune")
+    result = call("finetune", demo, "--data", digits, *PRE, "-o", out, *how)
+    assert result.code == 0, result.err
+    report = json.loads((tmp_path / "out.report.json").read_text())
+    assert report["achieved"]["macs_reduction"] == pytest.approx(0.6, abs=0.02)
+    assert report["verification"]["passed"]
+    log = json.loads((tmp_path / "out.training.json").read_text())
+    assert [e["round"] for e in log["epochs"]] == [1, 2, 3]
+    macs = [e["macs"] for e in log["epochs"]]
+    assert report["before"]["macs"] > macs[0] > macs[1] > macs[2] == report["after"]["macs"]
+    assert call("verify", demo, out).code == 0
+    assert accuracy(out, digits) > 94
+    names = {"out.onnx", "out.report.json", "out.training.json"}
+    assert {p.name for p in tmp_path.iterdir()} == names
+
+
+def test_rounds_without_a_target_are_usage(call, demo, digits, tmp_path):
+    result = call("finetune", demo, "--data", digits, "-o", tmp_path / "out.onnx", "--rounds", "2")
+    assert result.code == 2
+    assert "--rounds prunes: give --sparsity or --macs-reduction too" in result.err
+
+
+def test_every_other_option_trains_too(call, small, few, digits, tmp_path):
+    out = tmp_path / "out.onnx"
+    how = (
+        "--epochs",
+        "3",
+        "--schedule",
+        "step",
+        "--milestones",
+        "0.4,0.8",
+        "--label-smoothing",
+        "0.1",
+    )
+    more = ("--precision", "bf16", "--augment", "crop", "--tensorboard", tmp_path / "board")
+    result = call("finetune", small, "--data", few, "--val", digits, *PRE, "-o", out, *how, *more)
+    assert result.code == 0, result.err
+    log = json.loads((tmp_path / "out.training.json").read_text())
+    assert [e["lr"] for e in log["epochs"]] == pytest.approx([0.02, 0.002, 0.0002])
+    assert log["epochs"][-1]["loss"] < log["epochs"][0]["loss"]
+    assert accuracy(out, digits) > accuracy(small, digits)
+    assert len(list((tmp_path / "board").glob("events.*"))) >= 1
+
+
+def test_the_documents_commands_work(call, root, demo, digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(demo, "model.onnx")
+    assert call("prune", "model.onnx", "--sparsity", "0.5").code == 0
+    with np.load(digits) as data:
+        for k in range(200):
+            folder = tmp_path / "images" / str(data["y"][k])
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(data["x"][k, 0] * 16).save(folder / f"{k}.png")
+    done = 0
+    for document in ("README.md", "docs/training.md"):
+        text = (root / document).read_text(encoding="utf-8")
+        for block in re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            for line in block.splitlines():
+                program, *arguments = shlex.split(line)
+                assert program == "reprune-onnx"
+                if arguments[0] in ("convert", "build", "bundle"):  # of test_bundle.py
+                    continue
+                result = call(*arguments, "--force")
+                assert result.code == 0, result.err
+                assert Path(arguments[arguments.index("-o") + 1]).exists()
+                done += 1
+    assert done >= 6
+    assert b"<svg" in Path("coverage.svg").read_bytes()
