@@ -15,7 +15,7 @@ from reprune_onnx.analyzer.graph import Graph, Op, captured
 from reprune_onnx.types import Floats, Model
 
 Arrays = dict[str, NDArray[Any]]
-_MEMORY = 256 << 20  # bytes of activations that one network keeps in memory
+_MEMORY = 128 << 20  # bytes of activations that one network keeps in memory
 _LISTS = {
     "Optional",
     "SequenceConstruct",

@@ -62,6 +62,7 @@ def command(
 
     require("finetune")
     from reprune_onnx.cli.progress import Bar
+    from reprune_onnx.cli.typed import typed
     from reprune_onnx.errors import UsageError
     from reprune_onnx.model import load
     from reprune_onnx.report.files import report_path
@@ -92,7 +93,7 @@ def command(
 
     with Bar(quiet) as bar:
         show = None if quiet else t.print_epoch
-        run = Run(out, tensorboard, restart, bar, show, shapes)
+        run = Run(out, tensorboard, restart, bar, show, shapes, command=tuple(typed(context)))
         if pruning is None:
             result = finetune(source, task, settings, run)
         else:

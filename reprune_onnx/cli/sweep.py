@@ -24,6 +24,7 @@ from reprune_onnx.cli.options import (
 
 
 def command(
+    context: typer.Context,
     model: ModelArgument,
     macs_reduction: Annotated[
         str, typer.Option(metavar="R,R,…", help="Shares of the multiply-adds that go, in (0, 1).")
@@ -71,6 +72,7 @@ def command(
     Run it again to go on where it was stopped.
     """
     from reprune_onnx.cli.progress import Bar
+    from reprune_onnx.cli.typed import typed
     from reprune_onnx.report.tables import print_sweep
     from reprune_onnx.settings import Settings
     from reprune_onnx.shapes import parse_input_shapes
@@ -99,7 +101,7 @@ def command(
     job = Job(model.absolute(), out.absolute(), data, preprocess)
     with Bar(quiet) as bar:
         rows = run(job, planned, jobs, scheduler, bar)
-    write(job, rows)
+    write(job, rows, typed(context))
     if not quiet:
         print_sweep(rows, out)
 

@@ -94,6 +94,7 @@ def command(
 
     require("train")
     from reprune_onnx.cli.progress import Bar
+    from reprune_onnx.cli.typed import typed
     from reprune_onnx.model import load
     from reprune_onnx.report.files import report_path
     from reprune_onnx.settings import Settings
@@ -126,7 +127,7 @@ def command(
 
     with Bar(quiet) as bar:
         show = None if quiet else t.print_epoch
-        run = Run(out, tensorboard, restart, bar, show, shapes)
+        run = Run(out, tensorboard, restart, bar, show, shapes, command=tuple(typed(context)))
         result = train(source, task, settings, plan, run, from_random=init == "random")
     t.write(result, run, files)
     if plot is not None and result.main:

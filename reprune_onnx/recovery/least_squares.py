@@ -34,7 +34,7 @@ Array = NDArray[Any]
 Progress = Callable[[str, int, int], None]
 
 _ROUNDS = 3  # fits with moved targets
-_MEMORY = 256 << 20  # bytes of samples of one layer that are kept in memory
+_MEMORY = 128 << 20  # bytes of samples of one layer that are kept in memory
 _DEAD = 1e-12  # a scale below which a channel is not seen by the rest of the network
 
 

@@ -11,9 +11,11 @@ from reprune_onnx.sweep.pareto import plot, table
 from reprune_onnx.sweep.run import Job
 
 
-def write(job: Job, rows: Sequence[dict[str, Any]]) -> None:
+def write(job: Job, rows: Sequence[dict[str, Any]], command: Sequence[str]) -> None:
     """Write ``sweep.json``, ``sweep.md``, ``pareto.png`` and ``pareto.svg`` into the folder."""
-    facts = {"schema": 1, "model": str(job.model), "data": job.data, "rows": list(rows)}
+    model = str(job.model)
+    facts = {"schema": 1, "model": model, "data": job.data, "command": list(command)}
+    facts["rows"] = list(rows)
     write_atomically(job.folder / "sweep.json", json.dumps(facts, indent=1).encode())
     write_atomically(job.folder / "sweep.md", table(rows).encode())
     plot(rows, [job.folder / f"pareto.{kind}" for kind in ("png", "svg")], job.model.name)

@@ -29,7 +29,8 @@ class Run:
     """Where a run leaves what it knows; nothing is written without ``out``.
 
     ``out`` names the model that will be written: the checkpoint and the JSON log lie beside it.
-    ``restart`` ignores a checkpoint. ``on_epoch`` is called with every epoch's record.
+    ``restart`` ignores a checkpoint. ``on_epoch`` is called with every epoch's record. ``command``
+    are the words that were typed, for the log.
     """
 
     out: Path | None = None
@@ -40,6 +41,7 @@ class Run:
     input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     write_log: bool = True
     save_seconds: float = 60.0
+    command: tuple[str, ...] = ()
 
     def checkpoint(self, facts: Mapping[str, Any]) -> Checkpoint | None:
         """The checkpoint of this run, which is of no other; it may go on on other devices."""
@@ -59,6 +61,7 @@ class Run:
 
     def log(self, facts: dict[str, Any], main: bool) -> RunLog:
         """The log; of several processes only the ``main`` one writes."""
+        facts = {"command": list(self.command) or None, **facts}
         if not main:
             return RunLog(facts)
         path = None if self.out is None or not self.write_log else log_path(self.out)

@@ -117,5 +117,5 @@ def _log_path(run: Run, main: bool) -> Any:
 
 def _facts(model: Model, log: Mapping[str, Any], rounds: Rounds) -> dict[str, Any]:
     source = {"path": str(model.path or ""), "sha256": model.sha256}
-    shared = {key: log[key] for key in ("settings", "data", "machine")}
+    shared = {key: log[key] for key in ("command", "settings", "data", "machine")}
     return {"source": source, **shared, "rounds": rounds.count}

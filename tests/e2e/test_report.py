@@ -62,6 +62,9 @@ def bench_result(name="AMD EPYC", backend="ort", models=("model.onnx", "small.on
     return {**told, "seconds": 3.0, "models": [{"model": m} for m in models], "rows": rows}
 
 
+TRAINED = ("finetune", "small.onnx", "--data", "digits.npz", "--epochs", "5", "--out", "tuned.onnx")
+
+
 def training_log():
     epochs = [
         {
@@ -73,7 +76,7 @@ def training_log():
         for k in range(1, 6)
     ]
     told = {"schema": 1, "source": {"path": "model.onnx"}, "settings": {}, "result": {}}
-    return told | {"epochs": epochs}
+    return told | {"epochs": epochs, "command": ["reprune-onnx", *TRAINED]}
 
 
 @pytest.fixture
@@ -168,7 +171,21 @@ def test_the_commands_on_the_page_give_the_same_numbers(call, files):
     assert prune[-2] == "-o"
     assert call(*prune[1:-1], "again.onnx").code == 0
     assert Path("again.onnx").read_bytes() == before
-    assert {line[1] for line in words} == {"prune", "evaluate", "bench", "report"}
+    (sweep,) = [line for line in words if line[1] == "sweep"]
+    folder = sweep.index("--out") + 1
+    assert sweep[folder] == "sweep"
+    sweep[folder] = "again"
+    assert call(*sweep[1:]).code == 0
+    assert small_facts("again") == small_facts("sweep")
+    assert ["reprune-onnx", *TRAINED] in words
+    kinds = {"prune", "evaluate", "bench", "finetune", "sweep", "report"}
+    assert {line[1] for line in words} == kinds
+
+
+def small_facts(folder):
+    """What a sweep found that does not depend on the machine's speed."""
+    rows = loaded(Path(folder) / "sweep.json")["rows"]
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
 def test_names_from_a_file_are_text(call, files, tmp_path):
@@ -182,6 +199,7 @@ def test_names_from_a_file_are_text(call, files, tmp_path):
     bench["machine"]["name"] = bench["backend"] = HOSTILE
     bench["rows"][0]["model"] = HOSTILE.replace("/", "")
     log["source"]["path"] = HOSTILE
+    log["command"] = [HOSTILE]
     sweep = loaded(files[6])
     sweep["rows"][0]["method"] = sweep["model"] = HOSTILE
     hostile = []

@@ -87,6 +87,7 @@ def test_from_the_model_to_the_page(way, digits, trained):
         )
         files, last = [*files, "tuned.training.json"], "tuned"
         assert log["source"]["path"] == "small.onnx"
+        assert log["command"][:3] == ["reprune-onnx", "finetune", "small.onnx"]
     accuracies = {name: way.evaluate(name, digits) for name in dict.fromkeys(["model", last])}
     if trained:
         assert log["epochs"][-1]["val_top1"] == pytest.approx(accuracies["tuned"]["top1"], abs=0.2)
@@ -111,6 +112,7 @@ def test_from_the_model_to_the_page(way, digits, trained):
     if trained:
         points = [(e["epoch"], e["val_top1"]) for e in log["epochs"]]
         assert page.values["training-0 points"][: len(points)] == points
+        assert all(word in page.text for word in log["command"])
 
 
 def test_the_terminal_says_what_the_files_say(way):

@@ -19,6 +19,8 @@ def commands(sources: Sources) -> list[Html]:
     """The section with one command per file that tells its own."""
     makers: Mapping[str, Callable[[Source], Sequence[str] | None]] = {
         "prune": _prune,
+        "training": _typed,
+        "sweep": _typed,
         "evaluation": _evaluate,
         "bench": _bench,
     }
@@ -45,6 +47,11 @@ def _prune(source: Source) -> list[str] | None:
     words += [] if settings.get("verify", True) else ["--no-verify"]
     words += list(_repeated(settings))
     return [*words, "-o", pruned_name(source)]
+
+
+def _typed(source: Source) -> list[str] | None:
+    words = source.data.get("command")  # null where the run was started from Python
+    return None if not words else [str(word) for word in words]
 
 
 def _repeated(settings: Mapping[str, Any]) -> Iterator[str]:

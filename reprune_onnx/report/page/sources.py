@@ -15,6 +15,7 @@ SCHEMA = 1
 _NUMBER = (int, float)
 _MAYBE = (int, float, type(None))
 _TEXT = (str, type(None))
+_WORDS = (list, type(None))
 _COST = {"params": _NUMBER, "macs": _NUMBER, "bytes": _NUMBER, "channels": _NUMBER}
 _ACHIEVED = {"macs_reduction": _NUMBER, "params_reduction": _NUMBER}
 _FIELDS: dict[str, Any] = {
@@ -31,7 +32,12 @@ _FIELDS: dict[str, Any] = {
         "cuts": list,
         "locked": [{"node": str, "channels": _NUMBER, "reason": str}],
     },
-    "training": {"settings": dict, "source": {"path": str}, "epochs": [{"epoch": _NUMBER}]},
+    "training": {
+        "settings": dict,
+        "source": {"path": str},
+        "epochs": [{"epoch": _NUMBER}],
+        "command": _WORDS,
+    },
     "bench": {
         "backend": str,
         "rows": [
@@ -43,7 +49,11 @@ _FIELDS: dict[str, Any] = {
             }
         ],
     },
-    "sweep": {"model": str, "rows": [{"method": str, "macs_reduction": _NUMBER}]},
+    "sweep": {
+        "model": str,
+        "rows": [{"method": str, "macs_reduction": _NUMBER}],
+        "command": _WORDS,
+    },
     "analysis": {
         "model": str,
         "summary": {"largest_macs_reduction": _NUMBER},
@@ -126,7 +136,7 @@ def _check(path: Path, where: str, value: Any, wanted: Any) -> None:
     if isinstance(wanted, dict):
         _expect(path, where, value, dict)
         for name, inner in wanted.items():
-            if name not in value and inner not in (_MAYBE, _TEXT):
+            if name not in value and inner not in (_MAYBE, _TEXT, _WORDS):
                 raise DataError(f"'{path}' is damaged: {where or 'the file'} has no '{name}'")
             _check(path, f"{where}.{name}".lstrip("."), value.get(name), inner)
     elif isinstance(wanted, list):
