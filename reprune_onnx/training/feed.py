@@ -59,7 +59,7 @@ class ImageFeed:
         order = s.epoch(epoch, start)
         for k, (x, y) in enumerate(self.examples.batches(order, self.workers), start):
             draw = torch.Generator().manual_seed(seed_of(s.seed, epoch, k))
-            x, y = x.to(self.device), None if y is None else y.to(self.device)  # noqa: PLW2901
+            x, y = x.to(self.device), None if y is None else y.to(self.device)  # noqa: PLW2901 (the batch, moved)
             yield self._mixed(self.views(x, mine, s.size, draw), y, (s.seed, epoch, k))
 
     def _mixed(

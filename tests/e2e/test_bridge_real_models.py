@@ -13,7 +13,7 @@ from reprune_onnx.verification.compare import difference, observed_tensors
 
 torch = pytest.importorskip("torch", reason="the bridge needs PyTorch")
 
-from reprune_onnx.training.bridge import torch_module, write_back  # noqa: E402 (after the skip)
+from reprune_onnx.training.bridge import torch_module, write_back
 
 REFUSED = {"shufflenetv2_int8", "superres_ort_web", "winml_pcb_aoi"}
 DIFFERENT = ["resnet20_cifar10_bn", "rfb320", "ppocr_cls_v2", "fastestdet", "zoo_vittracker"]

@@ -18,10 +18,10 @@ from reprune_onnx.errors import ModelError, UsageError
 torch = pytest.importorskip("torch", reason="the recipes need PyTorch")
 pytest.importorskip("torchvision", reason="the recipes need torchvision")
 
-from models.catalog import NETWORKS  # noqa: E402 (needs torchvision)
-from models.count import macs_and_params  # noqa: E402
-from models.export import Recipe, export  # noqa: E402
-from reprune_onnx.runtime.ort import Session  # noqa: E402
+from models.catalog import NETWORKS
+from models.count import macs_and_params
+from models.export import Recipe, export
+from reprune_onnx.runtime.ort import Session
 
 PAPER = {
     "method": "reprune",

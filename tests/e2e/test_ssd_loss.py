@@ -8,9 +8,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="the recipes need PyTorch")
 pytest.importorskip("torchvision", reason="the recipes need torchvision")
 
-from models.default_boxes import corners_of, decode, default_boxes, encode  # noqa: E402
-from models.schedules import SCHEDULES  # noqa: E402
-from models.ssd_loss import match, ssd_loss  # noqa: E402
+from models.default_boxes import corners_of, decode, default_boxes, encode
+from models.schedules import SCHEDULES
+from models.ssd_loss import match, ssd_loss
 
 
 def test_default_boxes_are_8732_and_offsets_are_relative_to_them():

@@ -17,7 +17,7 @@ import reprune_onnx as rp
 torch = pytest.importorskip("torch", reason="training needs PyTorch")
 pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric")
 
-from reprune_onnx.training.checkpoint import Checkpoint  # noqa: E402 (after the skip)
+from reprune_onnx.training.checkpoint import Checkpoint
 
 COMMON = ("--epochs", "4", "--batch-size", "60", "--augment", "crop", "--accelerator", "cpu")
 SCRIPT = "from reprune_onnx.cli import main\nmain()\n"

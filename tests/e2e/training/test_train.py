@@ -13,11 +13,11 @@ import reprune_onnx as rp
 torch = pytest.importorskip("torch", reason="training needs PyTorch")
 pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric")
 
-from reprune_onnx.training.finetune import Run  # noqa: E402
-from reprune_onnx.training.plan import PrunePlan  # noqa: E402 (after the skip)
-from reprune_onnx.training.prepare import Task  # noqa: E402
-from reprune_onnx.training.settings import TrainSettings  # noqa: E402
-from reprune_onnx.training.train import train  # noqa: E402
+from reprune_onnx.training.finetune import Run
+from reprune_onnx.training.plan import PrunePlan
+from reprune_onnx.training.prepare import Task
+from reprune_onnx.training.settings import TrainSettings
+from reprune_onnx.training.train import train
 
 HOW = ("--sparsity", "0.55", "--epochs", "6", "--prune-epochs", "4", "--batch-size", "64")
 

@@ -10,8 +10,8 @@ from reprune_onnx.types import TensorCut
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch")
 
-from reprune_onnx.training.bridge import torch_module  # noqa: E402 (after the skip)
-from reprune_onnx.training.cuts import apply_cuts, narrowed, widen  # noqa: E402
+from reprune_onnx.training.bridge import torch_module
+from reprune_onnx.training.cuts import apply_cuts, narrowed, widen
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from reprune_onnx.types import Model
 
 torch = pytest.importorskip("torch", reason="the bridge needs PyTorch")
 
-from reprune_onnx.training.bridge import torch_module  # noqa: E402 (after the skip)
-from reprune_onnx.training.bridge.ops import OPS, TABLE, _read  # noqa: E402
+from reprune_onnx.training.bridge import torch_module
+from reprune_onnx.training.bridge.ops import OPS, TABLE, _read
 
 RNG = np.random.default_rng(0)
 F32 = np.float32

@@ -11,7 +11,7 @@ from reprune_onnx.runtime.ort import Session
 
 torch = pytest.importorskip("torch", reason="the bridge needs PyTorch")
 
-from reprune_onnx.training.bridge import torch_module, write_back  # noqa: E402 (after the skip)
+from reprune_onnx.training.bridge import torch_module, write_back
 
 HEAD = '<ir_version: 8, opset_import: ["" : {opset}]>\n'
 X = torch.from_numpy(np.random.default_rng(0).standard_normal((4, 3, 8, 8)).astype(np.float32))

@@ -9,10 +9,10 @@ from reprune_onnx.pruner.allocate import bn_gamma
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch")
 
-from reprune_onnx.training.bridge import torch_module  # noqa: E402 (after the skip)
-from reprune_onnx.training.concurrent import Whole  # noqa: E402
-from reprune_onnx.training.plan import PrunePlan  # noqa: E402
-from reprune_onnx.training.regrowth import delta  # noqa: E402
+from reprune_onnx.training.bridge import torch_module
+from reprune_onnx.training.concurrent import Whole
+from reprune_onnx.training.plan import PrunePlan
+from reprune_onnx.training.regrowth import delta
 
 SPARSITY, EPOCHS = 0.55, 8
 

@@ -8,16 +8,16 @@ from reprune_onnx.errors import UsageError
 torch = pytest.importorskip("torch", reason="training needs PyTorch")
 pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric")
 
-from torch.nn import functional as F  # noqa: E402 (after the skip)
+from torch.nn import functional as F
 
-from reprune_onnx.training.augment import Views  # noqa: E402
-from reprune_onnx.training.ema import MovingAverage  # noqa: E402
-from reprune_onnx.training.examples import InMemory  # noqa: E402
-from reprune_onnx.training.feed import ImageFeed  # noqa: E402
-from reprune_onnx.training.objective import Objective  # noqa: E402
-from reprune_onnx.training.sampler import Sampler  # noqa: E402
-from reprune_onnx.training.schedule import learning_rate  # noqa: E402
-from reprune_onnx.training.settings import TrainSettings  # noqa: E402
+from reprune_onnx.training.augment import Views
+from reprune_onnx.training.ema import MovingAverage
+from reprune_onnx.training.examples import InMemory
+from reprune_onnx.training.feed import ImageFeed
+from reprune_onnx.training.objective import Objective
+from reprune_onnx.training.sampler import Sampler
+from reprune_onnx.training.schedule import learning_rate
+from reprune_onnx.training.settings import TrainSettings
 
 
 def test_an_epoch_has_every_image_once_and_another_order_each_time():
