@@ -2,7 +2,7 @@
 
     python tools/accuracy.py -o /tmp/accuracy
 
-Four networks of ../shared/models, pruned without labels and without training. Prints a Markdown
+Five networks of ../shared/models, pruned without labels and without training. Prints a Markdown
 table for each, which is also `accuracy-NAME.md` in the folder. Cases that lie in the folder already
 are not run again, so a run that was stopped goes on. onnxsim's rows need onnxsim (0.8 or newer).
 """
@@ -68,7 +68,10 @@ FINER = WAYS | {
     "allocation": ("sensitivity",),
     "recover": ("none", "least-squares"),
 }
-COMPACT = FINER | {"allocation": ("uniform", "sensitivity")}
+COMPACT = FINER | {
+    "method": ("l1", "reconstruction"),
+    "allocation": ("uniform", "sensitivity"),
+}
 CIFAR = (str(SHARED / "data" / "cifar10_lossless.npz"), "cifar10", 932, (0.3, 0.5, 0.7))
 NETWORKS = {
     "resnet20": Network("resnet20_cifar10_bn", *CIFAR, MORE),
@@ -77,6 +80,12 @@ NETWORKS = {
         "derived_squeezenet_fp32",
         "imagenet_sample_256.tar",
         *("imagenet-bgr", 500, (0.3,)),
+        *(COMPACT, "keep"),
+    ),
+    "shufflenetv2": Network(
+        "derived_shufflenetv2_fp32",
+        "imagenet_sample_256.tar",
+        *("imagenet", 500, (0.15, 0.3)),
         *(COMPACT, "keep"),
     ),
     "resnet56-jpeg": Network(
