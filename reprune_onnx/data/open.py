@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
+from reprune_onnx.data.cifar import cifar_folder, open_cifar
 from reprune_onnx.data.dataset import Dataset
 from reprune_onnx.data.images import decoded_mode, open_images
 from reprune_onnx.data.loader import open_loader
@@ -35,6 +36,7 @@ def open_data(
 
     * ``FILE.npz``, ``FILE.npz:x_name`` or ``FILE.npz:x_name,y_name``: see ``open_npz``;
     * a folder of images, or a .tar of one, whose sub-folders in sorted order are the labels;
+    * the folder into which torchvision puts CIFAR-10 or CIFAR-100;
     * ``package.module:function``, which yields batches ``x`` or ``(x, y)``.
 
     ``input_shape`` is (N, C, H, W) or (N, H, W, C); arrays are transposed to it. ``split`` says
@@ -69,6 +71,9 @@ def _open_source(spec: str, how: Preprocess, target: Target, split: Split) -> So
         return open_loader(spec)
     if not spec.strip() or not path.exists():
         raise DataError(f"'{path if spec.strip() else spec}' does not exist; {_FORMS}")
+    cifar = cifar_folder(path)
+    if cifar is not None:
+        return open_cifar(cifar, split)
     if path.is_dir() or path.suffix.lower() == ".tar":
         return open_images(path, decoded_mode(how.color, target.channels), split)
     if path.suffix.lower() != ".npz":
