@@ -20,6 +20,7 @@ from reprune_onnx.shapes import stated_shapes
 from reprune_onnx.types import Ints, Shape
 
 _BATCH = 16  # images at a time where the model leaves it open
+_BYTES = 4 << 20  # and the most bytes of them: activations are some tens of times as large
 _HELD = 3  # every third batch is held out
 _LEAST = 8  # images; half of them test what is fitted to the others
 
@@ -82,7 +83,7 @@ def calibration_images(proto: onnx.ModelProto, settings: Settings) -> Images:
         split="train",
     ).take(settings.calibration_size)
     static = port.shape[0] if port.shape else None
-    size = static or _batch(data.size or settings.calibration_size)
+    size = static or _batch(data.size or settings.calibration_size, next(data.batches(1))[0].nbytes)
     found = [(x, y) for x, y in data.batches(size) if not static or len(x) == static]
     images = _checked(data.name, [{port.name: x} for x, _ in found], static)
     labels = tuple(y for _, y in found if y is not None)
@@ -116,7 +117,7 @@ def _named(proto: onnx.ModelProto, spec: str, n: int) -> Images:
     (total,) = lengths
     stated = [shape[0] for shape in shapes.values() if shape]
     static = next((extent for extent in stated if extent), None)
-    size = static or _batch(total)
+    size = static or _batch(total, sum(a[:1].nbytes for a in arrays.values()))
     stops = range(size, total + 1, size) if static else range(size, total + size, size)
     batches = [{k: a[stop - size : stop] for k, a in arrays.items()} for stop in stops]
     return _checked(str(path), batches, static)
@@ -130,8 +131,9 @@ def _fits(found: tuple[int, ...], stated: Shape | None) -> bool:
     return len(found) == len(stated) and all(same)
 
 
-def _batch(n: int) -> int:
-    return max(1, min(_BATCH, n // _LEAST))
+def _batch(n: int, image: int) -> int:
+    """Images at a time, of ``n`` images of so many bytes."""
+    return max(1, min(_BATCH, _BYTES // image, n // _LEAST))
 
 
 def _length(arrays: Arrays) -> int:

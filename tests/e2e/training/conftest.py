@@ -25,3 +25,10 @@ def few(digits, tmp_path_factory):
     with np.load(digits) as arrays:
         np.savez(path, x=arrays["x_train"][:240], y=arrays["y_train"][:240])
     return path
+
+
+@pytest.fixture
+def images(digits):
+    """The training images of the digits, opened for the demo network."""
+    how = {"preprocess": "scale=1/16", "input_shape": (None, 1, 8, 8), "dtype": np.float32}
+    return rp.data.open_data(str(digits), split="train", **how)

@@ -139,17 +139,11 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_last_good_s
     assert all(torch.isfinite(v).all() for v in state["module"].values())
 
 
-def test_rounds_that_were_stopped_go_on_to_the_same_result(demo, digits, tmp_path):
+def test_rounds_that_were_stopped_go_on_to_the_same_result(demo, images, tmp_path):
     from reprune_onnx.training.rounds import Rounds, finetune_in_rounds
 
     model = rp.load(demo)
-    data = rp.data.open_data(
-        str(digits),
-        preprocess="scale=1/16",
-        input_shape=(None, 1, 8, 8),
-        dtype=np.float32,
-        split="train",
-    ).take(128)
+    data = images.take(128)
     rounds = Rounds(rp.Settings(sparsity=0.5), 2)
 
     def go(name: str, stop: int):

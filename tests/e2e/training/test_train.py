@@ -82,15 +82,9 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize("more", [{}, {"batch_norm": "insert"}, {"ema": 0.8}], ids=str)
-def test_a_run_that_stopped_goes_on_to_the_same_result(demo, digits, tmp_path, more):
+def test_a_run_that_stopped_goes_on_to_the_same_result(demo, images, tmp_path, more):
     model = rp.load(demo)
-    data = rp.data.open_data(
-        str(digits),
-        preprocess="scale=1/16",
-        input_shape=(None, 1, 8, 8),
-        dtype=np.float32,
-        split="train",
-    ).take(256)
+    data = images.take(256)
     if "batch_norm" in more:  # its folded counterpart
         proto = onnx.ModelProto()
         proto.CopyFrom(model.proto)
