@@ -201,7 +201,7 @@ def print_bench(found: dict[str, Any]) -> None:
     heads = ["model", "batch", "images/s", "median ms", "p90", "IQR", "speedup"]
     title = f"{found['machine']['name']}, {found['backend']}"
     if found["threads"] is not None:
-        title += f", {found['threads']} threads"
+        title += f", {found['threads']} thread{'s' * (found['threads'] != 1)}"
     if found["clock"] == "cpu":
         title += ", CPU time"
     table = _table(title, heads, right=set(range(1, len(heads))))

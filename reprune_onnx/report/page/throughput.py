@@ -47,7 +47,7 @@ def machine_name(data: Mapping[str, Any]) -> str:
 def _title(source: Source) -> str:
     parts = [machine_name(source.data), source.data["backend"]]
     threads = source.data.get("threads")
-    parts += [f"{threads} threads"] if threads else []
+    parts += [f"{threads} thread{'s' * (threads > 1)}"] if threads else []
     parts += ["CPU time"] if source.data.get("clock") == "cpu" else []
     return ", ".join(parts)
 
