@@ -35,7 +35,7 @@ def random_inputs(
         if math.prod(shape) > MOST:
             raise ModelError(
                 f"input '{tensor.name}' of {list(shape)} has {math.prod(shape):,} numbers, more"
-                f" than the {MOST:,} that are tried: give a smaller --input-shape, or --no-verify"
+                f" than the {MOST:,} that are tried: take a smaller --input-shape or --batch-size"
             )
         kind = np.dtype(tensor.dtype).kind
         if kind == "f":
