@@ -58,12 +58,14 @@ class _Totals:
     def moved(self, p: Floats, q: Floats) -> _Totals:
         """Return the sums after ``p`` and ``q`` are subtracted instead."""
         d, e = self.p - p, self.q - q
+        if not d.any() and not e.any():
+            return self
         x, t = self.x + self.n * d, self.t + self.n * e
         return _Totals(
             *(self.n, p, q, x, t),
             self.xt + _outer(self.x, e) + _outer(d, t),
             self.tt + e * (self.t + t),
-            None if self.xx is None else self.xx + _outer(self.x, d) + _outer(d, x),
+            None if self.xx is None else _plus(_plus(self.xx.copy(), self.x, d), d, x),
         )
 
     def __add__(self, other: _Totals) -> _Totals:
@@ -114,7 +116,7 @@ class Sums:
         if not centred:
             return Moments(s.p, s.q, s.xx / s.n, s.xt / s.n, s.tt / s.n)
         x, t = s.x / s.n, s.t / s.n
-        xx, xt = s.xx / s.n - _outer(x, x), s.xt / s.n - _outer(x, t)
+        xx, xt = _plus(s.xx / s.n, -x, x), s.xt / s.n - _outer(x, t)
         return Moments(s.p + x, s.q + t, xx, xt, np.maximum(s.tt / s.n - t**2, 0.0))
 
     def retargeted(self, m: Moments, centred: bool = True) -> Moments:
@@ -176,10 +178,10 @@ def factored(G: Floats, ridge: float) -> tuple[Floats, bool]:
     inputs are nearly dependent; λ then grows tenfold until there is one.
     """
     while True:
-        try:
-            found: tuple[Floats, bool] = cho_factor(
-                G + ridge * np.eye(len(G)), lower=True, check_finite=False
-            )
+        A = G.copy()
+        A.flat[:: len(A) + 1] += ridge
+        try:  # A.T lies in LAPACK's order, so that the factor takes A's place
+            found: tuple[Floats, bool] = cho_factor(A.T, overwrite_a=True, check_finite=False)
         except np.linalg.LinAlgError:
             if not np.isfinite(G).all():
                 raise
@@ -195,3 +197,10 @@ def _sum(X: Array) -> Floats:
 
 def _outer(a: Floats, b: Floats) -> Floats:
     return a[:, :, None] * b[:, None, :]
+
+
+def _plus(A: Floats, a: Floats, b: Floats) -> Floats:
+    """Add a·bᵀ (g, D) to A (g, D, D) in its place, and return it; no second matrix is made."""
+    for k in range(0, A.shape[1], _BLOCK):
+        A[:, k : k + _BLOCK] += a[:, k : k + _BLOCK, None] * b[:, None, :]
+    return A

@@ -34,7 +34,7 @@ Array = NDArray[Any]
 Progress = Callable[[str, int, int], None]
 
 _ROUNDS = 3  # fits with moved targets
-_MEMORY = 128 << 20  # bytes of samples of one layer that are kept in memory
+_MEMORY = 64 << 20  # bytes of samples of one layer that are kept in memory
 _DEAD = 1e-12  # a scale below which a channel is not seen by the rest of the network
 
 
@@ -84,10 +84,7 @@ class _Fit:
     def run(self) -> dict[str, Array]:
         """Return the layer's new weight and, where it has one, its intercept."""
         step, centred = self.step, self.step.intercept is not None
-        first, second = self._sums(None)
-        weight = (self.scale**2 * ~self.dead).reshape(self.W0.shape[:2])
-        ridge = choose(first.moments(centred), second.moments(centred), self.W0, weight)
-        both = (first + second).moments(centred)
+        ridge, both = self._chosen(centred)
         W, b = self._solution(both, ridge)
         for _ in range(_ROUNDS if step.joint.bounded else 0):
             first, second = self._sums((W, b))
@@ -98,6 +95,19 @@ class _Fit:
         if step.intercept is not None:
             values[step.intercept.tensor] = step.intercept.shifted(self.graph, b - self.bias0)
         return {k: v.astype(self.graph.array(k).dtype) for k, v in values.items()}
+
+    def _chosen(self, centred: bool) -> tuple[float, Moments]:
+        """The ridge, and the moments of all images; few of the matrices are held at once."""
+        first, second = self._sums(None)
+        both = first + second
+        fit = first.moments(centred)
+        del first
+        test = second.moments(centred)
+        del second
+        weight = (self.scale**2 * ~self.dead).reshape(self.W0.shape[:2])
+        ridge = choose(fit, test, self.W0, weight)
+        del fit, test
+        return ridge, both.moments(centred)
 
     def _solution(self, m: Moments, ridge: float) -> tuple[Floats, Floats]:
         """W (g, m, D) and b (n_out,)."""

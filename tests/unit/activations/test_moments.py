@@ -97,12 +97,14 @@ def test_inputs_that_never_vary_have_no_variance() -> None:
 
 def test_a_factor_of_what_rounding_left_without_one() -> None:
     G = np.diag([1.0, 1.0, -1e-3])
+    before = G.copy()
     c, lower = factored(G, 1e-5)
-    L = np.tril(c)
-    assert lower
-    np.testing.assert_allclose(L @ L.T, G + 1e-2 * np.eye(3), rtol=1e-9)
+    U = np.triu(c)
+    assert not lower
+    np.testing.assert_allclose(U.T @ U, G + 1e-2 * np.eye(3), rtol=1e-9)
     c, _ = factored(np.eye(3), 1e-5)
-    np.testing.assert_allclose(np.tril(c), np.sqrt(1 + 1e-5) * np.eye(3), rtol=1e-12)
+    np.testing.assert_allclose(np.triu(c), np.sqrt(1 + 1e-5) * np.eye(3), rtol=1e-12)
+    assert np.array_equal(G, before)
 
 
 def test_both_halves_together() -> None:
