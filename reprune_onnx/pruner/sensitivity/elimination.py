@@ -97,7 +97,8 @@ def _ridge(G: Floats) -> float:
 class _State:
     def __init__(self, reader: Reader) -> None:
         factor = factored(reader.G, _ridge(reader.G))
-        self.P: Floats = cho_solve(factor, np.eye(len(reader.G)), check_finite=False)
+        unit = np.eye(len(reader.G), order="F")  # LAPACK's order: the inverse takes its place
+        self.P: Floats = cho_solve(factor, unit, overwrite_b=True, check_finite=False).T
         self.W = np.array(reader.W)
         self.inputs = reader.inputs
         sizes = {len(b) for b in reader.inputs}
