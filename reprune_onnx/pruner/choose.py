@@ -313,7 +313,7 @@ def group_problem(
     for producer in group.producers:
         layer = producer.layer
         weight = channels.graph.array(layer.weight)
-        inputs = None if keep is None else _kept_inputs(channels, layer.node, layer.input, keep)
+        inputs = None if keep is None else _kept_inputs(channels, layer, keep)
         transposed = layer.op == "ConvTranspose"
         found = filters(
             weight, producer.rows, layer.out_axis, layer.conv_groups, transposed, inputs
@@ -332,10 +332,15 @@ def _with_energy(part: Filters, layer: Layer, energy: Floats, inputs: Ints | Non
     return replace(part, energy=np.tile(own, part.kernels.shape[1] // len(own)))
 
 
-def _kept_inputs(channels: ChannelMap, node: int, i: int, keep: Bools) -> Ints | None:
+def _kept_inputs(channels: ChannelMap, layer: Layer, keep: Bools) -> Ints | None:
+    """Positions in a group's inputs, of which some group keeps the channel; None for no channel.
+
+    A ConvTranspose has the inputs of all groups on one axis, a Conv those of one.
+    """
     for site in channels.sites:
-        if site.role == "in" and (site.node, site.input) == (node, i):
-            kept = np.flatnonzero(keep[site.ids])
+        if site.role == "in" and (site.node, site.input) == (layer.node, layer.input):
+            groups = layer.conv_groups if layer.op == "ConvTranspose" else 1
+            kept = np.flatnonzero(keep[site.ids].reshape(groups, -1).any(axis=0))
             return kept if len(kept) else None
     return None
 

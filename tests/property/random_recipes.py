@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -51,6 +52,10 @@ BATCH = 2
 VARIANTS = 60  # a multiple of 2, 3, 4, 5 and 6: every way to write a block is as likely
 WIDEST = 24  # channels; a wider tensor is brought back to a few before the next block
 OPSETS = [11, 13, 17, 18, 21, 24]
+BLOCKS_OF_A_NET = (2, 6)
+WIDTHS = (2, 7)
+STEMS = (3, 8)
+SEEDS = (0, 999)
 RUNNABLE = [o for o in OPSETS if o < 24 or not ort_is_older_than("1.24")]  # it came with 24
 
 
@@ -78,19 +83,37 @@ class Recipe:
 
 def recipes() -> st.SearchStrategy[Recipe]:
     """Two to six blocks between a stem and a head."""
+    fewest, most = BLOCKS_OF_A_NET
     block = st.builds(
         Block,
         kind=st.sampled_from(get_args(Kind)),
-        width=st.integers(2, 7),
+        width=st.integers(*WIDTHS),
         variant=st.integers(0, VARIANTS - 1),
     )
     return st.builds(
         Recipe,
-        blocks=st.lists(block, min_size=2, max_size=6).map(tuple),
-        stem=st.integers(3, 8),
+        blocks=st.lists(block, min_size=fewest, max_size=most).map(tuple),
+        stem=st.integers(*STEMS),
         head=st.sampled_from(get_args(Head)),
         opset=st.sampled_from(RUNNABLE),
-        seed=st.integers(0, 999),
+        seed=st.integers(*SEEDS),
         form=st.sampled_from(get_args(Form)),
         symbolic=st.booleans(),
+    )
+
+
+def random_recipe(rng: random.Random) -> Recipe:
+    """The same for a generator of numbers, where there is no time to shrink or to balance."""
+    blocks = tuple(
+        Block(rng.choice(get_args(Kind)), rng.randint(*WIDTHS), rng.randrange(VARIANTS))
+        for _ in range(rng.randint(*BLOCKS_OF_A_NET))
+    )
+    return Recipe(
+        blocks,
+        stem=rng.randint(*STEMS),
+        head=rng.choice(get_args(Head)),
+        opset=rng.choice(RUNNABLE),
+        seed=rng.randint(*SEEDS),
+        form=rng.choice(get_args(Form)),
+        symbolic=rng.random() < 0.5,
     )

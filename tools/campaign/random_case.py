@@ -1,0 +1,181 @@
+"""One case of the campaign over random graphs: a graph of the rule table, randomly pruned."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass, fields, replace
+from typing import Any, get_args
+
+import onnx
+from masked_oracle import constants, difference, masked, prune_and_prove, random_images, run
+from outcome import Outcome
+from random_graphs import build
+from random_recipes import BATCH, SIDE, Recipe, random_recipe
+
+import reprune_onnx as rp
+from reprune_onnx.types import (
+    Allocation,
+    CoverageOption,
+    Cutoff,
+    InputChannels,
+    Linkage,
+    Method,
+    Residual,
+    TieBreak,
+)
+
+ALLOWED = 1e-4
+"""Of the largest magnitude; rounding makes some 1e-6."""
+NO_IMAGES = {"reconstruction", "sensitivity", "energy"}  # what would need images
+CONTROL_EVERY = 50
+"""The share of cases of which a wrong pruning is judged too."""
+
+
+KEPT_OPTIONS = {"sparsity", "macs_reduction", "params_reduction", "input_shapes"}
+"""What is not simplified of a case that fails."""
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """The difference from the right masked original, and from a wrong one."""
+
+    apart: float
+    control: float | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """A graph, and how it is pruned."""
+
+    recipe: Recipe
+    request: rp.Settings
+    control: bool = False
+
+
+def case(seed: int, number: int) -> Case:
+    """Return the case of this number, always the same."""
+    rng = random.Random(f"{seed}:{number}")
+    return Case(random_recipe(rng), random_request(rng), number % CONTROL_EVERY == 0)
+
+
+def random_request(rng: random.Random) -> rp.Settings:
+    """Any options of `prune` that need no images; in a quarter of the cases it verifies the cut."""
+
+    def one(of: Any) -> Any:
+        return rng.choice([choice for choice in get_args(of) if choice not in NO_IMAGES])
+
+    options: dict[str, Any] = {
+        "sparsity": rng.choice((0.1, 0.2, 0.3, 0.5, 0.7, 0.9)),
+        "method": one(Method),
+        "coverage": one(CoverageOption),
+        "linkage": one(Linkage),
+        "cutoff": one(Cutoff),
+        "tie_break": one(TieBreak),
+        "allocation": one(Allocation),
+        "residual": one(Residual) if rng.random() < 0.5 else "prune",
+        "input_channels": one(InputChannels),
+        "min_channels": rng.choice((1, 1, 2, 3)),
+        "round_to": rng.choice((None, None, None, 1, 2, 4)),
+        "seed": rng.randrange(4),
+    }
+    if rng.random() < 0.2:
+        options["exclude"] = ("Conv0",)
+    if rng.random() < 0.2:  # what can be reached differs: a small share mostly can
+        del options["sparsity"]
+        options[rng.choice(("macs_reduction", "params_reduction"))] = rng.choice((0.05, 0.1, 0.2))
+    return rp.Settings(
+        **options,
+        recover="none",
+        verify=rng.random() < 0.25,
+        input_shapes=(("x", (BATCH, 3, SIDE, SIDE)),),
+    )
+
+
+def outcomes(seed: int, first: int, n: int) -> tuple[list[Outcome], float]:
+    """Cases ``first`` to ``first + n - 1``, and the CPU seconds that they took."""
+    start = time.process_time()
+    found = [tried(case(seed, k)) for k in range(first, first + n)]
+    return found, time.process_time() - start
+
+
+def tried(found: Case) -> Outcome:
+    """Prune, and let the judge compare."""
+    original = build(found.recipe)
+    before = original.SerializeToString(deterministic=True)
+    ops = tuple(sorted({node.op_type for node in original.graph.node}))
+    try:
+        result, proven = prune_and_prove(original, found.request)
+        judgement = _judged(original, result, found.control)
+    except rp.SelectionError as error:
+        return Outcome("refused", str(error), ops)
+    except Exception as error:  # whatever it is, the campaign reports it and goes on
+        return Outcome("failed", f"{type(error).__name__}: {error}", ops)
+    if original.SerializeToString(deterministic=True) != before:
+        return Outcome("failed", "the source was changed", ops)
+    if not judgement.apart <= ALLOWED:
+        return Outcome("failed", f"{judgement.apart:.3g} from the masked original", ops)
+    hidden = found.request.verify and not proven
+    seen = (*ops, "(hardly shows)") if hidden else ops
+    return Outcome("exact", "", seen, judgement.apart, judgement.control)
+
+
+def _judged(original: onnx.ModelProto, result: rp.Pruned, control: bool) -> _Judgement:
+    found = result.model.proto
+    onnx.checker.check_model(found, full_check=True)
+    empty = {t.name for t in original.graph.initializer if 0 in t.dims}
+    lost = [t.name for t in found.graph.initializer if 0 in t.dims and t.name not in empty]
+    assert not lost, f"nothing is left of {lost}"
+    images = random_images(2)
+    outputs = run(found, images)
+    apart = difference(run(masked(original, result, images[0]), images), outputs)
+    if not control or not result.report["cuts"]:
+        return _Judgement(apart)
+    wrong = _shifted(original, result)
+    return _Judgement(apart, difference(run(masked(original, wrong, images[0]), images), outputs))
+
+
+def _shifted(original: onnx.ModelProto, result: rp.Pruned) -> rp.Pruned:
+    """The report of another cut: every channel but the last is taken for the next one."""
+    extents = {name: array.shape for name, array in constants(original).items()}
+    wrong = deepcopy(result)
+    for cut in wrong.report["cuts"]:
+        shape = extents.get(cut["initializer"]) or extents.get(cut.get("source"))
+        if shape is not None:
+            n = shape[cut["axis"]]
+            cut["keep"] = [(k + 1) % n for k in cut["keep"]]
+    return wrong
+
+
+def shrunk(found: Case) -> Case:
+    """Return the smallest case that still fails, by leaving out and simplifying while it does."""
+    smaller = True
+    while smaller:
+        smaller = False
+        for candidate in _simpler(found):
+            if tried(candidate).end == "failed":
+                found, smaller = candidate, True
+                break
+    return found
+
+
+def _simpler(found: Case) -> Iterator[Case]:
+    recipe, request = found.recipe, found.request
+    blocks = recipe.blocks
+    for k, block in enumerate(blocks):
+        yield replace(found, recipe=replace(recipe, blocks=blocks[:k] + blocks[k + 1 :]))
+        narrow = (*blocks[:k], replace(block, width=2), *blocks[k + 1 :])
+        if narrow != blocks:
+            yield replace(found, recipe=replace(recipe, blocks=narrow))
+    plain = Recipe((), stem=4, head="conv", opset=17, seed=0)
+    for field in fields(Recipe)[1:]:
+        value = getattr(plain, field.name)
+        if value != getattr(recipe, field.name):
+            yield replace(found, recipe=replace(recipe, **{field.name: value}))
+    usual = rp.Settings(sparsity=0.5, method="l1", allocation="uniform", recover="none")
+    for field in fields(rp.Settings):
+        value = getattr(usual, field.name)
+        if field.name not in KEPT_OPTIONS and value != getattr(request, field.name):
+            yield replace(found, request=replace(request, **{field.name: value}))
