@@ -34,14 +34,35 @@ _REQUIRED = onnx.defs.OpSchema.FormalParameterOption.Single
 
 
 def check_file(proto: onnx.ModelProto) -> None:
-    """Raise ModelError for versions that no ONNX has, and tensors that hold less than they say."""
+    """Raise ModelError for versions that no ONNX has, and tensors of another size than stated."""
     versions = [("IR version", proto.ir_version)]
     versions += [(f"opset of domain '{o.domain}'", o.version) for o in proto.opset_import]
     for what, version in versions:
         if not 0 < version < _VERSIONS:
             raise ModelError(f"the file states {what} {version}, which does not exist")
+    declared = {i.name: i.type.tensor_type.shape for i in proto.graph.input}
+    names: set[str] = set()
     for tensor in proto.graph.initializer:
+        if tensor.name in names:
+            raise ModelError(
+                f"there are two tensors '{tensor.name}': the file is damaged; check it with"
+                " onnx.checker"
+            )
+        names.add(tensor.name)
         _check_length(tensor)
+        if tensor.name in declared:
+            _check_declared(tensor, declared[tensor.name])
+
+
+def _check_declared(tensor: onnx.TensorProto, shape: onnx.TensorShapeProto) -> None:
+    """A weight that is also an input, as files before IR 4 have them, states its shape twice."""
+    stated = [d.dim_value if d.HasField("dim_value") else None for d in shape.dim]
+    pairs = zip(stated, tensor.dims, strict=False)
+    if stated and (len(stated) != len(tensor.dims) or any(a not in (None, b) for a, b in pairs)):
+        raise ModelError(
+            f"tensor '{tensor.name}' of shape {list(tensor.dims)} is declared as an input of shape"
+            f" {stated}: the file is damaged; check it with onnx.checker"
+        )
 
 
 def _check_length(tensor: onnx.TensorProto) -> None:

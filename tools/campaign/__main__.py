@@ -2,10 +2,12 @@
 
     python tools/campaign graphs --cases 100000 --jobs 2 -o graphs.json
     python tools/campaign graphs --case 4711     # one of them again, made small where it fails
+    python tools/campaign files --cases 1000 -o files.json
 
 `graphs`: random graphs over the whole rule table, pruned with random options and compared with the
-masked original by a judge that knows nothing of labels. The same command goes on where it was
-stopped. Exit code 1 where a case failed.
+masked original by a judge that knows nothing of labels. `files`: the files of ../shared/models with
+attributes, shapes, wiring and ops changed, which are pruned exactly or refused in one line. The
+same command goes on where it was stopped. Exit code 1 where a case failed.
 """
 
 from __future__ import annotations
@@ -22,14 +24,16 @@ from pathlib import Path
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # cases are shared out, not products
     os.environ[name] = "1"
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = (ROOT, ROOT / "tests", ROOT / "tests" / "property", ROOT / "tools" / "campaign")
-sys.path[:0] = [str(folder) for folder in FOLDERS]
+FOLDERS = ("", "tests", "tests/property", "tools/fuzz", "tools/campaign")
+sys.path[:0] = [str(ROOT / folder) for folder in FOLDERS]
 
+import mutated_case
 import random_case
 from outcome import Outcome, Summary
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-CHUNK = 100
+KINDS = {"graphs": random_case, "files": mutated_case}
+CHUNK = 20
 SAVED_EVERY = 20.0  # seconds
 
 
@@ -47,15 +51,18 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("kind", choices=["graphs"])
+    parser.add_argument("kind", choices=list(KINDS))
     parser.add_argument("--cases", type=int, default=1000, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes")
     parser.add_argument("-o", "--out", type=Path, default=Path("campaign.json"))
-    parser.add_argument("--case", type=int, metavar="K", help="only this case, and shrink it")
+    parser.add_argument("--case", type=int, metavar="K", help="only this case, again")
     args = parser.parse_args(argv)
+    kind = KINDS[args.kind]
+    if reason := kind.absent():
+        sys.exit(reason)
     if args.case is not None:
-        return one(args.seed, args.case)
+        return kind.show(args.seed, args.case)
     try:
         summary = Summary.read(args.out, args.kind, args.seed)
     except ValueError as error:
@@ -65,9 +72,9 @@ def main(argv: list[str]) -> int:
     with Progress(*columns, TimeRemainingColumn()) as bar:
         task = bar.add_task(args.kind, total=args.cases, completed=summary.cases)
         wanted = range(summary.cases, args.cases)
-        for found, seconds in chunks(random_case.outcomes, args.seed, wanted, args.jobs):
+        for found, seconds in chunks(kind.outcomes, args.seed, wanted, args.jobs):
             before = set(summary.failed)
-            summary.add(found, seconds, random_case.ALLOWED)
+            summary.add(found, seconds, kind.ALLOWED)
             for number in summary.failed.keys() - before:
                 bar.print(f"case {number}: {summary.failed[number]}")
             bar.update(task, completed=summary.cases)
@@ -78,17 +85,6 @@ def main(argv: list[str]) -> int:
     print(f"{summary.cases} cases: {summary.exact} exact, {sum(summary.refused.values())} refused,")
     print(f"{len(summary.failed)} failed; {args.out}")
     return 1 if summary.failed else 0
-
-
-def one(seed: int, number: int) -> int:
-    """Try one case; where it fails, print the smallest that does."""
-    case = random_case.case(seed, number)
-    outcome = random_case.tried(case)
-    print(f"{outcome.end} {outcome.detail}\n{case.recipe}\n{case.request}")
-    if outcome.end == "failed":
-        case = random_case.shrunk(case)
-        print(f"made small:\n{random_case.tried(case).detail}\n{case.recipe}\n{case.request}")
-    return 1 if outcome.end == "failed" else 0
 
 
 if __name__ == "__main__":

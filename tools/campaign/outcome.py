@@ -92,5 +92,7 @@ class Summary:
 
 
 def anonymous(reason: str) -> str:
-    """A reason without the names and numbers of the case."""
+    """A reason without the names and numbers of the case, and without what others say of it."""
+    reason = re.sub(r"(ONNX Runtime cannot (load|run) ).*", r"\1it", reason)
+    reason = re.sub(r"(damaged values: |fit together ).*", r"\1…", reason)
     return re.sub(r"\d[\d.,]*", "N", re.sub(r"'[^']*'", "'…'", reason))

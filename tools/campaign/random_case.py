@@ -161,6 +161,23 @@ def shrunk(found: Case) -> Case:
     return found
 
 
+def absent() -> str:
+    """Nothing has to be there but the tool."""
+    return ""
+
+
+def show(seed: int, number: int) -> int:
+    """Try one case again; where it fails, print the smallest that does."""
+    found = case(seed, number)
+    outcome = tried(found)
+    print(f"{outcome.end} {outcome.detail}\n{found.recipe}\n{found.request}")
+    if outcome.end != "failed":
+        return 0
+    found = shrunk(found)
+    print(f"made small:\n{tried(found).detail}\n{found.recipe}\n{found.request}")
+    return 1
+
+
 def _simpler(found: Case) -> Iterator[Case]:
     recipe, request = found.recipe, found.request
     blocks = recipe.blocks

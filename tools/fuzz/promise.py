@@ -56,8 +56,12 @@ def mutated(data: bytes, seed: int, target: Target, flip: mutate.Bytes) -> bytes
     return target.change(data, random.Random(seed), target.seeds, flip)
 
 
-def kept(target: Target, data: bytes) -> None:
-    """Give a file to the command, and raise BrokenPromiseError where it breaks one."""
+def kept(target: Target, data: bytes, examine: Callable[[Path], None] | None = None) -> str:
+    """Give a file to the command, and raise BrokenPromiseError where it breaks one.
+
+    ``examine`` is called with the folder of what was written, where something was. Returns what the
+    command said where it refused, and nothing where it did not.
+    """
     folder = Path(tempfile.mkdtemp(prefix="fuzz"))
     before = Path.cwd()
     out, err = io.StringIO(), io.StringIO()
@@ -75,6 +79,9 @@ def kept(target: Target, data: bytes) -> None:
             raise BrokenPromiseError(
                 f"exit code {code} left {sorted(left)}, not {sorted(expected)}"
             )
+        if code == 0 and examine is not None:
+            examine(folder)
+        return "" if code == 0 else err.getvalue().strip()
     finally:
         os.chdir(before)
         shutil.rmtree(folder)

@@ -1,5 +1,7 @@
 """Files that nobody would make by accident: each ends in one line, quickly, and leaves nothing."""
 
+from itertools import pairwise
+
 import onnx
 import pytest
 from altered_models import HALF, INNER, altered, node, tensor
@@ -81,6 +83,90 @@ def input_of_a_terabyte(model):
         dim.dim_value = 2**20
 
 
+def weight_declared_as_another(model):
+    weight = tensor(model, INNER)
+    shape = [2 * weight.dims[0], *weight.dims[1:]]
+    model.ir_version = 3
+    model.graph.input.append(onnx.helper.make_tensor_value_info(INNER, weight.data_type, shape))
+
+
+def cycle(model):
+    first, last = model.graph.node[0], model.graph.node[-1]
+    first.input[0] = last.output[0]
+
+
+def two_makers_of_one_tensor(model):
+    model.graph.node[-1].output[0] = model.graph.node[0].output[0]
+
+
+def two_weights_of_one_name(model):
+    model.graph.initializer.add().CopyFrom(tensor(model, INNER))
+
+
+def output_of_nothing(model):
+    model.graph.output[0].name = "nowhere"
+
+
+def extent_of_zero(model):
+    for dim in model.graph.input[0].type.tensor_type.shape.dim[1:]:
+        dim.dim_value = 0
+
+
+def weight_of_nothing(model):
+    found = tensor(model, INNER)
+    found.dims[0] = 0
+    found.raw_data = b""
+
+
+def function_that_calls_itself(model):
+    call = onnx.helper.make_node("Loop1", ["a"], ["b"], domain="own")
+    opsets = [onnx.helper.make_opsetid("own", 1)]
+    model.functions.append(onnx.helper.make_function("own", "Loop1", ["a"], ["b"], [call], opsets))
+    model.opset_import.append(opsets[0])
+    found = node(model, "Relu")
+    found.op_type, found.domain = "Loop1", "own"
+
+
+def function_of_functions(model):
+    """Twenty functions, each of which calls the one before it ten times: 10^20 nodes."""
+    opsets = [onnx.helper.make_opsetid("own", 1), model.opset_import[0]]
+    for k in range(20):
+        names = ["a", *(f"t{i}" for i in range(9)), "b"]
+        op, domain = ("Relu", "") if k == 0 else (f"F{k - 1}", "own")
+        body = [onnx.helper.make_node(op, [x], [y], domain=domain) for x, y in pairwise(names)]
+        made = onnx.helper.make_function("own", f"F{k}", ["a"], ["b"], body, opsets)
+        model.functions.append(made)
+    model.opset_import.append(opsets[0])
+    found = node(model, "Relu")
+    found.op_type, found.domain = "F19", "own"
+
+
+def function_below_functions(model):
+    opsets = [onnx.helper.make_opsetid("own", 1), model.opset_import[0]]
+    for k in range(3000):
+        op, domain = ("Relu", "") if k == 0 else (f"F{k - 1}", "own")
+        body = [onnx.helper.make_node(op, ["a"], ["b"], domain=domain)]
+        made = onnx.helper.make_function("own", f"F{k}", ["a"], ["b"], body, opsets)
+        model.functions.append(made)
+    model.opset_import.append(opsets[0])
+    found = node(model, "Relu")
+    found.op_type, found.domain = "F2999", "own"
+
+
+def bodies_in_bodies(model):
+    """Ifs in Ifs, as deep as protobuf reads them."""
+    inner = onnx.helper.make_node("Relu", [model.graph.node[0].output[0]], ["t"])
+    for k in range(24):
+        out = onnx.helper.make_tensor_value_info(inner.output[0], onnx.TensorProto.FLOAT, None)
+        body = onnx.helper.make_graph([inner], f"body{k}", [], [out])
+        inner = (
+            onnx.helper.make_node("If", ["always"], [f"t{k}"], then_branch=body, else_branch=body)
+            if k < 1
+            else onnx.helper.make_node("Loop", ["n", "always"], [f"t{k}"], body=body)
+        )
+    model.graph.node.append(inner)
+
+
 KINDS = {
     attribute_of_a_function: ("attribute", "damaged"),
     attribute_of_another_type: ("attribute 'group'", "is STRING, and not INT"),
@@ -98,6 +184,17 @@ KINDS = {
     type_that_does_not_exist: (INNER,),
     weight_of_four_bits: (),
     input_of_a_terabyte: ("numbers", "--input-shape"),
+    weight_declared_as_another: (INNER, "declared as an input of shape"),
+    cycle: ("nothing before it produces",),
+    two_makers_of_one_tensor: ("exists already",),
+    two_weights_of_one_name: ("two tensors", INNER),
+    output_of_nothing: ("nowhere",),
+    extent_of_zero: (),
+    weight_of_nothing: (),
+    function_that_calls_itself: ("Loop1", "calls itself"),
+    function_of_functions: ("local functions", "nodes, more than"),
+    function_below_functions: ("more than 100 deep",),
+    bodies_in_bodies: (),
 }
 
 

@@ -1,0 +1,106 @@
+"""The short form of `tools/campaign`, and what its long ones found, made small."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from random_recipes import BATCH, SIDE, Block, Recipe
+
+import reprune_onnx as rp
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+sys.path[:0] = [str(TOOLS / "fuzz"), str(TOOLS / "campaign")]
+
+import mutated_case  # noqa: E402 (after its folder is known)
+import random_case  # noqa: E402
+from outcome import Outcome, Summary, anonymous  # noqa: E402
+
+GRAPHS, FILES = 150, 18
+SHAPE = (("x", (BATCH, 3, SIDE, SIDE)),)
+FOUND = {
+    "kept inputs of a depthwise ConvTranspose": (
+        Recipe((Block("transposed", 2, 53),), stem=4, head="conv", opset=17, seed=0),
+        {"sparsity": 0.3, "input_channels": "kept"},
+    ),
+    "kept inputs of a ConvTranspose in groups": (
+        Recipe((Block("transposed", 2, 43),), stem=4, head="conv", opset=17, seed=0),
+        {"params_reduction": 0.2, "input_channels": "kept"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_a_campaign_found_stays_found(name):
+    recipe, options = FOUND[name]
+    plain = {"method": "l1", "allocation": "uniform", "recover": "none", "input_shapes": SHAPE}
+    outcome = random_case.tried(random_case.Case(recipe, rp.Settings(**plain, **options)))
+    assert outcome.end == "exact", outcome.detail
+
+
+def test_random_graphs_are_pruned_exactly():
+    found, _ = random_case.outcomes(2, 0, GRAPHS)
+    assert [o.detail for o in found if o.end == "failed"] == []
+    assert sum(o.end == "exact" for o in found) > 0.7 * GRAPHS
+    controls = [o.control for o in found if o.control is not None]
+    assert controls
+    assert min(controls) > random_case.ALLOWED
+
+
+def test_changed_files_are_pruned_exactly_or_refused():
+    if reason := mutated_case.absent():
+        pytest.skip(reason)
+    found, _ = mutated_case.outcomes(2, 0, FILES)
+    assert [o.detail for o in found if o.end == "failed"] == []
+    assert {o.end for o in found} == {"exact", "refused"}
+
+
+def test_a_wrong_pruning_fails_and_is_made_small(monkeypatch):
+    """A tool that keeps the wrong channels of one weight, and does not verify."""
+    whole = rp.prune
+
+    def wrong(model, request):
+        result = whole(model, request)
+        for cut in result.report["cuts"]:
+            tensor = next(
+                (t for t in model.proto.graph.initializer if t.name == cut["initializer"]), None
+            )
+            if tensor is not None:
+                n = tensor.dims[cut["axis"]]
+                cut["keep"] = [(k + 1) % n for k in cut["keep"]]
+        return result
+
+    monkeypatch.setattr(rp, "prune", wrong)
+    blocks = (Block("residual", 6, 1), Block("unary", 4, 0), Block("concat", 4, 0))
+    request = rp.Settings(
+        sparsity=0.4, method="l1", allocation="uniform", recover="none", input_shapes=SHAPE
+    )
+    case = random_case.Case(Recipe(blocks, stem=6, head="pool", opset=13, seed=1), request)
+    assert "from the masked original" in random_case.tried(case).detail
+    small = random_case.shrunk(case)
+    assert random_case.tried(small).end == "failed"
+    assert len(small.recipe.blocks) < len(blocks)
+
+
+def test_a_summary_goes_on_where_it_was(tmp_path):
+    path = tmp_path / "campaign.json"
+    first = [
+        Outcome("exact", "", ("Conv", "Add"), 1e-6, control=0.5),
+        Outcome("refused", "nothing can be pruned (Conv 'a' of 3)"),
+        Outcome("failed", "IndexError: 7", ("Conv",)),
+    ]
+    summary = Summary.read(path, "graphs", 0)
+    summary.add(first, 1.5, 1e-4)
+    summary.write(path)
+    again = Summary.read(path, "graphs", 0)
+    again.add([Outcome("exact", "", ("Conv",), 2e-6)], 0.5, 1e-4)
+    again.write(path)
+    facts = json.loads(path.read_text())
+    assert (facts["cases"], facts["exact"], facts["refused_cases"]) == (4, 2, 1)
+    assert facts["failed"] == {"2": "IndexError: 7"}
+    assert facts["seen"] == {"Add": 1, "Conv": 3}
+    assert (facts["controls"], facts["controls_seen"], facts["cpu_seconds"]) == (1, 1, 2.0)
+    assert facts["largest_difference"] == 2e-6
+    with pytest.raises(ValueError, match="another campaign"):
+        Summary.read(path, "graphs", 1)
+    assert anonymous("Conv 'a' of 3, 4.5 %") == "Conv '…' of N N %"
