@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Container
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError, Message
 
-from reprune_onnx.errors import ModelError, OutputError
+from reprune_onnx.atomic import Files, told
+from reprune_onnx.errors import ModelError
 from reprune_onnx.types import Model
 
 LIMIT = 2**31 - 1
@@ -48,12 +47,17 @@ def save(model: Model, path: str | Path) -> None:
     The file appears under its name only when it is complete. Raises OutputError where the folder
     cannot be written to.
     """
-    path = Path(path)
-    proto = model.proto
-    if size(proto) > LIMIT:
-        _save_external(proto, path)
-        return
-    write_atomically(path, proto.SerializeToString(deterministic=True))
+    with Files() as files:
+        stage(model, Path(path), files)
+        files.commit()
+
+
+def stage(model: Model, path: Path, files: Files) -> None:
+    """Write the model as one of ``files``, which are put in their places later."""
+    if size(model.proto) > LIMIT:
+        _stage_external(model.proto, path, files)
+    else:
+        files.add(path, model.proto.SerializeToString(deterministic=True))
 
 
 def size(proto: onnx.ModelProto) -> int:
@@ -88,26 +92,6 @@ def _copy_fields(source: Message, target: Message, left_out: str) -> None:
             getattr(target, field.name).CopyFrom(value)
         else:
             getattr(target, field.name).extend(value)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it is never seen half-written; OutputError where it cannot be."""
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise OutputError(f"cannot write '{path}': {error.strerror or error}") from error
-    partial = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.chmod(0o666 & ~_umask())
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write '{path}': {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _check_names(proto: onnx.ModelProto, path: Path) -> None:
@@ -185,18 +169,12 @@ def _tensors(proto: onnx.ModelProto) -> list[onnx.TensorProto]:
     return found
 
 
-def _save_external(proto: onnx.ModelProto, path: Path) -> None:
+def _stage_external(proto: onnx.ModelProto, path: Path, files: Files) -> None:
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     weights = f"{path.name}.data"
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        partial = Path(folder) / path.name
-        onnx.save_model(copy, str(partial), save_as_external_data=True, location=weights)
-        (Path(folder) / weights).replace(path.parent / weights)
-        partial.replace(path)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    folder = files.folder(path)
+    with told(path):
+        onnx.save_model(copy, str(folder / path.name), save_as_external_data=True, location=weights)
+    files.move(folder / weights, path.parent / weights)
+    files.move(folder / path.name, path)

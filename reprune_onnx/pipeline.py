@@ -9,7 +9,7 @@ from pathlib import Path
 from reprune_onnx import recovery
 from reprune_onnx.activations.images import calibration_images
 from reprune_onnx.errors import UsageError
-from reprune_onnx.model import load, save
+from reprune_onnx.model import load, stage
 from reprune_onnx.prepared import Prepared, prepare
 from reprune_onnx.pruner.earlier import read_report
 from reprune_onnx.report.files import Destination
@@ -110,9 +110,11 @@ def recover_file(
         [*models[0].files, *models[1].files, *([settings.keep] if settings.keep else [])]
     )
     result = recover(*models, settings, progress)
-    if destination.model is not None:
-        save(result.model, destination.model)
-    destination.write_report(result.report)
+    with destination.files() as files:
+        if destination.model is not None:
+            stage(result.model, destination.model, files)
+        destination.stage_report(result.report, files)
+        files.commit()
     return result
 
 
@@ -144,11 +146,13 @@ def finish(job: Prepared, found: Found) -> Pruned:
 
 def write(result: Pruned, destination: Destination, watch: Watch) -> None:
     """Write the model and its report, or neither."""
-    with watch.stage("write"):
-        if destination.model is not None:
-            save(result.model, destination.model)
-    result.report["seconds"] = timing(watch.seconds)
-    destination.write_report(result.report)
+    with destination.files() as files:
+        with watch.stage("write"):
+            if destination.model is not None:
+                stage(result.model, destination.model, files)
+        result.report["seconds"] = timing(watch.seconds)
+        destination.stage_report(result.report, files)
+        files.commit()
 
 
 def _found(job: Prepared) -> Found:

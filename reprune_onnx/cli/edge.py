@@ -12,6 +12,9 @@ import typer
 
 from reprune_onnx.errors import RepruneError, UsageError
 
+_STOPPED = (130, 143)
+"""The exit codes after Ctrl-C, which Typer makes of it, and after SIGTERM."""
+
 
 def run(app: typer.Typer, argv: list[str]) -> int:
     """Run ``app`` on ``argv``; the exit code."""
@@ -24,13 +27,12 @@ def _run(app: typer.Typer, argv: list[str]) -> int:
     try:
         app(argv, standalone_mode=True, prog_name="reprune-onnx")
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 1
+        code = end.code if isinstance(end.code, int) else 1
+        return _say("interrupted", code) if code in _STOPPED else code
     except UsageError as error:
         return _say(error, 2)
     except RepruneError as error:
         return _say(error, 1)
-    except KeyboardInterrupt:
-        return _say("interrupted", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

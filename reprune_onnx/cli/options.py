@@ -101,6 +101,6 @@ def emit_json(value: object, where: str | None) -> None:
     if where == "-":
         typer.echo(text, nl=False)
         return
-    from reprune_onnx.model import write_atomically
+    from reprune_onnx.atomic import write_atomically
 
     write_atomically(Path(where), text.encode())

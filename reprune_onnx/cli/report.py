@@ -28,7 +28,7 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """Show results on one HTML page, which needs no network and no other file."""
-    from reprune_onnx.model import write_atomically
+    from reprune_onnx.atomic import write_atomically
     from reprune_onnx.report.page.build import html_report
 
     if out.is_dir():

@@ -187,12 +187,14 @@ def print_epoch(record: dict[str, Any]) -> None:
 
 def write(result: Finetuned, run: Run, files: Destination) -> None:
     """Write the model, and the report of a pruning; then the checkpoint has done its work."""
-    from reprune_onnx.model import save
+    from reprune_onnx.model import stage
 
     if not result.main or run.out is None:
         return
-    save(result.model, run.out)
-    if result.report is not None:
-        files.write_report(result.report)
+    with files.files() as together:
+        stage(result.model, run.out, together)
+        if result.report is not None:
+            files.stage_report(result.report, together)
+        together.commit()
     for checkpoint in result.checkpoints:
         checkpoint.delete()

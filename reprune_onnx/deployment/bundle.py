@@ -14,11 +14,12 @@ import onnx
 
 from reprune_onnx.activations.images import Images
 from reprune_onnx.analyzer import analyze
+from reprune_onnx.atomic import write_atomically
 from reprune_onnx.deployment.convert import Converted, convert
 from reprune_onnx.deployment.files import calibrated, read
 from reprune_onnx.deployment.references import ALLOWED, References, references
 from reprune_onnx.errors import ModelError, OutputError, UsageError
-from reprune_onnx.model import save, write_atomically
+from reprune_onnx.model import save
 from reprune_onnx.targets import Target, shipped_folder
 from reprune_onnx.types import Model
 from reprune_onnx.watch import Progress

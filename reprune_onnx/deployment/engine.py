@@ -20,10 +20,10 @@ import numpy as np
 import onnx
 
 from reprune_onnx.activations.images import Images
+from reprune_onnx.atomic import write_atomically
 from reprune_onnx.deployment.convert import Converted, convert
 from reprune_onnx.deployment.references import ALLOWED, References, references
 from reprune_onnx.errors import EngineError, ModelError, UsageError, VerificationError
-from reprune_onnx.model import write_atomically
 from reprune_onnx.runtime.tensorrt import Engine, Gpu, about, require, this_gpu
 from reprune_onnx.shapes import concrete_shapes
 from reprune_onnx.targets import Target

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reprune_onnx.atomic import write_atomically
 from reprune_onnx.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ def check_plot(file: Path | None) -> None:
 def save_figure(figure: Figure, files: Sequence[Path]) -> None:
     """Write a figure in the kinds that the names end in; OutputError where that fails."""
     for file in files:
-        try:
-            figure.savefig(file, dpi=150)
-        except OSError as error:
-            raise OutputError(f"cannot write '{file}': {error.strerror or error}") from error
+        drawn = io.BytesIO()
+        figure.savefig(drawn, dpi=150, format=file.suffix.lstrip(".").lower())
+        write_atomically(file, drawn.getvalue())

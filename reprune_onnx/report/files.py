@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from reprune_onnx.atomic import Files
 from reprune_onnx.errors import OutputError
-from reprune_onnx.model import write_atomically
 
 
 def report_path(model: Path) -> Path:
@@ -61,15 +61,13 @@ class Destination:
             if not os.access(path.parent, os.W_OK):
                 raise OutputError(f"cannot write '{path}': no permission in '{path.parent}'")
 
-    def write_report(self, report: Mapping[str, object]) -> None:
-        """Write the report; where that fails, the model that was written for it goes too."""
-        text = json.dumps(report, indent=1, ensure_ascii=False)
-        try:
-            write_atomically(self.report, text.encode())
-        except OutputError:
-            if self.model is not None and not self.force:
-                self.model.unlink(missing_ok=True)
-            raise
+    def files(self) -> Files:
+        """The files to write, together; without ``force`` none that another run wrote goes."""
+        return Files(replace=self.force)
+
+    def stage_report(self, report: Mapping[str, object], files: Files) -> None:
+        """Write the report as one of ``files``."""
+        files.add(self.report, json.dumps(report, indent=1, ensure_ascii=False).encode())
 
 
 def _same(a: Path, b: Path) -> bool:

@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from reprune_onnx.atomic import Files, told, write_atomically
 from reprune_onnx.data.open import open_data
-from reprune_onnx.errors import ModelError, RepruneError, UsageError
-from reprune_onnx.model import load, save, write_atomically
+from reprune_onnx.errors import ModelError, OutputError, RepruneError, UsageError
+from reprune_onnx.model import load, stage
 from reprune_onnx.pipeline import Pruned, finish
 from reprune_onnx.prepared import Prepared, prepare
 from reprune_onnx.runtime.evaluate import evaluate
@@ -57,7 +58,8 @@ def run(
     """
     sha = load(job.model).sha256
     for folder in ("runs", "models"):
-        (job.folder / folder).mkdir(parents=True, exist_ok=True)
+        with told(job.folder):
+            (job.folder / folder).mkdir(parents=True, exist_ok=True)
     missing = [[c for c in own if _known(job, c, sha) is None] for own in ways]
     todo = [own for own in missing if own]
     total, done = sum(map(len, ways)), sum(map(len, ways)) - sum(map(len, todo))
@@ -121,6 +123,8 @@ def run_way(job: Job, own: list[Case], sha: str) -> int:
             if isinstance(prepared, RepruneError):
                 raise prepared
             row = _row(job, case, prepared)
+        except OutputError:  # no fault of the case: a disk that is full, a folder that is gone
+            raise
         except RepruneError as error:
             row = {"error": str(error)}
         row = case.row | row | {"seconds": round(time.perf_counter() - start, 2)}
@@ -134,9 +138,11 @@ def _row(job: Job, case: Case, prepared: Prepared) -> dict[str, Any]:
     assert wanted is not None
     result = finish(prepared.at(case.settings), Found(prepared.attempt(wanted)))
     path = job.folder / "models" / f"{case.name}.onnx"
-    save(result.model, path)
     report = json.dumps(result.report, indent=1, ensure_ascii=False)
-    write_atomically(path.with_name(f"{case.name}.report.json"), report.encode())
+    with Files() as files:
+        stage(result.model, path, files)
+        files.add(path.with_name(f"{case.name}.report.json"), report.encode())
+        files.commit()
     recovery: Any = result.report["recovery"]
     row = {"model": str(path.relative_to(job.folder)), "achieved": result.report["achieved"]}
     row["output_error"] = recovery["error_after"] if recovery else None

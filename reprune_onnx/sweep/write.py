@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from reprune_onnx.model import write_atomically
+from reprune_onnx.atomic import write_atomically
 from reprune_onnx.sweep.pareto import plot, table
 from reprune_onnx.sweep.run import Job
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from reprune_onnx.atomic import write_atomically
 from reprune_onnx.errors import OutputError
-from reprune_onnx.model import write_atomically
 
 
 @dataclass(frozen=True)

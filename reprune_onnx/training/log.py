@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reprune_onnx import __version__
-from reprune_onnx.model import write_atomically
+from reprune_onnx.atomic import write_atomically
 
 SCHEMA = 1
 

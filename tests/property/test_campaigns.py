@@ -24,8 +24,8 @@ FOUND = {
         {"sparsity": 0.3, "input_channels": "kept"},
     ),
     "kept inputs of a ConvTranspose in groups": (
-        Recipe((Block("transposed", 2, 43),), stem=4, head="conv", opset=17, seed=0),
-        {"params_reduction": 0.2, "input_channels": "kept"},
+        Recipe((Block("transposed", 3, 1),), stem=4, head="conv", opset=17, seed=0),
+        {"sparsity": 0.5, "input_channels": "kept"},
     ),
 }
 

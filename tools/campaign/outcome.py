@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from reprune_onnx.model import write_atomically
+from reprune_onnx.atomic import write_atomically
 
 PACKAGES = ("numpy", "scipy", "onnx", "onnxruntime", "onnx-graphsurgeon")
 

@@ -1,0 +1,132 @@
+"""Files that appear whole, and several of them together or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from reprune_onnx.errors import OutputError
+
+
+class Files:
+    """Files in the making: written beside their places, and put there by `commit`.
+
+    Whatever ends the ``with`` block before that leaves no trace. With ``replace=False`` a file that
+    somebody else made in the meantime stays, and OutputError is raised; so it is where something
+    cannot be written.
+    """
+
+    def __init__(self, *, replace: bool = True) -> None:
+        self._replace = replace
+        self._staged: list[tuple[Path, Path]] = []
+        self._folders: list[Path] = []
+
+    def __enter__(self) -> Files:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for partial, _ in self._staged:
+            partial.unlink(missing_ok=True)
+        for folder in self._folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def add(self, path: Path, data: bytes) -> None:
+        """Write ``data``, which becomes the file ``path``."""
+        with told(path):
+            descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            partial = Path(name)
+            self._staged.append((partial, path))
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.chmod(0o666 & ~_umask())
+
+    def folder(self, path: Path) -> Path:
+        """Return a folder beside ``path`` for files that `move` takes from there."""
+        with told(path):
+            made = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        self._folders.append(made)
+        return made
+
+    def move(self, partial: Path, path: Path) -> None:
+        """Let a file that is written already become the file ``path``."""
+        self._staged.append((partial, path))
+
+    def commit(self) -> None:
+        """Put all files in their places, in the order in which they were added."""
+        with _alone({path.parent for _, path in self._staged}):
+            for _, path in self._staged:
+                if not self._replace and path.exists():
+                    raise OutputError(f"'{path}' exists by now: another run wrote it")
+            for partial, path in self._staged:
+                with told(path):
+                    partial.replace(path)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that it is never seen half-written; OutputError where it cannot be."""
+    with Files() as files:
+        files.add(path, data)
+        files.commit()
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Tell a failure of the file system as one of writing ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write '{path}': {error.strerror or error}") from error
+
+
+@contextmanager
+def _alone(folders: set[Path]) -> Iterator[None]:
+    """Keep other runs, and signals, from these folders meanwhile, where the system can."""
+    locked: list[int] = []
+    mask = getattr(signal, "pthread_sigmask", None)  # not on Windows
+    before = mask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM}) if mask else None
+    try:
+        for folder in sorted(folders):
+            if (descriptor := _lock(folder)) is not None:
+                locked.append(descriptor)
+        yield
+    finally:
+        for descriptor in locked:
+            os.close(descriptor)
+        if mask:
+            mask(signal.SIG_SETMASK, before)
+
+
+def _lock(folder: Path) -> int | None:
+    try:
+        import fcntl
+    except ImportError:  # not a Unix
+        return None
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError:  # a file system that has no locks
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

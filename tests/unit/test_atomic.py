@@ -1,0 +1,68 @@
+"""Files that appear whole, and together or not at all."""
+
+import stat
+
+import pytest
+
+from reprune_onnx.atomic import Files, write_atomically
+from reprune_onnx.errors import OutputError
+
+
+def test_nothing_is_seen_before_all_is_there(tmp_path):
+    a, b = tmp_path / "a", tmp_path / "b"
+    a.write_bytes(b"old")
+    with Files() as files:
+        files.add(a, b"new")
+        files.add(b, b"new too")
+        assert a.read_bytes() == b"old"
+        assert not b.exists()
+        files.commit()
+    assert (a.read_bytes(), b.read_bytes()) == (b"new", b"new too")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_what_is_not_put_in_place_is_gone(tmp_path, error):
+    (tmp_path / "a").write_bytes(b"old")
+    with pytest.raises(error), Files() as files:
+        files.add(tmp_path / "a", b"new")
+        (files.folder(tmp_path / "b") / "part").write_bytes(b"x")
+        raise error
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_bytes() == b"old"
+
+
+def test_a_second_file_that_cannot_be_written_keeps_the_first_from_its_place(tmp_path):
+    with pytest.raises(OutputError, match=r"cannot write '.*/nowhere/b'"), Files() as files:
+        files.add(tmp_path / "a", b"new")
+        files.add(tmp_path / "nowhere" / "b", b"new")
+        files.commit()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_another_run_wrote_meanwhile_stays(tmp_path):
+    a, b = tmp_path / "a", tmp_path / "b"
+    with pytest.raises(OutputError, match="another run"), Files(replace=False) as files:
+        files.add(a, b"mine")
+        files.add(b, b"mine")
+        b.write_bytes(b"theirs")
+        files.commit()
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+    assert b.read_bytes() == b"theirs"
+
+
+def test_a_file_has_the_rights_of_any_new_file(tmp_path):
+    write_atomically(tmp_path / "a", b"")
+    (tmp_path / "b").write_bytes(b"")
+    a, b = (stat.S_IMODE((tmp_path / name).stat().st_mode) for name in "ab")
+    assert a == b
+
+
+def test_moved_files_come_in_order(tmp_path):
+    with Files() as files:
+        folder = files.folder(tmp_path / "model")
+        for name in ("weights", "model"):
+            (folder / name).write_bytes(name.encode())
+            files.move(folder / name, tmp_path / name)
+        files.commit()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "weights"]

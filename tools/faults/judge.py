@@ -1,0 +1,65 @@
+"""What has to be true after a fault, as a list of what is not."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from run import Ended, Fault
+from scenario import EARLIER, PAIR, Scenario, results
+
+REFUSED = {"full", "nobody"}
+CODES = {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def broken(
+    scenario: Scenario, folder: Path, fault: Fault, ended: Ended, earlier: bool
+) -> list[str]:
+    """The promises that were broken."""
+    found = _ending(fault, ended)
+    for path in scenario.template.iterdir():
+        if (folder / path.name).read_bytes() != path.read_bytes():
+            found.append(f"the source {path.name} was changed")
+    now = results(folder, scenario.name)
+    old = dict.fromkeys(PAIR, EARLIER) if earlier and scenario.name != "sweep" else {}
+    found += [
+        f"{name} is neither old nor new"
+        for name, data in now.items()
+        if data not in (scenario.expected.get(name), old.get(name))
+    ]
+    if scenario.name != "sweep" and now not in (old, scenario.expected):
+        found += ["the model is of one run and its report of another"] * (not _between(fault))
+    if ended.code == 0 and now != scenario.expected:
+        found.append("exit code 0 without the result")
+    found += _left(scenario, folder, fault)
+    return found
+
+
+def _ending(fault: Fault, ended: Ended) -> list[str]:
+    found = []
+    expected = {0, CODES.get(fault.signal, 1)}
+    if fault.name in REFUSED:
+        expected = {1}
+    if ended.code not in expected:
+        found.append(f"exit code {ended.code}, not {sorted(expected)}: {ended.said}")
+    if fault.signal != signal.SIGKILL and ended.code:
+        lines = ended.said.strip().splitlines()
+        if len(lines) != 1 or not lines[0].startswith("reprune-onnx: "):
+            found.append(f"not one line: {ended.said}")
+    return found
+
+
+def _between(fault: Fault) -> bool:
+    """Killed between the two renames: the one moment at which the pair is not of one run."""
+    return fault.signal == signal.SIGKILL and fault.step is not None and fault.step[0] == "replace"
+
+
+def _left(scenario: Scenario, folder: Path, fault: Fault) -> list[str]:
+    """Temporary files; only a process that is killed cannot remove them."""
+    known = {p.name for p in scenario.template.iterdir()} | {*PAIR, "out", "out.training.json"}
+    found = [p.name for p in folder.rglob("*") if p.name.startswith(".")]
+    found += [p.name for p in folder.iterdir() if p.name not in known and p.name[0] != "."]
+    checkpoint = [n for n in found if n == "out.checkpoint.pt"]  # to go on from
+    if fault.signal == signal.SIGKILL:
+        found = [n for n in found if not n.startswith(".")]
+    return [f"left behind: {name}" for name in sorted({*found} - {*checkpoint})]
