@@ -93,4 +93,5 @@ def _constant(proto: onnx.ModelProto, rng: random.Random) -> None:
 
 
 def _near(value: int, rng: random.Random) -> int:
-    return rng.choice((*SMALL, value + 1, value - 1, 2 * value, value // 2))
+    near = rng.choice((*SMALL, value + 1, value - 1, 2 * value, value // 2))
+    return min(max(near, -(2**63)), 2**63 - 1)
