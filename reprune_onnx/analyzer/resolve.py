@@ -149,8 +149,11 @@ class Counts:
         self._facts: dict[Target, tuple[Weights, Count | None]] = {}
         self.locks: list[tuple[str, Ints, str]] = []
         self.written: dict[tuple[int, int], Computed] = {}
-        for draft in w.counts:
-            if self._computed(draft) and not self._follows(draft):
+        looked: set[tuple[int, int]] = set()
+        for draft in w.counts:  # one for every element, while an input is written down as a whole
+            place = (draft.op.index, draft.input)
+            if place not in looked and self._computed(draft) and not self._follows(draft):
+                looked.add(place)
                 self._write_down(draft)
         for draft in w.counts:
             self._settle(draft)
