@@ -8,6 +8,7 @@ the cut can rewrite it there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from reprune_onnx.analyzer.graph import Op
+from reprune_onnx.analyzer.graph import FLOATS, Op
 
 Extent = tuple[str, int]
 LARGEST = 4096
@@ -35,7 +36,13 @@ _MOVES = {
     "Tile",
 }
 _DATA_INPUTS = {"Concat": None}  # every other move has its data in input 0
-_KEEPS_INTEGERS = {"Cast", "CastLike", "Floor", "Ceil", "Round"}
+_KEEPS_INTEGERS: dict[str, Callable[[float], float]] = {
+    "Cast": np.trunc,
+    "CastLike": np.trunc,
+    "Floor": np.floor,
+    "Ceil": np.ceil,
+    "Round": np.rint,
+}
 _COMPUTES = {
     "Add", "Sub", "Mul", "Div", "Neg", "Clip", "Shape", "Min", "Max", "Mod", "Pow", "Sqrt",
     "Where", "Equal", "Less", "Greater", "Not", "And", "Or", "Range", "ConstantOfShape",
@@ -90,7 +97,10 @@ def compute(op: Op, inputs: list[Numbers | None], dtypes: list[Any]) -> list[Num
     if op.type in _MOVES:
         return _move(op, inputs)
     if op.type in _KEEPS_INTEGERS:
-        return [_fill([_round(n) for n in given[0].ravel()], given[0].shape)]
+        if _to_float(op, dtypes):
+            return [given[0]]
+        whole = _KEEPS_INTEGERS[op.type]
+        return [_fill([_rounded(n, whole) for n in given[0].ravel()], given[0].shape)]
     if op.type not in _COMPUTES:
         return None
     results = _concrete(op, inputs, dtypes)
@@ -208,10 +218,17 @@ def _is_neutral(kind: str, e: list[Number]) -> bool:
     return kind in ("Mul", "Div") and e[1].value == 1
 
 
-def _round(number: Number) -> Number:
+def _to_float(op: Op, dtypes: list[Any]) -> bool:
+    """Whether it is a Cast to a type that holds fractions."""
+    if op.type == "Cast":
+        return op.attrs.get("to") in FLOATS
+    return op.type == "CastLike" and dtypes[1] is not None and np.dtype(dtypes[1]).kind == "f"
+
+
+def _rounded(number: Number, whole: Callable[[float], float]) -> Number:
     if number.value is None or float(number.value).is_integer():
         return number
-    return replace(number, value=float(np.floor(number.value)), linear=not number.terms)
+    return replace(number, value=float(whole(number.value)), linear=not number.terms)
 
 
 def _fill(flat: list[Any], shape: tuple[int, ...]) -> Numbers:

@@ -100,6 +100,12 @@ def allocate(
         )
     cost = multilinear(channels, groups, wanted.measure, known.times)
     full = cost(np.array([g.n for g in groups]))
+    if wanted.measure == "macs" and full <= 0:
+        raise SelectionError(
+            "the multiply-adds of the layers that may be pruned are not known, because the sizes of"
+            " their images do not follow from the input's: give another --input-shape, or"
+            " --sparsity"
+        )
     if by_losses(settings) and known.losses is not None:
         least, more = least_loss(groups, known.losses, (wanted, cost), settings, overrides)
         expected = 1 - cost(np.array([least[g.id] for g in groups])) / max(full, 1e-12)
