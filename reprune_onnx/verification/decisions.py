@@ -50,8 +50,7 @@ def decisions(channels: ChannelMap, keep: Bools) -> tuple[list[str], list[str]]:
 
 def feed_decisions(pruned: FedModel, expected: Sequence[Arrays], names: Sequence[str]) -> None:
     """Let ``pruned`` read the decisions ``names`` from what it is fed."""
-    for name in names:
-        pruned.redirect(name, fed_name(name), expected[0][name])
+    pruned.redirect({name: fed_name(name) for name in names}, expected[0])
 
 
 def with_decisions(

@@ -60,11 +60,15 @@ class FedModel:
         self._arrays[name] = array
         node.input[i] = name
 
-    def redirect(self, name: str, fed: str, like: NDArray[Any]) -> None:
-        """Let all that reads tensor ``name`` read input ``fed``, of ``like``'s type and rank."""
-        kind = onnx.helper.np_dtype_to_tensor_dtype(like.dtype)
-        _declare(self.proto, fed, kind, (None,) * like.ndim)
-        _rename_inputs(self.proto.graph, name, fed)
+    def redirect(self, names: Mapping[str, str], like: Arrays) -> None:
+        """Let all that reads a tensor read another input, of ``like``'s type and rank.
+
+        ``names`` are the new inputs' by the tensors'.
+        """
+        for name, fed in names.items():
+            kind = onnx.helper.np_dtype_to_tensor_dtype(like[name].dtype)
+            _declare(self.proto, fed, kind, (None,) * like[name].ndim)
+        _rename_inputs(self.proto.graph, names)
 
     def session(self, outputs: Sequence[str]) -> FedSession:
         """Make it ready to run, with the weights that are read."""
@@ -91,18 +95,17 @@ class FedSession:
         return self._session.run({**self._weights, **feeds})
 
 
-def _rename_inputs(graph: onnx.GraphProto, name: str, new: str) -> None:
+def _rename_inputs(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     """In the nodes of a graph and of their bodies, which may read outer tensors."""
     for node in graph.node:
         for i, own in enumerate(node.input):
-            if own == name:
-                node.input[i] = new
+            if own in names:
+                node.input[i] = names[own]
         for attribute in node.attribute:
             for body in (attribute.g, *attribute.graphs):
-                _rename_inputs(body, name, new)
+                _rename_inputs(body, names)
                 for output in body.output:
-                    if output.name == name:
-                        output.name = new
+                    output.name = names.get(output.name, output.name)
 
 
 def _declare(proto: onnx.ModelProto, name: str, kind: int, shape: tuple[int | None, ...]) -> None:
