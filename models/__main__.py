@@ -14,7 +14,9 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from reprune_onnx.errors import RepruneError, UsageError
+from reprune_onnx.errors import OutputError, RepruneError, UsageError
+from reprune_onnx.model import save
+from reprune_onnx.types import Model
 
 
 def main() -> None:
@@ -62,12 +64,20 @@ def parse() -> argparse.Namespace:
     export.add_argument(
         "--min-size", type=int, metavar="N", help="shorter side that Mask R-CNN resizes images to"
     )
+    export.add_argument(
+        "--proposals", type=int, metavar="N", help="boxes Mask R-CNN's heads look at; default 1000"
+    )
+    export.add_argument(
+        "--detections", type=int, metavar="N", help="boxes Mask R-CNN gives at most; default 100"
+    )
     return parser.parse_args()
 
 
 def write(arguments: argparse.Namespace) -> None:
     """Export, and say what was written."""
-    import onnx
+    folder = arguments.out.parent
+    if not folder.is_dir():
+        raise OutputError(f"cannot write '{arguments.out}': there is no folder '{folder}'")
 
     from models.export import Recipe, export
 
@@ -79,9 +89,11 @@ def write(arguments: argparse.Namespace) -> None:
         post=not arguments.no_post,
         threshold=arguments.threshold,
         min_size=arguments.min_size,
+        proposals=arguments.proposals,
+        detections=arguments.detections,
     )
     proto = export(arguments.name, recipe)
-    onnx.save(proto, arguments.out)
+    save(Model(proto), arguments.out)
     weights = recipe.weights or f"random weights of seed {recipe.seed}"
     print(f"{arguments.out}: {arguments.name}, {weights}, {arguments.out.stat().st_size:,} bytes")
 

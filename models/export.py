@@ -40,7 +40,8 @@ class Recipe:
     (``fresh``). ``fold``: no BatchNormalization is left behind a Conv. Of detectors, ``post`` says
     whether NMS and all else that follows the network is part of the file; boxes that score
     ``threshold`` or less are dropped, by default 0.05, and with random weights 0, so that there are
-    some. ``min_size`` is the shorter side to which Mask R-CNN resizes images.
+    some. Of Mask R-CNN, ``min_size`` is the shorter side to which it resizes images, ``proposals``
+    and ``detections`` are how many boxes its heads look at and give, by default 1,000 and 100.
     """
 
     weights: str | None = None
@@ -50,6 +51,18 @@ class Recipe:
     post: bool = True
     threshold: float | None = None
     min_size: int | None = None
+    proposals: int | None = None
+    detections: int | None = None
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The options of Mask R-CNN that are given, as torchvision calls them."""
+        found = {
+            "min_size": self.min_size,
+            "rpn_post_nms_top_n_test": self.proposals,
+            "box_detections_per_img": self.detections,
+        }
+        return {key: n for key, n in found.items() if n is not None}
 
 
 def export(name: str, recipe: Recipe | None = None) -> onnx.ModelProto:
@@ -60,8 +73,12 @@ def export(name: str, recipe: Recipe | None = None) -> onnx.ModelProto:
     recipe, found = recipe or Recipe(), network(name)
     if not found.detector and (recipe.threshold is not None or not recipe.post):
         raise UsageError(f"{name} is no detector: nothing follows it")
-    if recipe.min_size is not None and name != "maskrcnn_resnet50_fpn":
-        raise UsageError(f"{name} does not resize images by a shorter side: no --min-size")
+    if recipe.sizes and name != "maskrcnn_resnet50_fpn":
+        raise UsageError(
+            f"{name} is not Mask R-CNN: it has no --min-size, --proposals or --detections"
+        )
+    if min(recipe.sizes.values(), default=1) < 1:
+        raise UsageError("--min-size, --proposals and --detections are at least 1")
     proto = _cifar(found, recipe) if found.build is None else _traced(found, recipe)
     if recipe.fold:
         proto = fold_batch_norm(proto)
@@ -150,8 +167,7 @@ def _built(found: Network, recipe: Recipe) -> tuple[nn.Module, nn.Module]:
         net = ssd.SSD300Detector(threshold)
         return net, ssd.Plain(net)
     if found.detector:
-        sizes = {} if recipe.min_size is None else {"min_size": recipe.min_size}
-        detector = maskrcnn.maskrcnn(box_score_thresh=threshold, **sizes)
+        detector = maskrcnn.maskrcnn(box_score_thresh=threshold, **recipe.sizes)
         return detector, maskrcnn.WithoutPost(detector)
     net = found.build()
     return net, net
