@@ -1,0 +1,115 @@
+"""Pruned detectors trained through the bridge."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from itertools import repeat
+
+import numpy as np
+import pytest
+from onnx import numpy_helper
+
+import reprune_onnx as rp
+
+torch = pytest.importorskip("torch", reason="the recipes need PyTorch")
+pytest.importorskip("torchvision", reason="the recipes need torchvision")
+
+from models.bridged import part  # noqa: E402 (needs torch)
+from models.export import Recipe, export  # noqa: E402
+from models.schedules import SCHEDULES, Schedule  # noqa: E402
+from models.train_detector import HowToTrain, train_detector  # noqa: E402
+from reprune_onnx.errors import ModelError, TrainingError  # noqa: E402
+
+SMALL = Recipe(min_size=96, proposals=20, detections=10)
+SIZES = {
+    "min_size": 96,
+    "box_batch_size_per_image": 16,
+    "rpn_batch_size_per_image": 32,
+    "rpn_post_nms_top_n_train": 50,
+}
+MASK = "maskrcnn_resnet50_fpn"
+SSD = "ssd300_resnet50"
+
+
+def batch(side: int, n: int) -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
+    """``n`` images with the same two objects each."""
+    boxes = torch.tensor([[0.1, 0.2, 0.6, 0.7], [0.5, 0.4, 0.95, 0.9]]) * side
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    inside = [
+        (columns >= x1) & (columns < x2) & (rows >= y1) & (rows < y2)
+        for x1, y1, x2, y2 in boxes.tolist()
+    ]
+    masks = torch.stack(inside).to(torch.uint8)
+    target = {"boxes": boxes, "labels": torch.tensor([3, 17]), "masks": masks}
+    images = torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(0))
+    return list(images), [target] * n
+
+
+def schedule(name: str, steps: int) -> Schedule:
+    """The paper's, at one rate at which a single batch is learned from random weights."""
+    rate = {SSD: 1e-2, MASK: 1e-3}[name]
+    return replace(SCHEDULES[name].shortened(steps), lr=rate, milestones=())
+
+
+def pruned(whole: rp.Model, cut: float, shape: tuple[int, ...]) -> rp.Model:
+    entry = whole.proto.graph.input[0].name
+    settings = rp.Settings(
+        macs_reduction=cut,
+        include=("*backbone*",),
+        method="l1",
+        residual="inner",
+        recover="none",
+        verify=False,
+        input_shapes=((entry, shape),),
+    )
+    return rp.prune(whole, settings).model
+
+
+def tensors(model: rp.Model) -> dict[str, np.ndarray]:
+    return {t.name: numpy_helper.to_array(t) for t in model.proto.graph.initializer}
+
+
+@pytest.fixture(scope="module")
+def mask() -> rp.Model:
+    return rp.Model(export(MASK, SMALL))
+
+
+def check_learned(model: rp.Model, trained: rp.Model, frozen: tuple[str, ...]) -> None:
+    """Same nodes, same shapes; of the backbone exactly what is not frozen has changed."""
+    assert trained.proto.graph.node == model.proto.graph.node
+    old, new = tensors(model), tensors(trained)
+    assert {k: v.shape for k, v in old.items()} == {k: v.shape for k, v in new.items()}
+    weights = [k for k in old if k.startswith("backbone.") and old[k].ndim == 4]
+    still = {k for k in weights if any(fnmatchcase(k, glob) for glob in frozen)}
+    assert len(weights) >= 40
+    assert {k for k in weights if np.array_equal(old[k], new[k])} == still
+
+
+def test_training_ssd300_halves_the_loss_and_writes_the_backbone_back():
+    model = pruned(rp.Model(export(SSD)), 0.7, (1, 3, 300, 300))
+    how = HowToTrain(schedule(SSD, 8))
+    torch.manual_seed(0)
+    trained = train_detector(model, repeat(batch(300, 2)), how)
+    assert len(trained.losses) == 8
+    assert min(trained.losses[-3:]) < trained.losses[0] / 2
+    check_learned(model, trained.model, ())
+
+
+def test_training_mask_rcnn_halves_the_loss_and_writes_the_backbone_back(mask):
+    model = pruned(mask, 0.4, (3, 96, 96))
+    how = HowToTrain(schedule(MASK, 14), options=SIZES)
+    torch.manual_seed(0)  # torchvision draws which proposals it learns from
+    trained = train_detector(model, repeat(batch(96, 1)), how)
+    assert len(trained.losses) == 14
+    assert min(trained.losses[-3:]) < trained.losses[0] / 2
+    check_learned(model, trained.model, how.schedule.frozen)
+
+
+def test_what_cannot_be_trained_is_one_line(mask):
+    steep = replace(schedule(MASK, 9), lr=1e9)
+    with pytest.raises(TrainingError, match=r"the loss is .* at step \d+: lower the rate"):
+        train_detector(mask, repeat(batch(96, 1)), HowToTrain(steep, options=SIZES))
+    other = rp.Model(export("resnet20"))
+    with pytest.raises(ModelError, match=r"no Conv of the model is called '\*backbone\*'"):
+        part(other)
