@@ -15,11 +15,11 @@ import reprune_onnx as rp
 torch = pytest.importorskip("torch", reason="the recipes need PyTorch")
 pytest.importorskip("torchvision", reason="the recipes need torchvision")
 
-from models.bridged import part  # noqa: E402 (needs torch)
-from models.export import Recipe, export  # noqa: E402
-from models.schedules import SCHEDULES, Schedule  # noqa: E402
-from models.train_detector import HowToTrain, train_detector  # noqa: E402
-from reprune_onnx.errors import ModelError, TrainingError  # noqa: E402
+from models.bridged import part
+from models.export import Recipe, export
+from models.schedules import SCHEDULES, Schedule
+from models.train_detector import HowToTrain, train_detector
+from reprune_onnx.errors import ModelError, TrainingError
 
 SMALL = Recipe(min_size=96, proposals=20, detections=10)
 SIZES = {

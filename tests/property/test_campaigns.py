@@ -12,9 +12,9 @@ import reprune_onnx as rp
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 sys.path[:0] = [str(TOOLS / "fuzz"), str(TOOLS / "campaign")]
 
-import mutated_case  # noqa: E402 (after its folder is known)
-import random_case  # noqa: E402
-from outcome import Outcome, Summary, anonymous  # noqa: E402
+import mutated_case
+import random_case
+from outcome import Outcome, Summary, anonymous
 
 GRAPHS, FILES = 150, 18
 SHAPE = (("x", (BATCH, 3, SIDE, SIDE)),)
