@@ -37,7 +37,8 @@ class Difference:
 def difference(expected: Arrays, found: Arrays, observed: list[str]) -> Difference:
     """The largest difference of any tensor, relative to its largest magnitude.
 
-    What is not ``observed`` is an output of a squashing op: its scale is at least 1.
+    What is not ``observed`` is the output of a squashing op, or is only read to be rounded to whole
+    numbers: its scale is at least 1.
     """
     differences = [Difference(0.0, 0.0)]
     for name in expected.keys() & found.keys():

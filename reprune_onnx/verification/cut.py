@@ -40,9 +40,10 @@ def verify_cut(
     """
     allowed = tolerance(channels)
     observed = observed_tensors(channels, keep)
-    decided, deciding = decisions(channels, keep)
-    observed = list(dict.fromkeys([*(o for o in observed if o not in decided), *deciding]))
-    found = _expected(model, channels, keep, [*observed, *decided])
+    choices = decisions(channels, keep)
+    decided = choices.made
+    observed = list(dict.fromkeys([*(o for o in observed if o not in decided), *choices.read]))
+    found = _expected(model, channels, keep, [*observed, *choices.rounded, *decided])
     # A sequence cannot be fed: what follows it is compared as it comes.
     decided = [name for name in decided if isinstance(found[0][1].get(name), np.ndarray)]
     smaller = FedModel(pruned.proto)

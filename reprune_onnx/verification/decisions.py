@@ -11,6 +11,7 @@ proven equal.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import onnx
@@ -25,16 +26,30 @@ _DECIDING = {
     "ArgMax", "ArgMin", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual", "Hardmax", "Less",
     "LessOrEqual", "NonMaxSuppression", "NonZero", "Round", "Sign", "TopK", "Unique",
 }  # fmt: skip
+_ROUNDING = {"Cast", "Ceil", "Floor", "Round"}
 
 
-def decisions(channels: ChannelMap, keep: Bools) -> tuple[list[str], list[str]]:
-    """The tensors that hold decisions, and those by which they are made.
+@dataclass(frozen=True)
+class Decisions:
+    """Names of tensors: those that hold decisions, and what is compared in their place.
+
+    What is only ``rounded`` counts in whole numbers, the rest of what is ``read`` by its own scale.
+    """
+
+    made: list[str]
+    read: list[str]
+    rounded: list[str]
+
+
+def decisions(channels: ChannelMap, keep: Bools) -> Decisions:
+    """Find what a graph decides by its numbers.
 
     Of an If, Loop or Scan that decides within its body, all outputs are decisions. A decision about
     channels that are dropped is left out: it cannot be given to a model that lacks them.
     """
     made: list[str] = []
-    read: list[str] = []
+    read: set[str] = set()
+    rounded: set[str] = set()
     for op in channels.graph.ops:
         if op.domain or not _decides(op):
             continue
@@ -43,9 +58,9 @@ def decisions(channels: ChannelMap, keep: Bools) -> tuple[list[str], list[str]]:
         known = [n for n in (*inputs, *outputs) if n in channels.tensors]
         if inputs and all(keep[channels.tensors[n].ids].all() for n in known):
             made += outputs
-            read += inputs
+            (rounded if op.type in _ROUNDING else read).update(inputs)
     given = {i.name for i in channels.graph.inputs}
-    return made, sorted(set(read) - set(made) - given)
+    return Decisions(made, sorted(read - {*made} - given), sorted(rounded - {*made} - given - read))
 
 
 def feed_decisions(pruned: FedModel, expected: Sequence[Arrays], names: Sequence[str]) -> None:
