@@ -1,4 +1,4 @@
-"""Pruned detectors trained through the bridge."""
+"""Detectors trained through the bridge: after pruning, and pruned while they are trained."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from models.export import Recipe, export
 from models.schedules import SCHEDULES, Schedule
 from models.train_detector import HowToTrain, train_detector
 from reprune_onnx.errors import ModelError, TrainingError
+from reprune_onnx.runtime.ort import Session
+from reprune_onnx.training.plan import PrunePlan
 
 SMALL = Recipe(min_size=96, proposals=20, detections=10)
 SIZES = {
@@ -104,6 +106,39 @@ def test_training_mask_rcnn_halves_the_loss_and_writes_the_backbone_back(mask):
     assert len(trained.losses) == 14
     assert min(trained.losses[-3:]) < trained.losses[0] / 2
     check_learned(model, trained.model, how.schedule.frozen)
+
+
+def test_a_backbone_is_pruned_while_its_detector_is_trained(mask):
+    settings = rp.Settings(
+        sparsity=0.4,
+        method="reprune",
+        residual="inner",
+        recover="none",
+        include=("*backbone*",),
+        input_shapes=(("image", (3, 96, 96)),),
+    )
+    plan = PrunePlan(settings, prune_epochs=2)
+    how = HowToTrain(schedule(MASK, 5), plan, SIZES)
+    torch.manual_seed(0)
+    trained = train_detector(mask, repeat(batch(96, 1)), how)
+    assert len(trained.losses) == 5
+    report = trained.report
+    assert report["verification"]["passed"]
+    narrow = [x for x in report["layers"] if x["sparsity"] > 0]
+    assert all("backbone" in x["node"] for x in narrow)
+    lost = sum(a - b for a, b in (x["out_channels"] for x in report["layers"]))
+    free = [x for x in report["layers"] if "/conv1/" in x["node"] or "/conv2/" in x["node"]]
+    free = [x for x in free if "/body/layer" in x["node"]]
+    assert lost / sum(x["out_channels"][0] for x in free) == pytest.approx(0.4, abs=0.03)
+    old = {k: torch.from_numpy(v.copy()) for k, v in tensors(mask).items()}
+    old, new = rp.apply_cuts(report, old), tensors(trained.model)
+    weights = {k for k in old if k.startswith("backbone.") and old[k].ndim == 4}
+    assert all(old[k].shape == new[k].shape for k in weights)
+    still = {k for k in weights if any(fnmatchcase(k, glob) for glob in how.schedule.frozen)}
+    assert {k for k in weights if np.array_equal(old[k].numpy(), new[k])} == still
+    session = Session(trained.model.proto, optimize=True)
+    image = np.random.default_rng(0).random((3, 96, 128)).astype(np.float32)
+    assert len(session.run({"image": image})["boxes"]) > 0
 
 
 def test_what_cannot_be_trained_is_one_line(mask):
