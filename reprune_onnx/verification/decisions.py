@@ -10,7 +10,7 @@ proven equal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,8 @@ class Decisions:
     """Names of tensors: those that hold decisions, and what is compared in their place.
 
     What is only ``rounded`` counts in whole numbers, the rest of what is ``read`` by its own scale.
+    In place of a sum or difference its terms are read: that of two large numbers is small, and off
+    by their rounding.
     """
 
     made: list[str]
@@ -58,9 +60,31 @@ def decisions(channels: ChannelMap, keep: Bools) -> Decisions:
         known = [n for n in (*inputs, *outputs) if n in channels.tensors]
         if inputs and all(keep[channels.tensors[n].ids].all() for n in known):
             made += outputs
-            (rounded if op.type in _ROUNDING else read).update(inputs)
+            if op.type in _ROUNDING:
+                rounded.update(inputs)
+            else:
+                read.update(inputs)
     given = {i.name for i in channels.graph.inputs}
+    read = _terms(channels, keep, read)
     return Decisions(made, sorted(read - {*made} - given), sorted(rounded - {*made} - given - read))
+
+
+def _terms(channels: ChannelMap, keep: Bools, names: Iterable[str]) -> set[str]:
+    """``names``, and for a sum or difference its terms, of which both models make the same."""
+    found, seen, stack = set[str](), set[str](), list(names)
+    while stack:
+        name = stack.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        op = channels.graph.producer(name)
+        terms = [] if op is None else [i for i in op.inputs if i in channels.tensors]
+        whole = terms and all(keep[channels.tensors[i].ids].all() for i in terms)
+        if op is not None and not op.domain and op.type in {"Add", "Sub"} and whole:
+            stack += terms
+        else:
+            found.add(name)
+    return found
 
 
 def feed_decisions(pruned: FedModel, expected: Sequence[Arrays], names: Sequence[str]) -> None:

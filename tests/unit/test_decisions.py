@@ -48,6 +48,18 @@ agraph (float[1, 3, 64, 64] x) => (float[n, c, a, b] low, float[n, c, a, b] s) {
     low = Floor (near)
 }
 """
+SIDES = """
+<ir_version: 8, opset_import: ["" : 17]>
+agraph (float[1, 3, 64, 64] x) => (float[n, c, a, b] low) {
+    h = Conv <pads = [1, 1, 1, 1]> (x, first)
+    r = Relu (h)
+    s = Conv (r, second)
+    far = Add (s, thousand)
+    near = Sub (far, thousand)
+    yes = Greater (near, zero)
+    low = Where (yes, s, zero)
+}
+"""
 
 
 def ranking(text: str) -> Model:
@@ -63,7 +75,8 @@ def ranking(text: str) -> Model:
     if "thousand" in text:
         weights["second"] *= 1e-3
         weights["thousand"] = np.array(1000.0)
-    if "yes" in text:
+        weights["zero"] = np.array(0.0)
+    if "If (yes)" in text:
         weights["yes"] = np.array(True)
     return Model(text_graphs.model(text, **weights))
 
@@ -106,4 +119,12 @@ def test_what_is_rounded_counts_in_whole_numbers():
     assert found["passed"]
     assert found["scale"] == 1.0
     assert 1e-5 < found["max_abs_diff"] < 1e-4
+    assert found["negative_control"] > 1e-2
+
+
+def test_a_small_difference_of_large_numbers_is_compared_by_these():
+    found = rp.prune(ranking(SIDES), HALF).report["verification"]
+    assert found["passed"]
+    assert 0.1 < found["scale"] < 10
+    assert found["max_abs_diff"] < 1e-5
     assert found["negative_control"] > 1e-2
