@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot  # noqa: F401  loaded before the forks, as all that a command imports
-import onnxruntime  # noqa: F401
-import rich.progress  # noqa: F401
-import typer.rich_utils  # noqa: F401
+import onnxruntime  # noqa: F401  loaded before the forks too
+import rich.progress  # noqa: F401  loaded before the forks too
+import typer.rich_utils  # noqa: F401  loaded before the forks too
 
 import reprune_onnx.atomic
 import reprune_onnx.cli.app
