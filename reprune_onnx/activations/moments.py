@@ -14,6 +14,7 @@ from reprune_onnx.types import Floats
 
 Array = NDArray[Any]
 _BLOCK = 128  # columns of a Gram matrix that are computed at once
+_ENOUGH = 10  # samples of each input, from which on their moments are taken as they are
 _ROWS = 4096  # samples that are gathered before their products are summed
 
 
@@ -188,6 +189,28 @@ def factored(G: Floats, ridge: float) -> tuple[Floats, bool]:
             ridge *= 10
         else:
             return found
+
+
+def shrunk(G: Floats, n: int) -> Floats:
+    """Return the second moments G (g, D, D) of ``n`` samples as more samples would show them.
+
+    With few samples inputs seem to be combinations of each other, with fewer than D all do. Below
+    ten for each input, G becomes (1 - ρ)·G + ρ·tr(G)/D·I, in its place, with the ρ of oracle
+    approximating shrinkage (Chen, Wiesel, Eldar and Hero, 2010):
+
+        ρ = ((1 - 2/D)·tr(G²) + tr²(G)) / ((n + 1 - 2/D)·(tr(G²) - tr²(G)/D)), at most 1
+    """
+    D = G.shape[1]
+    if n >= _ENOUGH * D:
+        return G
+    for g in range(len(G)):
+        trace, squares = float(np.trace(G[g])), float(np.vdot(G[g], G[g]))
+        spread = (n + 1 - 2 / D) * (squares - trace**2 / D)
+        most = (1 - 2 / D) * squares + trace**2
+        rho = most / spread if spread > most else 1.0
+        G[g] *= 1 - rho
+        G[g].flat[:: D + 1] += rho * trace / D
+    return G
 
 
 def _sum(X: Array) -> Floats:

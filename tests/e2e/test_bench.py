@@ -75,6 +75,9 @@ def test_layer_times_are_a_latency_table(call, model, tmp_path):
     assert call("bench", model, "--batch-size", "1", *QUICK, "--layers", "--json", table).code == 0
     latency = json.loads(table.read_text())["latency"]
     assert {row["layer"] for row in latency["layers"]} >= {"/stage1/block1/conv1/Conv"}
+    for row in latency["layers"]:  # what can be reached must not depend on what else runs here
+        row["ms"] = row["rows"] * row["columns"]
+    table.write_text(json.dumps({"latency": latency | {"rest_ms": 0.0}}))
     how = ("--latency-reduction", "0.2", "--latency-table", table, "--recover", "none")
     assert call("prune", model, "-o", tmp_path / "small.onnx", *how).code == 0
     report = json.loads((tmp_path / "small.report.json").read_text())

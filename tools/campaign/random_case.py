@@ -10,7 +10,16 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, get_args
 
 import onnx
-from masked_oracle import constants, difference, masked, prune_and_prove, random_images, run
+from masked_oracle import (
+    Feeds,
+    computed,
+    constants,
+    difference,
+    masked,
+    prune_and_prove,
+    random_images,
+    run,
+)
 from outcome import Outcome
 from random_graphs import build
 from random_recipes import BATCH, SIDE, Recipe, random_recipe
@@ -133,18 +142,21 @@ def _judged(original: onnx.ModelProto, result: rp.Pruned, control: bool) -> _Jud
     apart = difference(run(masked(original, result, images[0]), images), outputs)
     if not control or not result.report["cuts"]:
         return _Judgement(apart)
-    wrong = _shifted(original, result)
+    wrong = _shifted(original, result, images[0])
     return _Judgement(apart, difference(run(masked(original, wrong, images[0]), images), outputs))
 
 
-def _shifted(original: onnx.ModelProto, result: rp.Pruned) -> rp.Pruned:
+def _shifted(original: onnx.ModelProto, result: rp.Pruned, feeds: Feeds) -> rp.Pruned:
     """The report of another cut: every channel but the last is taken for the next one."""
-    extents = {name: array.shape for name, array in constants(original).items()}
     wrong = deepcopy(result)
-    for cut in wrong.report["cuts"]:
-        shape = extents.get(cut["initializer"]) or extents.get(cut.get("source"))
-        if shape is not None:
-            n = shape[cut["axis"]]
+    cuts = wrong.report["cuts"]
+    made = {name for node in original.graph.node for name in node.output}
+    arrays = constants(original)
+    arrays |= computed(original, {c["initializer"] for c in cuts} & made - arrays.keys(), feeds)
+    for cut in cuts:
+        array = arrays.get(cut["initializer"], arrays.get(cut.get("source")))
+        if array is not None:
+            n = array.shape[cut["axis"]]
             cut["keep"] = [(k + 1) % n for k in cut["keep"]]
     return wrong
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from reprune_onnx.activations.images import Images
 from reprune_onnx.activations.joint import Joint, joint_of
 from reprune_onnx.activations.linear import Linear
-from reprune_onnx.activations.moments import Sums
+from reprune_onnx.activations.moments import Sums, shrunk
 from reprune_onnx.activations.tape import Tape
 from reprune_onnx.activations.workers import Workers
 from reprune_onnx.errors import DataError
@@ -98,7 +98,7 @@ def _measured(
     """W (g, m, D) in units of the joint's deviation, and the inputs' centred moments (g, D, D)."""
     linear, joint = plan.linear, plan.joint
     tape, images = what
-    sums = Sums(workers)
+    sums, n = Sums(workers), 0
 
     def rows(k: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         arrays = tape.batch(k)
@@ -112,11 +112,12 @@ def _measured(
 
     for X, Z in workers.in_order(rows, tape.batches):
         sums.add(X, Z)
+        n += X.shape[1]
     m = sums.moments()
     W = linear.matrix(channels.graph.array(plan.layer.weight))
     scale = joint.scale.reshape(linear.groups, -1)
     variance = float(m.tt.sum()) or 1.0
-    return W * scale[:, :, None] * np.sqrt(weight / variance), m.xx
+    return W * scale[:, :, None] * np.sqrt(weight / variance), shrunk(m.xx, n)
 
 
 def _readers(plan: _Plan, measured: tuple[Floats, Floats], group: Group) -> Iterator[Reader]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from reprune_onnx.activations.moments import Moments, Sums, factored
+from reprune_onnx.activations.moments import Moments, Sums, factored, shrunk
 from reprune_onnx.activations.workers import Workers, workers
 
 FIELDS = ("x", "t", "xx", "xt", "tt")
@@ -167,3 +167,32 @@ def test_an_error_in_a_thread_arrives() -> None:
 
     with workers() as pool, pytest.raises(ZeroDivisionError):
         pool.run(work, 10)
+
+
+def test_moments_of_few_samples_are_shrunk_by_the_published_share() -> None:
+    rng = np.random.default_rng(5)
+    D, n = 8, 6
+    X = rng.standard_normal((2, n, D)) * np.geomspace(1, 0.05, D)
+    G = X.swapaxes(1, 2) @ X / n
+    found = shrunk(G.copy(), n)
+    for S, own in zip(G, found, strict=True):
+        trace, squares = np.trace(S), np.trace(S @ S)
+        rho = (1 - 2 / D) * squares + trace**2
+        rho /= (n + 1 - 2 / D) * (squares - trace**2 / D)
+        assert 0 < rho < 1
+        np.testing.assert_allclose(own, (1 - rho) * S + rho * trace / D * np.eye(D))
+        assert np.linalg.matrix_rank(S) < D == np.linalg.matrix_rank(own)
+
+
+@pytest.mark.parametrize(
+    ("G", "n", "expected"),
+    [
+        (np.diag([1.0, 3.0])[None], 20, np.diag([1.0, 3.0])[None]),  # enough samples
+        (np.eye(3)[None], 2, np.eye(3)[None]),  # nothing to shrink: the share would be x/0
+        (np.array([[[2.0, 1.9], [1.9, 2.0]]]), 1, 2 * np.eye(2)[None]),  # more than all of it
+        (np.zeros((1, 4, 4)), 3, np.zeros((1, 4, 4))),
+        (np.array([[[7.0]]]), 1, np.array([[[7.0]]])),
+    ],
+)
+def test_moments_that_are_kept_or_made_equal(G: np.ndarray, n: int, expected: np.ndarray) -> None:
+    np.testing.assert_allclose(shrunk(G.copy(), n), expected, rtol=1e-12)

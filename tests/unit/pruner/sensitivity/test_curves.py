@@ -19,7 +19,7 @@ from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import ChannelMap, Group
 
 RNG = np.random.default_rng(8)
-N = 24
+N = 240  # more than ten samples for each input of every layer here
 
 
 def network(body: str, **shapes: tuple[int, ...]) -> onnx.ModelProto:
@@ -34,11 +34,13 @@ def images(n: int = N) -> Images:
     return Images("random", tuple({"x": x[k : k + 4]} for k in range(0, n, 4)), n)
 
 
-def measured(proto: onnx.ModelProto, select_at: Any = None) -> tuple[ChannelMap, Group, Losses]:
+def measured(
+    proto: onnx.ModelProto, select_at: Any = None, n: int = N
+) -> tuple[ChannelMap, Group, Losses]:
     scope = rp.Scope(residual="prune", input_shapes={"x": (1, 3, 6, 6)})
     channels = rp.analyze(rp.Model(proto), scope)
     groups = [g for g in channels.groups if g.free.any()]
-    losses = measure_losses(rp.Model(proto), channels, images(), select_at)
+    losses = measure_losses(rp.Model(proto), channels, images(n), select_at)
     return channels, groups[0], losses
 
 
@@ -157,7 +159,7 @@ def test_layers_that_read_the_same_channels_add_up_and_later_ones_count_more() -
 
 def test_another_criterion_is_measured_at_its_own_choices() -> None:
     body, shapes = LAYERS["conv"]
-    proto = network(body, **{**shapes, "w1": (20, 3, 1, 1), "w2": (4, 20, 3, 3)})
+    proto = network(body, **{**shapes, "w1": (20, 3, 1, 1), "w2": (4, 20, 2, 2)})
 
     def first(g: Group, k: int) -> Any:
         return np.arange(k)
@@ -176,7 +178,7 @@ def test_another_criterion_is_measured_at_its_own_choices() -> None:
 def test_a_criterion_that_does_better_with_fewer_has_a_curve_that_never_rises() -> None:
     """With 10 channels and more it takes those that the reader hardly sees."""
     body, shapes = LAYERS["conv"]
-    proto = network(body, **{**shapes, "w1": (20, 3, 1, 1), "w2": (4, 20, 3, 3)})
+    proto = network(body, **{**shapes, "w1": (20, 3, 1, 1), "w2": (4, 20, 2, 2)})
     for tensor in proto.graph.initializer:
         if tensor.name == "w2":
             array = onnx.numpy_helper.to_array(tensor).copy()
@@ -230,3 +232,20 @@ def test_too_few_images_are_refused() -> None:
     channels = rp.analyze(rp.Model(proto), rp.Scope(input_shapes={"x": (1, 3, 6, 6)}))
     with pytest.raises(DataError, match="at least 8"):
         measure_losses(rp.Model(proto), channels, images(4), None)
+
+
+def test_channels_are_not_free_where_there_are_fewer_images_than_channels() -> None:
+    """Behind a global pooling an image is one sample: 24 make any 64 channels look dependent."""
+    proto = network(
+        """a = Conv (x, w1)
+        r = Relu (a)
+        p = GlobalAveragePool (r)
+        f = Flatten (p)
+        y = Gemm <transB = 1> (f, w2)""",
+        w1=(64, 3, 6, 6),
+        w2=(10, 64),
+    )
+    _, group, many = measured(proto, n=6400)
+    _, _, few = measured(proto, n=24)
+    half, true = few.error[group.id][32], many.error[group.id][32]
+    assert half == pytest.approx(true, rel=0.5)
