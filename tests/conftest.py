@@ -82,15 +82,24 @@ def run_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
-@pytest.fixture
-def call(capfd) -> Callable[..., Called]:
-    """Run the command line inside this process: quick, for the many cases that end early."""
+@pytest.fixture(scope="session")
+def command_line() -> Callable[..., object]:
+    """The command made of the list of commands; to make it takes longer than many calls do."""
+    import typer
+
     from reprune_onnx.cli.app import app
+
+    return typer.main.get_command(app)
+
+
+@pytest.fixture
+def call(capfd, command_line) -> Callable[..., Called]:
+    """Run the command line inside this process: quick, for the many cases that end early."""
     from reprune_onnx.cli.edge import run
 
     def call(*args: object) -> Called:
         capfd.readouterr()
-        code = run(app, [str(a) for a in args])
+        code = run(command_line, [str(a) for a in args])
         out, err = capfd.readouterr()
         return Called(code, out, err)
 

@@ -6,9 +6,8 @@ import os
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from typing import TextIO
-
-import typer
 
 from reprune_onnx.errors import RepruneError, UsageError
 
@@ -16,14 +15,14 @@ _STOPPED = (130, 143)
 """The exit codes after Ctrl-C, which Typer makes of it, and after SIGTERM."""
 
 
-def run(app: typer.Typer, argv: list[str]) -> int:
-    """Run ``app`` on ``argv``; the exit code."""
+def run(app: Callable[..., object], argv: list[str]) -> int:
+    """Run ``app``, a Typer or the command made of one, on ``argv``; the exit code."""
     with warnings.catch_warnings():
         warnings.showwarning = _show
         return _run(app, argv)
 
 
-def _run(app: typer.Typer, argv: list[str]) -> int:
+def _run(app: Callable[..., object], argv: list[str]) -> int:
     try:
         app(argv, standalone_mode=True, prog_name="reprune-onnx")
     except SystemExit as end:

@@ -17,11 +17,13 @@ from pathlib import Path
 
 import mutate
 import numpy as np
+import typer
 from seeds import DEMO, HALF, array, models, report
 
 from reprune_onnx.cli.app import app
 from reprune_onnx.cli.edge import run
 
+COMMAND = typer.main.get_command(app)  # to make it takes longer than most files do
 SECONDS = 10
 MEMORY = 4 * 2**30
 """Bytes of address space, libraries included; a file of some kilobytes never needs more."""
@@ -71,7 +73,7 @@ def kept(target: Target, data: bytes, examine: Callable[[Path], None] | None = N
         os.chdir(folder)
         start = time.process_time()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _bounded():
-            code = run(app, list(target.arguments(target.name)))
+            code = run(COMMAND, list(target.arguments(target.name)))
         _check(code, err.getvalue(), time.process_time() - start)
         left = {p.name for p in folder.iterdir()} - {target.name, "demo.onnx"}
         expected = target.written if code == 0 else set()

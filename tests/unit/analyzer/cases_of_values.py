@@ -224,6 +224,7 @@ MORE += [
         "z = RMSNormalization <axis = -1> (c, scale)",
         "float[8] scale",
         opset=23,
+        since="1.23",
         shapes={"scale": (8,)},
     ),
 ]
