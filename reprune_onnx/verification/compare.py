@@ -9,16 +9,18 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from reprune_onnx.analyzer.graph import Op
+from reprune_onnx.analyzer.graph import Graph, Op, captured
 from reprune_onnx.types import Bools, ChannelMap
 
 Arrays = dict[str, NDArray[Any]]
 
 _TAIL = {
-    "ArgMax", "ArgMin", "Cast", "Clip", "Concat", "Flatten", "HardSigmoid", "Hardmax", "Identity",
+    "ArgMax", "ArgMin", "Cast", "Clip", "Flatten", "HardSigmoid", "Hardmax", "Identity",
     "LogSoftmax", "Reshape", "Sigmoid", "Softmax", "Softsign", "Squeeze", "Tanh", "Transpose",
     "Unsqueeze",
 }  # fmt: skip
+_BY_CONSTANT = {"Add", "Div", "Mul", "Sub"}
+_SHAPES = {"Shape", "Size"}
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,12 @@ def difference(expected: Arrays, found: Arrays, observed: list[str]) -> Differen
 
 
 def observed_tensors(channels: ChannelMap, keep: Bools) -> list[str]:
-    """The tensors to compare: the outputs, and in place of a squashed output what was squashed.
+    """The tensors to compare: the outputs, and in place of some what they were made of.
 
     Sigmoid and its kind flatten differences, and where they are saturated only rounding is left to
-    compare. The same op on the same values gives the same output, so its input is compared instead.
+    compare. Beside a constant, such as the corner of a cell that a box is counted from, or in one
+    tensor with larger values, a difference is small for the scale. The same op on the same values
+    gives the same output, so the input is compared instead, by its own scale.
     """
     graph = channels.graph
     found: list[str] = []
@@ -73,8 +77,7 @@ def observed_tensors(channels: ChannelMap, keep: Bools) -> list[str]:
             continue
         seen.add(name)
         op = graph.producer(name)
-        behind = [] if op is None or op.domain or op.type not in _TAIL else _data_inputs(op)
-        behind = [i for i in behind if i in channels.tensors]
+        behind = [] if op is None or op.domain else _behind(channels, op)
         open_ = [i for i in behind if keep[channels.tensors[i].ids].all()]
         if behind and len(open_) == len(behind):
             stack.extend(behind)
@@ -93,5 +96,23 @@ def tensor_outputs(proto: onnx.ModelProto) -> list[str]:
     return [o.name for o in proto.graph.output if o.type.HasField("tensor_type")]
 
 
-def _data_inputs(op: Op) -> tuple[str, ...]:
-    return op.inputs if op.type == "Concat" else op.inputs[:1]
+def _behind(channels: ChannelMap, op: Op) -> list[str]:
+    """The activations from which, by constants alone, an op's output follows; none for most ops."""
+    read = [i for i in op.inputs if i in channels.tensors]
+    if op.type in _TAIL:
+        return [i for i in op.inputs[:1] if i in read]
+    joined = op.type == "Concat" or (op.type in _BY_CONSTANT and len(read) == 1)
+    others = {i for i in op.inputs if i} - {*read}
+    return read if joined and all(_of_shapes(channels.graph, i) for i in others) else []
+
+
+def _of_shapes(graph: Graph, name: str) -> bool:
+    """Whether a tensor follows from constants and the shapes of tensors."""
+    if graph.is_constant(name):
+        return True
+    op = graph.producer(name)
+    if op is None or op.domain or captured(op):
+        return False
+    return op.type in _SHAPES or (
+        any(op.inputs) and all(_of_shapes(graph, i) for i in op.inputs if i)
+    )

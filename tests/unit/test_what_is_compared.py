@@ -1,0 +1,80 @@
+"""A small error must be seen where an output holds large numbers too."""
+
+import numpy as np
+import pytest
+import text_graphs
+from onnx import numpy_helper
+
+import reprune_onnx as rp
+from reprune_onnx.errors import VerificationError
+from reprune_onnx.types import Model
+from reprune_onnx.verification import cut as verification
+
+TAILS = {
+    "corners": "y = Add (s, corners)",
+    "corners and steps": "c = Add (corners, s)\n y = Mul (c, eight)",
+    "far away": "n = Sub (corners, s)\n y = Div (n, eight)",
+    "beside scores": """c = Add (s, corners)
+        o = Sigmoid (s)
+        j = Concat <axis = 1> (c, o)
+        y = Reshape (j, rows)""",
+    "what the graph makes": """shape = Shape (x)
+        zeros = ConstantOfShape (shape)
+        z = ReduceSum <keepdims = 1> (zeros)
+        f = Add (corners, z)
+        y = Add (s, f)""",
+}
+
+
+def network(tail: str) -> Model:
+    rng = np.random.default_rng(3)
+    text = f"""<ir_version: 8, opset_import: ["" : 17]>
+    g (float[1, 3, 8, 8] x) => (float[] y) {{
+        h = Conv <pads = [1, 1, 1, 1]> (x, first)
+        r = Relu (h)
+        s = Conv (r, second, bias)
+        {tail}
+    }}"""
+    return Model(
+        text_graphs.model(
+            text,
+            first=rng.standard_normal((16, 3, 3, 3)) / 5,
+            second=rng.standard_normal((4, 16, 1, 1)) / 8,
+            bias=np.zeros(4),
+            corners=np.linspace(0, 4000, 64).reshape(1, 1, 8, 8),
+            eight=np.array(8.0),
+            rows=np.array([1, -1]),
+        )
+    )
+
+
+@pytest.mark.parametrize("tail", TAILS.values(), ids=TAILS)
+def test_an_error_that_is_small_beside_the_largest_number_is_seen(
+    tail: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bias that is off by 0.01 is 2.5e-6 of the largest box, and 1 % of what the layer makes."""
+    model, wanted = network(tail), rp.Settings(sparsity=0.5, method="l1", recover="none")
+    assert rp.prune(model, wanted).report["verification"]["passed"]
+    real = verification.FedModel
+
+    def off(proto):
+        made = real(proto)
+        second = next(n for n in made.proto.graph.node if n.output[0] == "s")
+        bias = next(t for t in proto.graph.initializer if t.name == "bias")
+        made.rewire(second, 2, numpy_helper.to_array(bias) + np.float32(0.01))
+        return made
+
+    monkeypatch.setattr(verification, "FedModel", off)
+    with pytest.raises(VerificationError, match="differs from the masked original"):
+        rp.prune(model, wanted)
+
+
+def test_what_an_output_is_made_of_is_not_compared_alone_where_more_goes_into_it() -> None:
+    """The other part of the Concat must not be lost from sight."""
+    tail = "d = Dropout (x)\n w = Mul (s, corners)\n y = Concat <axis = 1> (w, d)"
+    channels = rp.analyze(network(tail))
+    keep = np.ones(channels.n_units, dtype=bool)
+    seen = verification.observed_tensors(channels, keep)
+    assert set(seen) >= {"s"}
+    assert set(seen) - {"s"} <= {"d", "x"}
+    assert len(seen) == 2
