@@ -45,8 +45,9 @@ def test_the_second_command_is_the_one_that_ci_runs(readme, checkout):
     command = blocks(readme, "sh")[1]
     assert "tools/check.py" in command
     script = (checkout / ".ci" / "run").read_text().rstrip("\n").splitlines()
-    assert script[-2:] == ['bash -euo pipefail -c "$command"', "bash .ci/training"]
-    (checkout / ".ci" / "run").write_text("\n".join(script[:-2]) + "\n")
+    runs = ['bash -euo pipefail -c "$command"', "bash .ci/training", "bash .ci/compatibility"]
+    assert script[-3:] == runs
+    (checkout / ".ci" / "run").write_text("\n".join(script[:-3]) + "\n")
     result = subprocess.run(
         ["bash", ".ci/run"], cwd=checkout, capture_output=True, text=True, check=True
     )

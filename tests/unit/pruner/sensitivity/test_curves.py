@@ -19,7 +19,7 @@ from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import ChannelMap, Group
 
 RNG = np.random.default_rng(8)
-N = 240  # more than ten samples for each input of every layer here
+N = 240  # enough samples for each input of every layer here
 
 
 def network(body: str, **shapes: tuple[int, ...]) -> onnx.ModelProto:
