@@ -47,21 +47,34 @@ def layer_statistics(
         for k, layer in enumerate(layers):
             tape.advance()
             if layer.bn is None:
-                mean, square = _means(tape, outputs[k][0], layer, pool)
+                axis = _axis(channels, layer, outputs[k][0])
+                mean, square = _means(tape, outputs[k][0], axis, pool)
                 found.deviation[layer.node] = np.sqrt(np.maximum(square - mean**2, 0.0))
             if energies:
-                found.energy[layer.node] = _means(tape, inputs[k][0], layer, pool)[1]
+                axis = _axis(channels, layer, inputs[k][0])
+                found.energy[layer.node] = _means(tape, inputs[k][0], axis, pool)[1]
             if progress is not None:
                 progress("calibrating", k + 1, len(layers))
     return found
 
 
-def _means(tape: Tape, name: str, layer: Layer, pool: Workers) -> tuple[Floats, Floats]:
-    """The mean and the mean square of every channel (n,) of a tensor."""
+def _axis(channels: ChannelMap, layer: Layer, name: str) -> int:
+    """The axis of a tensor along which a layer reads or makes channels.
+
+    It is the one along which labels differ; of a single channel it is the op's usual one.
+    """
+    ids = channels.tensors[name].ids
+    differing = [k for k, n in enumerate(ids.shape) if n > 1]
+    if len(differing) == 1:
+        return differing[0]
+    return 1 if layer.op in ("Conv", "ConvTranspose") else ids.ndim - 1
+
+
+def _means(tape: Tape, name: str, axis: int, pool: Workers) -> tuple[Floats, Floats]:
+    """The mean and the mean square along every channel of ``axis`` (n,) of a tensor."""
 
     def sums(k: int) -> tuple[int, Floats, Floats]:
         array = tape.batch(k)[name]
-        axis = 1 if layer.op in ("Conv", "ConvTranspose") else array.ndim - 1
         flat = np.moveaxis(array, axis, -1).reshape(-1, array.shape[axis]).astype(np.float64)
         return len(flat), flat.sum(axis=0), (flat**2).sum(axis=0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cases_of_layers import LAYERS
 from cases_of_shapes import PARTS, SHAPES
+from cases_of_unknowns import UNKNOWN
 from cases_of_values import ELEMENTWISE, IMAGE, MORE, NORMALIZATION, REDUCTION, RETIRED, WINDOWS
 from rule_graphs import Case
 
@@ -146,3 +147,4 @@ LOCKED = [
         reason="mixes",
     ),
 ]
+LOCKED += UNKNOWN

@@ -1,4 +1,5 @@
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from reprune_onnx.errors import SelectionError
 from reprune_onnx.pruner.select import METHODS, reprune, select
+from reprune_onnx.pruner.select.cluster import clusters
 from reprune_onnx.types import Filters, Problem, SelectOptions
 
 LINKAGES = ["ward", "single", "complete", "average"]
@@ -201,3 +203,22 @@ def test_impossible_numbers_are_refused(n_keep, fixed):
 def test_weights_that_are_no_numbers_are_refused(bad):
     with pytest.raises(SelectionError, match="NaN or infinite"):
         kept(problem(column(1, bad, 3)), "reprune")
+
+
+def test_energies_weigh_the_kernels_of_their_input():
+    rng = np.random.default_rng(7)
+    K = rng.normal(size=(12, 4, 9))
+
+    def chosen(energy, coverage="energy"):
+        p = problem(K, n_keep=4)
+        (filters,) = p.filters
+        p = replace(p, filters=(replace(filters, energy=np.asarray(energy, dtype=float)),))
+        return kept(p, "reprune", coverage=coverage, tie_break="max-l2")
+
+    by_norm = chosen([1, 9, 9, 9], "norm")
+    assert chosen([3, 3, 3, 3]) == by_norm
+    assert chosen([1, 0, 0, 0]) != by_norm
+    first = np.unique(clusters(K[:, :1], 8, "ward", "merge-count"), return_inverse=True)[1].ravel()
+    assert len(set(first)) == 4
+    assert len(set(first[chosen([1, 0, 0, 0])])) == 4, "all that counts is covered"
+    assert len(set(first[by_norm])) < 4
