@@ -302,13 +302,19 @@ def constant_value(op: Op) -> NDArray[Any] | None:
 
 
 def to_array(tensor: onnx.TensorProto) -> NDArray[Any]:
-    """The values of a TensorProto; ModelError where they are incomplete."""
+    """The values of a TensorProto; ModelError where they are incomplete, or no real numbers."""
     try:
-        return onnx.numpy_helper.to_array(tensor)
+        array = onnx.numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError) as error:
         raise ModelError(
             f"tensor '{tensor.name}' of shape {list(tensor.dims)} has damaged values: {error}"
         ) from error
+    if array.dtype.kind == "c":
+        raise ModelError(
+            f"tensor '{tensor.name}' holds complex numbers, which no layer of a convolutional"
+            " network reads: check the file with onnx.checker"
+        )
+    return array
 
 
 def _domain(domain: str) -> str:

@@ -72,6 +72,12 @@ def type_that_does_not_exist(model):
     tensor(model, INNER).data_type = 77
 
 
+def weight_of_complex_numbers(model):
+    found = tensor(model, INNER)
+    found.data_type = onnx.TensorProto.COMPLEX64
+    found.raw_data = found.raw_data * 2
+
+
 def weight_of_four_bits(model):
     found = tensor(model, INNER)
     found.data_type = onnx.TensorProto.INT4
@@ -182,6 +188,7 @@ KINDS = {
     negative_extent: (INNER, "damaged"),
     fewer_values_than_bytes: (INNER, "should hold"),
     type_that_does_not_exist: (INNER,),
+    weight_of_complex_numbers: (INNER, "complex"),
     weight_of_four_bits: (),
     input_of_a_terabyte: ("numbers", "--input-shape"),
     weight_declared_as_another: (INNER, "declared as an input of shape"),
