@@ -12,11 +12,12 @@ import reprune_onnx as rp
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 sys.path[:0] = [str(TOOLS / "fuzz"), str(TOOLS / "campaign")]
 
+import image_case
 import mutated_case
 import random_case
 from outcome import Outcome, Summary, anonymous
 
-GRAPHS, FILES = 150, 18
+GRAPHS, IMAGES, FILES = 150, 30, 18
 SHAPE = (("x", (BATCH, 3, SIDE, SIDE)),)
 FOUND = {
     "kept inputs of a depthwise ConvTranspose": (
@@ -45,6 +46,12 @@ def test_random_graphs_are_pruned_exactly():
     controls = [o.control for o in found if o.control is not None]
     assert controls
     assert min(controls) > random_case.ALLOWED
+
+
+def test_graphs_are_pruned_exactly_by_images_and_recovered():
+    found, _ = image_case.outcomes(2, 0, IMAGES)
+    assert [o.detail for o in found if o.end == "failed"] == []
+    assert sum(o.end == "exact" for o in found) > 0.6 * IMAGES
 
 
 def test_changed_files_are_pruned_exactly_or_refused():

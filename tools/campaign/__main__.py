@@ -2,12 +2,14 @@
 
     python tools/campaign graphs --cases 100000 --jobs 2 -o graphs.json
     python tools/campaign graphs --case 4711     # one of them again, made small where it fails
+    python tools/campaign images --cases 1000 -o images.json
     python tools/campaign files --cases 1000 -o files.json
 
 `graphs`: random graphs over the whole rule table, pruned with random options and compared with the
-masked original by a judge that knows nothing of labels. `files`: the files of ../shared/models with
-attributes, shapes, wiring and ops changed, which are pruned exactly or refused in one line. The
-same command goes on where it was stopped. Exit code 1 where a case failed.
+masked original by a judge that knows nothing of labels. `images`: the same graphs, their channels
+chosen by images, and recovered. `files`: the files of ../shared/models with attributes, shapes,
+wiring and ops changed, which are pruned exactly or refused in one line. The same command goes on
+where it was stopped. Exit code 1 where a case failed.
 """
 
 from __future__ import annotations
@@ -27,12 +29,13 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("", "tests", "tests/property", "tools/fuzz", "tools/campaign")
 sys.path[:0] = [str(ROOT / folder) for folder in FOLDERS]
 
+import image_case
 import mutated_case
 import random_case
 from outcome import Outcome, Summary
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-KINDS = {"graphs": random_case, "files": mutated_case}
+KINDS = {"graphs": random_case, "images": image_case, "files": mutated_case}
 CHUNK = 20
 SAVED_EVERY = 20.0  # seconds
 

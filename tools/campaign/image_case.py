@@ -1,0 +1,117 @@
+"""One case of the campaign that chooses channels by images, and recovers what was lost.
+
+The random graphs of `random_case`, with the methods, coverages and allocations that measure. What
+is cut is judged as there. Then the same pruning is recovered, which must change no cut and leave
+outputs of the original's shapes, finite where the original's are.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import onnx
+import random_case
+from masked_oracle import difference, masked, random_images, run
+from outcome import Outcome
+from random_graphs import build
+from random_recipes import SIDE
+
+import reprune_onnx as rp
+from reprune_onnx.types import Allocation, CoverageOption, Method
+
+ALLOWED = random_case.ALLOWED
+RECOVERIES = ("least-squares", "batch-norm", "data-free")
+IMAGES = 24
+
+
+@cache
+def folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder with a file of random images, as long as this process lasts."""
+    made = tempfile.TemporaryDirectory(prefix="campaign")
+    x = np.random.default_rng(0).standard_normal((IMAGES, 3, SIDE, SIDE))
+    np.savez(Path(made.name) / "images.npz", x=x.astype(np.float32))
+    return made
+
+
+def case(seed: int, number: int) -> random_case.Case:
+    """Return the case of this number, always the same."""
+    found = random_case.case(seed, number)
+    rng = random.Random(f"images {seed}:{number}")
+    request = replace(
+        found.request,
+        calibration=f"{folder().name}/images.npz",
+        calibration_size=IMAGES,
+        preprocess="none",
+        method=rng.choice(get_args(Method)),
+        coverage=rng.choice(get_args(CoverageOption)),
+        allocation=rng.choice(get_args(Allocation)),
+        recover=rng.choice(RECOVERIES),
+        verify=False,
+    )
+    return random_case.Case(found.recipe, request)
+
+
+def outcomes(seed: int, first: int, n: int) -> tuple[list[Outcome], float]:
+    """Cases ``first`` to ``first + n - 1``, and the CPU seconds that they took."""
+    start = time.process_time()
+    return [tried(case(seed, k)) for k in range(first, first + n)], time.process_time() - start
+
+
+def tried(found: random_case.Case) -> Outcome:
+    """Prune, let the judge compare, and recover."""
+    original, request = build(found.recipe), found.request
+    seen = (request.method, f"allocation {request.allocation}", f"recover {request.recover}")
+    try:
+        plain = rp.prune(rp.Model(original), replace(request, recover="none"))
+        apart = _apart(original, plain)
+        recovered = rp.prune(rp.Model(original), request)
+        wrong = _wrong(original, plain, recovered)
+    except rp.SelectionError as error:
+        return Outcome("refused", str(error), seen)
+    except Exception as error:  # whatever it is, the campaign reports it and goes on
+        return Outcome("failed", f"{type(error).__name__}: {error}", seen)
+    if wrong or not apart <= ALLOWED:
+        return Outcome("failed", wrong or f"{apart:.3g} from the masked original", seen)
+    return Outcome("exact", "", seen, apart)
+
+
+def absent() -> str:
+    """Nothing has to be there but the tool."""
+    return ""
+
+
+def show(seed: int, number: int) -> int:
+    """Try one case again."""
+    found = case(seed, number)
+    outcome = tried(found)
+    print(f"{outcome.end} {outcome.detail}\n{found.recipe}\n{found.request}")
+    return int(outcome.end == "failed")
+
+
+def _apart(original: onnx.ModelProto, plain: rp.Pruned) -> float:
+    feeds = random_images(1)
+    return difference(run(masked(original, plain, feeds[0]), feeds), run(plain.model.proto, feeds))
+
+
+def _wrong(original: onnx.ModelProto, plain: rp.Pruned, recovered: rp.Pruned) -> str:
+    """What recovery did that it must not."""
+    cuts: list[Any] = [found.report["cuts"] for found in (plain, recovered)]
+    if cuts[0] != cuts[1]:
+        return "recovery changed the cuts"
+    onnx.checker.check_model(recovered.model.proto, full_check=True)
+    feeds = random_images(1)
+    for before, after in zip(
+        run(original, feeds)[0], run(recovered.model.proto, feeds)[0], strict=True
+    ):
+        if before.shape != after.shape:
+            return f"an output of shape {after.shape}, not {before.shape}"
+        if np.isfinite(before).all() and not np.isfinite(after).all():
+            return "recovery made an output that is not finite"
+    return ""
