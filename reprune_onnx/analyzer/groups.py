@@ -18,6 +18,8 @@ def build_groups(
 
     Groups are in the order of their first layer, channels in the order of the layers' rows.
     """
+    if not layers:
+        return ()
     owner = _owners(layers, len(locked))
     members: dict[int, list[Layer]] = {}
     for layer in layers:
@@ -61,11 +63,11 @@ def never_empty(
     A part is what a Split or Slice takes of a layer's channels: an activation all of whose units
     are some, but not all, of a group's.
     """
-    position = np.full(len(locked), -1, dtype=np.int64)
-    owner = np.full(len(locked), -1, dtype=np.int64)
+    owner = np.full(len(locked), -1)
+    position = np.zeros_like(owner)
     for g in groups:
         position[g.units], owner[g.units] = np.arange(g.n), g.id
-    whole = np.array([g.n for g in groups], dtype=np.int64)
+    whole = np.array([g.n for g in groups])
     sets: dict[int, set[tuple[int, ...]]] = {}
     for labels in tensors.values():
         units = np.unique(labels.ids)
@@ -85,19 +87,17 @@ def never_empty(
 
 def _owners(layers: tuple[Layer, ...], n_units: int) -> Ints:
     """The connected component of each unit, where layers connect the units they produce."""
-    if not layers:
-        return np.arange(n_units, dtype=np.int64)
     rows = np.concatenate([np.full(len(k.out_ids), n_units + i) for i, k in enumerate(layers)])
     columns = np.concatenate([k.out_ids for k in layers])
     n = n_units + len(layers)
     edges = coo_array((np.ones(len(rows)), (rows, columns)), shape=(n, n))
-    found: Ints = connected_components(edges, directed=False)[1].astype(np.int64)
-    return found[:n_units]
+    component: Ints = connected_components(edges, directed=False)[1]
+    return component[:n_units]
 
 
 def _rows(layer: Layer, units: Ints) -> tuple[Ints, ...]:
-    order = np.argsort(layer.out_ids, kind="stable")
+    order = np.argsort(layer.out_ids)
     sorted_ids = layer.out_ids[order]
-    starts = np.searchsorted(sorted_ids, units, side="left")
+    starts = np.searchsorted(sorted_ids, units)
     stops = np.searchsorted(sorted_ids, units, side="right")
     return tuple(np.sort(order[a:b]) for a, b in zip(starts, stops, strict=True))
