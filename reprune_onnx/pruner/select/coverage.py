@@ -45,7 +45,7 @@ def cover(
     covered_by = _incidence(problem, clusters)  # (n, |U|), by rows
     members = covered_by.tocsc()  # by columns
     kernels = np.diff(covered_by.indptr)
-    weight = kernels.max(initial=1) / np.maximum(kernels, 1)
+    weight = kernels.max() / np.maximum(kernels, 1)
     worth = np.ones(members.shape[1]) if worth is None else _in_means(worth)
 
     chosen = problem.fixed.copy()
@@ -77,7 +77,7 @@ def numbered(clusters: Sequence[Ints]) -> tuple[list[Ints], int]:
     ids = []
     size = 0
     for C in clusters:
-        counts = C.max(axis=0, initial=-1) + 1  # clusters of each input channel
+        counts = C.max(axis=0) + 1  # clusters of each input channel
         ids.append(C + (size + counts.cumsum() - counts))
         size += int(counts.sum())
     return ids, size
@@ -88,8 +88,7 @@ def _incidence(problem: Problem, clusters: Sequence[Ints]) -> csr_array:
     ids, size = numbered(clusters)
     incidence = csr_array((problem.n, size))
     for filters, u in zip(problem.filters, ids, strict=True):
-        kernels = np.zeros(problem.n + 1, dtype=np.int64)
-        kernels[filters.channels + 1] = u.shape[1]
+        kernels = np.bincount(filters.channels + 1, minlength=problem.n + 1) * u.shape[1]
         columns = u[np.argsort(filters.channels)].ravel()
         own = (np.ones(len(columns)), columns, kernels.cumsum())
         incidence += csr_array(own, shape=incidence.shape)

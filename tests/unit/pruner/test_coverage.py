@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reprune_onnx.pruner.select import coverage
 from reprune_onnx.pruner.select.coverage import cover, numbered
 from reprune_onnx.types import Filters, Problem
 
@@ -196,6 +197,7 @@ def test_without_clusters_there_is_no_rate():
     choice = run([np.zeros((3, 0), dtype=int)], 2)
     assert choice.coverage is None
     assert choice.kept.tolist() == [0, 1]
+    assert run([np.zeros((3, 0), dtype=int)], 2, worth=np.ones(0)).kept.tolist() == [0, 1]
 
 
 def test_a_channel_that_few_producers_make_is_not_worth_less_for_that():
@@ -204,3 +206,32 @@ def test_a_channel_that_few_producers_make_is_not_worth_less_for_that():
     choice = run([first, second], 1, **by_norm)
     assert choice.kept.tolist() == [2], "all are wholly uncovered: the norm decides"
     assert choice.coverage == 1 / 5, "but it covers only what it has kernels in"
+
+
+def test_nor_is_it_in_a_fresh_cover():
+    first, second = np.array([[0], [0], [0], [0]]), np.array([[0], [0]])
+    norms = [2.0, 3.0, 1.5, 1.0]
+    kept = run([first, second], 2, norms=norms, channels=[[0, 1, 2, 3], [1, 3]]).kept
+    assert kept.tolist() == [0, 1], "1 covers everything; of the rest 0 has the largest norm"
+
+
+@pytest.mark.parametrize("compiles", [False, True])
+def test_the_choice_is_the_same_with_and_without_numba(monkeypatch, compiles):
+    if compiles:
+        pytest.importorskip("numba")
+    monkeypatch.setattr(coverage, "worth_compiling", lambda: compiles)
+    rng = np.random.default_rng(3)
+    C = np.stack(
+        [np.unique(c, return_inverse=True)[1] for c in rng.integers(0, 5, (6, 12))], axis=1
+    )
+    (ids,), size = numbered([C])
+    worth = rng.integers(1, 9, size)
+    for n_keep in range(1, 13):
+        expected = plain_greedy(
+            sets_of([C], [range(12)], 12),
+            n_keep,
+            [],
+            key=lambda i: i,
+            worth_of=lambda u: int(worth[ids[C[:, u[1]] == u[2], u[1]][0]]),
+        )
+        assert run([C], n_keep, worth=worth * 0.1).kept.tolist() == expected
