@@ -125,7 +125,7 @@ class Surgery:
                 for n, dim in zip(self._shapes[name], declared.dim, strict=False):
                     if dim.HasField("dim_value"):
                         dim.dim_value = n
-            elif name in tensors and not keep.all():
+            elif name in tensors:
                 kept = keep[tensors[name].ids]
                 for axis, dim in enumerate(declared.dim):
                     if kept.ndim == len(declared.dim) and kept.shape[axis] > 1:

@@ -38,7 +38,7 @@ class Edit:
         if self.integers:
             array = array.copy()
             for index, value in self.integers.items():
-                array.reshape(-1)[index] = value
+                array.flat[index] = value
         for axis, keep in sorted(self.keep.items()):
             array = array.take(keep, axis=axis)
         return array
@@ -58,7 +58,7 @@ def edits_of(channels: ChannelMap, keep: Bools) -> dict[Use, Edit]:
             continue
         value = _value(count, keep)
         name = channels.graph.ops[count.node].inputs[count.input]
-        if value != int(channels.graph.array(name).reshape(-1)[count.index]):
+        if value != int(channels.graph.array(name).flat[count.index]):
             edit = edits.setdefault((count.node, count.input), Edit())
             edit.integers[count.index] = value
     return edits
@@ -96,7 +96,7 @@ def measured(graph: Graph, edits: dict[Use, Edit]) -> Iterator[tuple[int, NDArra
     names = {graph.ops[node].inputs[i] for node, i in edits}
     for op in graph.ops:
         if op.type == "Shape" and op.inputs[0] in names:
-            window = slice(op.attrs.get("start", 0), op.attrs.get("end"))
+            window = slice(op.attrs.get("start"), op.attrs.get("end"))
             yield op.index, np.array(graph.shape(op.inputs[0])[window], dtype=np.int64)
 
 
@@ -136,7 +136,7 @@ def written(channels: ChannelMap, keep: Bools) -> dict[Use, NDArray[np.int64]]:
     for count in channels.counts:
         place = (count.node, count.input)
         if place in found and not count.attribute:
-            found[place].reshape(-1)[count.index] = _value(count, keep)
+            found[place].flat[count.index] = _value(count, keep)
     return found
 
 
@@ -144,6 +144,6 @@ def _unstated(sizes: list[int], opset: int) -> list[int]:
     """What a Split without sizes makes: equal parts, and since opset 18 a smaller last one."""
     total, parts = sum(sizes), len(sizes)
     if opset < 18:
-        return [total // parts] * parts if total % parts == 0 else []
+        return [total // parts] * parts
     step = -(-total // parts)
     return [min(step, total - k * step) for k in range(parts)]

@@ -112,6 +112,7 @@ def test_what_holds_a_whole_group_or_a_channel_that_stays_cannot_be_empty() -> N
     layers = [layer(0, 6, 5, 1, 7), layer(1, 2, 3)]
 
     assert parts(layers, labels(6, 5, 1, 7)) == [[], []]
+    assert parts(layers, labels(6, 5, 1, 7), labels(7, 6)) == [[[0, 3]], []]
     assert parts(layers, labels(6, 5, 3, 2)) == [[], []], "the second group is there as a whole"
     assert parts(layers, labels(6, 5), labels(7, 1), locked=(5,)) == [[[2, 3]], []]
 

@@ -23,7 +23,12 @@ def ops(result: Cut) -> list[str]:
 
 @pytest.mark.parametrize(
     ("window", "extents"),
-    [("", [4, 4, 1, 1]), ("<start = 1>", [4, 1, 1]), ("<start = -3, end = -1>", [4, 1])],
+    [
+        ("", [4, 4, 1, 1]),
+        ("<start = 1>", [4, 1, 1]),
+        ("<start = -3, end = -1>", [4, 1]),
+        ("<start = 4>", []),
+    ],
 )
 def test_the_shape_of_a_weight_stays_what_it_was(window: str, extents: list[int]) -> None:
     proto = network(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from onnx import helper, numpy_helper
 from tiny_cuts import arrays, cut_to, network, node
 
@@ -72,17 +73,20 @@ def test_a_second_copy_has_a_name_of_its_own() -> None:
     assert [node(result, o).input[2] for o in "cdy"] == ["bias_pruned", "bias_pruned2", "bias"]
 
 
-def test_what_the_body_of_a_node_reads_stays_whole() -> None:
-    body = """c = Conv (x, c_w, bias)  z = Conv (c, head)  m = ReduceMax <keepdims = 0> (x)
-      q = Cast <to = 9> (m)
-      b = If (q) <then_branch = yes () => (float[4] s) { s = Relu (bias) },
-        else_branch = no () => (float[4] t) { t = Neg (bias) }>
-      n = ReduceMax <keepdims = 0> (b)  y = Add (z, n)"""
-    proto = network(body, bias=BIAS)
+IF = """b = If (yes) <then_branch = so () => (float[4] s) { s = Relu (bias) },
+  else_branch = not () => (float[4] t) { t = Neg (bias) }>"""
+CONVS = "c = Conv (x, c_w)\n d = Conv (c, d_w, bias)"
 
-    result = cut_to(proto, c=[1, 3])
 
-    assert node(result, "c").input[2] == "bias_pruned"
+@pytest.mark.parametrize("body", [f"{CONVS} {IF}", f"{IF} {CONVS}"], ids=["before", "behind"])
+def test_what_the_body_of_a_node_reads_stays_whole(body: str) -> None:
+    ends = "z = Conv (d, head)  n = ReduceMax <keepdims = 0> (b)  y = Add (z, n)"
+    proto = network(f"{body} {ends}", bias=BIAS, yes=np.array(True))
+
+    result = cut_to(proto, d=[1, 3])
+
+    assert node(result, "d").input[2] == "bias_pruned"
+    assert arrays(result)["bias_pruned"].tolist() == [2.0, 4.0]
     assert arrays(result)["bias"].tolist() == BIAS.tolist()
 
 

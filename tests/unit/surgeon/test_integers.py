@@ -29,6 +29,18 @@ def test_sizes_in_an_attribute_follow() -> None:
     assert result.rewrites == (Rewrite("s", True, [1, 3], [1, 2]),)
 
 
+def test_one_number_follows_behind_another() -> None:
+    body = (
+        "c = Conv (x, c_w)\n d = Conv <group = 4> (c, k)\n z = Reshape (d, t)\n y = Conv (z, head)"
+    )
+    weights = {"k": np.ones((4, 1, 1, 1)), "t": np.array([0, 4, 8, 8])}
+
+    result = cut_to(network(body, **weights), c=[0, 3])
+
+    assert attributes(result, "d")["group"] == 2
+    assert arrays(result)["t"].tolist() == [0, 2, 8, 8]
+
+
 def test_attributes_of_other_channels_are_not_rewritten() -> None:
     body = "c = Conv (x, c_w)\n d = Conv (c, d_w)\n e = Conv <group = 4> (d, k)\n"
     body += HALVES.replace("axis = 1> (c)", "axis = 1, split = [1, 3]> (e)")
