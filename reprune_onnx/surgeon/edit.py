@@ -50,27 +50,25 @@ class Surgery:
         """Set elements of an integer attribute, or the whole of it where it is one integer."""
         proto = self._nodes[node]
         old = self._graph.ops[node].attrs.get(attribute)
-        if isinstance(old, (list, tuple)):
-            new: list[int] | int = [int(values.get(k, v)) for k, v in enumerate(old)]
-        elif old is None and attribute == "split":
+        if isinstance(old, list):
+            new: list[int] | int = [values.get(k, v) for k, v in enumerate(old)]
+        elif old is None:  # a Split without sizes
             new = [values[k] for k in sorted(values)]
             if len(set(new)) == 1:
                 return  # equal parts stay equal without being written down
         else:
             new = values[0]
-        if new == (list(old) if isinstance(old, (list, tuple)) else old):
+        if new == old:
             return
         self._set_attribute(proto, attribute, new)
-        before = [int(v) for v in old] if isinstance(old, (list, tuple)) else old
-        self.rewrites.append(Rewrite(self._graph.ops[node].name, True, before, new))
+        self.rewrites.append(Rewrite(self._graph.ops[node].name, True, old, new))
 
     def add_sizes(self, node: int, i: int, sizes: list[int]) -> None:
         """Give a Split the sizes it left to be equal."""
         op, proto = self._graph.ops[node], self._nodes[node]
         name = self._copy(f"{op.name}_split", np.array(sizes, dtype=np.int64))
-        while len(proto.input) <= i:
-            proto.input.append("")
-        proto.input[i] = name
+        del proto.input[i:]  # a name left empty
+        proto.input.append(name)
         kept = [a for a in proto.attribute if a.name != "num_outputs"]
         del proto.attribute[:]
         proto.attribute.extend(kept)
@@ -80,7 +78,7 @@ class Surgery:
         """Let a node read a constant where it read integers that the graph computes."""
         op = self._graph.ops[node]
         self._nodes[node].input[i] = self._copy(op.inputs[i], numbers)
-        self.rewrites.append(Rewrite(op.name, True, None, numbers.reshape(-1).tolist()))
+        self.rewrites.append(Rewrite(op.name, True, None, numbers.ravel().tolist()))
 
     def write_extents(self, node: int, extents: NDArray[np.int64]) -> None:
         """Let a Shape of a constant be what it was before that constant was cut."""
@@ -177,7 +175,6 @@ class Surgery:
     def _add(self, name: str, array: NDArray[Any]) -> None:
         tensor = self._proto.graph.initializer.add()
         tensor.CopyFrom(_tensor(name, array))
-        self._initializers[name] = tensor
         if self._proto.ir_version < 4:  # there, every initializer is also a graph input
             info = onnx.helper.make_tensor_value_info(name, tensor.data_type, array.shape)
             self._proto.graph.input.append(info)
@@ -188,7 +185,7 @@ class Surgery:
         before, after = arrays
         source = None if target == name else name
         if np.issubdtype(before.dtype, np.integer):
-            old, new = before.reshape(-1).tolist(), after.reshape(-1).tolist()
+            old, new = before.ravel().tolist(), after.ravel().tolist()
             self.rewrites.append(Rewrite(target, False, old, new))
             return
         for axis, keep in sorted(edit.keep.items()):

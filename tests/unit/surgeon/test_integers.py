@@ -41,6 +41,16 @@ def test_one_number_follows_behind_another() -> None:
     assert arrays(result)["t"].tolist() == [0, 2, 8, 8]
 
 
+def test_bounds_of_other_axes_stay() -> None:
+    body = "c = Conv (x, c_w)\n [cut] s = Slice <axes = [2, 1], starts = [1, 1], ends = [7, 4]> (c)"
+    head = np.ones((2, 3, 1, 1))
+
+    result = cut_to(network(f"{body}\n y = Conv (s, h)", opset=9, h=head), c=[0, 2, 3])
+
+    assert attributes(result, "s") == {"axes": [2, 1], "starts": [1, 1], "ends": [7, 3]}
+    assert result.rewrites == (Rewrite("cut", True, [7, 4], [7, 3]),)
+
+
 def test_attributes_of_other_channels_are_not_rewritten() -> None:
     body = "c = Conv (x, c_w)\n d = Conv (c, d_w)\n e = Conv <group = 4> (d, k)\n"
     body += HALVES.replace("axis = 1> (c)", "axis = 1, split = [1, 3]> (e)")
@@ -68,8 +78,12 @@ def test_unequal_halves_become_an_attribute() -> None:
     assert result.rewrites == (Rewrite("s", True, None, [2, 1]),)
 
 
-def test_unequal_halves_become_a_constant() -> None:
-    result = cut_to(network("c = Conv (x, c_w)\n" + HALVES, opset=13), c=[0, 1, 2])
+@pytest.mark.parametrize("left_out", [[], [""]], ids=["left out", "empty"])
+def test_unequal_halves_become_a_constant(left_out: list[str]) -> None:
+    proto = network("c = Conv (x, c_w)\n" + HALVES, opset=13)
+    proto.graph.node[1].input.extend(left_out)
+
+    result = cut_to(proto, c=[0, 1, 2])
 
     assert list(node(result, "l").input) == ["c", "s_split_pruned"]
     sizes = arrays(result)["s_split_pruned"]
