@@ -215,7 +215,7 @@ def _tensor(name: str, array: NDArray[Any]) -> onnx.TensorProto:
     import onnx_graphsurgeon as gs
     from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
-    constant = gs.Constant(name, np.array(array, order="C"))
+    constant = gs.Constant(name, array)
     tensor: onnx.TensorProto = OnnxExporter.export_tensor_proto(constant)
     return tensor
 
