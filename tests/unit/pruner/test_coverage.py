@@ -157,6 +157,12 @@ def test_ties_by_norm_then_by_lowest_index():
     assert run([C], 2, "min-l2").kept.tolist() == [0, 2]
 
 
+def test_scores_are_equal_where_only_the_tenth_digit_differs():
+    C, norms = np.array([[0], [1]]), [2, 1]
+    assert run([C], 1, norms=norms, worth=np.array([1, 1 + 4e-9])).kept.tolist() == [1]
+    assert run([C], 1, norms=norms, worth=np.array([1, 1 + 4e-10])).kept.tolist() == [0]
+
+
 def test_random_ties_are_uniform_and_seeded():
     C = np.array([[0], [0], [0], [0]])
     picks = Counter(int(run([C], 1, "random", seed=seed).kept[0]) for seed in range(400))
