@@ -142,6 +142,17 @@ def test_a_bound_from_the_end_means_the_end_once_nothing_is_behind_it() -> None:
     assert result.rewrites == (Rewrite("end", False, [-2], [-1]),)
 
 
+def test_indices_of_channels_that_go_go_too_and_the_others_follow() -> None:
+    body = "c = Conv (x, c_w)\n g = Gather <axis = 1> (c, i)\n y = Conv (g, h)"
+    indices = np.array([3, 0, -2, 3, 1])
+
+    result = cut_to(network(body, i=indices, h=np.ones((2, 5, 1, 1))), c=[0, 3])
+
+    assert arrays(result)["i"].tolist() == [1, 0, 1]
+    assert result.rewrites == (Rewrite("i", False, [3, 0, -2, 3, 1], [1, 0, 1]),)
+    assert [c.initializer for c in result.cuts] == ["c_w", "h"]
+
+
 def test_a_target_that_two_nodes_need_differently_is_copied() -> None:
     body = "c = Conv (x, c_w)\n d = Conv (c, d_w)\n f = Reshape (c, t)\n g = Reshape (d, t)"
     body += "\n p = Gemm (f, v)\n q = Gemm (g, w)\n y = Add (p, q)"

@@ -59,4 +59,6 @@ def node(result: Cut, output: str) -> onnx.NodeProto:
 
 def attributes(result: Cut, output: str) -> dict[str, Any]:
     """The attributes of the node that makes ``output``."""
-    return {a.name: onnx.helper.get_attribute_value(a) for a in node(result, output).attribute}
+    found = node(result, output).attribute
+    assert len({a.name for a in found}) == len(found)
+    return {a.name: onnx.helper.get_attribute_value(a) for a in found}
