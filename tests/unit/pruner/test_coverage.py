@@ -206,6 +206,12 @@ def test_without_clusters_there_is_no_rate():
     assert run([np.zeros((3, 0), dtype=int)], 2, worth=np.ones(0)).kept.tolist() == [0, 1]
 
 
+def test_every_producer_must_have_its_clusters():
+    C = np.array([[0], [1]])
+    with pytest.raises(ValueError, match="zip"):
+        cover(problem([C, C], 1), [C], "max-l2", np.ones(2), np.random.default_rng(0))
+
+
 def test_a_channel_that_few_producers_make_is_not_worth_less_for_that():
     first, second = np.array([[0], [1], [2]]), np.array([[0, 0]])
     by_norm = {"norms": np.array([1.0, 1.0, 2.0]), "n": 3, "channels": [[0, 1, 2], [1]]}
