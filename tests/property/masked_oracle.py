@@ -122,6 +122,21 @@ def masked(original: onnx.ModelProto, found: rp.Pruned, feeds: Feeds) -> onnx.Mo
     return proto
 
 
+def own_rounding(proto: onnx.ModelProto, inputs: Sequence[Feeds]) -> float:
+    """What a model makes of the last digit of its inputs: their rounding, and its own, amplified.
+
+    A normalization of what hardly varies divides by almost nothing: there two exact computations of
+    the same differ by more than usual.
+    """
+    rng = np.random.default_rng(0)
+    last = np.finfo(np.float32).eps / 2
+    moved = [
+        {k: (v * (1 + last * rng.choice([-1, 1], v.shape))).astype(v.dtype) for k, v in own.items()}
+        for own in inputs
+    ]
+    return difference(run(proto, inputs), run(proto, moved))
+
+
 def difference(a: Sequence[Sequence[Array]], b: Sequence[Sequence[Array]]) -> float:
     """The largest difference of any output, as a share of that output's largest magnitude.
 
