@@ -343,7 +343,8 @@ class Verification:
     """``max_abs_diff`` and ``negative_control`` are largest absolute differences of the outputs.
 
     Both are those of the output and input where the difference relative to ``scale``, the largest
-    magnitude of that output, is worst (for the control: best).
+    magnitude of that output, is worst (for the control: best). ``rounding`` is, where they differ
+    by too much, what the pruned model makes of the last digit of its inputs, in the same units.
     """
 
     passed: bool
@@ -352,3 +353,4 @@ class Verification:
     negative_control: float
     tolerance: float
     runs: int
+    rounding: float = 0.0

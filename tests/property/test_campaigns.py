@@ -39,6 +39,18 @@ def test_what_a_campaign_found_stays_found(name):
     assert outcome.end == "exact", outcome.detail
 
 
+def test_rounding_that_a_graph_amplifies_is_no_wrong_output(monkeypatch):
+    """Two normalizations in a row, of what is the same everywhere; no rounding is allowed here."""
+    monkeypatch.setattr(random_case, "ALLOWED", 0.0)
+    blocks = (Block("group-norm", 2, 12), Block("expand", 2, 53), Block("instance-norm", 2, 38))
+    recipe = Recipe(blocks, stem=5, head="conv", opset=17, seed=512)
+    request = rp.Settings(
+        sparsity=0.9, method="representative", recover="none", verify=False, input_shapes=SHAPE
+    )
+    outcome = random_case.tried(random_case.Case(recipe, request))
+    assert outcome.end == "exact", outcome.detail
+
+
 def test_random_graphs_are_pruned_exactly():
     found, _ = random_case.outcomes(2, 0, GRAPHS)
     assert [o.detail for o in found if o.end == "failed"] == []

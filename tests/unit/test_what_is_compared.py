@@ -7,7 +7,7 @@ from onnx import numpy_helper
 
 import reprune_onnx as rp
 from reprune_onnx.errors import VerificationError
-from reprune_onnx.types import Model
+from reprune_onnx.types import Model, Verification
 from reprune_onnx.verification import cut as verification
 
 TAILS = {
@@ -78,3 +78,15 @@ def test_what_an_output_is_made_of_is_not_compared_alone_where_more_goes_into_it
     assert set(seen) >= {"s"}
     assert set(seen) - {"s"} <= {"d", "x"}
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("rounding", "says"),
+    [(5e-4, "amplifies rounding"), (1e-6, "differs from the masked")],
+)
+def test_rounding_that_a_model_amplifies_is_told_from_a_wrong_cut(
+    rounding: float, says: str
+) -> None:
+    result = Verification(False, 1e-3, 1.0, 0.0, 1e-4, 4, rounding)
+    with pytest.raises(VerificationError, match=says):
+        verification.check(result)
