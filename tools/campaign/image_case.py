@@ -18,7 +18,7 @@ from typing import Any, get_args
 import numpy as np
 import onnx
 import random_case
-from masked_oracle import difference, masked, random_images, run
+from masked_oracle import random_images, run
 from outcome import Outcome
 from random_graphs import build
 from random_recipes import SIDE
@@ -26,7 +26,7 @@ from random_recipes import SIDE
 import reprune_onnx as rp
 from reprune_onnx.types import Allocation, CoverageOption, Method
 
-ALLOWED = random_case.ALLOWED
+ALLOWED, absent = random_case.ALLOWED, random_case.absent
 RECOVERIES = ("least-squares", "batch-norm", "data-free")
 IMAGES = 24
 
@@ -70,34 +70,21 @@ def tried(found: random_case.Case) -> Outcome:
     seen = (request.method, f"allocation {request.allocation}", f"recover {request.recover}")
     try:
         plain = rp.prune(rp.Model(original), replace(request, recover="none"))
-        apart = _apart(original, plain)
+        judgement = random_case.judged(original, plain, control=False)
         recovered = rp.prune(rp.Model(original), request)
-        wrong = _wrong(original, plain, recovered)
+        wrong = judgement.wrong or _wrong(original, plain, recovered)
     except rp.SelectionError as error:
         return Outcome("refused", str(error), seen)
     except Exception as error:  # whatever it is, the campaign reports it and goes on
         return Outcome("failed", f"{type(error).__name__}: {error}", seen)
-    if wrong or not apart <= ALLOWED:
-        return Outcome("failed", wrong or f"{apart:.3g} from the masked original", seen)
-    return Outcome("exact", "", seen, apart)
-
-
-def absent() -> str:
-    """Nothing has to be there but the tool."""
-    return ""
+    if wrong:
+        return Outcome("failed", wrong, seen)
+    return Outcome("exact", "", seen, judgement.apart)
 
 
 def show(seed: int, number: int) -> int:
-    """Try one case again."""
-    found = case(seed, number)
-    outcome = tried(found)
-    print(f"{outcome.end} {outcome.detail}\n{found.recipe}\n{found.request}")
-    return int(outcome.end == "failed")
-
-
-def _apart(original: onnx.ModelProto, plain: rp.Pruned) -> float:
-    feeds = random_images(1)
-    return difference(run(masked(original, plain, feeds[0]), feeds), run(plain.model.proto, feeds))
+    """Try one case again; where it fails, print the smallest that does."""
+    return random_case.shown(case(seed, number), tried)
 
 
 def _wrong(original: onnx.ModelProto, plain: rp.Pruned, recovered: rp.Pruned) -> str:

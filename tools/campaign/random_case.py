@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_args
@@ -51,7 +51,7 @@ KEPT_OPTIONS = {"sparsity", "macs_reduction", "params_reduction", "input_shapes"
 
 
 @dataclass(frozen=True)
-class _Judgement:
+class Judgement:
     """The difference from the right masked original, and from a wrong one.
 
     ``rounding`` is what is allowed where that is more than `ALLOWED`.
@@ -60,6 +60,12 @@ class _Judgement:
     apart: float
     rounding: float = 0.0
     control: float | None = None
+
+    @property
+    def wrong(self) -> str:
+        """What is wrong with the pruned file; nothing where it is exact."""
+        exact = self.apart <= max(ALLOWED, self.rounding)  # not where it is NaN
+        return "" if exact else f"{self.apart:.3g} from the masked original"
 
 
 @dataclass(frozen=True)
@@ -124,22 +130,23 @@ def tried(found: Case) -> Outcome:
     ops = tuple(sorted({node.op_type for node in original.graph.node}))
     try:
         result, proven = prune_and_prove(original, found.request)
-        judgement = _judged(original, result, found.control)
+        judgement = judged(original, result, found.control)
     except rp.SelectionError as error:
         return Outcome("refused", str(error), ops)
     except Exception as error:  # whatever it is, the campaign reports it and goes on
         return Outcome("failed", f"{type(error).__name__}: {error}", ops)
     if original.SerializeToString(deterministic=True) != before:
         return Outcome("failed", "the source was changed", ops)
-    if not judgement.apart <= max(ALLOWED, judgement.rounding):
-        return Outcome("failed", f"{judgement.apart:.3g} from the masked original", ops)
+    if judgement.wrong:
+        return Outcome("failed", judgement.wrong, ops)
     hidden = found.request.verify and not proven
     seen = (*ops, "(hardly shows)") if hidden else ops
     seen = (*seen, "(amplifies rounding)") if judgement.apart > ALLOWED else seen
     return Outcome("exact", "", seen, judgement.apart, judgement.control)
 
 
-def _judged(original: onnx.ModelProto, result: rp.Pruned, control: bool) -> _Judgement:
+def judged(original: onnx.ModelProto, result: rp.Pruned, control: bool) -> Judgement:
+    """Compare a pruned file with the masked original, and with a wrong one as ``control``."""
     found = result.model.proto
     onnx.checker.check_model(found, full_check=True)
     empty = {t.name for t in original.graph.initializer if 0 in t.dims}
@@ -151,10 +158,10 @@ def _judged(original: onnx.ModelProto, result: rp.Pruned, control: bool) -> _Jud
     apart = difference(run(right, images), outputs)
     rounding = 0.0 if apart <= ALLOWED else AMPLIFIED * own_rounding(right, images)
     if not control or not result.report["cuts"]:
-        return _Judgement(apart, rounding)
+        return Judgement(apart, rounding)
     wrong = _shifted(original, result, images[0])
     shown = difference(run(masked(original, wrong, images[0]), images), outputs)
-    return _Judgement(apart, rounding, shown)
+    return Judgement(apart, rounding, shown)
 
 
 def _shifted(original: onnx.ModelProto, result: rp.Pruned, feeds: Feeds) -> rp.Pruned:
@@ -172,13 +179,13 @@ def _shifted(original: onnx.ModelProto, result: rp.Pruned, feeds: Feeds) -> rp.P
     return wrong
 
 
-def shrunk(found: Case) -> Case:
+def shrunk(found: Case, attempt: Callable[[Case], Outcome] = tried) -> Case:
     """Return the smallest case that still fails, by leaving out and simplifying while it does."""
     smaller = True
     while smaller:
         smaller = False
         for candidate in _simpler(found):
-            if tried(candidate).end == "failed":
+            if attempt(candidate).end == "failed":
                 found, smaller = candidate, True
                 break
     return found
@@ -191,13 +198,17 @@ def absent() -> str:
 
 def show(seed: int, number: int) -> int:
     """Try one case again; where it fails, print the smallest that does."""
-    found = case(seed, number)
-    outcome = tried(found)
+    return shown(case(seed, number), tried)
+
+
+def shown(found: Case, attempt: Callable[[Case], Outcome]) -> int:
+    """Print what comes of a case, and the smallest that fails; the exit code."""
+    outcome = attempt(found)
     print(f"{outcome.end} {outcome.detail}\n{found.recipe}\n{found.request}")
     if outcome.end != "failed":
         return 0
-    found = shrunk(found)
-    print(f"made small:\n{tried(found).detail}\n{found.recipe}\n{found.request}")
+    found = shrunk(found, attempt)
+    print(f"made small:\n{attempt(found).detail}\n{found.recipe}\n{found.request}")
     return 1
 
 
