@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reprune_onnx import recovery
 from reprune_onnx.activations.images import calibration_images
 from reprune_onnx.errors import UsageError
+from reprune_onnx.json_text import parse_json
 from reprune_onnx.model import load, stage
 from reprune_onnx.prepared import Prepared, prepare
 from reprune_onnx.pruner.earlier import read_report
@@ -82,7 +82,7 @@ def recover(
     if path is None:
         raise UsageError("recover needs the report of the pruning: Settings(keep=…)")
     earlier = read_report(path)
-    report: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
+    report: dict[str, object] = parse_json(path.read_text(encoding="utf-8"))
     pair = matched(original, pruned, earlier)
     images = None
     if settings.calibration is not None:

@@ -105,7 +105,14 @@ def read_target(name: str) -> Target:
         )
     try:
         return _target(path.stem, _parsed(path))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,  # lists nested too deep
+    ) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"'{path}' does not describe a target: {reason}") from error
 

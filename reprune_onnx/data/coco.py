@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reprune_onnx.data.image_folder import ImageFile
 from reprune_onnx.errors import DataError
+from reprune_onnx.json_text import parse_json
 
-_PARTS = ("images", "annotations", "categories")
+_NUMBER = (int, float)
+_FIELDS: dict[str, dict[str, Any]] = {
+    "images": {"id": int, "file_name": str},
+    "annotations": {
+        "id": int,
+        "image_id": int,
+        "category_id": int,
+        "bbox": list,
+        "area": _NUMBER,
+    },
+    "categories": {"id": int},
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,7 @@ def open_coco(folder: Path, annotations: Path | None = None) -> CocoData:
         raise DataError(f"there is no folder '{folder}'; give the folder of the images")
     path = annotations or _only_json(folder)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"there is no annotation file '{path}'; check --annotations") from None
     except (OSError, ValueError) as error:
@@ -71,21 +82,25 @@ def _only_json(folder: Path) -> Path:
 
 def _check(content: object, path: Path) -> None:
     if not isinstance(content, dict) or any(
-        not isinstance(content.get(part), list) for part in _PARTS
+        not isinstance(content.get(part), list) for part in _FIELDS
     ):
+        parts = ", ".join(_FIELDS)
         raise DataError(
-            f"annotation file '{path}' is not in COCO's format: it has no lists {', '.join(_PARTS)}"
+            f"annotation file '{path}' is not in COCO's format: it has no lists {parts}"
         )
-    wanted = {
-        "images": ("id", "file_name"),
-        "annotations": ("id", "image_id", "category_id", "bbox", "area"),
-        "categories": ("id",),
-    }
-    for part, keys in wanted.items():
+    for part, fields in _FIELDS.items():
         for k, entry in enumerate(content[part]):
-            lacking = [key for key in keys if not isinstance(entry, dict) or key not in entry]
-            if lacking:
-                raise DataError(f"annotation file '{path}': {part}[{k}] has no '{lacking[0]}'")
+            for key, kind in fields.items():
+                if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
+                    raise DataError(
+                        f"annotation file '{path}': {part}[{k}] has no '{key}' of COCO's format"
+                    )
+    for entry in content["annotations"]:
+        box = entry["bbox"]
+        if len(box) != 4 or not all(isinstance(n, _NUMBER) for n in box):
+            raise DataError(
+                f"annotation file '{path}': annotation {entry['id']} has no box of four numbers"
+            )
     if not content["images"]:
         raise DataError(f"annotation file '{path}' lists no images")
     images = {entry["id"] for entry in content["images"]}
@@ -101,6 +116,6 @@ def _check(content: object, path: Path) -> None:
 
 def _image(folder: Path, name: str, path: Path) -> ImageFile:
     file = folder / name
-    if not file.is_file():
+    if ".." in Path(name).parts or Path(name).is_absolute() or not file.is_file():
         raise DataError(f"image '{name}', which '{path}' lists, is not in '{folder}'")
     return ImageFile(str(file), file)

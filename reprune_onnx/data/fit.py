@@ -48,11 +48,6 @@ def fit(batch: RawBatch, how: Preprocess, target: Target, source: str) -> Raw:
 def _sized_array(batch: RawBatch, how: Preprocess, target: Target, source: str) -> Raw:
     """Return an array batch as (b, h, w, c), resized and cropped where ``how`` says so."""
     x = np.asarray(batch.x)
-    if x.ndim != 4:
-        raise DataError(
-            f"{source}: an array of shape {x.shape} has rank {x.ndim}, not 4; images are "
-            "(N, C, H, W) or (N, H, W, C), gray ones too"
-        )
     if x.dtype != np.uint8 and x.dtype.kind != "f":
         raise DataError(
             f"{source}: an array of type {x.dtype}; convert it to uint8 (0–255) or float"
@@ -61,8 +56,6 @@ def _sized_array(batch: RawBatch, how: Preprocess, target: Target, source: str) 
         x = x.transpose(0, 2, 3, 1)
     crop = _crop(how, target)
     if (how.size is None and crop is None) or x.shape[1:3] == (crop or how.size):
-        return x
-    if not len(x):
         return x
     return np.stack([_geometry(x[i], how, crop, name) for i, name in enumerate(batch.names)])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -74,12 +73,7 @@ class LoaderSource:
                 raise DataError(
                     f"{self.name}: returns {type(batches).__name__}, not batches; yield x or (x, y)"
                 )
-            iterator = iter(batches)
-            for i in itertools.count():
-                try:
-                    item = next(iterator)
-                except StopIteration:
-                    return
+            for i, item in enumerate(batches):
                 yield _arrays(item, f"{self.name} batch {i}")
         except DataError:
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from reprune_onnx.errors import DataError
+from reprune_onnx.json_text import parse_json
 from reprune_onnx.types import ChannelMap, LayerTime
 
 
@@ -85,14 +85,14 @@ def read_table(path: Path) -> LatencyTable:
     Raises DataError where the file is neither.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
         if "latency" in found:
             found = found["latency"]
         rows = tuple(_row(row) for row in found["layers"])
         return LatencyTable(rows, max(0.0, float(found.get("rest_ms", 0.0))))
     except OSError as error:
         raise DataError(f"cannot read '{path}': {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"'{path}' is no latency table ({error!r}): it is a JSON object with \"layers\", rows"
             ' of {"layer", "rows", "columns", "ms"}'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from reprune_onnx.errors import SelectionError
+from reprune_onnx.json_text import parse_json
 from reprune_onnx.types import Bools, ChannelMap, Ints, TensorCut
 
 
@@ -27,7 +27,7 @@ class EarlierReport:
 def read_report(path: Path) -> EarlierReport:
     """Read a report, or any JSON with "cuts"; SelectionError where it is neither."""
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = parse_json(path.read_text(encoding="utf-8"))
         cuts = tuple(
             TensorCut(
                 str(c["initializer"]),
@@ -47,7 +47,6 @@ def read_report(path: Path) -> EarlierReport:
         TypeError,
         AttributeError,
         OverflowError,
-        RecursionError,
     ) as error:
         raise SelectionError(
             f"'{path}' is not a report of this tool: it needs \"cuts\", a list of"

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from reprune_onnx import __version__
+from reprune_onnx.json_text import parse_json
 from reprune_onnx.model import size
 from reprune_onnx.pruner.measure import Cost, cost, parameters
 from reprune_onnx.recovery import Recovery
@@ -65,8 +66,10 @@ def stamp_recovery(model: Model, settings: Settings) -> Model:
     proto.CopyFrom(model.proto)
     known = {p.key: p.value for p in proto.metadata_props}
     try:
-        earlier = dict(json.loads(known["reprune_onnx.settings"]))
-    except (KeyError, ValueError, TypeError):
+        earlier = parse_json(known["reprune_onnx.settings"])
+    except (KeyError, ValueError):
+        earlier = {}
+    if not isinstance(earlier, dict):
         earlier = {}
     used = settings.as_report()
     names = ("recover", "calibration", "calibration_size", "preprocess")

@@ -88,7 +88,13 @@ def average_precision(
             answer.dataset = {**data.content, "annotations": []}
             answer.createIndex()
         judge = COCOeval(truth, answer, _IOU[kind])
-        judge.evaluate()
+        try:
+            judge.evaluate()
+        except Exception as error:  # an outline may be damaged in any way
+            reason = " ".join(str(error).split())
+            raise DataError(
+                f"pycocotools cannot read the objects of '{data.name}': {reason}"
+            ) from error
         judge.accumulate()
         judge.summarize()
     return AveragePrecision(*(100 * float(v) if v >= 0 else None for v in judge.stats[:6]))

@@ -7,7 +7,6 @@ An engine belongs to one GPU and one version of TensorRT. `x.engine.json` says w
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from reprune_onnx.errors import EngineError
+from reprune_onnx.json_text import parse_json
 
 _NEEDED = ("tensorrt", "polygraphy")
 _QUERY = ("--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader")
@@ -108,7 +108,7 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
         raise EngineError(f"cannot read '{path}': {error.strerror or error}") from error
     beside = about(path)
     try:
-        facts: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
+        facts: dict[str, Any] = parse_json(beside.read_text(encoding="utf-8"))
         expected = facts["engine"]["sha256"]
         _ = facts["gpu"]["name"], facts["gpu"]["sm"], facts["tensorrt"]
     except (OSError, ValueError, KeyError, TypeError) as error:

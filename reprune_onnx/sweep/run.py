@@ -13,6 +13,7 @@ from typing import Any
 from reprune_onnx.atomic import Files, told, write_atomically
 from reprune_onnx.data.open import open_data
 from reprune_onnx.errors import ModelError, OutputError, RepruneError, UsageError
+from reprune_onnx.json_text import parse_json
 from reprune_onnx.model import load, stage
 from reprune_onnx.pipeline import Pruned, finish
 from reprune_onnx.prepared import Prepared, prepare
@@ -169,7 +170,7 @@ def _quality(job: Job, result: Pruned, prepared: Prepared) -> dict[str, Any]:
 def _known(job: Job, case: Case, sha: str, failures: bool = False) -> dict[str, Any] | None:
     """The row of a case that was run before; one that failed only where ``failures`` count."""
     try:
-        found = json.loads(job.result(case).read_text(encoding="utf-8"))
+        found = parse_json(job.result(case).read_text(encoding="utf-8"))
         row: dict[str, Any] = found["row"]
         same = found["key"] == case.key(sha, str(job.data))
     except (OSError, ValueError, KeyError, TypeError):

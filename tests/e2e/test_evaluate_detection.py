@@ -211,6 +211,9 @@ def test_what_does_not_go_together_is_one_line(refuses, case, tmp_path, monkeypa
     refuses(*detect, says=("image 'lost.png'", "is not in"))
     broken.write_text(json.dumps({**content, "annotations": {}}))
     refuses(*detect, says=("is not in COCO's format",))
+    odd = [{**content["annotations"][0], "segmentation": {"size": [1], "counts": 3}}]
+    broken.write_text(json.dumps({**content, "annotations": odd}))
+    refuses(*detect[:-1], "segmentation", says=("pycocotools cannot read the objects",))
     broken.unlink()
     refuses(*detect, says=("there is no annotation file",))
     broken.write_text(json.dumps(content))

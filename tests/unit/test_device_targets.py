@@ -94,6 +94,7 @@ def test_what_no_device_is(settings, says):
         GOOD + "[onnx]\nopsets = 13",
         GOOD + "[build]\nwith = 'luck'",
         GOOD + "[build]\ncores = 4",
+        "precisions = " + "[" * 100_000,
     ],
 )
 def test_files_that_describe_no_target(text, tmp_path):

@@ -57,3 +57,14 @@ def test_the_analyzer_is_earlier_than_the_data(root: Path) -> None:
     while more := set().union(*(imports[m] for m in reached)) - reached:
         reached |= more
     assert not {m for m in reached if m.startswith((f"{PACKAGE}.data", f"{PACKAGE}.pruner"))}
+
+
+def test_json_is_parsed_in_one_place(root: Path) -> None:
+    """Which knows of texts that nest too deep, and of NaN."""
+    parsers = {
+        file.name
+        for file in (root / PACKAGE).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("json.load", "json.loads")
+    }
+    assert parsers == {"json_text.py"}

@@ -9,6 +9,7 @@ import reprune_onnx as rp
 from reprune_onnx.errors import VerificationError
 from reprune_onnx.types import Model, Verification
 from reprune_onnx.verification import cut as verification
+from reprune_onnx.verification.compare import difference
 
 TAILS = {
     "corners": "y = Add (s, corners)",
@@ -78,6 +79,29 @@ def test_what_an_output_is_made_of_is_not_compared_alone_where_more_goes_into_it
     assert set(seen) >= {"s"}
     assert set(seen) - {"s"} <= {"d", "x"}
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("expected", "found"),
+    [
+        ([1.0, 2.0], [[1.0, 2.0]]),
+        ([1.0, np.nan], [1.0, 2.0]),
+        ([1.0, 2.0], [1.0, np.inf]),
+    ],
+)
+def test_another_shape_or_a_number_that_is_none_is_no_small_difference(
+    expected: list[float], found: list[float]
+) -> None:
+    seen = difference({"y": np.array(expected)}, {"y": np.array(found)}, ["y"])
+    assert seen.relative == np.inf
+
+
+def test_what_is_equally_wild_and_what_are_no_numbers_makes_no_difference() -> None:
+    wild = np.array([1.0, np.nan, np.inf])
+    arrays = {"y": wild, "text": np.array(["a"]), "none": np.zeros((0, 3))}
+    assert difference(arrays, arrays, list(arrays)).relative == 0
+    off = {**arrays, "y": np.array([1.5, np.nan, np.inf])}
+    assert difference(arrays, off, list(arrays)).relative == 0.5
 
 
 @pytest.mark.parametrize(

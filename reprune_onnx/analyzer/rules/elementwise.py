@@ -27,8 +27,7 @@ def cast_like(op: Op, w: Walk) -> Labels:
 def image_scaler(op: Op, w: Walk) -> Labels:
     """The retired op ImageScaler adds a list of numbers, one per channel, which is never cut."""
     x = w.labels(op)
-    if len(op.attrs.get("bias", ())) > 1:
-        w.lock(op, x.ids, f"{op.title} has one bias per channel in an attribute")
+    w.lock(op, x.ids, f"{op.title} has one bias per channel in an attribute")
     return x
 
 
@@ -97,8 +96,6 @@ def _tie(op: Op, w: Walk, active: list[int], shape: Shape) -> Ints:
             tied.append(ids)
     for ids in tied[1:]:
         w.space.tie(tied[0], ids)
-    if not tied:
-        return w.fixed(op, shape, f"{op.title} mixes channels of different axes").ids
     return max(tied, key=lambda ids: ids.size)
 
 

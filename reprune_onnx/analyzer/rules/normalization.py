@@ -26,11 +26,9 @@ def group_norm(op: Op, w: Walk) -> Labels:
     channels = expand(w.flat(op, x.ids, (1,)).reshape(-1), 0, n).reshape(groups, -1)
     w.space.tie_along(channels, (1,))
     for i in (1, 2):
-        if op.has(i):
-            per_group = w.is_constant(op, i) and w.constant_shape(op, i) == (groups,)
-            w.site(
-                SiteDraft(op, i, 0, channels[:, 0] if per_group else channels.ravel(), 0, "param")
-            )
+        per_group = w.is_constant(op, i) and w.constant_shape(op, i) == (groups,)
+        ids = channels[:, 0] if per_group else channels.ravel()
+        w.site(SiteDraft(op, i, 0, ids, 0, "param"))
     w.count(CountDraft(op, "num_groups", -1, 0, channels[:, 0]))
     return Labels(x.shape, channels.reshape(1, -1, *[1] * (len(x.shape) - 2)))
 
@@ -83,6 +81,5 @@ def _per_channel(op: Op, w: Walk, inputs: range) -> list[Labels | None]:
     x = w.labels(op)
     ids = w.flat(op, x.ids, (1,))
     for i in inputs:
-        if op.has(i):
-            w.site(SiteDraft(op, i, 0, ids, 1, "param"))
+        w.site(SiteDraft(op, i, 0, ids, 1, "param"))
     return [Labels(x.shape, ids), *[None] * (len(op.outputs) - 1)]

@@ -35,8 +35,8 @@ def split(op: Op, w: Walk) -> list[Labels | None] | None:
     extent = x.shape[axis]
     if sizes is None:
         parts = len(op.outputs)
-        if extent is None:
-            return [Labels(_with(x.shape, axis, None), x.ids)] * parts if _still(x, axis) else None
+        if extent is None:  # then labels do not vary along it
+            return [Labels(x.shape, x.ids)] * parts
         step = -(-extent // parts)
         sizes = [min(step, extent - k * step) for k in range(parts)]
     outputs: list[Labels | None] = []
@@ -53,6 +53,9 @@ def slice_(op: Op, w: Walk) -> Labels | None:
     """``x[start:end:step]`` along each of ``axes``; bounds along channels follow their number."""
     x = w.labels(op)
     bounds = _bounds(op, w, len(x.shape))
+    for i in (1, 2):
+        if w.is_activation(op, i):
+            w.lock(op, w.labels(op, i).ids, f"{op.title} reads it as a bound")
     if bounds is None:
         return None
     old = "starts" in op.attrs
@@ -203,19 +206,21 @@ def _full(x: Labels, axis: int, flat: Ints) -> Ints:
 
 
 def _bounds(op: Op, w: Walk, rank: int) -> list[tuple[int, int | None, int | None, int]] | None:
-    """(axis, start, end, step) of each sliced axis; None where they cannot be known."""
+    """(axis, start, end, step) of each sliced axis; None where axes or steps cannot be known."""
     if "starts" in op.attrs:
         starts, ends = list(op.attrs["starts"]), list(op.attrs["ends"])
         axes, steps = list(op.attrs.get("axes", range(len(starts)))), [1] * len(starts)
     else:
-        starts_, ends_ = w.integers(op, 1), w.integers(op, 2)
-        if starts_ is None or ends_ is None:
+        bounds = [w.integers(op, i) for i in (1, 2)]
+        n = next((len(b) for b in bounds if b is not None), None)
+        given = w.integers(op, 3) if op.has(3) else None if n is None else list(range(n))
+        if given is None or None in given:
             return None
-        starts, ends = starts_, ends_
-        given = w.integers(op, 3) if op.has(3) else list(range(len(starts)))
-        strides = w.integers(op, 4) if op.has(4) else [1] * len(starts)
-        if given is None or strides is None or None in given or None in strides:
+        strides = w.integers(op, 4) if op.has(4) else [1] * len(given)
+        if strides is None or None in strides:
             return None
+        # bounds that depend on the image are unknown
+        starts, ends = ([None] * len(given) if b is None else b for b in bounds)
         axes, steps = [int(a or 0) for a in given], [int(s or 0) for s in strides]
     return [(a % rank, s, e, t) for a, s, e, t in zip(axes, starts, ends, steps, strict=True)]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from reprune_onnx.errors import DataError
+from reprune_onnx.json_text import parse_json
 
 SCHEMA = 1
 
@@ -116,19 +116,15 @@ def read_sources(files: Iterable[Path]) -> Sources:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        data = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"cannot read '{path}': {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         reason = " ".join(str(error).split())
         raise DataError(f"'{path}' is not JSON: {reason}") from error
     if not isinstance(data, dict):
         raise DataError(f"'{path}' holds no JSON object: give a file that {_MADE_BY} wrote")
     return data
-
-
-def _refuse(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number")
 
 
 def _check(path: Path, where: str, value: Any, wanted: Any) -> None:

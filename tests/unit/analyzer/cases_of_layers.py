@@ -41,6 +41,13 @@ LAYERS = [
         shapes={"m": (4, 3), "b": (3,), "k": (2, 3)},
     ),
     Case(
+        "Gemm with one bias for all",
+        "g = GlobalAveragePool (c)\n h = Flatten (g)\n [other] r = Gemm (h, m, b)\n"
+        "y = Gemm <transB = 1> (r, k)",
+        "float[8,6] m, float[1] b, float[2,6] k",
+        shapes={"m": (4, 3), "b": (1,), "k": (2, 3)},
+    ),
+    Case(
         "MatMul with a matrix that the graph transposes",
         "g = GlobalAveragePool (c)\n h = Flatten (g)\n t = Transpose <perm = [1, 0]> (m)\n"
         "y = MatMul (h, t)",

@@ -38,6 +38,10 @@ ELEMENTWISE += [
         "float[1] slope",
         shapes={"slope": (1,)},
     ),
+    Case(
+        "a string that nobody reads",
+        'k = Constant <value_string = "channels"> ()\n z = Relu (c)',
+    ),
     Case("Add a number", "z = Add (c, k)", "float k = {0.5}", shapes={"k": ()}),
     Case("Sub per channel", "z = Sub (k, c)", "float[1,8,1,1] k", shapes={"k": (1, 4, 1, 1)}),
     Case("Mul per channel", "z = Mul (c, k)", "float[8,1,1] k", shapes={"k": (4, 1, 1)}),
@@ -131,6 +135,11 @@ REDUCTION = [
         opset=18,
     ),
     Case("ReduceSum of opset 13", "z = ReduceSum (c, axes)", "int64[2] axes = {2, 3}", opset=13),
+    Case(
+        "ReduceSum along no axes",
+        "z = ReduceSum <noop_with_empty_axes = 1> (c, axes)",
+        "int64[0] axes = {}",
+    ),
     Case(
         "ReduceMax without the axes",
         "r = ReduceMax <axes = [3], keepdims = 0> (c)\nz = Unsqueeze (r, last)",

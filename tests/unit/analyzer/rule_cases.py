@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cases_of_extents import EXTENTS, FIXED
 from cases_of_layers import LAYERS
 from cases_of_shapes import PARTS, SHAPES
 from cases_of_unknowns import UNKNOWN
@@ -9,7 +10,7 @@ from cases_of_values import ELEMENTWISE, IMAGE, MORE, NORMALIZATION, REDUCTION, 
 from rule_graphs import Case
 
 FREE = ELEMENTWISE + NORMALIZATION + WINDOWS + REDUCTION + SHAPES + PARTS + LAYERS + MORE + RETIRED
-FREE.append(IMAGE)
+FREE += [IMAGE, *EXTENTS]
 
 LOCKED = [
     Case(
@@ -35,6 +36,16 @@ LOCKED = [
         "z = If (q) <then_branch = yes () => (float[1,8,8,8] a) { a = Relu (c) },"
         " else_branch = no () => (float[1,8,8,8] b) { b = Neg (c) }>",
         "float zero = {0.0}",
+        reason="inside its body",
+    ),
+    Case(
+        "body of an If within an If",
+        "m = ReduceMax <keepdims = 0> (x)\n q = Greater (m, zero)\n"
+        "z = If (q) <then_branch = yes () => (float[1,8,8,8] a) { a = If (q) <"
+        "then_branch = more () => (float[1,8,8,8] d) { d = Relu (c) },"
+        " else_branch = less () => (float[1,8,8,8] e) { e = Exp (c) }> },"
+        " else_branch = no () => (float[1,8,8,8] b) { b = Identity (zeros) }>",
+        "float zero = {0.0}, float[1,8,8,8] zeros",
         reason="inside its body",
     ),
     Case("Softmax over channels", "z = Softmax <axis = 1> (c)", reason="Softmax.* mixes"),
@@ -132,6 +143,25 @@ LOCKED = [
         reason="no rule for op SplitToSequence",
     ),
     Case(
+        "matrix that is computed",
+        "g = GlobalAveragePool (c)\n h = Flatten (g)\n t = Transpose <perm = [1,0]> (h)\n"
+        "y = Gemm (h, t)",
+        reason="Gemm.* multiplies activations",
+    ),
+    Case(
+        "ConvTranspose with a weight that is computed",
+        "g = GlobalAveragePool (c)\n t = Transpose <perm = [1,0,2,3]> (g)\n"
+        "z = ConvTranspose (c, t)",
+        n=1,
+        reason="ConvTranspose.* is not understood",
+    ),
+    Case(
+        "LayerNormalization scaled by channels",
+        "h = ReduceMean <axes = [0,2,3], keepdims = 0> (c)\n"
+        "z = LayerNormalization <axis = -1> (c, h)",
+        reason="LayerNormalization.* reads it as a parameter",
+    ),
+    Case(
         "weight that is computed",
         "g = GlobalAveragePool (c)\n y = Conv (c, g)",
         reason="Conv.* is not understood|not a constant",
@@ -147,4 +177,4 @@ LOCKED = [
         reason="mixes",
     ),
 ]
-LOCKED += UNKNOWN
+LOCKED += FIXED + UNKNOWN

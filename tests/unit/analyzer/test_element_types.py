@@ -36,8 +36,17 @@ def test_a_constant_is_cast_to_the_type_of_an_activation(body: str, wanted: int)
     assert graph.array("y") == np.asarray(1)
 
 
-def test_where_the_type_is_not_known_nothing_is_made_up() -> None:
-    graph = graph_of("a = other.Magic (x) y = CastLike (one, a)")
+@pytest.mark.parametrize(
+    "made",
+    [
+        "a = other.Magic (x)",
+        "a = EyeLike <dtype = 6> (x)",
+        "b = Cast <to = 9> (x) a = If (b) <then_branch = yes () => (float16[8] t)"
+        " { t = Relu (x) }, else_branch = no () => (float16[8] e) { e = Abs (x) }>",
+    ],
+)
+def test_where_the_type_is_not_known_nothing_is_made_up(made: str) -> None:
+    graph = graph_of(f"{made} y = CastLike (one, a)")
 
     assert not graph.is_constant("y")
 

@@ -13,7 +13,7 @@ import pytest
 from cases_of_shapes import PARTS
 from onnx import helper
 from rule_cases import FREE, LOCKED
-from rule_graphs import ALL, Case, constants, kept, network, pruned, runnable
+from rule_graphs import ALL, STRONG, Case, constants, kept, network, pruned, runnable
 
 import reprune_onnx as rp
 from reprune_onnx.analyzer.rules import RULES
@@ -103,6 +103,38 @@ def test_an_op_that_no_runtime_knows_locks_and_is_not_an_error() -> None:
     assert kept(result) == ALL
     reasons = [lock["reason"] for lock in result.report["locked"]]
     assert any("custom domain 'other'" in reason for reason in reasons)
+
+
+def test_the_broadcasts_of_opset_6_lock() -> None:
+    """No ONNX Runtime computes them any more."""
+    case = Case("", "z = Add <broadcast = 1, axis = 1> (c, k)", "float[8] k", opset=6)
+
+    result = pruned(network(case), verify=False)
+
+    assert kept(result) == ALL
+    assert any("Add" in lock["reason"] for lock in result.report["locked"])
+
+
+def test_a_number_of_channels_that_the_graph_gives_does_not_change() -> None:
+    proto = network(Case("", "k = Shape (c)\n z = Relu (c)"))
+    proto.graph.output.append(helper.make_tensor_value_info("k", onnx.TensorProto.INT64, [4]))
+
+    result = pruned(proto)
+
+    assert kept(result) == ALL
+    assert "output 'k'" in {lock["node"] for lock in result.report["locked"]}
+    assert result.report["verification"]["passed"] is True
+
+
+def test_outputs_that_are_left_out_make_no_difference() -> None:
+    proto = network(Case("", "z = MaxPool <kernel_shape = [1, 1]> (c)"))
+    (node,) = [node for node in proto.graph.node if node.op_type == "MaxPool"]
+    node.output.append("")
+
+    result = pruned(proto)
+
+    assert kept(result) == STRONG
+    assert result.report["verification"]["passed"] is True
 
 
 def test_the_picked_channel_stays() -> None:

@@ -93,6 +93,8 @@ def test_refusals(tmp_path, classes):
     draw(tmp_path / "deep" / "a" / "b" / "1.png", picture(1))
     draw(tmp_path / "deep" / "b" / "1.png", picture(1))
     refused(tmp_path / "deep", "a/b/1.png", "2 folders deep, not 1")
+    draw(tmp_path / "deepest" / "a/b/c/d/e/f" / "1.png", picture(1))
+    refused(tmp_path / "deepest", "no images")
     refused(classes, "6×8", "7×8", "size=8", shape=(1, 3, 7, 8))
     (classes / "d" / "1.png").write_bytes((classes / "b" / "2.png").read_bytes()[:60])
     refused(classes, "1.png", "cannot be read as an image")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -156,6 +157,18 @@ def test_refusals_of_the_file(tmp_path, save):
     refused(tmp_path / "nothing.npz", "no arrays")
 
 
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_headers_of_all_versions_and_members_that_are_no_arrays(tmp_path, version):
+    x, path = images(), tmp_path / "d.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("about.txt", "what is in here")
+        with archive.open("x.npy", "w") as file:
+            np.lib.format.write_array(file, x, version)
+        with archive.open("z.npy", "w") as file:
+            np.lib.format.write_array(file, np.zeros(3), version)
+    np.testing.assert_array_equal(everything(opened(path))[0], x)
+
+
 def test_refusals_of_the_arrays(save):
     path = save(x_test=images(), labels=np.arange(4))
     refused(f"{path}:x_tset", "did you mean 'x_test'", "labels (rank 1)")
@@ -212,6 +225,10 @@ def flat():
 def mixed():
     yield X, np.zeros(6)
     yield X
+def sparse():
+    yield X[:2]
+    yield X[:0]
+    yield X[2:]
 def triple():
     yield X, X, X
 def number():
@@ -237,6 +254,7 @@ def test_python_loader(loader):
     assert [len(x) for x, _ in data.take(5).batches(3)] == [3, 1, 1]
     assert everything(opened(f"{loader}:bare", NHWC))[0].shape == (6, 5, 7, 3)
     assert len(everything(opened(f"{loader}:broken").take(6))[0]) == 6
+    assert [len(x) for x, _ in opened(f"{loader}:sparse").batches(4)] == [2, 4]
 
 
 def test_loader_in_the_current_folder(tmp_path, monkeypatch):
