@@ -115,6 +115,26 @@ def test_the_broadcasts_of_opset_6_lock() -> None:
     assert any("Add" in lock["reason"] for lock in result.report["locked"])
 
 
+def test_a_channel_that_says_where_rows_are_cut_off_stays() -> None:
+    case = Case(
+        "",
+        """p = Slice (c, three, four, one)
+        a = ReduceMax <axes = [0, 2, 3], keepdims = 0> (p)
+        i = Cast <to = 7> (a)
+        m = Mul (i, none)
+        e = Add (m, four)
+        z = Slice (c, none, e, two)""",
+        "int64[1] none = {0}, int64[1] one = {1}, int64[1] two = {2}, int64[1] three = {3},"
+        "int64[1] four = {4}",
+    )
+
+    result = pruned(network(case))
+
+    assert 3 in kept(result)
+    assert len(kept(result)) < 8
+    assert any("reads it as a bound" in lock["reason"] for lock in result.report["locked"])
+
+
 def test_a_number_of_channels_that_the_graph_gives_does_not_change() -> None:
     proto = network(Case("", "k = Shape (c)\n z = Relu (c)"))
     proto.graph.output.append(helper.make_tensor_value_info("k", onnx.TensorProto.INT64, [4]))
