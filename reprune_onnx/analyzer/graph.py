@@ -314,6 +314,9 @@ def to_array(tensor: onnx.TensorProto) -> NDArray[Any]:
             f"tensor '{tensor.name}' holds complex numbers, which no layer of a convolutional"
             " network reads: check the file with onnx.checker"
         )
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        with np.errstate(invalid="ignore"):
+            array = array + array.dtype.type(0)  # no NaN signals: whoever casts it is not warned
     return array
 
 

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import numpy as np
 import onnx
 import pytest
 from altered_models import HALF, INNER, altered, node, tensor
@@ -76,6 +77,11 @@ def weight_of_complex_numbers(model):
     found = tensor(model, INNER)
     found.data_type = onnx.TensorProto.COMPLEX64
     found.raw_data = found.raw_data * 2
+
+
+def weight_of_signaling_nans(model):
+    found = tensor(model, INNER)
+    found.raw_data = np.full(len(found.raw_data) // 4, 0x7FA00000, np.uint32).tobytes()
 
 
 def weight_of_four_bits(model):
@@ -189,6 +195,7 @@ KINDS = {
     fewer_values_than_bytes: (INNER, "should hold"),
     type_that_does_not_exist: (INNER,),
     weight_of_complex_numbers: (INNER, "complex"),
+    weight_of_signaling_nans: ("NaN",),
     weight_of_four_bits: (),
     input_of_a_terabyte: ("numbers", "--input-shape"),
     weight_declared_as_another: (INNER, "declared as an input of shape"),
