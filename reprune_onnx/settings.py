@@ -42,6 +42,7 @@ _SHARES: dict[str, Measure] = {
     "params_reduction": "params",
     "latency_reduction": "latency",
 }
+_SHARE = ": it is a share, 0.5 for 50 %"
 _TARGETS = ("sparsity", *_SHARES, "max_drop", "keep")
 
 
@@ -93,7 +94,10 @@ class Settings:
         if len(given) != 1:
             options = ", ".join(f"--{name.replace('_', '-')}" for name in _TARGETS)
             found = " and ".join(f"--{name.replace('_', '-')}" for name in given) or "none"
-            raise UsageError(f"give exactly one of {options}; given: {found}")
+            raise UsageError(
+                f"give exactly one of {options}; given: {found} (--macs-reduction 0.5 halves the"
+                " multiply-adds)"
+            )
         self._check_ranges()
         if self.target is not None:
             read_target(self.target).rounding_in(self.precision)
@@ -158,11 +162,12 @@ class Settings:
 
     def _check_ranges(self) -> None:
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
-            raise UsageError(f"--sparsity {self.sparsity} is outside [0, 1)")
+            raise UsageError(f"--sparsity {self.sparsity:g} is outside [0, 1){_SHARE}")
         for name in _SHARES:
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
-                raise UsageError(f"--{name.replace('_', '-')} {value} is outside (0, 1)")
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{option} {value:g} is outside (0, 1){_SHARE}")
         if self.max_drop is not None and not 0 <= self.max_drop < 100:
             raise UsageError(f"--max-drop {self.max_drop} is outside [0, 100): it is in points")
         if self.latency_table is not None and self.latency_reduction is None:

@@ -13,9 +13,9 @@ from reprune_onnx.cli.options import (
     Force,
     InputShape,
     ModelArgument,
-    Precision,
     Preprocess,
     Quiet,
+    WrittenPrecision,
 )
 
 
@@ -26,7 +26,7 @@ def command(
         Path | None,
         typer.Option("-o", "--out", metavar="ENGINE", help="Default: MODEL-PRECISION.engine."),
     ] = None,
-    precision: Precision = None,
+    precision: WrittenPrecision = None,
     batch_size: Annotated[
         str | None,
         typer.Option(

@@ -56,6 +56,12 @@ Precision = Annotated[
     Literal["fp32", "fp16", "int8"] | None,
     typer.Option(help="What --target will compute in, where its rounding depends on that."),
 ]
+WrittenPrecision = Annotated[
+    Literal["fp32", "fp16", "int8"] | None,
+    typer.Option(
+        help="What the device computes in; default: the target's own. int8 needs --calibration."
+    ),
+]
 RoundTo = Annotated[
     int | None,
     typer.Option(

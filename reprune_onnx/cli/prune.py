@@ -61,7 +61,8 @@ def command(
         float | None,
         typer.Option(
             metavar="R",
-            help="Share of the time of one run that goes, in (0, 1), measured on this machine.",
+            help="Share of the time of one run that goes, in (0, 1), measured on this machine, or"
+            " read from --latency-table.",
         ),
     ] = None,
     max_drop: Annotated[

@@ -15,7 +15,6 @@ from reprune_onnx.cli.options import (
     Preprocess,
     Quiet,
     Residual,
-    RoundTo,
 )
 
 
@@ -56,7 +55,10 @@ def command(
     min_channels: Annotated[
         int, typer.Option(metavar="N", help="The least that any layer keeps.")
     ] = 1,
-    round_to: RoundTo = None,
+    round_to: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Kept channels of a layer become a multiple of N."),
+    ] = None,
     distill: t.Distill = None,
     loss: t.LossName = None,
     batch_size: t.BatchSize = 256,

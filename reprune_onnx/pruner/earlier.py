@@ -40,7 +40,10 @@ def read_report(path: Path) -> EarlierReport:
         source, settings = report.get("source", {}), report.get("settings", {})
         return EarlierReport(cuts, str(source.get("sha256", "")), dict(settings))
     except OSError as error:
-        raise SelectionError(f"cannot read '{path}': {error.strerror or error}") from error
+        raise SelectionError(
+            f"cannot read the report '{path}': {error.strerror or error}; it is the one that prune"
+            " wrote beside its OUT"
+        ) from error
     except (
         ValueError,
         KeyError,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from reprune_onnx.pruner.measure import cost
+from reprune_onnx.pruner.measure import cost, parameters
 from reprune_onnx.report.record import locked
 from reprune_onnx.types import ChannelMap, Group, Residual
 
@@ -32,7 +32,7 @@ def describe(channels: ChannelMap, model: str, residual: Residual) -> dict[str, 
         "residual": residual,
         "input_shapes": {k: list(v) for k, v in channels.input_shapes.items()},
         "macs": full.macs,
-        "params": full.params,
+        "params": parameters(channels.graph.proto),
         "summary": {
             "conv_layers": len(convs),
             "prunable_conv_layers": sum(layer.node in prunable for layer in convs),

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from reprune_onnx.deployment.convert import Converted
+from reprune_onnx.report.console import console_of_stdout
+from reprune_onnx.rounding import Rounding
 from reprune_onnx.targets import Target
 
 _HOW = {
@@ -23,7 +25,7 @@ def print_targets(targets: Sequence[Target]) -> None:
     name = Column("target", no_wrap=True)
     table = Table(name, "device", "precisions", "channels ×", "opset", "IR", "how")
     for t in targets:
-        rounding = {p: str(t.rounding_in(p).multiple) for p in t.precisions}
+        rounding = {p: _multiples(t.rounding_in(p)) for p in t.precisions}
         table.add_row(
             t.name,
             t.description,
@@ -33,7 +35,11 @@ def print_targets(targets: Sequence[Target]) -> None:
             f"≤ {t.limits.ir}" if t.limits.ir else "any",
             _HOW[t.build.builder].format(t.build.tensorrt),
         )
-    Console().print(table)
+    console_of_stdout().print(table)
+
+
+def _multiples(rounding: Rounding) -> str:
+    return f"{rounding.multiple}" + (f" or {rounding.narrow}" if rounding.narrow else "")
 
 
 def print_conversion(found: Converted, where: str) -> None:

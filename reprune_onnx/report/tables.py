@@ -5,18 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from reprune_onnx.report.console import console_of_stdout
 from reprune_onnx.report.files import Destination
 from reprune_onnx.sweep.pareto import best, measure_of, varied
-
-_WIDEST = 160  # columns, where the output is not a terminal
 
 
 def print_analysis(found: dict[str, Any]) -> None:
     """Groups, locks, and the summary line."""
-    console = _console()
+    console = console_of_stdout()
     table = _table(
         f"{found['model']}: channels that go together",
         ["group", "channels", "prunable", "made by", "read by"],
@@ -47,7 +45,7 @@ def print_analysis(found: dict[str, Any]) -> None:
 
 def print_pruning(report: dict[str, Any], destination: Destination) -> None:
     """Layer widths, what was asked and reached, the proof, and where the files are."""
-    console = _console()
+    console = console_of_stdout()
     table = _table("Layers", ["layer", "channels", "kept", "sparsity", "coverage"], {1, 2, 3, 4})
     for layer in report["layers"]:
         before, after = layer["out_channels"]
@@ -72,7 +70,7 @@ def print_pruning(report: dict[str, Any], destination: Destination) -> None:
 
 def print_evaluation(found: dict[str, Any], preprocess: str) -> None:
     """The measured percentages."""
-    console = _console()
+    console = console_of_stdout()
     names = {
         "top1": "top-1 {:.2f} %",
         "top5": "top-5 {:.2f} %",
@@ -86,7 +84,7 @@ def print_evaluation(found: dict[str, Any], preprocess: str) -> None:
 
 def print_detection(found: dict[str, Any], preprocess: str) -> None:
     """Average precision of boxes and masks."""
-    console = _console()
+    console = console_of_stdout()
     measured = {kind: found[kind] for kind in ("box", "mask") if found[kind] is not None}
     names = list(next(iter(measured.values())))
     table = _table("", ["", *names], right=set(range(1, len(names) + 1)))
@@ -115,6 +113,7 @@ def _lines(report: dict[str, Any], destination: Destination) -> list[str]:
 def _target(name: str, asked: float, report: dict[str, Any]) -> str:
     """What was asked for and what was reached."""
     reached, title = report["achieved"][name], name.replace("_", " ")
+    title = title.replace("macs", "MACs").replace("params", "parameters")
     if name == "max_drop":
         d = report["drop"]
         return (
@@ -144,7 +143,7 @@ def _rounding(name: str, found: dict[str, Any] | None) -> str:
 
 def print_sweep(rows: list[dict[str, Any]], folder: Path) -> None:
     """One row per case; the ones that nothing beats are bold."""
-    console, marks, measure = _console(), best(rows), measure_of(rows)
+    console, marks, measure = console_of_stdout(), best(rows), measure_of(rows)
     ways = varied(rows)
     heads = [*ways, "asked", "MACs", "parameters", measure or "quality", "s"]
     table = _table("Sweep", heads, right=set(range(len(ways), len(heads))))
@@ -188,7 +187,7 @@ def _recovery(found: dict[str, Any] | None) -> list[str]:
 
 def print_recovery(report: dict[str, Any], destination: Destination) -> None:
     """What was recovered, and where the files are."""
-    console = _console()
+    console = console_of_stdout()
     lines = _recovery(report["recovery"]) or ["nothing was recovered: no layer reads what was cut"]
     lines.append(f"wrote {destination.model} and {destination.report}")
     for line in lines:
@@ -197,7 +196,7 @@ def print_recovery(report: dict[str, Any], destination: Destination) -> None:
 
 def print_bench(found: dict[str, Any]) -> None:
     """One row per model and batch size, then what is to be said of the models and of noise."""
-    console = _console()
+    console = console_of_stdout()
     heads = ["model", "batch", "images/s", "median ms", "p90", "IQR", "speedup"]
     title = f"{found['machine']['name']}, {found['backend']}"
     if found["threads"] is not None:
@@ -237,11 +236,6 @@ _PROVEN = {
 def _names(names: list[str], most: int = 3) -> str:
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=_WIDEST)
 
 
 def _table(title: str, columns: list[str], right: set[int]) -> Table:
