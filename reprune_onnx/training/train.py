@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from reprune_onnx.analyzer.copies import with_own_parameters
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.pruner.measure import cost
 from reprune_onnx.training.alike import check_alike
@@ -45,7 +46,7 @@ def train(
     checkpoint = run.checkpoint(facts)
     state = None if checkpoint is None else checkpoint.load()
     log = run.log({**facts, "machine": machine(fabric)}, fabric.is_global_zero)
-    source = written_out(model)
+    source = with_own_parameters(written_out(model))
     if from_random:
         source = random_weights(source, np.random.default_rng(settings.seed))
     inserted: list[Inserted] = []

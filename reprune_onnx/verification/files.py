@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 
 from reprune_onnx.analyzer import Scope, analyze
+from reprune_onnx.analyzer.copies import copies, unshared, with_own_parameters
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import to_array
 from reprune_onnx.errors import SelectionError, VerificationError
@@ -19,8 +19,7 @@ from reprune_onnx.surgeon import cut
 from reprune_onnx.types import Bools, ChannelMap, Model, Verification
 from reprune_onnx.verification.cut import check, verify_cut
 from reprune_onnx.verification.inputs import runs
-
-Progress = Callable[[str, int, int], None]
+from reprune_onnx.watch import Progress
 
 _INTEGERS = {onnx.TensorProto.INT64, onnx.TensorProto.INT32}
 
@@ -80,6 +79,16 @@ def matched(original: Model, pruned: Model, report: EarlierReport) -> Pair:
             f" '{original.path}' has {original.sha256[:12]}…: give the file that was pruned"
         )
     original = written_out(original)
+    try:
+        return _pair(original, pruned, report)
+    except VerificationError:
+        apart = with_own_parameters(original)  # as `train` has them from the beginning
+        if apart is original:
+            raise
+        return _pair(apart, pruned, report)
+
+
+def _pair(original: Model, pruned: Model, report: EarlierReport) -> Pair:
     channels = analyze(original, _scope(report))
     keep = keep_by_cuts(channels, report.cuts, "the report")
     expected = cut(original, channels, keep)
@@ -104,6 +113,8 @@ def _scope(report: EarlierReport) -> Scope:
 
 def _compare_structure(expected: onnx.ModelProto, found: onnx.ModelProto) -> int:
     """The number of float tensors with other values; VerificationError for another structure."""
+    own = _weights(found)
+    expected = unshared(expected, copies(expected).keys() & own.keys())  # training parts copies
     a, b = _signature(expected), _signature(found)
     for k, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:
@@ -114,7 +125,6 @@ def _compare_structure(expected: onnx.ModelProto, found: onnx.ModelProto) -> int
         raise VerificationError(
             f"{len(b)} inputs, outputs and nodes, but the report's cuts leave {len(a)}"
         )
-    own = _weights(found)
     changed = 0
     for tensor in _weights(expected).values():
         other = own.get(tensor.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reprune_onnx.analyzer.copies import with_own_parameters
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.errors import ModelError
@@ -21,10 +22,11 @@ def torch_module(model: Model, outputs: Sequence[str] | None = None) -> OnnxModu
 
     It takes the graph's data inputs in their order and returns its outputs (or the tensors
     ``outputs``, which need only a part of the graph). Every floating-point tensor is held and
-    computed in float32, whatever the file's type. Raises ModelError for an op that the bridge
-    lacks, and names the node: before anything is trained.
+    computed in float32, whatever the file's type. Every BatchNormalization has parameters of its
+    own, also those that an exporter wrote once for several. Raises ModelError for an op that the
+    bridge lacks, and names the node: before anything is trained.
     """
-    graph = Graph(written_out(model))
+    graph = Graph(with_own_parameters(written_out(model)))
     wanted = list(graph.outputs if outputs is None else outputs)
     if graph.opsets.get("", OLDEST) < OLDEST:
         raise ModelError(

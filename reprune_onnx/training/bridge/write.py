@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from reprune_onnx.analyzer.copies import copies, unshared
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import to_array
 from reprune_onnx.errors import ModelError
@@ -20,19 +22,39 @@ def write_back(model: Model, module: OnnxModule) -> Model:
     """``model`` with the values of ``module``: same graph, names, types and opset.
 
     ``module`` was made from ``model`` by `torch_module`, and trained since. Tensors that did not
-    change keep their bytes. Raises ModelError where a name or a shape shows another model's module.
+    change keep their bytes. Copies of one tensor that are no longer equal to it, as the parameters
+    of several BatchNormalization, become initializers under their own names. Raises ModelError
+    where a name or a shape shows another model's module.
     """
     proto = onnx.ModelProto()
     proto.CopyFrom(written_out(model).proto)
+    values = {name: value.detach().cpu().numpy() for name, value in module.values().items()}
+    equal = _equal_copies(proto, values)
+    proto = unshared(proto, copies(proto).keys() & values.keys() - equal)
     tensors = held_tensors(proto)
-    for name, value in module.values().items():
+    for name, value in values.items():
+        if name in equal:
+            continue
         if name not in tensors:
             raise ModelError(
                 f"the module holds '{name}', which the file does not: they belong to different"
                 " models; make the module with torch_module from this very file"
             )
-        put(tensors[name], value.detach().cpu().numpy(), name)
+        put(tensors[name], value, name)
     return Model(proto, model.path, "", size(proto))
+
+
+def _equal_copies(proto: onnx.ModelProto, values: Mapping[str, NDArray[np.float32]]) -> set[str]:
+    """The copies whose values are still those of the initializer that they are copies of."""
+    held = {t.name: t for t in proto.graph.initializer}
+    found = set()
+    for name, source in copies(proto).items():
+        if name in values and name not in held:
+            own = values.get(source)
+            own = to_array(held[source]).astype(np.float32) if own is None else own
+            if np.array_equal(values[name], own, equal_nan=True):
+                found.add(name)
+    return found
 
 
 def held_tensors(proto: onnx.ModelProto) -> dict[str, onnx.TensorProto | onnx.AttributeProto]:
