@@ -1,7 +1,7 @@
 """The values that pass between the stages: the map of the architecture.
 
     model.onnx ──load──▶ Model ──analyze──▶ ChannelMap (with its Groups)
-    ChannelMap, Settings ──allocate──▶ Budget ──select──▶ Selection
+    ChannelMap, Settings ──allocate──▶ channels per group ──select──▶ Selection
     Model, ChannelMap, Selection ──cut──▶ Cut ──verify──▶ Verification ──save──▶ .onnx + report
 
 The vocabulary, used with the same meaning everywhere:
@@ -52,6 +52,7 @@ Residual = Literal["keep", "inner", "prune"]
 InputChannels = Literal["all", "kept"]
 Recover = Literal["auto", "none", "data-free", "batch-norm", "least-squares"]
 Precision = Literal["fp32", "fp16", "int8"]
+Role = Literal["out", "in", "param"]
 Measure = Literal["channels", "macs", "params", "latency"]
 GammaSource = Literal["bn", "calibration", "weights"]
 
@@ -99,7 +100,7 @@ class Site:
     tensor: str
     axis: int
     ids: Ints
-    role: Literal["out", "in", "param"]
+    role: Role
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Layer:
-    """One Conv, ConvTranspose, Gemm or MatMul with a constant weight.
+    """One Conv, ConvTranspose, Gemm, MatMul or Einsum with a constant weight.
 
     ``out_axis`` of the weight carries the labels it produces (``out_ids``). ``positions`` is how
     often each weight is used per image, so that MACs are ``positions * weight.size``; 0 if unknown.

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 Progress = Callable[[str, int, int], None]  # (stage, done, total)
+Steps = Callable[[int, int], None]  # (done, total) of the only stage there is
 
 
 @dataclass

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from reprune_onnx.analyzer.graph import Op
-from reprune_onnx.types import Ints
-
-Role = Literal["out", "in", "param"]
+from reprune_onnx.types import Ints, Role
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,6 @@ _MOVES = {
     "Expand",
     "Tile",
 }
-_DATA_INPUTS = {"Concat": None}  # every other move has its data in input 0
 _KEEPS_INTEGERS: dict[str, Callable[[float], float]] = {
     "Cast": np.trunc,
     "CastLike": np.trunc,
@@ -119,7 +118,7 @@ def compute(op: Op, inputs: list[Numbers | None], dtypes: list[Any]) -> list[Num
 
 def _move(op: Op, inputs: list[Numbers | None]) -> list[Numbers] | None:
     """Run the op on positions instead of values, then pick the numbers at those positions."""
-    data = len(inputs) if op.type in _DATA_INPUTS else 1
+    data = len(inputs) if op.type == "Concat" else 1  # the others have theirs in input 0
     pool: list[Number] = []
     feeds: list[NDArray[Any] | None] = []
     for k, numbers in enumerate(inputs):

@@ -26,13 +26,13 @@ from reprune_onnx.errors import ModelError, UsageError
 from reprune_onnx.latency.measure import measure_layers
 from reprune_onnx.latency.turns import Turns, in_turns
 from reprune_onnx.types import Floats
+from reprune_onnx.watch import Progress
 
 SCHEMA = 1
 _FEWEST, _MOST = 10, 500  # rounds
 _WARM_UP = 0.5  # seconds, for each model at each batch size
 
 Result = dict[str, Any]
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -15,8 +15,7 @@ from reprune_onnx.analyzer.graph import Op
 from reprune_onnx.latency.table import LatencyTable, Row
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import ChannelMap, Layer
-
-Progress = Callable[[str, int, int], None]
+from reprune_onnx.watch import Progress
 
 _SHARES = (0.25, 0.5, 1.0)  # of the channels
 _SECONDS = 0.02  # of measuring, for one layer at one width

@@ -1,4 +1,6 @@
 """How many channels each group keeps (``allocate``) and which ones they are (``select``).
 
-Nothing here knows about ONNX: numbers and weight arrays go in, counts and channel indices come out.
+In `allocate` and `select` numbers and weight arrays go in, counts and channel indices come out:
+nothing there knows of ONNX. `choose` takes both from a channel map and its settings; what images
+tell (`calibrate`, `sensitivity`) runs the model.
 """

@@ -6,7 +6,6 @@ of an input channel says how much its kernels matter (``--coverage energy``).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,8 +15,7 @@ from reprune_onnx.activations.tape import Tape
 from reprune_onnx.activations.workers import Workers, workers
 from reprune_onnx.precision import as_float32
 from reprune_onnx.types import ChannelMap, Floats, Layer, Model
-
-Progress = Callable[[str, int, int], None]
+from reprune_onnx.watch import Progress
 
 
 @dataclass(frozen=True)

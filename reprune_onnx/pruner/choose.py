@@ -43,8 +43,8 @@ from reprune_onnx.types import (
     Reduction,
     SelectOptions,
 )
+from reprune_onnx.watch import Progress
 
-Progress = Callable[[str, int, int], None]
 _AT_ONCE = 2  # groups in work: clustering uses all cores, covering one
 _LEVELS = 1000  # a reduction is searched on sparsities 0.000, 0.001, … 0.999
 _Task = tuple[Problem, Method, SelectOptions, tuple[int, int]]

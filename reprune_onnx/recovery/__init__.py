@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +16,7 @@ from reprune_onnx.recovery.output_error import output_error
 from reprune_onnx.recovery.plan import plan
 from reprune_onnx.recovery.values import with_values
 from reprune_onnx.types import Bools, ChannelMap, Model, Recover
-
-Progress = Callable[[str, int, int], None]
+from reprune_onnx.watch import Progress
 
 
 @dataclass(frozen=True)

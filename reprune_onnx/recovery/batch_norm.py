@@ -9,7 +9,7 @@ graph order, each on the activations of those before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,8 @@ from reprune_onnx.activations.workers import Workers
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.recovery.plan import Step
 from reprune_onnx.types import Floats, Model
+from reprune_onnx.watch import Progress
 
-Progress = Callable[[str, int, int], None]
 _LARGEST = 10.0  # a channel that hardly varies any more is not blown up further
 
 

@@ -14,7 +14,7 @@ moved to the prediction, and the layer is fitted again, a few times.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,9 +29,9 @@ from reprune_onnx.errors import DataError
 from reprune_onnx.recovery.plan import Step
 from reprune_onnx.recovery.ridge import choose, solve
 from reprune_onnx.types import Floats, Model
+from reprune_onnx.watch import Progress
 
 Array = NDArray[Any]
-Progress = Callable[[str, int, int], None]
 
 _ROUNDS = 3  # fits with moved targets
 _MEMORY = 64 << 20  # bytes of samples of one layer that are kept in memory

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,7 @@ from reprune_onnx.data.dataset import BATCH_SIZE, Batch, Dataset
 from reprune_onnx.errors import DataError, ModelError
 from reprune_onnx.runtime.classifier import Classifier
 from reprune_onnx.types import Floats, Ints, Model
-
-Progress = Callable[[int, int], None]
+from reprune_onnx.watch import Steps
 
 _TINY = 1e-12  # the least probability that the KL divergence distinguishes from 0
 
@@ -39,7 +38,7 @@ def evaluate(
     against: Model | None = None,
     batch_size: int | None = None,
     threads: int = 0,
-    progress: Progress | None = None,
+    progress: Steps | None = None,
 ) -> Evaluation:
     """Classify ``data`` with ``model``; with ``against`` compare it with the original as well.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,8 +17,8 @@ from reprune_onnx.runtime.average_precision import (
 )
 from reprune_onnx.runtime.detector import Detector
 from reprune_onnx.types import Model
+from reprune_onnx.watch import Steps
 
-Progress = Callable[[int, int], None]
 LabelsAre = Literal["ids", "order"]
 
 
@@ -47,7 +46,7 @@ class DetectionTask:
 
 
 def evaluate_detection(
-    model: Model, data: CocoData, task: DetectionTask, progress: Progress | None = None
+    model: Model, data: CocoData, task: DetectionTask, progress: Steps | None = None
 ) -> DetectionEvaluation:
     """Detect objects on all images of ``data`` and measure average precision.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,9 +23,7 @@ from reprune_onnx.search.found import Found
 from reprune_onnx.search.score import evaluated
 from reprune_onnx.sweep.cases import Case
 from reprune_onnx.types import Model
-from reprune_onnx.watch import Watch
-
-Progress = Callable[[str, int, int], None]
+from reprune_onnx.watch import Progress, Watch
 
 
 @dataclass(frozen=True)

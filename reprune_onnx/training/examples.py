@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -16,8 +16,8 @@ from reprune_onnx.data.dataset import Dataset
 from reprune_onnx.data.images import ImageSource, decode
 from reprune_onnx.errors import DataError
 from reprune_onnx.types import Ints
+from reprune_onnx.watch import Progress
 
-Progress = Callable[[str, int, int], None]
 Pair = tuple[Tensor, "Tensor | None"]
 
 MEMORY = 2 * 2**30

@@ -14,12 +14,12 @@ from reprune_onnx.training.alike import check_alike
 from reprune_onnx.training.batch_norm import Inserted, fold_batch_norm, insert_batch_norm
 from reprune_onnx.training.bridge import torch_module, write_back
 from reprune_onnx.training.checkpoint import Checkpoint
-from reprune_onnx.training.examples import Progress
 from reprune_onnx.training.log import RunLog, log_path
 from reprune_onnx.training.prepare import Prepared, Task, machine, prepare, start_fabric
 from reprune_onnx.training.settings import TrainSettings
 from reprune_onnx.training.trainer import Epoch, Trainer, Watch
 from reprune_onnx.types import Model
+from reprune_onnx.watch import Progress
 
 _PLACES = ("accelerator", "devices", "workers")
 

@@ -18,13 +18,14 @@ from reprune_onnx.data.dataset import Dataset
 from reprune_onnx.errors import DataError, UsageError
 from reprune_onnx.training.augment import Views
 from reprune_onnx.training.bridge import torch_module
-from reprune_onnx.training.examples import Examples, Progress, read_examples
+from reprune_onnx.training.examples import Examples, read_examples
 from reprune_onnx.training.feed import Feed, ImageFeed, StreamFeed
 from reprune_onnx.training.objective import Loss, Objective
 from reprune_onnx.training.sampler import Sampler
 from reprune_onnx.training.scores import logits_of
 from reprune_onnx.training.settings import TrainSettings
 from reprune_onnx.types import Model
+from reprune_onnx.watch import Progress
 
 _PRECISION: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 

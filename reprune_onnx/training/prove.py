@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,7 @@ from reprune_onnx.settings import Settings
 from reprune_onnx.surgeon import cut
 from reprune_onnx.types import Choice, GammaSource, Model, Selection, TensorCut
 from reprune_onnx.verification.cut import check, verify_cut
-
-Progress = Callable[[str, int, int], None]
+from reprune_onnx.watch import Progress
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,12 @@ from reprune_onnx.errors import TrainingError
 from reprune_onnx.training.bridge import OnnxModule
 from reprune_onnx.training.checkpoint import Checkpoint
 from reprune_onnx.training.ema import MovingAverage
-from reprune_onnx.training.examples import Examples, Progress
+from reprune_onnx.training.examples import Examples
 from reprune_onnx.training.feed import Feed, seed_of
 from reprune_onnx.training.objective import Objective
 from reprune_onnx.training.schedule import learning_rate
 from reprune_onnx.training.settings import TrainSettings
+from reprune_onnx.watch import Progress
 
 Epoch = dict[str, Any]
 _EVAL_BATCH = 256

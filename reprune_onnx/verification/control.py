@@ -13,7 +13,7 @@ from reprune_onnx.verification.fed import FedModel
 from reprune_onnx.verification.masked import constant, consumers
 
 CONTROL_FACTOR = 10.0
-_CONTROLS = 12  # wrong cuts of either kind tried before giving up on finding one that shows
+_CONTROLS = 12  # wrong cuts of either kind to try, at least, before giving up on one that shows
 _CLEAR = 1e-3  # a tolerance at which the search for a clearer control ends
 
 
@@ -45,7 +45,7 @@ def negative_control(
 
 
 def _candidates(channels: ChannelMap, keep: Bools) -> list[Site]:
-    """Up to `_CONTROLS` sites of either role, spread over the graph."""
+    """`_CONTROLS` to twice as many sites of either role, spread over the graph; all of fewer."""
     readers = [s for s in consumers(channels, keep) if keep[s.ids].any()]
     makers = [s for s in channels.sites if s.role == "out" and 0 < keep[s.ids].sum() < len(s.ids)]
     return [s for own in (readers, makers) for s in own[:: -max(1, len(own) // _CONTROLS)]]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from reprune_onnx.errors import ModelError, VerificationError
@@ -22,8 +20,8 @@ from reprune_onnx.verification.decisions import decisions, feed_decisions, with_
 from reprune_onnx.verification.fed import FedModel
 from reprune_onnx.verification.inputs import runs
 from reprune_onnx.verification.masked import masked_original
+from reprune_onnx.watch import Progress
 
-Progress = Callable[[str, int, int], None]
 _AMPLIFIED = 10.0  # so many times what the last digit of the inputs makes is rounding
 
 

@@ -1,4 +1,4 @@
-"""Gemm and MatMul."""
+"""Gemm, MatMul and Einsum: a product with a constant matrix is a layer, any other locks."""
 
 from __future__ import annotations
 

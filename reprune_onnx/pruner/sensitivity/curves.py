@@ -13,8 +13,8 @@ from reprune_onnx.activations.workers import workers
 from reprune_onnx.pruner.sensitivity.elimination import Curve, Reader, eliminate, lost
 from reprune_onnx.pruner.sensitivity.readers import readers
 from reprune_onnx.types import ChannelMap, Floats, Group, Ints, Model
+from reprune_onnx.watch import Progress
 
-Progress = Callable[[str, int, int], None]
 SelectAt = Callable[[Group, int], Ints]
 
 _LEVELS = 8  # numbers of channels at which another criterion's choice is measured

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,8 @@ from reprune_onnx.errors import DataError
 from reprune_onnx.precision import as_float32
 from reprune_onnx.pruner.sensitivity.elimination import Reader
 from reprune_onnx.types import ChannelMap, Floats, Group, Ints, Layer, Model
+from reprune_onnx.watch import Progress
 
-Progress = Callable[[str, int, int], None]
 _LINEAR = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _LATE = 3.0  # what an error in the last layer counts, in units of one in the first
 
