@@ -43,6 +43,7 @@ class Files:
 
     def add(self, path: Path, data: bytes) -> None:
         """Write ``data``, which becomes the file ``path``."""
+        check_kind(path)
         with told(path):
             descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
             partial = Path(name)
@@ -55,6 +56,7 @@ class Files:
 
     def folder(self, path: Path) -> Path:
         """Return a folder beside ``path`` for files that `move` takes from there."""
+        check_kind(path)
         with told(path):
             made = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         self._folders.append(made)
@@ -82,6 +84,13 @@ def write_atomically(path: Path, data: bytes) -> None:
         files.commit()
 
 
+def check_kind(path: Path) -> None:
+    """Raise OutputError where ``path`` is a device, a pipe or a folder: these are not replaced."""
+    with told(path):
+        if path.exists() and not path.is_file():
+            raise OutputError(f"'{path}' is no ordinary file; give the name of one")
+
+
 @contextmanager
 def told(path: Path) -> Iterator[None]:
     """Tell a failure of the file system as one of writing ``path``."""
@@ -93,8 +102,12 @@ def told(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _alone(folders: set[Path]) -> Iterator[None]:
-    """Keep other runs, and signals, from these folders meanwhile, where the system can."""
+    """Keep other runs, and signals, from these folders meanwhile, where the system can.
+
+    A folder under two names is locked once: a second time it would wait for itself.
+    """
     locked: list[int] = []
+    folders = {folder.resolve() for folder in folders}
     mask = getattr(signal, "pthread_sigmask", None)  # not on Windows
     before = mask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM}) if mask else None
     try:

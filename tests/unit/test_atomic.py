@@ -1,5 +1,7 @@
 """Files that appear whole, and together or not at all."""
 
+import os
+import signal
 import stat
 
 import pytest
@@ -66,3 +68,34 @@ def test_moved_files_come_in_order(tmp_path):
             files.move(folder / name, tmp_path / name)
         files.commit()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "weights"]
+
+
+def test_a_folder_of_two_names_does_not_wait_for_itself(tmp_path):
+    """Such as -o /home/me/small.onnx beside --report small.json: the lock on it is taken once."""
+    (tmp_path / "sub").mkdir()
+
+    def give_up(number, frame):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(20)
+    try:
+        with Files() as files:
+            files.add(tmp_path / "a", b"")
+            files.add(tmp_path / "sub" / ".." / "b", b"")
+            files.commit()
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert (tmp_path / "a").exists()
+    assert (tmp_path / "b").exists()
+
+
+def test_a_pipe_or_a_device_is_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for write in (lambda: write_atomically(pipe, b"new"), lambda: Files().folder(pipe)):
+        with pytest.raises(OutputError, match="no ordinary file"):
+            write()
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
