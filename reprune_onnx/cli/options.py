@@ -87,14 +87,20 @@ Exclude = Annotated[
 
 
 def check_json(where: str | None, *read: Path | None) -> None:
-    """Refuse to write JSON over a file that is read; asked before anything is computed."""
+    """Refuse to write JSON over a file that is read, or that is no JSON; asked before all else."""
+    from reprune_onnx.atomic import check_kind
     from reprune_onnx.errors import OutputError
 
     if where in (None, "-") or not Path(where or "").exists():
         return
+    out = Path(where or "")
+    check_kind(out)
     for path in read:
-        if path is not None and path.exists() and Path(where or "").samefile(path):
+        if path is not None and path.exists() and out.samefile(path):
             raise OutputError(f"--json '{where}' is read, so it is never written to")
+    with out.open("rb") as file:
+        if file.read(1) not in (b"", b"{", b"["):
+            raise OutputError(f"--json '{where}' exists and holds no JSON; give another name")
 
 
 def emit_json(value: object, where: str | None) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reprune_onnx.atomic import Files
+from reprune_onnx.atomic import Files, check_kind
 from reprune_onnx.errors import OutputError
 
 
@@ -54,6 +54,7 @@ class Destination:
                 continue
             if path.is_dir():
                 raise OutputError(f"'{path}' is a folder; give the name of a file")
+            check_kind(path)
             if path.exists() and not self.force:
                 raise OutputError(f"'{path}' exists; give another name, or --force to replace it")
             if not path.parent.is_dir():
@@ -67,11 +68,16 @@ class Destination:
 
     def stage_report(self, report: Mapping[str, object], files: Files) -> None:
         """Write the report as one of ``files``."""
-        files.add(self.report, json.dumps(report, indent=1, ensure_ascii=False).encode())
+        files.add(self.report, json_bytes(report))
+
+
+def json_bytes(value: object) -> bytes:
+    """JSON as files hold it; bytes of file names that are no text are written as escapes."""
+    return json.dumps(value, indent=1, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def _same(a: Path, b: Path) -> bool:
     try:
         return a.samefile(b)
     except OSError:
-        return a.absolute() == b.absolute()
+        return a.resolve() == b.resolve()

@@ -17,6 +17,7 @@ from reprune_onnx.json_text import parse_json
 from reprune_onnx.model import load, stage
 from reprune_onnx.pipeline import Pruned, finish
 from reprune_onnx.prepared import Prepared, prepare
+from reprune_onnx.report.files import json_bytes
 from reprune_onnx.runtime.evaluate import evaluate
 from reprune_onnx.runtime.image_input import image_input
 from reprune_onnx.search.found import Found
@@ -55,10 +56,17 @@ def run(
     Cases whose result lies in the folder already are not run again. ``jobs`` is the number of
     processes; ``scheduler`` the address of a Dask scheduler, whose workers are used instead.
     """
-    sha = load(job.model).sha256
-    for folder in ("runs", "models"):
+    model = load(job.model)
+    sha = model.sha256
+    own_folders = [(job.folder / name).resolve() for name in ("runs", "models")]
+    if any(file.resolve().parent in own_folders for file in model.files):
+        raise OutputError(
+            f"'{job.model}' is read, and lies where a sweep to '{job.folder}' writes: give another"
+            " folder"
+        )
+    for folder in own_folders:
         with told(job.folder):
-            (job.folder / folder).mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
     missing = [[c for c in own if _known(job, c, sha) is None] for own in ways]
     todo = [own for own in missing if own]
     total, done = sum(map(len, ways)), sum(map(len, ways)) - sum(map(len, todo))
@@ -137,10 +145,9 @@ def _row(job: Job, case: Case, prepared: Prepared) -> dict[str, Any]:
     assert wanted is not None
     result = finish(prepared.at(case.settings), Found(prepared.attempt(wanted)))
     path = job.folder / "models" / f"{case.name}.onnx"
-    report = json.dumps(result.report, indent=1, ensure_ascii=False)
     with Files() as files:
         stage(result.model, path, files)
-        files.add(path.with_name(f"{case.name}.report.json"), report.encode())
+        files.add(path.with_name(f"{case.name}.report.json"), json_bytes(result.report))
         files.commit()
     recovery: Any = result.report["recovery"]
     row = {"model": str(path.relative_to(job.folder)), "achieved": result.report["achieved"]}

@@ -17,5 +17,5 @@ def write(job: Job, rows: Sequence[dict[str, Any]], command: Sequence[str]) -> N
     facts = {"schema": 1, "model": model, "data": job.data, "command": list(command)}
     facts["rows"] = list(rows)
     write_atomically(job.folder / "sweep.json", json.dumps(facts, indent=1).encode())
-    write_atomically(job.folder / "sweep.md", table(rows).encode())
+    write_atomically(job.folder / "sweep.md", table(rows).encode(errors="backslashreplace"))
     plot(rows, [job.folder / f"pareto.{kind}" for kind in ("png", "svg")], job.model.name)

@@ -1,6 +1,7 @@
 """What is written may replace nothing that is precious, and must be writable."""
 
 import os
+import shutil
 
 import onnx
 import pytest
@@ -97,3 +98,33 @@ def test_json_does_not_replace_the_model(refuses, model, digits, command):
 def test_json_in_a_folder_that_does_not_exist(refuses, model, tmp_path):
     path = tmp_path / "nowhere" / "a.json"
     refuses("analyze", model, "--json", path, says=("cannot write", "nowhere"))
+
+
+def test_out_and_report_are_one_file_under_two_names(refuses, model, tmp_path):
+    (tmp_path / "sub").mkdir()
+    out, report = tmp_path / "small.onnx", tmp_path / "sub" / ".." / "small.onnx"
+    refuses("prune", model, "-o", out, "--report", report, *HALF, says=("its report",))
+
+
+@pytest.mark.parametrize("option", ["-o", "--report"])
+def test_a_pipe_is_not_replaced(call, model, tmp_path, option):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    result = call("prune", model, option, pipe, *HALF, "--force")
+    assert (result.code, result.out) == (1, "")
+    assert "no ordinary file" in result.err
+    assert pipe.is_fifo()
+
+
+def test_json_replaces_json_only(refuses, call, external, tmp_path):
+    weights = external.parent / "w.data"
+    refuses("analyze", external, "--json", weights, says=("w.data", "holds no JSON"))
+    for _ in range(2):
+        assert call("analyze", external, "--json", tmp_path / "found.json").code == 0
+
+
+def test_a_sweep_does_not_write_where_its_model_lies(refuses, model, tmp_path):
+    (tmp_path / "sweep" / "models").mkdir(parents=True)
+    source = shutil.move(model, tmp_path / "sweep" / "models" / "a.onnx")
+    options = ("--macs-reduction", "0.3", "--recover", "none")
+    refuses("sweep", source, "-o", tmp_path / "sweep", *options, says=("is read", "another folder"))
