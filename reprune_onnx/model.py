@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError, Message
 
 from reprune_onnx.atomic import Files, told
 from reprune_onnx.errors import ModelError
+from reprune_onnx.external_data import load_external, tensors
 from reprune_onnx.types import Model
 
 LIMIT = 2**31 - 1
@@ -36,7 +37,7 @@ def load(path: str | Path) -> Model:
     if not proto.graph.node or not proto.ir_version:
         raise ModelError(f"'{path}' holds no ONNX graph")
     _check_names(proto, path)
-    files = _load_external(proto, path)
+    files = load_external(proto, path)
     size = len(data) + sum(file.stat().st_size for file in files)
     return Model(proto, path, hashlib.sha256(data).hexdigest(), size, (path, *files))
 
@@ -65,7 +66,7 @@ def size(proto: onnx.ModelProto) -> int:
 
     Protobuf's own count overflows above 4 GB, so the weights are counted first.
     """
-    weights = sum(len(tensor.raw_data) for tensor in _tensors(proto))
+    weights = sum(len(tensor.raw_data) for tensor in tensors(proto))
     return weights if weights > LIMIT else proto.ByteSize()
 
 
@@ -110,63 +111,6 @@ def _check_names(proto: onnx.ModelProto, path: Path) -> None:
                 graphs.extend(g for g in (attribute.g, *attribute.graphs) if g.node)
         if not all(isinstance(text, str) for text in texts):
             raise ModelError(f"'{path}' has names that are no text: the file is damaged")
-
-
-def _load_external(proto: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
-    """Read the external data into ``proto``; the files it came from."""
-    files: dict[Path, None] = {}
-    tensors = [t for t in _tensors(proto) if t.data_location == onnx.TensorProto.EXTERNAL]
-    for tensor in tensors:
-        info = {e.key: e.value for e in tensor.external_data}
-        where = info.get("location", "")
-        target = path.parent / where
-        inside = path.parent.resolve()
-        if not where or Path(where).is_absolute() or inside not in target.resolve().parents:
-            raise ModelError(
-                f"tensor '{tensor.name}' points to external data '{where}' outside the folder of"
-                f" '{path}': such files are not read"
-            )
-        if not target.is_file():
-            raise ModelError(
-                f"tensor '{tensor.name}' needs the external data file '{target}', which is missing:"
-                " put it beside the model"
-            )
-        _check_extent(tensor, info, target)
-        files[target] = None
-    if tensors:
-        onnx.load_external_data_for_model(proto, str(path.parent.resolve()))
-    return tuple(files)
-
-
-def _check_extent(tensor: onnx.TensorProto, info: dict[str, str], target: Path) -> None:
-    size = target.stat().st_size
-    try:
-        offset, length = int(info.get("offset", 0)), int(info.get("length", 0))
-    except ValueError as error:
-        raise ModelError(f"tensor '{tensor.name}' has a damaged external data entry") from error
-    if offset < 0 or length < 0 or offset + length > size:
-        raise ModelError(
-            f"tensor '{tensor.name}' needs bytes {offset} to {offset + length} of '{target}', which"
-            f" has {size}: the file is truncated or belongs to another model"
-        )
-
-
-def _tensors(proto: onnx.ModelProto) -> list[onnx.TensorProto]:
-    found: list[onnx.TensorProto] = []
-    graphs = [proto.graph]
-    nodes = [n for f in proto.functions for n in f.node]
-    while graphs or nodes:
-        if graphs:
-            graph = graphs.pop()
-            found.extend(graph.initializer)
-            nodes.extend(graph.node)
-            continue
-        for attribute in nodes.pop().attribute:
-            if attribute.HasField("t"):
-                found.append(attribute.t)
-            found.extend(attribute.tensors)
-            graphs.extend(g for g in (attribute.g, *attribute.graphs) if g.node or g.initializer)
-    return found
 
 
 def _stage_external(proto: onnx.ModelProto, path: Path, files: Files) -> None:

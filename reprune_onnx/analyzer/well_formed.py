@@ -12,24 +12,11 @@ from typing import Any
 import onnx
 
 from reprune_onnx.errors import ModelError
+from reprune_onnx.tensor_bytes import BITS
 
 _VERSIONS = 2**31
 _LISTS = ("float", "double", "int32", "int64", "uint64", "string")
 _PER_ENTRY = 4  # values of two bits in an entry of a list
-_BITS = {
-    type_: bits
-    for bits, names in (
-        (2, "INT2 UINT2"),
-        (4, "INT4 UINT4 FLOAT4E2M1"),
-        (8, "INT8 UINT8 BOOL FLOAT8E4M3FN FLOAT8E4M3FNUZ FLOAT8E5M2 FLOAT8E5M2FNUZ FLOAT8E8M0"),
-        (16, "INT16 UINT16 FLOAT16 BFLOAT16"),
-        (32, "INT32 UINT32 FLOAT"),
-        (64, "INT64 UINT64 DOUBLE COMPLEX64"),
-        (128, "COMPLEX128"),
-    )
-    for name in names.split()
-    if (type_ := getattr(onnx.TensorProto, name, None)) is not None  # newer than this onnx
-}
 _REQUIRED = onnx.defs.OpSchema.FormalParameterOption.Single
 
 
@@ -68,7 +55,7 @@ def _check_declared(tensor: onnx.TensorProto, shape: onnx.TensorShapeProto) -> N
 def _check_length(tensor: onnx.TensorProto) -> None:
     """A few bytes can declare 2⁴⁰ numbers: they are counted before anything is made of them."""
     n = math.prod(tensor.dims)
-    bits = _BITS.get(tensor.data_type)
+    bits = BITS.get(tensor.data_type)
     typed = sum(len(getattr(tensor, f"{kind}_data")) for kind in _LISTS)
     if tensor.HasField("raw_data") and bits is not None:
         held = len(tensor.raw_data) * 8 // bits
