@@ -14,17 +14,22 @@ if TYPE_CHECKING:
 _CODES: dict[str, int] = dict(onnx.TensorProto.DataType.items())
 
 
-def element_type(name: str, known: Mapping[str, int], producer: Mapping[str, Op]) -> int | None:
+def element_type(name: str, known: dict[str, int | None], producer: Mapping[str, Op]) -> int | None:
     """The TensorProto type of tensor ``name``; None where the nodes before it do not tell.
 
-    ``known`` are the types of inputs and initializers, ``producer`` the node that makes a tensor.
+    ``known`` are the types of inputs and initializers, and remembers those that are found;
+    ``producer`` is the node that makes a tensor.
     """
+    way = []
     while name not in known:
+        way.append(name)
         op = producer.get(name)
         source = None if op is None else _source(op, op.outputs.index(name))
         if not isinstance(source, str):
-            return source
+            known[name] = source
+            break
         name = source
+    known |= dict.fromkeys(way, known[name])
     return known[name]
 
 

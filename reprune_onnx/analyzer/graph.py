@@ -89,6 +89,9 @@ class Graph:
         for op in self.ops:
             for name in {*op.inputs, *captured(op)}:
                 self._readers.setdefault(name, []).append(op)
+        self._known_types: dict[str, int | None] = {
+            t.name: t.data_type for t in self._initializers.values()
+        } | {i.name: i.type.tensor_type.elem_type for i in self.inputs}
         self._find_derived()
 
     # ── constants ───────────────────────────────────────────────────────────────────────────
@@ -161,10 +164,12 @@ class Graph:
         known = {i.name for i in self.proto.graph.input} | set(self._initializers)
         known |= set(self.sparse)
         used: set[str] = set()
+        tried: dict[str, int] = {}
         for index, node in enumerate(self.proto.graph.node):
             name = node.name
             if not name or name in used:
-                name = _unused(node.name or f"{node.op_type}_{index}", taken | used)
+                name = _unused(node.name or f"{node.op_type}_{index}", taken, tried)
+                taken.add(name)
             used.add(name)
             for tensor in node.input:
                 if tensor and tensor not in known:
@@ -214,9 +219,7 @@ class Graph:
         """Whether ``op`` casts a constant like an activation whose type is known."""
         if op.type != "CastLike" or not self.is_constant(op.inputs[0]):
             return False
-        known = {t.name: t.data_type for t in self._initializers.values()}
-        known |= {i.name: i.type.tensor_type.elem_type for i in self.inputs}
-        found = element_type(op.inputs[1], known, self._producer)
+        found = element_type(op.inputs[1], self._known_types, self._producer)
         if found is not None:
             self._cast_types[op.index] = found
         return found is not None
@@ -324,9 +327,11 @@ def _domain(domain: str) -> str:
     return "" if domain == "ai.onnx" else domain
 
 
-def _unused(name: str, taken: set[str]) -> str:
-    candidate, k = name, 1
+def _unused(name: str, taken: set[str], tried: dict[str, int]) -> str:
+    """A name like ``name``; ``tried`` remembers its last number: thousands may be named alike."""
+    candidate, k = name, tried.get(name, 1)
     while candidate in taken:
         k += 1
         candidate = f"{name}_{k}"
+    tried[name] = k
     return candidate

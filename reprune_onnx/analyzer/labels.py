@@ -9,10 +9,18 @@ op's own name applied to such an array.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
 from reprune_onnx.types import Ints, Labels, Shape
+
+MOST = 2**22
+"""Of one array, and of all fresh labels: 64 channels of 256 × 256 positions, each by itself."""
+
+
+class TooManyLabelsError(Exception):
+    """A few nodes can join a tensor to itself until no memory holds its labels."""
 
 
 class LabelSpace:
@@ -26,7 +34,12 @@ class LabelSpace:
         return self._size
 
     def fresh(self, n: int) -> Ints:
-        """``n`` labels never handed out before, ascending."""
+        """``n`` labels never handed out before, ascending.
+
+        One is always to be had, to lock what is not followed.
+        """
+        if n > 1:
+            check_size(self._size + n)
         start, self._size = self._size, self._size + n
         if self._size > len(self._parent):
             grown = np.arange(max(2 * len(self._parent), self._size, 1024), dtype=np.int64)
@@ -74,6 +87,12 @@ class LabelSpace:
         return label
 
 
+def check_size(n: int) -> None:
+    """Raise TooManyLabelsError for more than `MOST`, before memory is taken for them."""
+    if n > MOST:
+        raise TooManyLabelsError
+
+
 def compress(ids: Ints) -> Ints:
     """``ids`` with extent 1 along every axis on which they do not vary."""
     for axis in range(ids.ndim):
@@ -110,6 +129,12 @@ def take(labels: Labels, axis: int, indices: Ints) -> Labels:
     return Labels(shape, compress(labels.ids.take(indices, axis=axis)) if varies else labels.ids)
 
 
+def tile(ids: Ints, times: Sequence[int]) -> Ints:
+    """``ids`` repeated along every axis."""
+    check_size(ids.size * prod(times))
+    return np.tile(ids, times)
+
+
 def concat(parts: Sequence[Labels], axis: int) -> Labels | None:
     """The parts in a row along ``axis``; None where an extent that matters is unknown."""
     extents = [p.shape[axis] for p in parts]
@@ -129,6 +154,7 @@ def concat(parts: Sequence[Labels], axis: int) -> Labels | None:
     )
     if same:
         return Labels(shape, parts[0].ids)
+    check_size(prod(sum(known) if a == axis else common[a] for a in range(rank)))
     blocks = []
     for part, extent in zip(parts, known, strict=True):
         want = [extent if a == axis else common[a] for a in range(rank)]
@@ -154,6 +180,7 @@ def reshape(labels: Labels, shape: Shape) -> Labels | None:
             return None
         source += [int(n or 0) for n in full_in]
         out_shape += [int(n or 0) for n in full_out]
+    check_size(prod(source))
     ids = np.broadcast_to(labels.ids, source).reshape(out_shape)
     return Labels(shape, compress(ids))
 

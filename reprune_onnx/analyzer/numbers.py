@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -103,8 +104,9 @@ def compute(op: Op, inputs: list[Numbers | None], dtypes: list[Any]) -> list[Num
     if op.type not in _COMPUTES:
         return None
     results = _concrete(op, inputs, dtypes)
-    if results is None:
-        return None
+    wild = any(n.value is not None and not isfinite(n.value) for g in given for n in g.ravel())
+    if results is None or wild or not all(_finite(r) for r in results):
+        return None  # no shape is made of infinity
     if op.type in ("Add", "Sub", "Mul", "Div", "Neg"):
         return [_arithmetic(op.type, given, results[0])]
     terms = {t: Fraction(0) for n in given for e in n.ravel() for t in e.terms}
@@ -168,10 +170,15 @@ def _reference(op: Op, feeds: list[NDArray[Any] | None]) -> list[NDArray[Any]] |
     model = onnx.ModelProto(ir_version=8, graph=graph)
     model.opset_import.append(onnx.helper.make_opsetid("", op.opset))
     try:
-        results = [np.asarray(r) for r in ReferenceEvaluator(model).run(None, names)]
+        with np.errstate(all="ignore"):
+            results = [np.asarray(r) for r in ReferenceEvaluator(model).run(None, names)]
     except Exception:  # the evaluator raises whatever its numpy code raises
         return None
     return results if all(r.size <= LARGEST for r in results) else None
+
+
+def _finite(result: NDArray[Any]) -> bool:
+    return result.dtype.kind != "f" or bool(np.isfinite(result).all())
 
 
 def _arithmetic(kind: str, given: list[Numbers], result: NDArray[Any]) -> Numbers:

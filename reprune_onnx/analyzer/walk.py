@@ -24,7 +24,7 @@ from reprune_onnx.analyzer.drafts import (
     SiteDraft,
 )
 from reprune_onnx.analyzer.graph import FLOATS, Graph, Op, captured
-from reprune_onnx.analyzer.labels import LabelSpace, compress, varying
+from reprune_onnx.analyzer.labels import LabelSpace, TooManyLabelsError, compress, varying
 from reprune_onnx.errors import ModelError
 from reprune_onnx.types import Ints, Labels, Shape
 
@@ -222,6 +222,8 @@ class Walk:
         """Apply a rule; what it stumbles over are attributes and inputs that cannot be valid."""
         try:
             return rule(op, self)
+        except TooManyLabelsError:
+            return None
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise ModelError(
                 f"{op.title} cannot be followed, because its inputs and attributes do not fit"

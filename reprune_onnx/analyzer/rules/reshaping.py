@@ -105,7 +105,7 @@ def tile(op: Op, w: Walk) -> Labels | None:
     times = [r if n > 1 else 1 for n, r in zip(x.ids.shape, repeats, strict=True)]
     if None in times:
         return None
-    return Labels(shape, np.tile(x.ids, [t or 1 for t in times]))
+    return Labels(shape, lab.tile(x.ids, [t or 1 for t in times]))
 
 
 def depth_to_space(op: Op, w: Walk) -> Labels:
@@ -125,7 +125,7 @@ def space_to_depth(op: Op, w: Walk) -> Labels:
     x = w.labels(op)
     b = int(op.attrs["blocksize"])
     n = x.shape[1] or 0
-    ids = np.tile(lab.expand(w.flat(op, x.ids, (1,)), 1, n), (1, b * b, 1, 1))
+    ids = lab.tile(lab.expand(w.flat(op, x.ids, (1,)), 1, n), (1, b * b, 1, 1))
     return Labels(w.shape(op) or (x.shape[0], n * b * b, None, None), lab.compress(ids))
 
 

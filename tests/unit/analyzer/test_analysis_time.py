@@ -1,14 +1,17 @@
-"""The analysis of a large graph takes seconds, not minutes."""
+"""The analysis of a large graph takes seconds, not minutes, and of a hostile one too."""
 
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import numpy as np
 import onnx
+import pytest
 from onnx import helper, numpy_helper
 
 import reprune_onnx as rp
+from reprune_onnx.analyzer.labels import MOST
 
 CONVS = 500
 
@@ -53,3 +56,67 @@ def test_five_hundred_convolutions_take_under_two_seconds() -> None:
         seconds.append(time.process_time() - start)
     assert sum(g.free.any() for g in channels.groups) == CONVS // 2
     assert min(seconds) < 2.0, seconds
+
+
+def between(nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """A Conv from x to a, ``nodes`` from a to b, and a Conv from b to y."""
+    kernels = {"w1": np.ones((8, 3, 3, 3), np.float32), "w2": np.ones((8, 8, 1, 1), np.float32)}
+    convs = [
+        helper.make_node("Conv", [s, w], [t]) for s, w, t in (("x", "w1", "a"), ("b", "w2", "y"))
+    ]
+    graph = helper.make_graph(
+        [convs[0], *nodes, convs[1]],
+        "between",
+        [helper.make_tensor_value_info("x", 1, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", 1, None)],
+        [numpy_helper.from_array(v, k) for k, v in (kernels | weights).items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def seconds_of(model: onnx.ModelProto) -> float:
+    start = time.process_time()
+    rp.analyze(rp.Model(model))
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize("name", ["", "same"])
+def test_ten_thousand_nodes_of_no_name_or_one(name) -> None:
+    tensors = ["a", *(f"t{k}" for k in range(9_999)), "b"]
+    chain = [helper.make_node("Relu", [s], [t], name) for s, t in pairwise(tensors)]
+    assert seconds_of(between(chain, {})) < 8.0
+
+
+def test_three_thousand_casts_like_an_activation() -> None:
+    """The type of the activation is looked for once, not anew through all nodes before it."""
+    tensors = ["a", *(f"t{k}" for k in range(3_000))]
+    chain = [helper.make_node("Relu", [s], [t]) for s, t in pairwise(tensors)]
+    casts = [helper.make_node("CastLike", ["c", t], [f"c_{t}"]) for t in tensors[:0:-1]]
+    made = helper.make_node("Sum", [tensors[-1], *(n.output[0] for n in casts)], ["b"])
+    model = between([*chain, *casts, made], {"c": np.ones(1, np.float32)})
+    assert seconds_of(model) < 8.0
+
+
+@pytest.mark.parametrize("op", ["Concat", "Tile", "SpaceToDepth", "Pad", "Conv"])
+def test_a_few_nodes_that_would_make_more_labels_than_memory_holds(op) -> None:
+    weights = {
+        "times": np.array([1, 2**40, 1, 1]),
+        "pads": np.array([0, 2**40, 0, 0, 0, 0, 0, 0]),
+        "shape": np.array([2**23, 8, 1, 1]),
+    }
+    tensors = ["a", *(f"t{k}" for k in range(40))]
+    many = {
+        "Concat": [helper.make_node(op, [s, s], [t], axis=1) for s, t in pairwise(tensors)],
+        "Tile": [helper.make_node(op, ["a", "times"], ["t39"])],
+        "SpaceToDepth": [helper.make_node(op, ["a"], ["t39"], blocksize=2**20)],
+        "Pad": [helper.make_node(op, ["a", "pads"], ["t39"])],
+        "Conv": [
+            helper.make_node("ConstantOfShape", ["shape"], ["w"]),
+            helper.make_node(op, ["a", "w"], ["t39"]),
+        ],
+    }[op]
+    mean = helper.make_node("ReduceMean", ["t39"], ["m"], axes=[1], keepdims=1)
+    model = between([*many, mean, helper.make_node("Mul", ["a", "m"], ["b"])], weights)
+    channels = rp.analyze(rp.Model(model))
+    assert any("is not understood" in lock.reason for lock in channels.locks)
+    assert max(x.ids.size for x in channels.tensors.values()) <= MOST

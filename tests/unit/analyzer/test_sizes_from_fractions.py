@@ -1,12 +1,13 @@
 """Image sizes that a graph computes by way of fractions, as detectors that scale images do."""
 
 import numpy as np
+import onnx
 import pytest
 import text_graphs
 
 import reprune_onnx as rp
 from reprune_onnx.analyzer import Scope, analyze
-from reprune_onnx.errors import SelectionError
+from reprune_onnx.errors import ModelError, SelectionError
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import Model
 
@@ -73,3 +74,32 @@ def test_unknown_multiply_adds_are_no_target():
     report = rp.prune(model, rp.Settings(sparsity=0.5, **settings)).report
     assert report["verification"]["passed"]
     assert any("their multiply-adds are not counted" in note for note in report["notes"])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("op", ["Mul", "Div", "Add", "Mod", "Pow"])
+@pytest.mark.parametrize("value", ["nan", "inf", "3e38"])
+def test_sizes_that_are_no_numbers_are_not_followed(op, value):
+    fmod = "<fmod = 1>" if op == "Mod" else ""
+    text = f"""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,3,8,8] x, float[8,3,1,1] w, float[8,8,1,1] v) => (float y) {{
+            a = Conv (x, w)
+            s = Shape (a)
+            f = Cast <to = 1> (s)
+            p = {op} {fmod} (f, k)
+            q = Floor (p)
+            r = {op} {fmod} (k, q)
+            i = Cast <to = 7> (r)
+            b = Reshape (a, i)
+            y = Conv (b, v)
+        }}"""
+    model = onnx.parser.parse_model(text)
+    del model.graph.input[1:]
+    for name, shape in (("w", (8, 3, 1, 1)), ("v", (8, 8, 1, 1)), ("k", ())):
+        array = np.full(shape, float(value) if name == "k" else 1.0, np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    try:
+        channels = rp.analyze(rp.Model(model))
+    except ModelError:
+        return
+    assert not any(group.free.any() for group in channels.groups)
