@@ -55,13 +55,13 @@ class Walk:
         self._types: dict[str, int] = {}
         for name, dims in graph.sparse.items():
             why = f"sparse tensor '{name}' stays as it is"
-            self.tensors[name] = self._locked_by_extent(dims, name, why)
+            self.tensors[name] = self._one_locked_label(dims, name, why)
         for value in graph.inputs:
             self._types[value.name] = _plain(value.type.tensor_type.elem_type)
             shape = input_shapes.get(value.name, ())
             if value.name not in input_shapes:
                 self.unknown.add(value.name)
-            self.tensors[value.name] = self._locked_by_extent(
+            self.tensors[value.name] = self._one_locked_label(
                 shape, f"input '{value.name}'", "the channels of a graph input stay"
             )
 
@@ -88,7 +88,7 @@ class Walk:
         shape: Shape = self.graph.shape(name) if self.is_constant(op, i) else ()
         if name in self.numbers:
             shape = self.numbers[name].shape
-        return self._locked_by_extent(shape, op.title, f"constant '{name}' stays as it is")
+        return self._one_locked_label(shape, op.title, f"constant '{name}' stays as it is")
 
     def is_constant(self, op: Op, i: int) -> bool:
         """Whether input ``i`` is given and constant."""
@@ -183,7 +183,7 @@ class Walk:
 
     def fixed(self, op: Op, shape: Shape, reason: str) -> Labels:
         """One new, locked label for a whole tensor: it stays as it is."""
-        return self._locked_by_extent(shape, op.name, reason)
+        return self._one_locked_label(shape, op.name, reason)
 
     # ── the pass itself ─────────────────────────────────────────────────────────────────────
 
@@ -293,7 +293,7 @@ class Walk:
                         ids = self.tensors[tensor].ids.ravel()
                         self.locks.append(LockDraft(f"output '{name}'", ids, reason))
 
-    def _locked_by_extent(self, shape: Shape, node: str, reason: str) -> Labels:
+    def _one_locked_label(self, shape: Shape, node: str, reason: str) -> Labels:
         label = self.space.fresh(1)
         self.locks.append(LockDraft(node, label, reason))
         return Labels(shape, label.reshape([1] * len(shape)))

@@ -110,31 +110,8 @@ def allocate(
         least, more = least_loss(groups, known.losses, (wanted, cost), settings, overrides)
         expected = 1 - cost(np.array([least[g.id] for g in groups])) / max(full, 1e-12)
         return Allocation(least, [*more, *notes], expected)
-    free = [known.gammas[g.id][g.free] for g in groups]
-    by_gamma = settings.allocation in ("auto", "bn-gamma")
-    if by_gamma and all_equal(free):
-        notes.append("all |γ| are equal, so they say nothing: the allocation is uniform")
-        by_gamma = False
-    if settings.allocation == "auto" and by_gamma:
-        notes.append(
-            "channels per layer follow |γ| (allocation bn-gamma): there are no --calibration images"
-            " to measure losses on"
-        )
-
-    def budget(sparsity: float) -> Ints:
-        drops = (
-            bn_gamma(free, sparsity)
-            if by_gamma
-            else uniform([int(g.free.sum()) for g in groups], sparsity)
-        )
-        kept = guard(
-            drops,
-            [g.n for g in groups],
-            [int((~g.free).sum()) for g in groups],
-            settings.min_channels,
-        )
-        return np.array([overrides.get(g.id, k) for g, k in zip(groups, kept, strict=True)])
-
+    budget, more = _by_sparsity(groups, known, settings, overrides)
+    notes += more
     sparsity = wanted.share
     if wanted.measure != "channels":
         sparsity = _search(wanted, (cost, full), budget)
@@ -172,6 +149,39 @@ def select_channels(
 
 
 # ── allocation ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _by_sparsity(
+    groups: list[Group], known: Knowledge, settings: Settings, overrides: Mapping[int, int]
+) -> tuple[Callable[[float], Ints], list[str]]:
+    """What each group keeps (n_groups,) as a function of the sparsity; and notes to print."""
+    free = [known.gammas[g.id][g.free] for g in groups]
+    by_gamma = settings.allocation in ("auto", "bn-gamma")
+    notes = []
+    if by_gamma and all_equal(free):
+        notes.append("all |γ| are equal, so they say nothing: the allocation is uniform")
+        by_gamma = False
+    if settings.allocation == "auto" and by_gamma:
+        notes.append(
+            "channels per layer follow |γ| (allocation bn-gamma): there are no --calibration images"
+            " to measure losses on"
+        )
+
+    def budget(sparsity: float) -> Ints:
+        drops = (
+            bn_gamma(free, sparsity)
+            if by_gamma
+            else uniform([int(g.free.sum()) for g in groups], sparsity)
+        )
+        kept = guard(
+            drops,
+            [g.n for g in groups],
+            [int((~g.free).sum()) for g in groups],
+            settings.min_channels,
+        )
+        return np.array([overrides.get(g.id, k) for g, k in zip(groups, kept, strict=True)])
+
+    return budget, notes
 
 
 def _search(
