@@ -1,1 +1,1 @@
-"""What was asked, what was reached: the report file, terminal tables."""
+"""What was asked, what was reached: the report file, terminal tables, the HTML page."""

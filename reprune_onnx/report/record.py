@@ -1,4 +1,4 @@
-"""The report of one pruning, as the contract names its fields, and the stamp inside the model."""
+"""The report of one pruning, whose fields other tools rely on, and the stamp inside the model."""
 
 from __future__ import annotations
 

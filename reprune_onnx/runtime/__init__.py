@@ -1,1 +1,1 @@
-"""Running models: ONNX Runtime behind a small interface, input shapes, evaluation."""
+"""Running models: ONNX Runtime and TensorRT engines behind one class each, evaluation."""
