@@ -9,11 +9,13 @@ from reprune_onnx.analyzer import Scope, analyze
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.errors import SelectionError
 from reprune_onnx.pruner.aim import Aim
+from reprune_onnx.pruner.allocation import allocate
 from reprune_onnx.pruner.calibrate import layer_statistics
-from reprune_onnx.pruner.choose import Knowledge, allocate, select_at, select_channels
 from reprune_onnx.pruner.earlier import keep_by_cuts, read_report
 from reprune_onnx.pruner.gamma import channel_gammas
+from reprune_onnx.pruner.knowledge import Knowledge
 from reprune_onnx.pruner.measure import reduction
+from reprune_onnx.pruner.selection import select_at, select_channels
 from reprune_onnx.pruner.sensitivity.allocate import by_losses
 from reprune_onnx.pruner.sensitivity.curves import measure_losses
 from reprune_onnx.recovery import Recovery, recover

@@ -1,6 +1,6 @@
 """How many channels each group keeps (``allocate``) and which ones they are (``select``).
 
 In `allocate` and `select` numbers and weight arrays go in, counts and channel indices come out:
-nothing there knows of ONNX. `choose` takes both from a channel map and its settings; what images
-tell (`calibrate`, `sensitivity`) runs the model.
+nothing there knows of ONNX. `allocation` and `selection` take both from a channel map and its
+settings; what images tell (`calibrate`, `sensitivity`) runs the model.
 """

@@ -19,8 +19,9 @@ from torch import Tensor
 from reprune_onnx.analyzer import analyze
 from reprune_onnx.errors import ModelError
 from reprune_onnx.prepared import scope_of
-from reprune_onnx.pruner.choose import Knowledge, select_channels
 from reprune_onnx.pruner.gamma import channel_gammas
+from reprune_onnx.pruner.knowledge import Knowledge
+from reprune_onnx.pruner.selection import select_channels
 from reprune_onnx.surgeon import cut
 from reprune_onnx.training.bridge import OnnxModule, torch_module, write_back
 from reprune_onnx.training.cuts import State, narrowed, widen

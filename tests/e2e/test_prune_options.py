@@ -72,7 +72,7 @@ def test_kept_channels_become_a_multiple(prune, multiple):
 def test_groups_in_work_at_once_do_not_change_the_choice(prune, monkeypatch):
     bytes_ = []
     for at_once in (1, 2, 5):
-        monkeypatch.setattr("reprune_onnx.pruner.choose._AT_ONCE", at_once)
+        monkeypatch.setattr("reprune_onnx.pruner.selection._AT_ONCE", at_once)
         _, out = prune("--sparsity", "0.5", "--residual", "prune", name=f"at{at_once}")
         bytes_.append(out.read_bytes())
     assert bytes_[0] == bytes_[1] == bytes_[2]

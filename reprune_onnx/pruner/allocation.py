@@ -1,0 +1,196 @@
+"""From a target to numbers: how many channels each group keeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from reprune_onnx.analyzer.scope import matching
+from reprune_onnx.errors import SelectionError
+from reprune_onnx.pruner.allocate import (
+    all_equal,
+    bn_gamma,
+    guard,
+    nearest_within,
+    uniform,
+    widths,
+)
+from reprune_onnx.pruner.allocate.reach import out_of_reach
+from reprune_onnx.pruner.knowledge import Knowledge
+from reprune_onnx.pruner.multilinear import Multilinear, multilinear
+from reprune_onnx.pruner.sensitivity.allocate import by_losses, least_loss
+from reprune_onnx.settings import Settings
+from reprune_onnx.types import ChannelMap, Group, Ints, Reduction
+
+_LEVELS = 1000  # a reduction is searched on sparsities 0.000, 0.001, … 0.999
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """How many channels each prunable group keeps ``{id: n_keep}``, and notes to print.
+
+    ``expected`` is the reduction that they give, where the layers of a group have equal shares of
+    every channel. ``unrounded`` is that before widths were rounded, where they were.
+    """
+
+    kept: dict[int, int]
+    notes: list[str]
+    expected: float
+    unrounded: float | None = None
+
+
+def allocate(
+    channels: ChannelMap, settings: Settings, known: Knowledge, wanted: Reduction
+) -> Allocation:
+    """How many channels each prunable group keeps.
+
+    Without measured losses a reduction of anything but channels is reached by searching the
+    sparsity whose result is nearest; rounded, it is at least what was asked for. Raises
+    SelectionError where nothing can be pruned or the reduction is out of reach.
+    """
+    groups = [g for g in channels.groups if g.free.any()]
+    if not groups:
+        raise SelectionError(_nothing_prunable(channels, settings))
+    overrides = _overrides(channels, settings)
+    notes: list[str] = []
+    if settings.coverage == "auto" and settings.worth == "norm":
+        notes.append(
+            "a covered cluster counts as much as its kernels (coverage norm), as there are images"
+            " to refit layers to; --coverage count is the paper's"
+        )
+    cost = multilinear(channels, groups, wanted.measure, known.times)
+    full = cost(np.array([g.n for g in groups]))
+    if wanted.measure == "macs" and full <= 0:
+        raise SelectionError(
+            "the multiply-adds of the layers that may be pruned are not known, because the sizes of"
+            " their images do not follow from the input's: give another --input-shape, or"
+            " --sparsity"
+        )
+    if by_losses(settings) and known.losses is not None:
+        least, more = least_loss(groups, known.losses, (wanted, cost), settings, overrides)
+        expected = 1 - cost(np.array([least[g.id] for g in groups])) / max(full, 1e-12)
+        return Allocation(least, [*more, *notes], expected)
+    budget, more = _by_sparsity(groups, known, settings, overrides)
+    notes += more
+    sparsity = wanted.share
+    if wanted.measure != "channels":
+        sparsity = _search(wanted, (cost, full), budget)
+    kept, unrounded = budget(sparsity), None
+    if settings.rounding:
+        unrounded = 1 - cost(kept) / full
+        choices = [widths(g, settings, overrides) for g in groups]
+        kept = _rounded(wanted, (cost, full), (budget, sparsity), choices, settings)
+    found = {g.id: int(k) for g, k in zip(groups, kept, strict=True)}
+    return Allocation(found, notes, 1 - cost(kept) / max(full, 1e-12), unrounded)
+
+
+def _by_sparsity(
+    groups: list[Group], known: Knowledge, settings: Settings, overrides: Mapping[int, int]
+) -> tuple[Callable[[float], Ints], list[str]]:
+    """What each group keeps (n_groups,) as a function of the sparsity; and notes to print."""
+    free = [known.gammas[g.id][g.free] for g in groups]
+    by_gamma = settings.allocation in ("auto", "bn-gamma")
+    notes = []
+    if by_gamma and all_equal(free):
+        notes.append("all |γ| are equal, so they say nothing: the allocation is uniform")
+        by_gamma = False
+    if settings.allocation == "auto" and by_gamma:
+        notes.append(
+            "channels per layer follow |γ| (allocation bn-gamma): there are no --calibration images"
+            " to measure losses on"
+        )
+
+    def budget(sparsity: float) -> Ints:
+        drops = (
+            bn_gamma(free, sparsity)
+            if by_gamma
+            else uniform([int(g.free.sum()) for g in groups], sparsity)
+        )
+        kept = guard(
+            drops,
+            [g.n for g in groups],
+            [int((~g.free).sum()) for g in groups],
+            settings.min_channels,
+        )
+        return np.array([overrides.get(g.id, k) for g, k in zip(groups, kept, strict=True)])
+
+    return budget, notes
+
+
+def _search(
+    wanted: Reduction, costs: tuple[Multilinear, float], budget: Callable[[float], Ints]
+) -> float:
+    """The sparsity whose reduction is nearest; ``costs`` is the cost, and that of the original."""
+    cost, full = costs
+
+    def reduction(level: int) -> float:
+        return 1.0 - cost(budget(level / _LEVELS)) / max(full, 1e-12)
+
+    low, high = 0, _LEVELS - 1
+    most = reduction(high)
+    if most < wanted.share:
+        raise out_of_reach(wanted, most)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if reduction(middle) < wanted.share else (low, middle)
+    nearest = min((low, high), key=lambda level: abs(reduction(level) - wanted.share))
+    return nearest / _LEVELS
+
+
+def _rounded(
+    wanted: Reduction,
+    costs: tuple[Multilinear, float],
+    allocation: tuple[Callable[[float], Ints], float],
+    choices: list[Ints],
+    settings: Settings,
+) -> Ints:
+    """The allocation at a sparsity, or at the next that can be rounded so that it costs no more.
+
+    Of channels more stay than were asked for where that is impossible.
+    """
+    (cost, full), (budget, sparsity) = costs, allocation
+    of_channels = wanted.measure == "channels"
+    most = cost(budget(sparsity)) if of_channels else (1 - wanted.share) * full
+    first = found = nearest_within(budget(sparsity), choices, cost, most)
+    for level in range(math.ceil(sparsity * _LEVELS), _LEVELS):
+        if cost(found) <= most:
+            return found
+        found = nearest_within(budget(level / _LEVELS), choices, cost, most)
+    if of_channels:
+        return first
+    raise out_of_reach(wanted, 1 - cost(found) / full, settings.rounding.multiple)
+
+
+def _overrides(channels: ChannelMap, settings: Settings) -> dict[int, int]:
+    """``--layer GLOB=N``: the number of kept channels of the groups that the layers belong to."""
+    names = [layer.name for layer in channels.layers]
+    found: dict[int, int] = {}
+    for glob, wanted in settings.layer:
+        hits = matching((glob,), names, "--layer")
+        for g in channels.groups:
+            for producer in g.producers:
+                if producer.layer.name not in hits:
+                    continue
+                rows = len(producer.layer.out_ids)
+                n_keep = round(wanted * g.n / rows)
+                least = max(1, int((~g.free).sum()))
+                if not least <= n_keep <= g.n:
+                    raise SelectionError(
+                        f"--layer '{glob}={wanted}': '{producer.layer.name}' has {rows} channels,"
+                        f" of which at least {least * rows // g.n} must stay"
+                    )
+                found[g.id] = n_keep
+    return found
+
+
+def _nothing_prunable(channels: ChannelMap, settings: Settings) -> str:
+    if settings.include or settings.exclude:
+        return "--include and --exclude leave no channel that could go; see `reprune-onnx analyze`"
+    made = np.concatenate([layer.out_ids for layer in channels.layers] or [np.empty(0, int)])
+    main = max(channels.locks, key=lambda lock: int(np.isin(made, lock.ids).sum()), default=None)
+    reason = main.reason if main is not None else "there are no channels"
+    hint = "" if settings.residual == "prune" else "try --residual prune, or "
+    return f"nothing can be pruned ({reason}): {hint}see `reprune-onnx analyze` for every reason"

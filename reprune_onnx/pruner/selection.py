@@ -1,0 +1,179 @@
+"""From numbers to channels: which ones each group keeps."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+
+from reprune_onnx.pruner.knowledge import Knowledge
+from reprune_onnx.pruner.select import select
+from reprune_onnx.pruner.select.kernels import filters
+from reprune_onnx.pruner.select.ranking import keep_highest
+from reprune_onnx.settings import Settings
+from reprune_onnx.types import (
+    Bools,
+    ChannelMap,
+    Choice,
+    Filters,
+    Floats,
+    Group,
+    Ints,
+    Layer,
+    Method,
+    Problem,
+    SelectOptions,
+)
+from reprune_onnx.watch import Progress
+
+_AT_ONCE = 2  # groups in work: clustering uses all cores, covering one
+_Task = tuple[Problem, Method, SelectOptions, tuple[int, int]]
+
+
+def select_channels(
+    channels: ChannelMap,
+    settings: Settings,
+    kept: Mapping[int, int],
+    known: Knowledge,
+    progress: Progress | None = None,
+) -> tuple[Bools, dict[int, Choice]]:
+    """Which units stay ``(n_units,)``, and each group's choice.
+
+    Groups are independent problems with a random stream each, so the result is the same for any
+    number of jobs. With ``--input-channels kept`` they are not: they go in graph order.
+    """
+    keep = np.ones(channels.n_units, dtype=np.bool_)
+    groups = [g for g in channels.groups if kept.get(g.id, g.n) < g.n]
+    choices: dict[int, Choice] = {}
+    for k, (g, choice) in enumerate(_solve(channels, settings, (groups, kept, known, keep))):
+        choices[g.id] = _with_parts(g, choice, known.gammas[g.id])
+        keep[g.units] = False
+        keep[g.units[choices[g.id].kept]] = True
+        if progress is not None:
+            progress("clustering and covering", k + 1, len(groups))
+    return keep, choices
+
+
+def select_at(
+    channels: ChannelMap, settings: Settings, known: Knowledge
+) -> Callable[[Group, int], Ints] | None:
+    """What the method keeps of a group, (k,), at any number k; None for elimination by losses."""
+    if settings.method == "reconstruction":
+        return None
+
+    def kept(g: Group, k: int) -> Ints:
+        problem = group_problem(channels, g, k, known)
+        stream = (settings.seed, g.id)
+        return _select(problem, settings.method, settings.select_options, stream).kept
+
+    return kept
+
+
+def _solve(
+    channels: ChannelMap,
+    settings: Settings,
+    work: tuple[list[Group], Mapping[int, int], Knowledge, Bools],
+) -> Iterator[tuple[Group, Choice]]:
+    """(group, choice) of every group, in order."""
+    groups, kept, known, keep = work
+    if settings.method == "reconstruction" and known.losses is not None:
+        for g in groups:
+            order = known.losses.order.get(g.id)
+            if order is None:  # no layer that could be measured reads it
+                order = keep_highest(
+                    group_problem(channels, g, kept[g.id], known), known.gammas[g.id]
+                ).kept
+            yield g, Choice(np.sort(order[: kept[g.id]]))
+        return
+    method, options, seed = settings.method, settings.select_options, settings.seed
+    if settings.input_channels == "kept":
+        for g in groups:
+            problem = group_problem(channels, g, kept[g.id], known, keep)
+            yield g, _select(problem, method, options, (seed, g.id))
+        return
+    tasks = (
+        (group_problem(channels, g, kept[g.id], known), method, options, (seed, g.id))
+        for g in groups
+    )
+    if settings.jobs == 1 or len(groups) < 2:
+        yield from zip(groups, _overlapping(tasks), strict=True)
+        return
+    from joblib import Parallel, delayed
+
+    results = Parallel(n_jobs=settings.jobs, return_as="generator")(
+        delayed(_select)(*task) for task in tasks
+    )
+    yield from zip(groups, results, strict=True)
+
+
+def _overlapping(tasks: Iterable[_Task]) -> Iterator[Choice]:
+    """The choices, in order, two groups at a time: one is clustered while another is covered."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        waiting: deque[Future[Choice]] = deque()
+        for task in tasks:
+            waiting.append(pool.submit(_select, *task))
+            if len(waiting) == _AT_ONCE:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _select(
+    problem: Problem, method: Method, options: SelectOptions, stream: tuple[int, int]
+) -> Choice:
+    return select(problem, method, options, np.random.default_rng(list(stream)))
+
+
+def group_problem(
+    channels: ChannelMap, group: Group, n_keep: int, known: Knowledge, keep: Bools | None = None
+) -> Problem:
+    """The problem of keeping ``n_keep`` channels of a group.
+
+    With ``keep (n_units,)`` only the input channels that stay are seen.
+    """
+    parts: list[Filters] = []
+    for producer in group.producers:
+        layer = producer.layer
+        weight = channels.graph.array(layer.weight)
+        inputs = None if keep is None else _kept_inputs(channels, layer, keep)
+        transposed = layer.op == "ConvTranspose"
+        found = filters(
+            weight, producer.rows, layer.out_axis, layer.conv_groups, transposed, inputs
+        )
+        energy = known.energies.get(layer.node)
+        parts += (
+            found if energy is None else [_with_energy(f, layer, energy, inputs) for f in found]
+        )
+    return Problem(group.n, tuple(parts), known.gammas[group.id], ~group.free, n_keep)
+
+
+def _with_energy(part: Filters, layer: Layer, energy: Floats, inputs: Ints | None) -> Filters:
+    """The filters with each input channel's energy, the mean over a grouped layer's groups."""
+    own = energy.reshape(layer.conv_groups, -1).mean(axis=0)
+    own = own if inputs is None else own[inputs]
+    return replace(part, energy=np.tile(own, part.kernels.shape[1] // len(own)))
+
+
+def _kept_inputs(channels: ChannelMap, layer: Layer, keep: Bools) -> Ints | None:
+    """Positions in a group's inputs, of which some group keeps the channel; None for no channel.
+
+    A ConvTranspose has the inputs of all groups on one axis, a Conv those of one.
+    """
+    for site in channels.sites:
+        if site.role == "in" and (site.node, site.input) == (layer.node, layer.input):
+            groups = layer.conv_groups if layer.op == "ConvTranspose" else 1
+            kept = np.flatnonzero(keep[site.ids].reshape(groups, -1).any(axis=0))
+            return kept if len(kept) else None
+    return None
+
+
+def _with_parts(group: Group, choice: Choice, gamma: Floats) -> Choice:
+    """The choice, with the channel of largest |γ| of every part that would otherwise be empty."""
+    kept = set(choice.kept.tolist())
+    for part in group.nonempty:
+        if not kept.intersection(part.tolist()):
+            kept.add(int(part[np.argmax(gamma[part])]))
+    return replace(choice, kept=np.array(sorted(kept), dtype=np.int64))
