@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from reprune_onnx.data.image_folder import ImageFile
 from reprune_onnx.errors import DataError
 from reprune_onnx.json_text import parse_json
 
-_NUMBER = (int, float)
-_FIELDS: dict[str, dict[str, Any]] = {
-    "images": {"id": int, "file_name": str},
-    "annotations": {
-        "id": int,
-        "image_id": int,
-        "category_id": int,
-        "bbox": list,
-        "area": _NUMBER,
-    },
-    "categories": {"id": int},
-}
+_FAR = 1e30
 
 
 @dataclass(frozen=True)
@@ -80,6 +70,35 @@ def _only_json(folder: Path) -> Path:
     )
 
 
+def _is_whole(value: object) -> bool:
+    return type(value) is int
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and -_FAR < value < _FAR  # False for NaN
+
+
+def _is_box(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+_FIELDS: dict[str, dict[str, Callable[[object], bool]]] = {
+    "images": {"id": _is_whole, "file_name": _is_text},
+    "annotations": {
+        "id": _is_whole,
+        "image_id": _is_whole,
+        "category_id": _is_whole,
+        "bbox": _is_box,
+        "area": _is_number,
+    },
+    "categories": {"id": _is_whole},
+}
+
+
 def _check(content: object, path: Path) -> None:
     if not isinstance(content, dict) or any(
         not isinstance(content.get(part), list) for part in _FIELDS
@@ -90,17 +109,14 @@ def _check(content: object, path: Path) -> None:
         )
     for part, fields in _FIELDS.items():
         for k, entry in enumerate(content[part]):
-            for key, kind in fields.items():
-                if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
+            for key, fits in fields.items():
+                if not isinstance(entry, dict) or key not in entry:
+                    raise DataError(f"annotation file '{path}': {part}[{k}] has no '{key}'")
+                if not fits(entry[key]):
                     raise DataError(
-                        f"annotation file '{path}': {part}[{k}] has no '{key}' of COCO's format"
+                        f"annotation file '{path}': the '{key}' of {part}[{k}] is"
+                        f" {str(entry[key])[:40]!r}"
                     )
-    for entry in content["annotations"]:
-        box = entry["bbox"]
-        if len(box) != 4 or not all(isinstance(n, _NUMBER) for n in box):
-            raise DataError(
-                f"annotation file '{path}': annotation {entry['id']} has no box of four numbers"
-            )
     if not content["images"]:
         raise DataError(f"annotation file '{path}' lists no images")
     images = {entry["id"] for entry in content["images"]}
@@ -116,6 +132,8 @@ def _check(content: object, path: Path) -> None:
 
 def _image(folder: Path, name: str, path: Path) -> ImageFile:
     file = folder / name
-    if ".." in Path(name).parts or Path(name).is_absolute() or not file.is_file():
+    if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+        raise DataError(f"image '{name}', which '{path}' lists, lies outside '{folder}'")
+    if not file.is_file():
         raise DataError(f"image '{name}', which '{path}' lists, is not in '{folder}'")
     return ImageFile(str(file), file)

@@ -68,6 +68,10 @@ def _entries(folder: Path, parts: tuple[str, ...]) -> list[Entry]:
             if len(below) < _DEPTH:
                 found += _entries(child, below)
         elif child.suffix.lower() in SUFFIXES:
+            if not child.is_file():  # opening a pipe waits for ever, a device may have no end
+                raise DataError(
+                    f"{child} is no ordinary file (a pipe, a device, a link to nothing); remove it"
+                )
             found.append(Entry(below, ImageFile(str(child), child)))
     return found
 

@@ -92,7 +92,7 @@ def read_table(path: Path) -> LatencyTable:
         return LatencyTable(rows, max(0.0, float(found.get("rest_ms", 0.0))))
     except OSError as error:
         raise DataError(f"cannot read '{path}': {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ArithmeticError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(
             f"'{path}' is no latency table ({error!r}): it is a JSON object with \"layers\", rows"
             ' of {"layer", "rows", "columns", "ms"}'

@@ -74,24 +74,34 @@ def test_refusals_of_the_place(folder):
 @pytest.mark.parametrize(
     ("part", "fields", "words"),
     [
-        ("images", {"id": [5]}, "images[0] has no 'id'"),
-        ("images", {"id": "5"}, "images[0] has no 'id'"),
-        ("images", {"file_name": 5}, "images[0] has no 'file_name'"),
+        ("images", {"id": [5]}, "the 'id' of images[0] is '[5]'"),
+        ("images", {"id": "5"}, "the 'id' of images[0] is '5'"),
+        ("images", {"file_name": 5}, "the 'file_name' of images[0]"),
         ("images", {"file_name": "lost.png"}, "image 'lost.png'"),
-        ("images", {"file_name": "../outside.png"}, "image '../outside.png'"),
+        ("images", {"file_name": "../outside.png"}, "lies outside"),
         ("images", {"file_name": "a\x00.png"}, "image 'a"),
-        ("annotations", {"image_id": {}}, "annotations[0] has no 'image_id'"),
+        ("annotations", {"image_id": {}}, "the 'image_id' of annotations[0]"),
         ("annotations", {"image_id": 6}, "annotation 1 has image_id 6"),
         ("annotations", {"category_id": 1}, "annotation 1 has category_id 1"),
-        ("annotations", {"bbox": [1, 2, 3]}, "no box of four numbers"),
-        ("annotations", {"bbox": [1, 2, 3, "4"]}, "no box of four numbers"),
-        ("annotations", {"area": None}, "annotations[0] has no 'area'"),
-        ("categories", {"id": 2.5}, "categories[0] has no 'id'"),
+        ("annotations", {"bbox": [1, 2, 3]}, "the 'bbox' of annotations[0]"),
+        ("annotations", {"bbox": [1, 2, 3, "4"]}, "the 'bbox' of annotations[0]"),
+        ("annotations", {"bbox": [1, 2, 3, float("nan")]}, "NaN is no number"),
+        ("annotations", {"area": None}, "the 'area' of annotations[0]"),
+        ("annotations", {"area": 10**400}, "the 'area' of annotations[0]"),
+        ("categories", {"id": 2.5}, "the 'id' of categories[0]"),
     ],
 )
 def test_refusals_of_the_content(folder, part, fields, words):
     write(folder, part, **fields)
     refused(folder, words)
+
+
+@pytest.mark.parametrize("part", CONTENT)
+def test_a_field_less(folder, part):
+    content = {name: [dict(entry) for entry in entries] for name, entries in CONTENT.items()}
+    del content[part][0]["id"]
+    (folder / "o.json").write_text(json.dumps(content))
+    refused(folder, f"{part}[0] has no 'id'")
 
 
 def test_an_absolute_path_is_refused(folder):

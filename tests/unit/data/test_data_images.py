@@ -1,6 +1,7 @@
 """Image folders and tars: order, labels, decoding, geometry, and files that are not images."""
 
 import io
+import os
 import tarfile
 
 import numpy as np
@@ -192,3 +193,10 @@ def test_resize_and_crop():
     np.testing.assert_array_equal(centre_crop(image, 3, 4, "i"), image[1:4, 2:6])
     with pytest.raises(DataError, match="5×8"):
         centre_crop(image, 6, 4, "i")
+
+
+def test_a_pipe_among_images_is_refused(tmp_path):
+    """To open it would wait for ever."""
+    draw(tmp_path / "a.png", picture(0))
+    os.mkfifo(tmp_path / "b.png")
+    refused(tmp_path, "b.png", "no ordinary file")
