@@ -43,6 +43,8 @@ _SHARES: dict[str, Measure] = {
     "latency_reduction": "latency",
 }
 _SHARE = ": it is a share, 0.5 for 50 %"
+_MOST = 2**31
+_MOST_JOBS = 2**15
 _TARGETS = ("sparsity", *_SHARES, "max_drop", "keep")
 
 
@@ -174,14 +176,17 @@ class Settings:
             raise UsageError("--latency-table goes with --latency-reduction; give that too")
         for name in ("min_channels", "round_to", "calibration_size"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"--{name.replace('_', '-')} must be at least 1")
+            if value is not None and not 1 <= value < _MOST:
+                bounds = f"at least 1, and less than {_MOST:,}"
+                raise UsageError(f"--{name.replace('_', '-')} must be {bounds}")
         for glob, n in self.layer:
             if n < 1:
                 raise UsageError(f"--layer {glob}={n}: a layer keeps at least 1 channel")
         self._check_images()
-        if self.jobs == 0:
-            raise UsageError("--jobs is a number of processes, or -1 for all cores; not 0")
+        if self.jobs == 0 or abs(self.jobs) > _MOST_JOBS:
+            raise UsageError(
+                f"--jobs is a number of processes, or -1 for all cores; not {self.jobs}"
+            )
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed} must not be negative")
 

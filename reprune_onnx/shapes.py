@@ -17,6 +17,7 @@ IMAGE_SIDE = 224  # the side of an image where neither the model nor the user st
 IMAGE_CHANNELS = (1, 3, 4)
 _VOLUME_SIDE = 32  # 224 in three directions would be 11 million positions per channel
 _CHANNELS = 3
+_DIGITS = 19  # of an extent: more do not fit its type
 
 
 def parse_input_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -29,7 +30,10 @@ def parse_input_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
     for text in texts:
         name, equals, extents = text.rpartition("=")
         parts = [part.strip() for part in extents.split(",")]
-        numeric = all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts)
+        numeric = all(
+            part.isascii() and part.isdigit() and len(part) < _DIGITS and int(part) > 0
+            for part in parts
+        )
         if not equals or not name.strip() or not numeric:
             raise UsageError(
                 f"--input-shape '{text}' is not NAME=1,3,224,224 (an input's name and its extents, "

@@ -105,14 +105,7 @@ def read_target(name: str) -> Target:
         )
     try:
         return _target(path.stem, _parsed(path))
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,  # lists nested too deep
-    ) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"'{path}' does not describe a target: {reason}") from error
 
@@ -144,7 +137,7 @@ def _target(name: str, fields: Mapping[str, Any]) -> Target:
         for key, value in table.items():
             if key not in precisions:
                 raise ValueError(f"'{key}' is not among its precisions")
-            if not isinstance(value, int) or value < 1:
+            if type(value) is not int or not 1 <= value < 2**31:
                 raise ValueError(f"'{key} = {value}' is not a number of channels")
     rounding = {p: Rounding(n, narrow.get(p)) for p, n in multiples.items()}
     build = {"builder" if k == "with" else k: v for k, v in fields.get("build", {}).items()}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 
@@ -13,6 +15,8 @@ def main(argv: list[str] | None = None) -> None:
 
     128 and the number of the signal where the user (130) or the system (143) ended it.
     """
+    nobody = Path(os.devnull)  # reads what is written to a stream that was closed
+    sys.stdout, sys.stderr = sys.stdout or nobody.open("w"), sys.stderr or nobody.open("w")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # γ or × in a locale that lacks it is no failure
             stream.reconfigure(errors="replace")

@@ -7,9 +7,11 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TextIO
 
 from reprune_onnx.errors import RepruneError, UsageError
+from reprune_onnx.printable import printable
 
 _STOPPED = (130, 143)
 """The exit codes after Ctrl-C, which Typer makes of it, and after SIGTERM."""
@@ -25,6 +27,7 @@ def run(app: Callable[..., object], argv: list[str]) -> int:
 def _run(app: Callable[..., object], argv: list[str]) -> int:
     try:
         app(argv, standalone_mode=True, prog_name="reprune-onnx")
+        sys.stdout.flush()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
         return _say("interrupted", code) if code in _STOPPED else code
@@ -35,6 +38,11 @@ def _run(app: Callable[..., object], argv: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # what reads and writes files says more; this is left: stdout, cwd
+        with suppress(OSError):
+            sys.stdout.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _say(f"the system refuses: {error}", 1)
     except MemoryError:
         return _say("out of memory: the model or the images are too large for this machine", 1)
     except Exception as error:  # whatever else escapes is a bug of this tool
@@ -61,6 +69,6 @@ def _show(
 
 
 def _say(message: object, code: int) -> int:
-    line = " ".join(str(message).split())
+    line = printable(" ".join(str(message).split()))
     print(f"reprune-onnx: {line}", file=sys.stderr)
     return code

@@ -215,6 +215,6 @@ def command(
 
 def _override(text: str) -> tuple[str, int]:
     glob, equals, number = text.rpartition("=")
-    if not equals or not glob or not (number.isascii() and number.isdigit()):
+    if not equals or not glob or not (number.isascii() and number.isdigit() and len(number) < 19):
         raise UsageError(f"--layer '{text}' is not GLOB=N, such as '*conv1*=16'")
     return glob, int(number)

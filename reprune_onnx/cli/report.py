@@ -9,6 +9,7 @@ import typer
 
 from reprune_onnx.cli.options import Force, Quiet
 from reprune_onnx.errors import OutputError
+from reprune_onnx.printable import printable
 
 
 def command(
@@ -35,6 +36,6 @@ def command(
         raise OutputError(f"'{out}' is a folder; give the name of a file")
     if out.exists() and (not force or any(f.exists() and f.samefile(out) for f in files)):
         raise OutputError(f"'{out}' exists; give another name, or --force to replace a page")
-    write_atomically(out, html_report(files, title).encode())
+    write_atomically(out, html_report(files, title).encode(errors="backslashreplace"))
     if not quiet:
-        typer.echo(f"wrote {out}")
+        typer.echo(printable(f"wrote {out}"))

@@ -126,7 +126,7 @@ def _write(
         "models": entries,
     }
     text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-    write_atomically(folder / "bundle.json", text.encode())
+    write_atomically(folder / "bundle.json", text.encode(errors="backslashreplace"))
     _write_readme(folder, target, manifest)
     return manifest
 

@@ -255,4 +255,5 @@ def _facts(
 
 
 def _write_json(path: Path, facts: Mapping[str, Any]) -> None:
-    write_atomically(path, (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(path, text.encode(errors="backslashreplace"))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from rich.console import Console
 from rich.table import Column, Table
 
 from reprune_onnx.deployment.convert import Converted
-from reprune_onnx.report.console import console_of_stdout
+from reprune_onnx.report.terminal import Terminal
 from reprune_onnx.rounding import Rounding
 from reprune_onnx.targets import Target
 
@@ -35,7 +35,7 @@ def print_targets(targets: Sequence[Target]) -> None:
             f"≤ {t.limits.ir}" if t.limits.ir else "any",
             _HOW[t.build.builder].format(t.build.tensorrt),
         )
-    console_of_stdout().print(table)
+    Terminal().print(table)
 
 
 def _multiples(rounding: Rounding) -> str:
@@ -44,42 +44,40 @@ def _multiples(rounding: Rounding) -> str:
 
 def print_conversion(found: Converted, where: str) -> None:
     """Print what was changed, and by how much the result differs."""
-    print = Console(highlight=False, soft_wrap=True).print
+    print = partial(Terminal().print, soft_wrap=True)
     for change in found.rewritten:
         name = f"{change['node']}: " if change["node"] else ""
-        print(f"{name}{change['before']} → {change['after']}", markup=False)
+        print(f"{name}{change['before']} → {change['after']}")
     print(f"differs by {found.difference:.2g} of its output's scale ({found.allowed:g} is allowed)")
     if found.error is not None:
         print(f"int8 changes the output by {found.error:.1%} on the calibration images")
     if found.flag:
         print(f"{found.flag} is not in the file: it is asked for when the engine is built")
-    print(f"wrote {where}", markup=False)
+    print(f"wrote {where}")
 
 
 def print_bundle(manifest: Mapping[str, Any], where: str) -> None:
     """Print what is in a bundle, and what to do with it."""
-    print = Console(highlight=False, soft_wrap=True).print
+    print = partial(Terminal().print, soft_wrap=True)
     for m in manifest["models"]:
         batches = ", ".join(map(str, m["batches"]))
         print(
             f"{m['name']}: opset {m['opset']}, IR {m['ir']}, differs by {m['difference']:.2g} of"
             f" its output's scale; {', '.join(m['precisions'])} at batch {batches}",
-            markup=False,
         )
-    print(f"wrote {where}: copy it to the device and run `sh run.sh` there", markup=False)
+    print(f"wrote {where}: copy it to the device and run `sh run.sh` there")
 
 
 def print_engine(facts: Mapping[str, Any], where: str) -> None:
     """Print what an engine was built for, and how it compares."""
-    print = Console(highlight=False, soft_wrap=True).print
+    print = partial(Terminal().print, soft_wrap=True)
     batch, check = facts["batch_size"], facts["check"]
     print(
         f"{facts['precision']} for {facts['gpu']['name']} by TensorRT {facts['tensorrt']}, batch"
         f" {batch['min']} to {batch['max']}, tuned for {batch['opt']}",
-        markup=False,
     )
     print(
         f"differs from ONNX Runtime by {check['difference']:.2g} of its output's scale"
         f" ({check['allowed']:g} is allowed)"
     )
-    print(f"wrote {where} ({facts['engine']['bytes']:,} bytes) and {where}.json", markup=False)
+    print(f"wrote {where} ({facts['engine']['bytes']:,} bytes) and {where}.json")

@@ -7,14 +7,14 @@ from typing import Any
 
 from rich.table import Table
 
-from reprune_onnx.report.console import console_of_stdout
 from reprune_onnx.report.files import Destination
+from reprune_onnx.report.terminal import Terminal
 from reprune_onnx.sweep.pareto import best, measure_of, varied
 
 
 def print_analysis(found: dict[str, Any]) -> None:
     """Groups, locks, and the summary line."""
-    console = console_of_stdout()
+    console = Terminal()
     table = _table(
         f"{found['model']}: channels that go together",
         ["group", "channels", "prunable", "made by", "read by"],
@@ -32,20 +32,16 @@ def print_analysis(found: dict[str, Any]) -> None:
         console.print(table)
     s = found["summary"]
     shapes = ", ".join(f"{k} {'×'.join(map(str, v))}" for k, v in found["input_shapes"].items())
-    console.print(
-        f"{found['macs'] / 1e6:,.1f} M MACs at {shapes}; {found['params']:,} parameters",
-        highlight=False,
-    )
+    console.print(f"{found['macs'] / 1e6:,.1f} M MACs at {shapes}; {found['params']:,} parameters")
     console.print(
         f"prunable: {s['prunable_conv_layers']} of {s['conv_layers']} Conv layers, at most"
-        f" {s['largest_macs_reduction']:.1%} of MACs (--residual {found['residual']})",
-        highlight=False,
+        f" {s['largest_macs_reduction']:.1%} of MACs (--residual {found['residual']})"
     )
 
 
 def print_pruning(report: dict[str, Any], destination: Destination) -> None:
     """Layer widths, what was asked and reached, the proof, and where the files are."""
-    console = console_of_stdout()
+    console = Terminal()
     table = _table("Layers", ["layer", "channels", "kept", "sparsity", "coverage"], {1, 2, 3, 4})
     for layer in report["layers"]:
         before, after = layer["out_channels"]
@@ -65,12 +61,12 @@ def print_pruning(report: dict[str, Any], destination: Destination) -> None:
             table.add_row("  of --include", f"{before:,}", f"{after:,}", share)
     console.print(table)
     for line in _lines(report, destination):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def print_evaluation(found: dict[str, Any], preprocess: str) -> None:
     """The measured percentages."""
-    console = console_of_stdout()
+    console = Terminal()
     names = {
         "top1": "top-1 {:.2f} %",
         "top5": "top-5 {:.2f} %",
@@ -79,19 +75,19 @@ def print_evaluation(found: dict[str, Any], preprocess: str) -> None:
     }
     parts = [text.format(found[k]) for k, text in names.items() if found[k] is not None]
     line = f"{', '.join(parts)} on {found['n']} images (preprocess: {preprocess})"
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(line, soft_wrap=True)
 
 
 def print_detection(found: dict[str, Any], preprocess: str) -> None:
     """Average precision of boxes and masks."""
-    console = console_of_stdout()
+    console = Terminal()
     measured = {kind: found[kind] for kind in ("box", "mask") if found[kind] is not None}
     names = list(next(iter(measured.values())))
     table = _table("", ["", *names], right=set(range(1, len(names) + 1)))
     for kind, values in measured.items():
         table.add_row(kind, *("–" if v is None else f"{v:.1f}" for v in values.values()))
     console.print(table)
-    console.print(f"on {found['n']} images (preprocess: {preprocess})", highlight=False)
+    console.print(f"on {found['n']} images (preprocess: {preprocess})")
 
 
 def _lines(report: dict[str, Any], destination: Destination) -> list[str]:
@@ -143,7 +139,7 @@ def _rounding(name: str, found: dict[str, Any] | None) -> str:
 
 def print_sweep(rows: list[dict[str, Any]], folder: Path) -> None:
     """One row per case; the ones that nothing beats are bold."""
-    console, marks, measure = console_of_stdout(), best(rows), measure_of(rows)
+    console, marks, measure = Terminal(), best(rows), measure_of(rows)
     ways = varied(rows)
     heads = [*ways, "asked", "MACs", "parameters", measure or "quality", "s"]
     table = _table("Sweep", heads, right=set(range(len(ways), len(heads))))
@@ -159,13 +155,13 @@ def print_sweep(rows: list[dict[str, Any]], folder: Path) -> None:
     for row in rows:
         if "error" in row:
             line = f"{' '.join(row[w] for w in ways)} {row['macs_reduction']:g}: {row['error']}"
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)
     plots = ", pareto.png, pareto.svg"
     if measure is None:
         plots = ""
         console.print("how good the models are was not measured: give --data, or --calibration")
     line = f"wrote sweep.json, sweep.md{plots} and models to {folder}"
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(line, soft_wrap=True)
 
 
 def _recovery(found: dict[str, Any] | None) -> list[str]:
@@ -187,16 +183,16 @@ def _recovery(found: dict[str, Any] | None) -> list[str]:
 
 def print_recovery(report: dict[str, Any], destination: Destination) -> None:
     """What was recovered, and where the files are."""
-    console = console_of_stdout()
+    console = Terminal()
     lines = _recovery(report["recovery"]) or ["nothing was recovered: no layer reads what was cut"]
     lines.append(f"wrote {destination.model} and {destination.report}")
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def print_bench(found: dict[str, Any]) -> None:
     """One row per model and batch size, then what is to be said of the models and of noise."""
-    console = console_of_stdout()
+    console = Terminal()
     heads = ["model", "batch", "images/s", "median ms", "p90", "IQR", "speedup"]
     title = f"{found['machine']['name']}, {found['backend']}"
     if found["threads"] is not None:
@@ -211,7 +207,7 @@ def print_bench(found: dict[str, Any]) -> None:
         table.add_row(*cells, "–" if row["speedup"] is None else f"{row['speedup']:.2f}×")
     console.print(table)
     for line in [*filter(None, map(_checked, found["models"])), *found["notes"]]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _checked(entry: dict[str, Any]) -> str:
