@@ -36,7 +36,14 @@ QUANTIZED = {
     "ConvInteger",
     "MatMulInteger",
 }
-_RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli"}
+_RANDOM = {
+    "Bernoulli",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+}
 _LOOP = {"Loop", "If", "Scan"}
 _LARGE = 4096  # elements; a constant that is not read into an array once and for all
 
@@ -203,6 +210,8 @@ class Graph:
         for op in self.ops:
             pure = op.domain == "" and op.type not in _RANDOM | _LOOP and op.type not in QUANTIZED
             if not pure or (not op.inputs and op.type != "Constant"):
+                continue
+            if op.type == "Dropout" and op.has(2):  # in training it is random
                 continue
             if all(self.is_constant(i) for i in op.inputs if i) or self._has_known_type(op):
                 for output in op.outputs:

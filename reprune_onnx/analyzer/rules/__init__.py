@@ -10,6 +10,7 @@ from reprune_onnx.analyzer.rules.convolution import conv, conv_transpose
 from reprune_onnx.analyzer.rules.elementwise import (
     affine,
     cast_like,
+    dropout,
     elementwise,
     image_scaler,
     prelu,
@@ -50,12 +51,13 @@ TABLE: list[tuple[str, Rule]] = [
     ("Einsum", einsum),
     # one value in, one value out
     (
-        "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu Clip Cos Cosh Dropout Elu"
+        "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu Clip Cos Cosh Elu"
         " Erf Exp Floor Gelu HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Log"
         " Mish Neg Not ParametricSoftplus Reciprocal Relu Round ScaledTanh Selu Shrink Sigmoid"
         " Sign Sin Sinh Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu",
         unary,
     ),
+    ("Dropout", dropout),
     ("CastLike", cast_like),
     ("Affine", affine),
     ("ImageScaler", image_scaler),

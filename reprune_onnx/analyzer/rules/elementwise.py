@@ -11,6 +11,12 @@ from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.types import Ints, Labels, Shape
 
 
+def dropout(op: Op, w: Walk) -> list[Labels | None] | None:
+    """Labels pass unchanged, unless it may be in training: then its numbers are random."""
+    training = w.constant(op, 2)
+    return None if op.has(2) and (training is None or training.any()) else unary(op, w)
+
+
 def unary(op: Op, w: Walk) -> list[Labels | None]:
     """Labels pass unchanged; further inputs (Clip's bounds) are one number for all channels."""
     for i in range(1, len(op.inputs)):

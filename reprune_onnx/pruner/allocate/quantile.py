@@ -37,4 +37,5 @@ def all_equal(gammas: Sequence[Floats]) -> bool:
     True
     """
     pool = np.concatenate([np.empty(0), *gammas])
-    return not pool.size or float(np.ptp(pool)) <= 1e-6 * float(pool.max())
+    with np.errstate(invalid="ignore"):  # where all are infinite
+        return not pool.size or float(np.ptp(pool)) <= 1e-6 * float(pool.max())

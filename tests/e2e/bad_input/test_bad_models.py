@@ -214,6 +214,17 @@ def test_weights_that_are_not_finite(refuses, demo, tmp_path, value, weight):
     refuses("prune", path, *HALF)
 
 
+def test_a_layer_whose_weights_are_all_infinite(refuses, tmp_path):
+    text = "g (float[1,3,8,8] x, float[4,3,1,1] W1, float[4,4,1,1] W2) => (float[1,4,8,8] y)"
+    path = write(tmp_path / "m.onnx", f"{text} {{ a = Conv (x, W1)\n y = Conv (a, W2) }}")
+
+    def change(m):
+        found = m.graph.initializer[0]
+        found.raw_data = np.full(found.dims, np.inf, np.float32).tobytes()
+
+    refuses("prune", altered(path, path, change), "--sparsity", "0.5", says=("infinite",))
+
+
 def test_a_gamma_that_is_no_number_is_no_crash(call, demo, tmp_path):
     gamma = "stage1.block1.bn1.weight"
     path = altered(demo, tmp_path / "m.onnx", lambda m: set_value(m, gamma, np.nan))

@@ -1,4 +1,4 @@
-"""Parameters that depend on the image: what they do to channels cannot be known, so these stay."""
+"""What cannot be known before the model runs: parameters from the image, and random numbers."""
 
 from __future__ import annotations
 
@@ -127,3 +127,26 @@ UNKNOWN = [
         reason="Reshape|Size|number",
     ),
 ]
+
+RANDOM = [
+    Case(
+        "Dropout in training",
+        "z = Dropout (c, ratio, on)",
+        "float ratio = {0.5}, bool on = {1}",
+        reason="Dropout",
+    ),
+    Case(
+        "Dropout of a constant in training",
+        "d = Dropout (ones, ratio, on)\n z = Mul (c, d)",
+        "float[1,8,1,1] ones = {1, 1, 1, 1, 1, 1, 1, 1}, float ratio = {0.5}, bool on = {1}",
+        reason="Dropout",
+    ),
+    Case(
+        "Multinomial of constants",
+        "s = Multinomial <sample_size = 8> (odds)\n r = Cast <to = 1> (s)\n"
+        " d = Unsqueeze (r, axes)\n z = Mul (c, d)",
+        "float[1,2] odds = {1, 1}, int64[2] axes = {2, 3}",
+        reason="Multinomial",
+    ),
+]
+"""Numbers that are others in each run, which no constant may stand for."""

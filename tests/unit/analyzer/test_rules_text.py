@@ -11,6 +11,7 @@ from dataclasses import replace
 import onnx
 import pytest
 from cases_of_shapes import PARTS
+from cases_of_unknowns import RANDOM
 from onnx import helper
 from rule_cases import FREE, LOCKED
 from rule_graphs import ALL, STRONG, Case, constants, kept, network, pruned, runnable
@@ -93,6 +94,16 @@ def test_channels_stay_with_a_reason(case: Case) -> None:
     layers = {layer["node"]: layer["out_channels"] for layer in result.report["layers"]}
     assert layers["first"] == [6, 3]
     assert result.report["verification"]["passed"] is True
+
+
+@pytest.mark.parametrize("case", RANDOM, ids=lambda case: case.name)
+def test_no_constant_stands_for_random_numbers(case: Case) -> None:
+    result = pruned(network(case), verify=False)
+
+    assert kept(result) == ALL
+    reasons = [lock["reason"] for lock in result.report["locked"]]
+    assert any(re.search(case.reason, reason) for reason in reasons), reasons
+    assert case.reason in {node.op_type for node in result.model.proto.graph.node}
 
 
 def test_an_op_that_no_runtime_knows_locks_and_is_not_an_error() -> None:
