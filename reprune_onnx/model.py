@@ -61,6 +61,11 @@ def stage(model: Model, path: Path, files: Files) -> None:
         files.add(path, model.proto.SerializeToString(deterministic=True))
 
 
+def beside(path: Path) -> Path:
+    """Where the weights of a model lie that is too large for one file."""
+    return path.with_name(f"{path.name}.data")
+
+
 def size(proto: onnx.ModelProto) -> int:
     """The bytes of a model, at least where there are more than `LIMIT`.
 
@@ -116,9 +121,9 @@ def _check_names(proto: onnx.ModelProto, path: Path) -> None:
 def _stage_external(proto: onnx.ModelProto, path: Path, files: Files) -> None:
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
-    weights = f"{path.name}.data"
+    weights = beside(path).name
     folder = files.folder(path)
     with told(path):
         onnx.save_model(copy, str(folder / path.name), save_as_external_data=True, location=weights)
-    files.move(folder / weights, path.parent / weights)
+    files.move(folder / weights, beside(path))
     files.move(folder / path.name, path)

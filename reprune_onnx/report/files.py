@@ -10,6 +10,7 @@ from pathlib import Path
 
 from reprune_onnx.atomic import Files, check_kind
 from reprune_onnx.errors import OutputError
+from reprune_onnx.model import beside
 
 
 def report_path(model: Path) -> Path:
@@ -43,9 +44,10 @@ class Destination:
         """Raise OutputError where one of the files that were read would be written to."""
         if self.model is not None and _same(self.model, self.report):
             raise OutputError(f"'{self.model}' cannot be both the model and its report")
-        for path in (self.model, self.report):
+        weights = self.model and beside(self.model)  # written where the model is large
+        for path in filter(None, (self.model, weights, self.report)):
             for source in sources:
-                if path is not None and _same(path, source):
+                if _same(path, source):
                     raise OutputError(f"'{path}' is read, so it is never written to")
 
     def _check_writable(self) -> None:

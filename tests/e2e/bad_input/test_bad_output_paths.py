@@ -77,6 +77,12 @@ def test_the_weights_beside_the_model_are_never_written_to(refuses, external, op
     refuses("prune", external, option, external.parent / "w.data", *HALF, "--force")
 
 
+def test_the_weights_beside_out_are_not_those_that_are_read(refuses, external):
+    """A model of more than 2 GB has its weights in OUT.data."""
+    out = external.with_name("w")
+    refuses("prune", external, "-o", out, "--force", *HALF, says=("w.data", "is read"))
+
+
 def test_the_report_may_not_replace_the_model_it_is_about(refuses, model, tmp_path):
     out = tmp_path / "small.onnx"
     refuses("prune", model, "-o", out, "--report", out, *HALF)
