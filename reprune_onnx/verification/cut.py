@@ -137,7 +137,8 @@ def check(result: Verification) -> None:
         raise VerificationError(
             f"nothing could be proven: the model amplifies rounding, the last digit of its inputs"
             f" (or random numbers of its own) to {result.rounding:.3g} in an output of at most"
-            f" {result.scale:.3g}; the pruned model's differ by {result.max_abs_diff:.3g} (--no-verify writes it unproven)"
+            f" {result.scale:.3g}; the pruned model's differ by {result.max_abs_diff:.3g}"
+            " (--no-verify writes it unproven)"
         )
     if result.max_abs_diff > limit:
         raise VerificationError(
