@@ -91,7 +91,7 @@ class Session:
         self.inputs = tuple(_port(i) for i in self._session.get_inputs())
         found = {o.name: _port(o) for o in self._session.get_outputs()}
         tensors = [o.name for o in self._session.get_outputs() if o.type.startswith("tensor(")]
-        self._names = tensors if outputs is None else list(outputs)
+        self._names = list(dict.fromkeys(tensors if outputs is None else outputs))
         self.outputs = tuple(found[name] for name in (found if outputs is None else outputs))
 
     @property

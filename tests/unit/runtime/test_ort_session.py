@@ -118,3 +118,14 @@ def test_nothing_is_printed(proto, tmp_path):
     command = [sys.executable, "-c", code, str(tmp_path / "m.onnx")]
     done = subprocess.run(command, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_an_output_that_is_listed_twice():
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] y) { y = Relu (x) }'
+    )
+    model.graph.output.append(model.graph.output[0])
+    session, feeds = Session(model, optimize=False), {"x": np.ones(2, np.float32)}
+    bound = session.bind(feeds, "cpu")
+    bound.run()
+    assert list(session.run(feeds)) == list(bound.outputs()) == ["y"]
