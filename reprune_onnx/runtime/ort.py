@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +113,24 @@ class Session:
         if not names:
             return {}
         with self._told():
-            values = self._session.run(names, dict(feeds))
+            values = self._stoppable(names, dict(feeds))
         return dict(zip(names, values, strict=True))
+
+    def _stoppable(self, names: list[str], feeds: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Run in a thread beside the main one, which alone hears Ctrl-C and then stops it."""
+        import onnxruntime as ort
+
+        options = ort.RunOptions()
+        options.log_severity_level = _SILENT
+        run = partial(self._session.run, names, feeds, options)
+        if threading.current_thread() is not threading.main_thread():
+            return list(run())
+        with ThreadPoolExecutor(1) as beside:
+            found = beside.submit(run)
+            try:
+                return list(found.result())
+            finally:
+                options.terminate = True
 
     def bind(self, feeds: Mapping[str, NDArray[Any]], device: str) -> Bound:
         """Put the inputs on a ``device`` (cpu, cuda): every run of the result reads them there."""

@@ -1,7 +1,11 @@
 """The ONNX Runtime session: outputs, types, silence, and errors in one line."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import onnx
@@ -129,3 +133,24 @@ def test_an_output_that_is_listed_twice():
     bound = session.bind(feeds, "cpu")
     bound.run()
     assert list(session.run(feeds)) == list(bound.outputs()) == ["y"]
+
+
+LOOP = """<ir_version: 8, opset_import: ["" : 17]>
+g (float[1] x) => (float[1] y) <int64 many = {50000000}, bool go = {1}> {
+  y = Loop (many, go, x) <body = b (int64 i, bool k, float[1] s) => (bool l, float[1] t) {
+    l = Identity (k)
+    t = Abs (s)
+  }>
+}"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no signal to a thread that waits")
+def test_ctrl_c_stops_a_run() -> None:
+    assert threading.current_thread() is threading.main_thread()
+    session = Session(onnx.parser.parse_model(LOOP), optimize=False)
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    start = time.perf_counter()
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        session.run({"x": np.ones(1, np.float32)})
+    assert time.perf_counter() - start < 5
