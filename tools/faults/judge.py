@@ -16,7 +16,7 @@ def broken(
     scenario: Scenario, folder: Path, fault: Fault, ended: Ended, earlier: bool
 ) -> list[str]:
     """The promises that were broken."""
-    found = _ending(fault, ended)
+    found = _ending(fault, ended, scenario)
     for path in scenario.template.iterdir():
         if (folder / path.name).read_bytes() != path.read_bytes():
             found.append(f"the source {path.name} was changed")
@@ -35,9 +35,12 @@ def broken(
     return found
 
 
-def _ending(fault: Fault, ended: Ended) -> list[str]:
+def _ending(fault: Fault, ended: Ended, scenario: Scenario) -> list[str]:
     found = []
-    expected = {0, CODES.get(fault.signal, 1)}
+    expected = {0, CODES.get(fault.signal, 1)}  # 0 where it had ended by then
+    before = fault.step is not None and fault.step[0] != "replace"  # and not the signal is held up
+    if fault.signal and before and scenario.name != "sweep":  # which may write fewer files
+        expected = {CODES[fault.signal]}
     if fault.name in REFUSED:
         expected = {1}
     if ended.code not in expected:

@@ -102,6 +102,7 @@ def wait(child: Child, fault: Fault) -> Ended:
 
 
 def _prepare(fault: Fault) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ours may be ignored, as after nohup
     if fault.size is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault.size, resource.RLIM_INFINITY))
     if fault.step is not None:
