@@ -130,11 +130,13 @@ def own_rounding(proto: onnx.ModelProto, inputs: Sequence[Feeds]) -> float:
     """
     rng = np.random.default_rng(0)
     last = np.finfo(np.float32).eps / 2
-    moved = [
-        {k: (v * (1 + last * rng.choice([-1, 1], v.shape))).astype(v.dtype) for k, v in own.items()}
-        for own in inputs
-    ]
-    return difference(run(proto, inputs), run(proto, moved))
+
+    def moved(v: Array) -> Array:
+        off = 1 + last * rng.choice([-1, 1], v.shape)
+        return (v * off).astype(v.dtype) if v.dtype.kind == "f" else v
+
+    again = [{k: moved(v) for k, v in own.items()} for own in inputs]
+    return difference(run(proto, inputs), run(proto, again))
 
 
 def difference(a: Sequence[Sequence[Array]], b: Sequence[Sequence[Array]]) -> float:

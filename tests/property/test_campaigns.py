@@ -13,6 +13,7 @@ TOOLS = Path(__file__).resolve().parents[2] / "tools"
 sys.path[:0] = [str(TOOLS / "fuzz"), str(TOOLS / "campaign")]
 
 import image_case
+import judgement
 import mutated_case
 import random_case
 from outcome import Outcome, Summary, anonymous
@@ -41,7 +42,7 @@ def test_what_a_campaign_found_stays_found(name):
 
 def test_rounding_that_a_graph_amplifies_is_no_wrong_output(monkeypatch):
     """Two normalizations in a row, of what is the same everywhere; no rounding is allowed here."""
-    monkeypatch.setattr(random_case, "ALLOWED", 0.0)
+    monkeypatch.setattr(judgement, "ALLOWED", 0.0)
     blocks = (Block("group-norm", 2, 12), Block("expand", 2, 53), Block("instance-norm", 2, 38))
     recipe = Recipe(blocks, stem=5, head="conv", opset=17, seed=512)
     request = rp.Settings(
@@ -57,7 +58,7 @@ def test_random_graphs_are_pruned_exactly():
     assert sum(o.end == "exact" for o in found) > 0.7 * GRAPHS
     controls = [o.control for o in found if o.control is not None]
     assert controls
-    assert min(controls) > random_case.ALLOWED
+    assert min(controls) > judgement.ALLOWED
 
 
 def test_graphs_are_pruned_exactly_by_images_and_recovered():

@@ -32,6 +32,7 @@ sys.path[:0] = [str(ROOT / folder) for folder in FOLDERS]
 import image_case
 import mutated_case
 import random_case
+from judgement import ALLOWED
 from outcome import Outcome, Summary
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -77,7 +78,7 @@ def main(argv: list[str]) -> int:
         wanted = range(summary.cases, args.cases)
         for found, seconds in chunks(kind.outcomes, args.seed, wanted, args.jobs):
             before = set(summary.failed)
-            summary.add(found, seconds, kind.ALLOWED)
+            summary.add(found, seconds, ALLOWED)
             for number in summary.failed.keys() - before:
                 bar.print(f"case {number}: {summary.failed[number]}")
             bar.update(task, completed=summary.cases)

@@ -26,7 +26,7 @@ from random_recipes import SIDE
 import reprune_onnx as rp
 from reprune_onnx.types import Allocation, CoverageOption, Method
 
-ALLOWED, absent = random_case.ALLOWED, random_case.absent
+absent = random_case.absent
 RECOVERIES = ("least-squares", "batch-norm", "data-free")
 IMAGES = 24
 
@@ -70,16 +70,16 @@ def tried(found: random_case.Case) -> Outcome:
     seen = (request.method, f"allocation {request.allocation}", f"recover {request.recover}")
     try:
         plain = rp.prune(rp.Model(original), replace(request, recover="none"))
-        judgement = random_case.judged(original, plain, control=False)
+        verdict = random_case.judged(original, plain, control=False)
         recovered = rp.prune(rp.Model(original), request)
-        wrong = judgement.wrong or _wrong(original, plain, recovered)
+        wrong = verdict.wrong or _wrong(original, plain, recovered)
     except rp.SelectionError as error:
         return Outcome("refused", str(error), seen)
     except Exception as error:  # whatever it is, the campaign reports it and goes on
         return Outcome("failed", f"{type(error).__name__}: {error}", seen)
     if wrong:
         return Outcome("failed", wrong, seen)
-    return Outcome("exact", "", seen, judgement.apart)
+    return Outcome("exact", "", seen, verdict.apart)
 
 
 def show(seed: int, number: int) -> int:

@@ -9,14 +9,15 @@ from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_args
 
+import judgement
 import onnx
+from judgement import Judgement
 from masked_oracle import (
     Feeds,
     computed,
     constants,
     difference,
     masked,
-    own_rounding,
     prune_and_prove,
     random_images,
     run,
@@ -37,10 +38,6 @@ from reprune_onnx.types import (
     TieBreak,
 )
 
-ALLOWED = 1e-4
-"""Of the largest magnitude; rounding makes some 1e-6."""
-AMPLIFIED = 10
-"""A difference of so many times what the original makes of its inputs' last digit is rounding."""
 NO_IMAGES = {"reconstruction", "sensitivity", "energy"}  # what would need images
 CONTROL_EVERY = 50
 """The share of cases of which a wrong pruning is judged too."""
@@ -48,24 +45,6 @@ CONTROL_EVERY = 50
 
 KEPT_OPTIONS = {"sparsity", "macs_reduction", "params_reduction", "input_shapes"}
 """What is not simplified of a case that fails."""
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """The difference from the right masked original, and from a wrong one.
-
-    ``rounding`` is what is allowed where that is more than `ALLOWED`.
-    """
-
-    apart: float
-    rounding: float = 0.0
-    control: float | None = None
-
-    @property
-    def wrong(self) -> str:
-        """What is wrong with the pruned file; nothing where it is exact."""
-        exact = self.apart <= max(ALLOWED, self.rounding)  # not where it is NaN
-        return "" if exact else f"{self.apart:.3g} from the masked original"
 
 
 @dataclass(frozen=True)
@@ -130,19 +109,19 @@ def tried(found: Case) -> Outcome:
     ops = tuple(sorted({node.op_type for node in original.graph.node}))
     try:
         result, proven = prune_and_prove(original, found.request)
-        judgement = judged(original, result, found.control)
+        verdict = judged(original, result, found.control)
     except rp.SelectionError as error:
         return Outcome("refused", str(error), ops)
     except Exception as error:  # whatever it is, the campaign reports it and goes on
         return Outcome("failed", f"{type(error).__name__}: {error}", ops)
     if original.SerializeToString(deterministic=True) != before:
         return Outcome("failed", "the source was changed", ops)
-    if judgement.wrong:
-        return Outcome("failed", judgement.wrong, ops)
+    if verdict.wrong:
+        return Outcome("failed", verdict.wrong, ops)
     hidden = found.request.verify and not proven
     seen = (*ops, "(hardly shows)") if hidden else ops
-    seen = (*seen, "(amplifies rounding)") if judgement.apart > ALLOWED else seen
-    return Outcome("exact", "", seen, judgement.apart, judgement.control)
+    seen = (*seen, "(amplifies rounding)") if verdict.rounding else seen
+    return Outcome("exact", "", seen, verdict.apart, verdict.control)
 
 
 def judged(original: onnx.ModelProto, result: rp.Pruned, control: bool) -> Judgement:
@@ -153,15 +132,11 @@ def judged(original: onnx.ModelProto, result: rp.Pruned, control: bool) -> Judge
     lost = [t.name for t in found.graph.initializer if 0 in t.dims and t.name not in empty]
     assert not lost, f"nothing is left of {lost}"
     images = random_images(2)
-    outputs = run(found, images)
-    right = masked(original, result, images[0])
-    apart = difference(run(right, images), outputs)
-    rounding = 0.0 if apart <= ALLOWED else AMPLIFIED * own_rounding(right, images)
+    verdict = judgement.judged(original, result, images)
     if not control or not result.report["cuts"]:
-        return Judgement(apart, rounding)
-    wrong = _shifted(original, result, images[0])
-    shown = difference(run(masked(original, wrong, images[0]), images), outputs)
-    return Judgement(apart, rounding, shown)
+        return verdict
+    wrong = masked(original, _shifted(original, result, images[0]), images[0])
+    return replace(verdict, control=difference(run(wrong, images), run(found, images)))
 
 
 def _shifted(original: onnx.ModelProto, result: rp.Pruned, feeds: Feeds) -> rp.Pruned:

@@ -119,6 +119,7 @@ TABLE: list[tuple[Rule, str, Wrong, str]] = [
     (rules.einsum, "rolled", rolled, "Einsum that is a matmul"),
     (rules.einsum, "no sites", without("site"), "Einsum that is a matmul"),
     (rules.unary, "rolled", rolled, "Sigmoid"),
+    (rules.dropout, "rolled", rolled, "Dropout with a ratio"),
     (rules.cast_like, "rolled", rolled, "CastLike there and back"),
     (rules.affine, "rolled", rolled, "Affine"),
     (rules.image_scaler, "no locks", without("lock"), "ImageScaler of channels"),
