@@ -216,7 +216,7 @@ class ChannelMap:
     @property
     def n_units(self) -> int:
         """The number of units."""
-        return int(self.unit_of.max()) + 1
+        return int(self.unit_of.max(initial=-1)) + 1
 
 
 # ── selection ───────────────────────────────────────────────────────────────────────────────────

@@ -57,9 +57,8 @@ def analyze(model: Model, scope: Scope | None = None) -> ChannelMap:
 
 
 def _facts(w: Walk, scope: Scope, shapes: dict[str, tuple[int, ...]]) -> ChannelMap:
-    _, unit_of = np.unique(w.space.roots(np.arange(len(w.space))), return_inverse=True)
-    unit_of = unit_of.astype(np.int64)
-    n_units = int(unit_of.max()) + 1
+    roots, unit_of = np.unique(w.space.roots(np.arange(len(w.space))), return_inverse=True)
+    unit_of, n_units = unit_of.astype(np.int64), len(roots)
     tensors = {name: Labels(x.shape, compress(unit_of[x.ids])) for name, x in w.tensors.items()}
     locks = [Lock(d.node, np.unique(unit_of[d.ids]), d.reason) for d in w.locks]
     counts = resolve.Counts(w, unit_of)

@@ -107,11 +107,12 @@ class Walk:
         return self.graph.shape(op.inputs[i])
 
     def integers(self, op: Op, i: int) -> list[int | None] | None:
-        """Input ``i`` as a list of integers, each None if unknown; None if it is an activation."""
+        """Input ``i`` as a list of integers, each None if unknown; None if it is something else."""
         if not op.has(i):
             return None
         if self.is_constant(op, i):
-            return [int(v) for v in self.graph.array(op.inputs[i]).ravel()]
+            array = self.graph.array(op.inputs[i])
+            return [int(v) for v in array.ravel()] if array.dtype.kind in "iu" else None
         numbers = self.numbers.get(op.inputs[i])
         if numbers is None:
             return None

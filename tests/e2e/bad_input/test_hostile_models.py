@@ -224,9 +224,17 @@ def test_text_that_is_no_text(refuses, demo, tmp_path):
     refuses("prune", path, "-o", tmp_path / "small.onnx", *HALF, says=("names that are no text",))
 
 
-def test_a_model_of_which_no_convolution_can_be_followed(refuses, call, tmp_path):
-    text = """<ir_version: 8, opset_import: ["" : 13]>
-        g (float[1,3,8,8] x, float[4,3,1,1] w) => (float[1,4,8,8] y) { y = Conv(x, w) }"""
+@pytest.mark.parametrize(
+    "graph",
+    [
+        "(float[1,3,8,8] x, float[4,3,1,1] w) => (float[1,4,8,8] y) { y = Conv(x, w) }",
+        "() => (float[1,1,1,1] y) <float[1,1,1,1] x = {1}, float[1,1,1,1] w = {1}>"
+        " { y = Conv(x, w) }",
+    ],
+    ids=["the weight is an input", "everything is constant"],
+)
+def test_a_model_of_which_no_convolution_can_be_followed(refuses, call, tmp_path, graph):
+    text = f'<ir_version: 8, opset_import: ["" : 13]> g {graph}'
     path = tmp_path / "model.onnx"
     path.write_bytes(onnx.parser.parse_model(text).SerializeToString())
     assert call("analyze", path).code == 0

@@ -157,6 +157,17 @@ def test_a_number_of_channels_that_the_graph_gives_does_not_change() -> None:
     assert result.report["verification"]["passed"] is True
 
 
+def test_sizes_that_are_text_are_none() -> None:
+    """No ONNX Runtime takes such a file, and nothing is made of the digits in it."""
+    texts = ", ".join(f'"{pad}"' for pad in (0, 2, 0, 0, 0, 2, 0, 0))
+    case = Case("", "z = Pad (c, pads)", f"string[8] pads = {{{texts}}}", n=12)
+
+    result = pruned(network(case), verify=False)
+
+    assert kept(result) == ALL
+    assert any("Pad" in lock["reason"] for lock in result.report["locked"])
+
+
 def test_outputs_that_are_left_out_make_no_difference() -> None:
     proto = network(Case("", "z = MaxPool <kernel_shape = [1, 1]> (c)"))
     (node,) = [node for node in proto.graph.node if node.op_type == "MaxPool"]
