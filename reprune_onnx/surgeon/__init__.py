@@ -2,7 +2,8 @@
 
 First everything is decided (`plan`), then a copy of the model is edited. onnx-graphsurgeon makes
 the new tensors and attributes; they are put into the original's own protobuf, so that whatever is
-not cut (names, order, opset, IR version, doc strings, functions, metadata) stays as it was.
+not cut (names, order, opset, IR version, doc strings, functions, metadata) stays as it was; only
+``training_info`` goes, which speaks of the weights as they were.
 """
 
 from __future__ import annotations
@@ -45,4 +46,5 @@ def cut(model: Model, channels: ChannelMap, keep: Bools) -> Cut:
         surgery.write_down(node, i, numbers)
     surgery.remove_unused()
     surgery.update_shapes(channels.tensors, keep)
+    proto.ClearField("training_info")  # it starts and updates the weights as they were
     return Cut(Model(proto, model.path), tuple(surgery.cuts), tuple(surgery.rewrites))

@@ -146,6 +146,7 @@ def test_everything_else_survives(tmp_path: Path) -> None:
     proto.producer_name, proto.doc_string, proto.model_version = "them", "words", 12
     proto.graph.doc_string = "graph words"
     proto.metadata_props.add(key="author", value="somebody")
+    proto.training_info.add().initialization.name = "of all four rows"
     proto.graph.node[0].name, proto.graph.node[0].doc_string = "first", "node words"
     for tensor in proto.graph.initializer:
         tensor.doc_string = f"about {tensor.name}"
@@ -156,6 +157,7 @@ def test_everything_else_survives(tmp_path: Path) -> None:
     assert proto.SerializeToString(deterministic=True) == before, "the input is not changed"
     assert (after.producer_name, after.doc_string, after.model_version) == ("them", "words", 12)
     assert after.graph.doc_string == "graph words"
+    assert not after.training_info, "it is about the weights as they were"
     assert after.ir_version == 8
     assert after.opset_import == proto.opset_import
     assert ("author", "somebody") in [(p.key, p.value) for p in after.metadata_props]
