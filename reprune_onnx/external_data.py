@@ -41,7 +41,7 @@ def _inside(tensor: onnx.TensorProto, where: str, path: Path) -> Path:
         target = path.parent / where
         inside = path.parent.resolve() in target.resolve().parents
         found = inside and target.is_file()
-    except (OSError, RuntimeError, TypeError, ValueError) as error:  # loops of links, NUL, bytes
+    except (OSError, RuntimeError, ValueError) as error:  # loops of links, NUL
         raise ModelError(
             f"tensor '{tensor.name}' points to external data that cannot name a file: the file is"
             " damaged"

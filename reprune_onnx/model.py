@@ -36,7 +36,7 @@ def load(path: str | Path) -> Model:
         raise ModelError(f"'{path}' is not an ONNX file, or it is truncated") from error
     if not proto.graph.node or not proto.ir_version:
         raise ModelError(f"'{path}' holds no ONNX graph")
-    _check_names(proto, path)
+    _check_texts(proto, path)
     files = load_external(proto, path)
     size = len(data) + sum(file.stat().st_size for file in files)
     return Model(proto, path, hashlib.sha256(data).hexdigest(), size, (path, *files))
@@ -100,20 +100,21 @@ def _copy_fields(source: Message, target: Message, left_out: str) -> None:
             getattr(target, field.name).extend(value)
 
 
-def _check_names(proto: onnx.ModelProto, path: Path) -> None:
+def _check_texts(proto: onnx.ModelProto, path: Path) -> None:
     """Protobuf hands out text that is not UTF-8 as bytes, which nothing here expects."""
-    graphs: list[onnx.GraphProto | onnx.FunctionProto] = [proto.graph, *proto.functions]
-    while graphs:
-        graph = graphs.pop()
-        texts: list[str] = [graph.name]
-        if isinstance(graph, onnx.GraphProto):
-            texts += [t.name for t in graph.initializer]
-            texts += [v.name for v in (*graph.input, *graph.output, *graph.value_info)]
-        for node in graph.node:
-            texts += [node.name, node.op_type, node.domain, *node.input, *node.output]
-            texts += [a.name for a in node.attribute]
-            for attribute in node.attribute:
-                graphs.extend(g for g in (attribute.g, *attribute.graphs) if g.node)
+    messages: list[Message] = [proto]
+    while messages:
+        message = messages.pop()
+        if isinstance(message, onnx.TensorProto):  # whose fields are not listed: they may be large
+            texts: list[object] = [message.name, message.doc_string]
+            messages.extend(message.external_data)
+        else:
+            texts = []
+            for field, value in message.ListFields():
+                if field.type == field.TYPE_STRING:
+                    texts += [value] if isinstance(value, (str, bytes)) else value
+                elif field.type == field.TYPE_MESSAGE:
+                    messages.extend([value] if isinstance(value, Message) else value)
         if not all(isinstance(text, str) for text in texts):
             raise ModelError(f"'{path}' has names that are no text: the file is damaged")
 

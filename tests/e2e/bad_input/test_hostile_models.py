@@ -218,8 +218,17 @@ def test_a_hostile_model_is_refused(refuses, demo, tmp_path, kind):
     refuses("prune", path, "-o", tmp_path / "small.onnx", *HALF, says=KINDS[kind])
 
 
-def test_text_that_is_no_text(refuses, demo, tmp_path):
-    path = altered(demo, tmp_path / "model.onnx", of_damaged_text)
+def extent_of_damaged_text(model):
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "zzzz"
+
+
+def key_of_damaged_text(model):
+    model.metadata_props.add(key="zzzz", value="")
+
+
+@pytest.mark.parametrize("kind", [of_damaged_text, extent_of_damaged_text, key_of_damaged_text])
+def test_text_that_is_no_text(refuses, demo, tmp_path, kind):
+    path = altered(demo, tmp_path / "model.onnx", kind)
     path.write_bytes(path.read_bytes().replace(b"zzzz", b"\xff\xfe\xfd\xfc", 1))
     refuses("prune", path, "-o", tmp_path / "small.onnx", *HALF, says=("names that are no text",))
 
