@@ -65,8 +65,7 @@ class Dataset:
         ``y (b,)`` is int64, or None. b is ``size`` or less.
         """
         for batch in self.source.batches(size):
-            if len(batch.names):
-                yield fit(batch, self.preprocess, self.target, self.name), batch.y
+            yield fit(batch, self.preprocess, self.target, self.name), batch.y
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches()
