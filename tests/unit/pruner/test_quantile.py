@@ -67,3 +67,4 @@ def test_all_equal():
     assert all_equal([])
     assert not all_equal([np.ones(3), np.ones(2) * 1.001])
     assert not all_equal([np.ones(3) * 1e-9, np.ones(3) * 2e-9])
+    assert not all_equal([np.full(3, np.inf)])
