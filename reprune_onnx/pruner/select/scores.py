@@ -15,7 +15,7 @@ def per_channel(problem: Problem, score: Callable[[Floats], Floats]) -> Floats:
     ``score`` maps filters (m, n_in·d), one per row, to non-negative numbers (m,). Each producer's
     numbers are divided by their mean, so that no layer outweighs another by its scale; with one
     producer this leaves their order as it is. The mean is over the producers that make the channel:
-    one that few layers make is not worth less for that.
+    one that few layers make is not worth less for that. A layer of zeros tells no channels apart.
     """
     total, made = np.zeros(problem.n), np.zeros(problem.n)
     for filters in problem.filters:
@@ -23,5 +23,5 @@ def per_channel(problem: Problem, score: Callable[[Floats], Floats]) -> Floats:
         mean = scores.mean()
         if mean > 0:
             total[filters.channels] += scores / mean
-        made[filters.channels] += 1
+            made[filters.channels] += 1
     return total / np.maximum(made, 1)

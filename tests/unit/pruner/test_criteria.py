@@ -103,8 +103,9 @@ def test_no_layer_of_a_group_outweighs_another(method):
 
 @pytest.mark.parametrize("method", ["l1", "l2"])
 def test_a_zero_layer_changes_nothing(method):
-    a = column(1, 3, 2)
-    assert kept(problem(a, column(0, 0, 0), n_keep=1), method) == [1]
+    a = column(1, 3, 2, 4)
+    assert kept(problem(a, column(0, 0, 0, 0), n_keep=1), method) == [3]
+    assert kept(problem(a, (column(0, 0), [1, 3]), n_keep=2), method) == [1, 3]
 
 
 def test_fpgm_drops_the_most_central():
