@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -125,15 +127,12 @@ def _labels(headers: dict[str, int], x_name: str) -> str:
 
 def _headers(path: Path) -> dict[str, int]:
     """Return the rank of every array in the file, without reading the arrays."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            ranks = {}
-            for member in archive.namelist():
-                if member.endswith(".npy"):
-                    with archive.open(member) as file:
-                        ranks[member.removesuffix(".npy")] = _rank(file)
-    except _BROKEN as error:
-        raise _unreadable(path, error) from error
+    with _reading(path, path), zipfile.ZipFile(path) as archive:
+        ranks = {}
+        for member in archive.namelist():
+            if member.endswith(".npy"):
+                with archive.open(member) as file:
+                    ranks[member.removesuffix(".npy")] = _rank(file)
     if not ranks:
         raise DataError(f"{path}: no arrays in this file; write it with numpy.savez")
     return ranks
@@ -153,17 +152,25 @@ def _array(path: Path, name: str, headers: dict[str, int]) -> Raw:
         near = difflib.get_close_matches(name, headers, 1)
         hint = f"did you mean '{near[0]}'? " if near else ""
         raise DataError(f"{path}: no array '{name}'; {hint}it has {_listed(headers)}")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            array: Raw = arrays[name]
-    except _BROKEN as error:
-        if "allow_pickle" in str(error):
-            raise DataError(
-                f"{path}:{name} is an array of Python objects, which is not read because that can "
-                "run code; save it as uint8 or float"
-            ) from error
-        raise _unreadable(path, error) from error
+    with _reading(path, f"{path}:{name}"), np.load(path, allow_pickle=False) as arrays:
+        array: Raw = arrays[name]
     return array
+
+
+@contextmanager
+def _reading(path: Path, what: object) -> Iterator[None]:
+    """A damaged file is a DataError; that numpy took longer, as the file is old, is no warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Reading `\.npy` or `\.npz` file required")
+        try:
+            yield
+        except _BROKEN as error:
+            if "allow_pickle" in str(error):
+                raise DataError(
+                    f"{what} is an array of Python objects, which is not read because that can run "
+                    "code; save it as uint8 or float"
+                ) from error
+            raise _unreadable(path, error) from error
 
 
 def _listed(headers: dict[str, int]) -> str:

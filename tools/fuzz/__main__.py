@@ -12,6 +12,7 @@ ten seconds and four gigabytes, say one line where it refuses, and leave only wh
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
@@ -19,8 +20,11 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).res
 import atheris
 
 with atheris.instrument_imports(include=["reprune_onnx"]):
+    # imported here to be instrumented
+    import reprune_onnx.data.images
+    import reprune_onnx.data.npz
     import reprune_onnx.pipeline
-    import reprune_onnx.runtime.evaluate  # noqa: F401  imported here to be instrumented
+    import reprune_onnx.runtime.evaluate  # noqa: F401
 
 from promise import TARGETS, kept, mutated
 
@@ -33,12 +37,17 @@ def main() -> None:
     def mutator(data: bytes, max_size: int, seed: int) -> bytes:
         return mutated(data, seed, target, atheris.Mutate)[:max_size]
 
-    atheris.Setup(
-        [*sys.argv, "-timeout=30", "-max_len=200000", "-rss_limit_mb=6000"],
-        lambda data: kept(target, data),
-        custom_mutator=mutator,
-    )
-    atheris.Fuzz()
+    with tempfile.TemporaryDirectory() as seeds:
+        for k, data in enumerate(target.seeds):
+            (Path(seeds) / str(k)).write_bytes(data)
+        files = [name for name in sys.argv[1:] if Path(name).is_file()]  # to run again, and no more
+        options = ["-timeout=30", "-max_len=200000", "-rss_limit_mb=6000"]
+        atheris.Setup(
+            [*sys.argv, *options, *([] if files else [seeds])],
+            lambda data: kept(target, data),
+            custom_mutator=mutator,
+        )
+        atheris.Fuzz()
 
 
 if __name__ == "__main__":

@@ -169,6 +169,16 @@ def test_headers_of_all_versions_and_members_that_are_no_arrays(tmp_path, versio
     np.testing.assert_array_equal(everything(opened(path))[0], x)
 
 
+def test_a_header_that_python_2_wrote(tmp_path):
+    """Its numbers end in L: numpy reads them, and warns that it took longer."""
+    x, path = images(), tmp_path / "d.npz"
+    with zipfile.ZipFile(path, "w") as archive, archive.open("x.npy", "w") as file:
+        header = "{'descr': '|u1', 'fortran_order': False, 'shape': (4L, 3L, 5L, 7L), }"
+        text = header.ljust(117).encode() + b"\n"
+        file.write(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + x.tobytes())
+    np.testing.assert_array_equal(everything(opened(path))[0], x)
+
+
 def test_refusals_of_the_arrays(save):
     path = save(x_test=images(), labels=np.arange(4))
     refused(f"{path}:x_tset", "did you mean 'x_test'", "labels (rank 1)")
