@@ -1,4 +1,4 @@
-"""JSON from anywhere: every file, and every text in a model, is parsed here."""
+"""JSON from anywhere and to files: every text is parsed here, and every file is written."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ def parse_json(text: str) -> Any:
         return json.loads(text, parse_constant=_refuse)
     except RecursionError:
         raise ValueError("lists are nested too deep") from None
+
+
+def json_bytes(value: object) -> bytes:
+    """JSON as files hold it; bytes of file names that are no text are written as escapes."""
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    return text.encode(errors="backslashreplace")
 
 
 def _refuse(text: str) -> NoReturn:

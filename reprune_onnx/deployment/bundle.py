@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from reprune_onnx.deployment.convert import Converted, convert
 from reprune_onnx.deployment.files import calibrated, read
 from reprune_onnx.deployment.references import ALLOWED, References, references
 from reprune_onnx.errors import ModelError, OutputError, UsageError
+from reprune_onnx.json_text import json_bytes
 from reprune_onnx.model import save
 from reprune_onnx.targets import Target, shipped_folder
 from reprune_onnx.types import Model
@@ -125,8 +125,7 @@ def _write(
         "allowed": ALLOWED,
         "models": entries,
     }
-    text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-    write_atomically(folder / "bundle.json", text.encode(errors="backslashreplace"))
+    write_atomically(folder / "bundle.json", json_bytes(manifest))
     _write_readme(folder, target, manifest)
     return manifest
 

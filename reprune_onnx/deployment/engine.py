@@ -9,7 +9,6 @@ network is strongly typed: it computes in the types that the file states, which 
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -24,6 +23,7 @@ from reprune_onnx.atomic import write_atomically
 from reprune_onnx.deployment.convert import Converted, convert
 from reprune_onnx.deployment.references import ALLOWED, References, references
 from reprune_onnx.errors import EngineError, ModelError, UsageError, VerificationError
+from reprune_onnx.json_text import json_bytes
 from reprune_onnx.runtime.tensorrt import Engine, Gpu, about, require, this_gpu
 from reprune_onnx.shapes import concrete_shapes
 from reprune_onnx.targets import Target
@@ -255,5 +255,4 @@ def _facts(
 
 
 def _write_json(path: Path, facts: Mapping[str, Any]) -> None:
-    text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
-    write_atomically(path, text.encode(errors="backslashreplace"))
+    write_atomically(path, json_bytes(facts))

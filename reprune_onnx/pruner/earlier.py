@@ -44,13 +44,7 @@ def read_report(path: Path) -> EarlierReport:
             f"cannot read the report '{path}': {error.strerror or error}; it is the one that prune"
             " wrote beside its OUT"
         ) from error
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-    ) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise SelectionError(
             f"'{path}' is not a report of this tool: it needs \"cuts\", a list of"
             ' {"initializer", "axis", "keep"} with ascending indices in "keep"'

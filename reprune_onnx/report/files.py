@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from reprune_onnx.atomic import Files, check_kind
 from reprune_onnx.errors import OutputError
+from reprune_onnx.json_text import json_bytes
 from reprune_onnx.model import beside
 
 
@@ -71,11 +71,6 @@ class Destination:
     def stage_report(self, report: Mapping[str, object], files: Files) -> None:
         """Write the report as one of ``files``."""
         files.add(self.report, json_bytes(report))
-
-
-def json_bytes(value: object) -> bytes:
-    """JSON as files hold it; bytes of file names that are no text are written as escapes."""
-    return json.dumps(value, indent=1, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def _same(a: Path, b: Path) -> bool:

@@ -90,7 +90,9 @@ def average_precision(
         judge = COCOeval(truth, answer, _IOU[kind])
         try:
             judge.evaluate()
-        except Exception as error:  # an outline may be damaged in any way
+        except MemoryError:
+            raise
+        except Exception as error:  # of outlines it cannot read pycocotools raises bare Exceptions
             reason = " ".join(str(error).split())
             raise DataError(
                 f"pycocotools cannot read the objects of '{data.name}': {reason}"

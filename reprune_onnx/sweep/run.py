@@ -13,11 +13,10 @@ from typing import Any
 from reprune_onnx.atomic import Files, told, write_atomically
 from reprune_onnx.data.open import open_data
 from reprune_onnx.errors import ModelError, OutputError, RepruneError, UsageError
-from reprune_onnx.json_text import parse_json
+from reprune_onnx.json_text import json_bytes, parse_json
 from reprune_onnx.model import load, stage
 from reprune_onnx.pipeline import Pruned, finish
 from reprune_onnx.prepared import Prepared, prepare
-from reprune_onnx.report.files import json_bytes
 from reprune_onnx.runtime.evaluate import evaluate
 from reprune_onnx.runtime.image_input import image_input
 from reprune_onnx.search.found import Found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from reprune_onnx import __version__
 from reprune_onnx.atomic import write_atomically
+from reprune_onnx.json_text import json_bytes
 
 SCHEMA = 1
 
@@ -47,8 +47,7 @@ class RunLog:
     def write(self) -> None:
         """Write the JSON file anew."""
         if self.path is not None:
-            text = json.dumps(self.as_json(), indent=1, ensure_ascii=False) + "\n"
-            write_atomically(self.path, text.encode())
+            write_atomically(self.path, json_bytes(self.as_json()))
 
     def _board(self, record: Mapping[str, Any]) -> None:
         from torch.utils.tensorboard import SummaryWriter

@@ -20,11 +20,10 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).res
 import atheris
 
 with atheris.instrument_imports(include=["reprune_onnx"]):
-    # imported here to be instrumented
     import reprune_onnx.data.images
     import reprune_onnx.data.npz
     import reprune_onnx.pipeline
-    import reprune_onnx.runtime.evaluate  # noqa: F401
+    import reprune_onnx.runtime.evaluate  # noqa: F401  imported to be instrumented
 
 from promise import TARGETS, kept, mutated
 
