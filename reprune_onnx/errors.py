@@ -21,6 +21,12 @@ class SelectionError(RepruneError):
     """The request selects nothing, or a selection file does not fit the model."""
 
 
+class OutOfReachError(SelectionError):
+    """More is asked to go than can; ``most`` is the share that can."""
+
+    most: float
+
+
 class OutputError(RepruneError):
     """The result cannot be written where it was asked for."""
 

@@ -105,11 +105,12 @@ def _ms(
 def _least(model: onnx.ModelProto, shape: tuple[int, ...], threads: int) -> float:
     session = Session(model, optimize=True, threads=threads)
     feeds = {"x": np.random.default_rng(0).standard_normal(shape).astype(np.float32)}
-    session.run(feeds)
+    run = session.bind(feeds).run
+    run()
     times: list[float] = []
     while len(times) < _FEWEST or sum(times) < _SECONDS:
         start = time.perf_counter()
-        session.run(feeds)
+        run()
         times.append(time.perf_counter() - start)
     return 1e3 * min(times)
 

@@ -77,7 +77,7 @@ def allocate(
     notes += more
     sparsity = wanted.share
     if wanted.measure != "channels":
-        sparsity = _search(wanted, (cost, full), budget)
+        sparsity = _search(wanted, (cost, full), budget, settings)
     kept, unrounded = budget(sparsity), None
     if settings.rounding:
         unrounded = 1 - cost(kept) / full
@@ -121,7 +121,10 @@ def _by_sparsity(
 
 
 def _search(
-    wanted: Reduction, costs: tuple[Multilinear, float], budget: Callable[[float], Ints]
+    wanted: Reduction,
+    costs: tuple[Multilinear, float],
+    budget: Callable[[float], Ints],
+    settings: Settings,
 ) -> float:
     """The sparsity whose reduction is nearest; ``costs`` is the cost, and that of the original."""
     cost, full = costs
@@ -132,7 +135,7 @@ def _search(
     low, high = 0, _LEVELS - 1
     most = reduction(high)
     if most < wanted.share:
-        raise out_of_reach(wanted, most)
+        raise out_of_reach(wanted, most, settings)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if reduction(middle) < wanted.share else (low, middle)
@@ -161,7 +164,7 @@ def _rounded(
         found = nearest_within(budget(level / _LEVELS), choices, cost, most)
     if of_channels:
         return first
-    raise out_of_reach(wanted, 1 - cost(found) / full, settings.rounding.multiple)
+    raise out_of_reach(wanted, 1 - cost(found) / full, settings, settings.rounding.multiple)
 
 
 def _overrides(channels: ChannelMap, settings: Settings) -> dict[int, int]:

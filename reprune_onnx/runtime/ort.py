@@ -132,8 +132,11 @@ class Session:
             finally:
                 options.terminate = True
 
-    def bind(self, feeds: Mapping[str, NDArray[Any]], device: str) -> Bound:
-        """Put the inputs on a ``device`` (cpu, cuda): every run of the result reads them there."""
+    def bind(self, feeds: Mapping[str, NDArray[Any]], device: str = "cpu") -> Bound:
+        """Put the inputs on a ``device`` (cpu, cuda): every run of the result reads them there.
+
+        Its runs are what is timed: nothing is done beside computing, so Ctrl-C waits for their end.
+        """
         import onnxruntime as ort
 
         binding = self._session.io_binding()

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from reprune_onnx.errors import SelectionError
+from reprune_onnx.errors import OutOfReachError
 from reprune_onnx.latency.measure import measure_layers
 from reprune_onnx.latency.table import LatencyTable, read_table
 from reprune_onnx.latency.whole import latencies
 from reprune_onnx.prepared import Attempt, Prepared
+from reprune_onnx.pruner.allocate.reach import out_of_reach
 from reprune_onnx.pruner.multilinear import multilinear
 from reprune_onnx.search.found import Found
 from reprune_onnx.types import Reduction
 
 _TRIES = 6
 _NEAR = 0.01  # of the original's latency
+_LEAST, _MOST = 0.001, 0.999  # what single layers are asked for
+_ROUNDING = 1e-9
 
 
 def at_latency(job: Prepared, share: float) -> Found:
@@ -39,25 +42,36 @@ def at_latency(job: Prepared, share: float) -> Found:
 
 
 def _measured(job: Prepared, share: float, table: LatencyTable) -> Found:
-    asked, best = share, None
-    for _ in range(_TRIES):
+    """Attempts that are measured, until one is near; SelectionError where not even the most is.
+
+    What the layers say can go is an estimate as well: where it is less than what is asked of them,
+    the most that can go is measured, and that decides.
+    """
+    asked, most = share, _MOST
+    tried: list[tuple[float, Attempt, float, float]] = []
+    while len(tried) < _TRIES:
         try:
-            attempt = job.attempt(Reduction("latency", float(np.clip(asked, 1e-3, 0.999))))
-        except SelectionError:
-            if best is None:
+            attempt = job.attempt(Reduction("latency", min(max(asked, _LEAST), most)))
+        except OutOfReachError as error:
+            if error.most >= most or error.most < _LEAST:
                 raise
-            break
+            most = error.most - _ROUNDING
+            continue
         with job.watch.stage("allocate"):
             models = [job.plain, attempt.cut.model]
             before, after = latencies(models, job.channels.input_shapes)
         reached = 1 - after / before
-        if best is None or abs(reached - share) < abs(best[1] - share):
-            best = attempt, reached, before, after
+        tried.append((reached, attempt, before, after))
         if abs(reached - share) <= _NEAR:
             break
-        asked += share - reached
-    assert best is not None
-    attempt, reached, before, after = best
+        if asked >= most and reached < share:
+            furthest = max(found[0] for found in tried)
+            if furthest < share - _NEAR:
+                wanted = Reduction("latency", share)
+                raise out_of_reach(wanted, furthest, job.settings, how=" (measured)")
+            break
+        asked = min(asked, most) + share - reached
+    reached, attempt, before, after = min(tried, key=lambda found: abs(found[0] - share))
     details = {"before_ms": before, "after_ms": after} | table.as_json()
     return Found(attempt, {"latency_reduction": reached}, {"latency": details})
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from reprune_onnx.errors import SelectionError
+from reprune_onnx.errors import OutOfReachError
+from reprune_onnx.settings import Settings
 from reprune_onnx.types import Reduction
 
 _NAMES = {
@@ -13,11 +14,30 @@ _NAMES = {
 }
 
 
-def out_of_reach(wanted: Reduction, most: float, multiple: int = 1) -> SelectionError:
-    """Return the error for a reduction of which at most ``most`` is possible at that rounding."""
+def out_of_reach(
+    wanted: Reduction, most: float, settings: Settings, multiple: int = 1, how: str = ""
+) -> OutOfReachError:
+    """Return the error for a reduction of which at most ``most`` is possible at that rounding.
+
+    ``how`` this is known, such as " (measured)", and which of the settings leave more when changed,
+    stand in its message.
+    """
     rounded = f" with widths in multiples of {multiple}" if multiple > 1 else ""
-    smaller = " or a smaller --round-to" if multiple > 1 else ""
-    return SelectionError(
-        f"{wanted.share:.1%} {_NAMES[wanted.measure]} cannot be reached: at most {most:.1%}"
-        f" can go here{rounded}; allow more with --residual prune{smaller}"
+    options = [
+        option
+        for option, helps in {
+            "--residual prune": settings.residual != "prune",
+            "more --include": bool(settings.include),
+            "less --exclude": bool(settings.exclude),
+            "a smaller --min-channels": settings.min_channels > 1,
+            "a smaller --round-to": multiple > 1,
+        }.items()
+        if helps
+    ]
+    next_step = f"allow more with {' or '.join(options)}" if options else "ask for less"
+    error = OutOfReachError(
+        f"{wanted.share:.1%} {_NAMES[wanted.measure]} cannot be reached: at most {most:.1%} can go"
+        f" here{rounded}{how}; {next_step}"
     )
+    error.most = most
+    return error

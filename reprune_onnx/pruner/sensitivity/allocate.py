@@ -49,7 +49,8 @@ def least_loss(
         budget = cost(full) - ceil(exact(reduction.share) * free)
     least = cost(np.array([values[0] for values in choices]))
     if least > budget + 1e-6 * cost(full):
-        raise out_of_reach(reduction, 1 - least / cost(full), settings.rounding.multiple)
+        most = 1 - least / cost(full)
+        raise out_of_reach(reduction, most, settings, settings.rounding.multiple)
     errors = [
         losses.error[g.id][values] if g.id in losses.error else np.zeros(len(values))
         for g, values in zip(groups, choices, strict=True)

@@ -158,4 +158,4 @@ def test_ctrl_c_stops_a_run() -> None:
             session.run({"x": np.ones(1, np.float32)})
     finally:
         signal.signal(signal.SIGINT, before)
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 30  # of minutes
