@@ -67,7 +67,7 @@ class Prepared:
         costs depends on which they are. Then a little more or less is asked for, until what is
         wanted is reached.
         """
-        aim = Aim(wanted.share, at_least=bool(self.settings.rounding))
+        aim = Aim[Selection](wanted.share, at_least=bool(self.settings.rounding))
         while (share := aim.next()) is not None:
             try:
                 selection, expected = self._select(replace(wanted, share=share))
@@ -76,7 +76,7 @@ class Prepared:
                     raise
                 break
             reached = reduction(self.channels, selection.keep, wanted.measure)
-            aim.add(share, expected if reached is None else reached, expected, selection)
+            aim.add(share, expected if reached is None else reached, selection, expected)
         return self._cut(aim.best())
 
     def _select(self, wanted: Reduction) -> tuple[Selection, float]:

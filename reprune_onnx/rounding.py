@@ -33,9 +33,10 @@ class Rounding:
         """
         import numpy as np
 
-        step = self.multiple
-        if self.narrow is not None and n < 2 * step:
-            step = self.narrow
         values = np.arange(min(least, n), n + 1)
-        allowed: Ints = values[(values % step == 0) | (values == n)]
+        allowed: Ints = values[(values % self.step(n) == 0) | (values == n)]
         return allowed
+
+    def step(self, n: int) -> int:
+        """Return what a layer of ``n`` channels keeps a multiple of."""
+        return self.multiple if self.narrow is None or n >= 2 * self.multiple else self.narrow

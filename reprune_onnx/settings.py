@@ -45,6 +45,7 @@ _SHARES: dict[str, Measure] = {
 _SHARE = ": it is a share, 0.5 for 50 %"
 _MOST = 2**31
 _MOST_JOBS = 2**15
+_BLOCK = 8  # channels that ONNX Runtime computes together, and whose multiples are fast on a CPU
 _TARGETS = ("sparsity", *_SHARES, "max_drop", "keep")
 
 
@@ -121,12 +122,20 @@ class Settings:
 
     @property
     def rounding(self) -> Rounding:
-        """What the kept channels of a layer become a multiple of: ``round_to``, or the target's."""
+        """What the kept channels of a layer become a multiple of: ``round_to``, or the target's.
+
+        With neither, it is ONNX Runtime's block where latency is measured here, else any number.
+        """
         if self.round_to is not None:
             return Rounding(self.round_to)
-        if self.target is None:
-            return Rounding()
-        return read_target(self.target).rounding_in(self.precision)
+        if self.target is not None:
+            return read_target(self.target).rounding_in(self.precision)
+        return Rounding(_BLOCK) if self.measures_latency else Rounding()
+
+    @property
+    def measures_latency(self) -> bool:
+        """Whether the target is a latency on this machine, not one that a table estimates."""
+        return self.latency_reduction is not None and self.latency_table is None
 
     @property
     def select_options(self) -> SelectOptions:

@@ -251,6 +251,18 @@ class Problem:
     fixed: Bools
     n_keep: int
 
+    def only(self, at: Ints, fixed: Bools, n_keep: int) -> Problem:
+        """Return the problem of keeping ``n_keep`` of the channels ``at (k,)``, some ``fixed``."""
+        number = np.full(self.n, -1, dtype=np.int64)
+        number[at] = np.arange(len(at))
+        filters = []
+        for f in self.filters:
+            mine = number[f.channels] >= 0
+            if mine.any():
+                part = Filters(f.kernels[mine], number[f.channels[mine]], f.energy)
+                filters.append(part)
+        return Problem(len(at), tuple(filters), self.gamma[at], fixed, n_keep)
+
 
 @dataclass(frozen=True)
 class Choice:

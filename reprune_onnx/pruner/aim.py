@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-from reprune_onnx.types import Selection
+from typing import Generic, TypeVar
 
 _TRIES = 6
-_NEAR = 0.0025  # a quarter of a percentage point
+
+T = TypeVar("T")
 
 
 @dataclass
-class Aim:
+class Aim(Generic[T]):
     """Shares that were asked for, and what they gave; ``at_least``: less than wanted is a miss.
 
     What an allocation expects is usually what it gives. Where it is not, the next share lies on the
-    line through the nearest results below and above, or else is moved by what was missed.
+    line through the nearest results below and above, or else is moved by what was missed, until one
+    is ``near``. No more is asked for than ``most``.
     """
 
     wanted: float
     at_least: bool = False
-    tried: list[tuple[float, float, Selection]] = field(default_factory=list)
+    near: float = 0.0025  # a quarter of a percentage point
+    most: float = 1.0
+    tried: list[tuple[float, float, T]] = field(default_factory=list)
     _hit: bool = False
 
     def next(self) -> float | None:
         """Return the share to ask for; None where no other would do better."""
         if not self.tried:
-            return self.wanted
+            return min(self.wanted, self.most)
         if self._hit or len(self.tried) == _TRIES:
             return None
         below = [(r, a) for a, r, _ in self.tried if r < self.wanted]
@@ -37,18 +40,19 @@ class Aim:
         else:
             reached, asked = min(above) if above else max(below)
             share = asked + self.wanted - reached
-        share = round(min(max(share, 0.001), 0.999), 4)
+        share = min(round(min(max(share, 0.001), 0.999), 4), self.most)
         return None if any(share == a for a, _, _ in self.tried) else share
 
-    def add(self, asked: float, reached: float, expected: float, selection: Selection) -> None:
+    def add(self, asked: float, reached: float, found: T, expected: float | None = None) -> None:
         """Take note of what a share gave, and what it was expected to give."""
-        self.tried.append((asked, reached, selection))
+        self.tried.append((asked, reached, found))
         missed = self.wanted - reached
-        near = -_NEAR <= missed <= (0 if self.at_least else _NEAR)
-        as_expected = len(self.tried) == 1 and abs(reached - expected) < _NEAR
-        self._hit = near or as_expected
+        near = abs(missed) <= self.near
+        as_expected = expected is not None and abs(reached - expected) < self.near
+        enough = missed <= 0 or not self.at_least
+        self._hit = enough and (near or (as_expected and len(self.tried) == 1))
 
-    def best(self) -> Selection:
-        """Return the selection that came nearest."""
+    def best(self) -> T:
+        """Return what came nearest."""
         enough = [t for t in self.tried if t[1] >= self.wanted] if self.at_least else []
         return min(enough or self.tried, key=lambda t: abs(t[1] - self.wanted))[2]

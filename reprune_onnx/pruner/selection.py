@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from reprune_onnx.pruner.knowledge import Knowledge
+from reprune_onnx.pruner.parts import parts, suitable
 from reprune_onnx.pruner.select import select
 from reprune_onnx.pruner.select.kernels import filters
 from reprune_onnx.pruner.select.ranking import keep_highest
@@ -48,8 +49,10 @@ def select_channels(
     keep = np.ones(channels.n_units, dtype=np.bool_)
     groups = [g for g in channels.groups if kept.get(g.id, g.n) < g.n]
     choices: dict[int, Choice] = {}
-    for k, (g, choice) in enumerate(_solve(channels, settings, (groups, kept, known, keep))):
-        choices[g.id] = _with_parts(g, choice, known.gammas[g.id])
+    for k, (g, found) in enumerate(_solve(channels, settings, (groups, kept, known, keep))):
+        suits = settings.rounding and kept[g.id] in settings.rounding.choices(g.n, 1)
+        choice = _with_widths(channels, g, found, (settings, known, keep)) if suits else found
+        choices[g.id] = _never_empty(g, choice, known.gammas[g.id])
         keep[g.units] = False
         keep[g.units[choices[g.id].kept]] = True
         if progress is not None:
@@ -170,7 +173,47 @@ def _kept_inputs(channels: ChannelMap, layer: Layer, keep: Bools) -> Ints | None
     return None
 
 
-def _with_parts(group: Group, choice: Choice, gamma: Floats) -> Choice:
+def _with_widths(
+    channels: ChannelMap, group: Group, choice: Choice, work: tuple[Settings, Knowledge, Bools]
+) -> Choice:
+    """The choice, with as many channels of each part as suit all layers, if there are parts.
+
+    Where a part is to keep more, the best of it are added; where less, the best that it keeps stay.
+    """
+    settings, known, keep = work
+    found = parts(channels, group)
+    stays = np.isin(np.arange(group.n), choice.kept)
+    before = found.count(stays)
+    numbers = suitable(found, before, found.count(~group.free), settings.rounding)
+    changed = np.flatnonzero(numbers != before)
+    if not len(changed):
+        return choice
+    seen = keep if settings.input_channels == "kept" else None
+    problem = group_problem(channels, group, len(choice.kept), known, seen)
+    order = known.losses.order.get(group.id) if known.losses is not None else None
+    method, options = settings.method, settings.select_options
+    for p in changed:
+        more = numbers[p] > before[p]
+        at = np.flatnonzero((found.of == p) & (True if more else stays))
+        fixed = stays[at] if more else problem.fixed[at]
+        part = problem.only(at, fixed, int(numbers[p]))
+        if part.n_keep == 0:
+            best = at[:0]
+        elif method == "reconstruction":
+            rank = problem.gamma if order is None else -np.argsort(order).astype(np.float64)
+            best = at[keep_highest(part, rank[at]).kept]
+        else:
+            best = at[_select(part, method, options, (settings.seed, group.id)).kept]
+        stays[found.of == p] = False
+        stays[best] = True
+    kept = np.flatnonzero(stays)
+    if choice.coverage is None:
+        return Choice(kept)
+    whole = replace(problem, fixed=stays, n_keep=len(kept))
+    return _select(whole, method, options, (settings.seed, group.id))
+
+
+def _never_empty(group: Group, choice: Choice, gamma: Floats) -> Choice:
     """The choice, with the channel of largest |γ| of every part that would otherwise be empty."""
     kept = set(choice.kept.tolist())
     for part in group.nonempty:

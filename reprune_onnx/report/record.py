@@ -138,10 +138,18 @@ def _scope(channels: ChannelMap, before: Cost, after: Cost) -> dict[str, object]
 
 
 def _rounding(record: PruneRecord) -> dict[str, object] | None:
-    """What widths were rounded to, and what would have been reached otherwise, where known."""
+    """What widths were rounded to, and what would have been reached otherwise, where known.
+
+    ``exceptions`` are layers whose width does not suit: their channels are tied to others' in parts
+    that allow none, or ``--layer`` says so.
+    """
     settings = record.settings
     if not settings.rounding:
         return None
+    exceptions = 0
+    for layer in record.channels.layers:
+        n, kept = len(layer.out_ids), int(record.selection.keep[layer.out_ids].sum())
+        exceptions += kept not in settings.rounding.choices(n, 0)
     (asked,) = settings.requested or {"": 0.0}
     unrounded = record.selection.unrounded
     return {
@@ -149,6 +157,7 @@ def _rounding(record: PruneRecord) -> dict[str, object] | None:
         "precision": settings.precision,
         **asdict(settings.rounding),
         "unrounded": None if unrounded is None else {asked: round(unrounded, 6)},
+        "exceptions": exceptions,
     }
 
 

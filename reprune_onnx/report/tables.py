@@ -132,6 +132,8 @@ def _rounding(name: str, found: dict[str, Any] | None) -> str:
         line += f", or {found['narrow']} where layers are narrow"
     if found["target"] is not None:
         line += f", for {found['target']}"
+    if found["exceptions"]:
+        line += f", but for {found['exceptions']} layers, tied to others in parts"
     if found["unrounded"] is not None:
         line += f" (unrounded {found['unrounded'][name]:.2%})"
     return line

@@ -9,14 +9,13 @@ from reprune_onnx.latency.measure import measure_layers
 from reprune_onnx.latency.table import LatencyTable, read_table
 from reprune_onnx.latency.whole import latencies
 from reprune_onnx.prepared import Attempt, Prepared
+from reprune_onnx.pruner.aim import Aim
 from reprune_onnx.pruner.allocate.reach import out_of_reach
 from reprune_onnx.pruner.multilinear import multilinear
 from reprune_onnx.search.found import Found
 from reprune_onnx.types import Reduction
 
-_TRIES = 6
 _NEAR = 0.01  # of the original's latency
-_LEAST, _MOST = 0.001, 0.999  # what single layers are asked for
 _ROUNDING = 1e-9
 
 
@@ -47,33 +46,32 @@ def _measured(job: Prepared, share: float, table: LatencyTable) -> Found:
     What the layers say can go is an estimate as well: where it is less than what is asked of them,
     the most that can go is measured, and that decides.
     """
-    asked, most = share, _MOST
-    tried: list[tuple[float, Attempt, float, float]] = []
-    while len(tried) < _TRIES:
+    aim = Aim[tuple[Attempt, list[float]]](share, near=_NEAR)
+    while (asked := aim.next()) is not None:
         try:
-            attempt = job.attempt(Reduction("latency", min(max(asked, _LEAST), most)))
+            attempt = job.attempt(Reduction("latency", asked))
         except OutOfReachError as error:
-            if error.most >= most or error.most < _LEAST:
+            if not 0 < error.most < aim.most:
                 raise
-            most = error.most - _ROUNDING
+            aim.most = error.most - _ROUNDING
             continue
         with job.watch.stage("allocate"):
             models = [job.plain, attempt.cut.model]
             before, after = latencies(models, job.channels.input_shapes)
-        reached = 1 - after / before
-        tried.append((reached, attempt, before, after))
-        if abs(reached - share) <= _NEAR:
-            break
-        if asked >= most and reached < share:
-            furthest = max(found[0] for found in tried)
-            if furthest < share - _NEAR:
-                wanted = Reduction("latency", share)
-                raise out_of_reach(wanted, furthest, job.settings, how=" (measured)")
-            break
-        asked = min(asked, most) + share - reached
-    reached, attempt, before, after = min(tried, key=lambda found: abs(found[0] - share))
+        aim.add(asked, 1 - after / before, (attempt, [before, after]))
+    furthest = max(reached for _, reached, _ in aim.tried)
+    if furthest < share - _NEAR and any(asked == aim.most for asked, _, _ in aim.tried):
+        wanted = Reduction("latency", share)
+        raise out_of_reach(wanted, furthest, job.settings, how=" (measured)")
+    attempt, (before, after) = aim.best()
     details = {"before_ms": before, "after_ms": after} | table.as_json()
-    return Found(attempt, {"latency_reduction": reached}, {"latency": details})
+    notes: tuple[str, ...] = ()
+    if job.settings.round_to is None and job.settings.target is None:
+        notes = (
+            f"widths are multiples of {job.settings.rounding.multiple}, as ONNX Runtime computes"
+            " that many channels at once: others take longer; --round-to 1 allows any",
+        )
+    return Found(attempt, {"latency_reduction": 1 - after / before}, {"latency": details}, notes)
 
 
 def _estimate(job: Prepared, attempt: Attempt) -> float:

@@ -13,10 +13,10 @@ def selection(k):
 
 def aimed(wanted, gives, expects=lambda share: share, at_least=False):
     """The shares that were asked for, and what the best of them gave."""
-    aim, asked = Aim(wanted, at_least), []
+    aim, asked = Aim[Selection](wanted, at_least), []
     while (share := aim.next()) is not None:
         asked.append(share)
-        aim.add(share, gives(share), expects(share), selection(len(asked)))
+        aim.add(share, gives(share), selection(len(asked)), expects(share))
     best = int(aim.best().notes[0]) - 1
     return asked, gives(asked[best])
 
@@ -51,3 +51,22 @@ def test_at_least_what_was_wanted_is_taken():
 def test_it_ends():
     asked, _ = aimed(0.5, lambda share: 0.1)
     assert 1 < len(asked) <= 6
+
+
+def test_no_more_is_asked_for_than_can_be():
+    aim = Aim[str](0.5, near=0.01)
+    assert aim.next() == 0.5
+    aim.most = 0.4
+    assert aim.next() == 0.4
+    aim.add(0.4, 0.3, "the most")
+    assert aim.next() is None
+    assert aim.best() == "the most"
+
+
+def test_what_is_near_enough_ends_it():
+    aim = Aim[str](0.5, near=0.02)
+    aim.add(0.5, 0.3, "far")
+    assert aim.next() == 0.7
+    aim.add(0.7, 0.515, "near")
+    assert aim.next() is None
+    assert aim.best() == "near"
