@@ -27,6 +27,11 @@ def multiply_adds(proto: onnx.ModelProto) -> int:
     )
 
 
+def of_work(proto: onnx.ModelProto) -> float:
+    """Seconds in which nothing but multiply-adds counts."""
+    return 1e-8 * multiply_adds(proto)
+
+
 class SteadyMachine:
     """Runs of a whole model, and of one layer, take the ``seconds(proto)`` given here.
 

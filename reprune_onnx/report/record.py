@@ -151,7 +151,7 @@ def _rounding(record: PruneRecord) -> dict[str, object] | None:
         n, kept = len(layer.out_ids), int(record.selection.keep[layer.out_ids].sum())
         exceptions += kept not in settings.rounding.choices(n, 0)
     (asked,) = settings.requested or {"": 0.0}
-    unrounded = record.selection.unrounded
+    unrounded = None if settings.measures_latency else record.selection.unrounded
     return {
         "target": settings.target,
         "precision": settings.precision,

@@ -69,6 +69,34 @@ def test_kept_channels_become_a_multiple(prune, multiple):
     assert all(after % multiple == 0 for after in cut)
 
 
+@pytest.mark.parametrize("method", ["reprune", "l1"])
+@pytest.mark.parametrize(
+    ("name", "exceptions"),
+    [
+        ("resnet20_cifar10_bn", False),
+        ("fastestdet", False),
+        ("mp_palm_detection_lite", False),
+        ("derived_shufflenetv2_fp32", True),  # two channels of 116 have to stay
+    ],
+)
+def test_layers_that_have_parts_of_a_group_get_suitable_widths(
+    call, shared, tmp_path, name, exceptions, method
+):
+    out = tmp_path / "small.onnx"
+    result = call(
+        *("prune", shared / "models" / f"{name}.onnx", "-o", out, "--round-to", "8"),
+        *("--residual", "prune", "--macs-reduction", "0.4", "--allocation", "uniform"),
+        *("--recover", "none", "--method", method),
+    )
+    assert result.code == 0, result.err
+    report = json.loads((tmp_path / "small.report.json").read_text())
+    assert report["achieved"]["macs_reduction"] >= 0.4 - 1e-6
+    unsuited = [n for n in widths(report).values() if n[1] % 8 and n[1] != n[0]]
+    assert bool(unsuited) == exceptions
+    assert report["rounding"]["exceptions"] == len(unsuited)
+    assert (f"but for {len(unsuited)} layers" in result.out) == exceptions
+
+
 def test_groups_in_work_at_once_do_not_change_the_choice(prune, monkeypatch):
     bytes_ = []
     for at_once in (1, 2, 5):

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from report_counts import widths
-from steady_machine import RUN, SteadyMachine, multiply_adds
+from steady_machine import RUN, SteadyMachine, of_work
 
 import reprune_onnx as rp
 from reprune_onnx.latency.measure import measure_layers
@@ -54,10 +54,6 @@ def test_with_images_only_the_slow_layers_shrink(prune, latency_table, digits):
     assert thin == {"/stage3/block1/conv1/Conv", "/stage3/block2/conv1/Conv"}
 
 
-def of_work(proto):
-    return 1e-8 * multiply_adds(proto)
-
-
 def mostly_waiting(proto):
     return 1e-2 + of_work(proto)
 
@@ -74,6 +70,9 @@ def test_the_latency_here_is_measured_and_can_be_repeated(prune, tmp_path, monke
     assert found["after_ms"] == pytest.approx(1e3 * (RUN + of_model(onnx.load(out))))
     reached = 1 - found["after_ms"] / found["before_ms"]
     assert report["achieved"]["latency_reduction"] == pytest.approx(reached, abs=1e-6)
+    assert report["settings"]["round_to"] == 8
+    assert any("--round-to 1" in note for note in report["notes"])
+    assert report["rounding"]["unrounded"] is None
     assert reached == pytest.approx(0.3, abs=0.04)  # as near as whole channels come
     names = {layer["node"] for layer in report["layers"]}
     assert {row["layer"] for row in found["layers"]} == names
@@ -89,8 +88,11 @@ def test_the_latency_here_is_measured_and_can_be_repeated(prune, tmp_path, monke
 def test_what_single_layers_say_can_go_is_not_the_last_word(prune, monkeypatch):
     """As on a machine that is busy, where a layer waits longer than it computes."""
     SteadyMachine(monkeypatch, of_work, mostly_waiting)
-    report, _ = prune("--latency-reduction", "0.5", *HOW)
+    report, _ = prune("--latency-reduction", "0.5", *HOW, "--round-to", "1")
     assert report["achieved"]["latency_reduction"] == pytest.approx(0.5, abs=0.04)
+    assert report["settings"]["round_to"] == 1
+    assert report["rounding"] is None
+    assert not any("--round-to" in note for note in report["notes"])
 
 
 def test_less_latency_than_any_cut_gives_is_refused(refuses, model, tmp_path, monkeypatch):
