@@ -38,7 +38,8 @@ class Aim(Generic[T]):
             (r0, a0), (r1, a1) = max(below), min(above)
             share = a0 + (a1 - a0) * (self.wanted - r0) / (r1 - r0)
         else:
-            reached, asked = min(above) if above else max(below)
+            end = min if above else max  # what is measured need not grow with what is asked
+            asked, reached = end(a for a, _, _ in self.tried), end(r for _, r, _ in self.tried)
             share = asked + self.wanted - reached
         share = min(round(min(max(share, 0.001), 0.999), 4), self.most)
         return None if any(share == a for a, _, _ in self.tried) else share

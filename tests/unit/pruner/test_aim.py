@@ -70,3 +70,13 @@ def test_what_is_near_enough_ends_it():
     aim.add(0.7, 0.515, "near")
     assert aim.next() is None
     assert aim.best() == "near"
+
+
+@pytest.mark.parametrize("wanted", [0.5, 0.1])
+def test_a_measurement_that_goes_the_wrong_way_does_not_end_it(wanted):
+    aim = Aim[str](wanted, near=0.01)
+    away = 0.1 if wanted == 0.5 else -0.1
+    aim.add(wanted, wanted - away, "far")
+    assert aim.next() == pytest.approx(max(wanted + away, 0.001))
+    aim.add(wanted + away, wanted - 2 * away, "further")
+    assert aim.next() == pytest.approx(min(max(wanted + 2 * away, 0.001), 0.999))
