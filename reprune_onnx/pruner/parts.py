@@ -20,7 +20,7 @@ _NODES = 10_000  # of the search tree: it ends, and where does not depend on the
 
 @dataclass(frozen=True)
 class Parts:
-    """``of (n,)`` is the part of each channel; ``has (axes, parts)`` says which a layer's axis has.
+    """``of (n,)`` is the part of each channel; ``has (axes, parts)`` says which parts an axis has.
 
     It is how often the axis has each of the part's channels, so its width is Σ_p has[a, p]·size[p].
     """
@@ -39,7 +39,7 @@ class Parts:
 
 
 def parts(channels: ChannelMap, group: Group) -> Parts:
-    """The parts of a group, by the axes of weights, of input or output channels, that have them.
+    """The parts of a group, by the axes of weights that have them, and what may not become empty.
 
     Axes that have channels of other groups too are left out.
     """
@@ -47,6 +47,7 @@ def parts(channels: ChannelMap, group: Group) -> Parts:
     position[group.units] = np.arange(group.n)
     layers = {(layer.node, layer.input) for layer in channels.layers}
     axes = {(1,) * group.n}
+    axes |= {tuple(np.bincount(at, minlength=group.n).tolist()) for at in group.nonempty}
     for site in channels.sites:
         if (site.node, site.input) in layers:
             at = position[site.ids]
@@ -60,11 +61,12 @@ def parts(channels: ChannelMap, group: Group) -> Parts:
 def suitable(found: Parts, wanted: Ints, least: Ints, rounding: Rounding) -> Ints:
     """Return how many channels of each part stay (parts,), so that all axes get suitable widths.
 
-    The group keeps as many as are ``wanted (parts,)``, each part as near to that as possible, and
-    not fewer than ``least (parts,)``. With u_a multiples of the step s_a of an axis of n_a
-    channels, which is left whole where z_a = 1, c minimises
+    The group as a whole keeps as near to the ``wanted (parts,)`` as possible, a step s of its n
+    channels away at most; so does then each part, and not fewer than ``least (parts,)``. With u_a
+    multiples of the step s_a of an axis of n_a channels, which is left whole where z_a = 1,
+    c minimises
 
-        Σ_p |c_p - wanted_p|  subject to  Σ_p c_p = Σ_p wanted_p  and, for every axis a,
+        n·t + Σ_p |c_p - wanted_p|  subject to  |Σ_p c_p - Σ_p wanted_p| ≤ t ≤ s  and, for every a,
         Σ_p has[a, p]·c_p = s_a·u_a + (n_a mod s_a)·z_a  and  u_a ≥ max(1, z_a·⌊n_a/s_a⌋)
 
     where ⌊n_a/s_a⌋ = 0 an axis stays whole. Returns ``wanted`` where there is no such c.
@@ -79,26 +81,29 @@ def suitable(found: Parts, wanted: Ints, least: Ints, rounding: Rounding) -> Int
     n = found.has @ size
     step = np.array([rounding.step(int(k)) for k in n])
     most, rest = n // step, n % step
-    # Variables: c, u, z, and by how much c differs.
-    has = found.has.astype(float)
+    # Variables: c, u, z, and by how much parts and the group differ.
+    has, one = found.has.astype(float), np.ones((1, n_parts))
     rows = block_array(
         [
-            [has, -diags_array(step.astype(float)), -diags_array(rest.astype(float)), None],
-            [np.ones((1, n_parts)), None, None, None],
-            [None, eye_array(n_axes), -diags_array(most.astype(float)), None],
-            [eye_array(n_parts), None, None, eye_array(n_parts)],
-            [-eye_array(n_parts), None, None, eye_array(n_parts)],
+            [has, -diags_array(step.astype(float)), -diags_array(rest.astype(float)), None, None],
+            [None, eye_array(n_axes), -diags_array(most.astype(float)), None, None],
+            [eye_array(n_parts), None, None, eye_array(n_parts), None],
+            [-eye_array(n_parts), None, None, eye_array(n_parts), None],
+            [one, None, None, None, one[:, :1]],
+            [-one, None, None, None, one[:, :1]],
         ]
     )
-    exact = np.concatenate([np.zeros(n_axes), [wanted.sum()]])
-    low = np.concatenate([exact, np.zeros(n_axes), wanted, -wanted])
-    high = np.concatenate([exact, np.full(n_axes + 2 * n_parts, np.inf)])
+    total = wanted.sum(keepdims=True)
+    low = np.concatenate([np.zeros(2 * n_axes), wanted, -wanted, total, -total])
+    high = np.concatenate([np.zeros(n_axes), np.full(len(low) - n_axes, np.inf)])
     result = milp(
-        np.concatenate([np.zeros(n_parts + 2 * n_axes), np.ones(n_parts)]),
-        integrality=np.concatenate([np.ones(n_parts + 2 * n_axes), np.zeros(n_parts)]),
+        np.concatenate([np.zeros(n_parts + 2 * n_axes), np.ones(n_parts), [len(found.of)]]),
+        integrality=np.concatenate([np.ones(n_parts + 2 * n_axes), np.zeros(n_parts + 1)]),
         bounds=Bounds(
-            np.concatenate([least, np.minimum(1, most), most == 0, np.zeros(n_parts)]),
-            np.concatenate([size, most, np.ones(n_axes), np.full(n_parts, np.inf)]),
+            np.concatenate([least, np.minimum(1, most), most == 0, np.zeros(n_parts + 1)]),
+            np.concatenate(
+                [size, most, np.ones(n_axes), size, [rounding.step(len(found.of))]], dtype=float
+            ),
         ),
         constraints=LinearConstraint(rows, low, high),
         options={"node_limit": _NODES},

@@ -48,6 +48,17 @@ def test_at_least_what_was_wanted_is_taken():
     assert reached == pytest.approx(0.28)
 
 
+@pytest.mark.parametrize("width", [0.005, 0.02, 0.05])
+@pytest.mark.parametrize("wanted", [0.2, 0.4, 0.61])
+def test_coarse_steps_that_fall_just_short_are_taken(wanted, width):
+    def steps(share):  # a little less than wanted, until a whole step more is asked for
+        return wanted - 0.0003 + width * np.floor((share - wanted) / width)
+
+    asked, reached = aimed(wanted, steps, at_least=True)
+    assert reached >= wanted
+    assert len(asked) <= 6
+
+
 def test_it_ends():
     asked, _ = aimed(0.5, lambda share: 0.1)
     assert 1 < len(asked) <= 6
