@@ -41,9 +41,8 @@ class Aim(Generic[T]):
             end = min if above else max  # what is measured need not grow with what is asked
             asked, reached = end(a for a, _, _ in self.tried), end(r for _, r, _ in self.tried)
             step = self.wanted - reached
-            if (
-                self.at_least and not above
-            ):  # widths may be coarse: ever longer steps reach the next
+            if self.at_least and not above:
+                # Widths may be coarse: ever longer steps reach the next.
                 step = max(step, self.near * 2 ** (len(self.tried) - 1))
             share = asked + step
         share = min(round(min(max(share, 0.001), 0.999), 4), self.most)

@@ -133,7 +133,7 @@ def _rounding(name: str, found: dict[str, Any] | None) -> str:
     if found["target"] is not None:
         line += f", for {found['target']}"
     if found["exceptions"]:
-        line += f", but for {found['exceptions']} layers, tied to others in parts"
+        line += f", but for {found['exceptions']} layers that are tied to others or set by --layer"
     if found["unrounded"] is not None:
         line += f" (unrounded {found['unrounded'][name]:.2%})"
     return line

@@ -61,8 +61,8 @@ def _measured(job: Prepared, share: float, table: LatencyTable) -> Found:
         aim.add(asked, 1 - after / before, (attempt, [before, after]))
     furthest = max(reached for _, reached, _ in aim.tried)
     if furthest < share - _NEAR and any(asked == aim.most for asked, _, _ in aim.tried):
-        wanted = Reduction("latency", share)
-        raise out_of_reach(wanted, furthest, job.settings, how=" (measured)")
+        wanted, multiple = Reduction("latency", share), job.settings.rounding.multiple
+        raise out_of_reach(wanted, furthest, job.settings, multiple, " (measured)")
     attempt, (before, after) = aim.best()
     details = {"before_ms": before, "after_ms": after} | table.as_json()
     notes: tuple[str, ...] = ()

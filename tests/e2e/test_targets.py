@@ -99,7 +99,8 @@ def test_less_latency_than_any_cut_gives_is_refused(refuses, model, tmp_path, mo
     SteadyMachine(monkeypatch, mostly_waiting, of_work)
     how = ("prune", model, "-o", tmp_path / "o.onnx", "--latency-reduction", "0.9")
     refuses(*how, "--allocation", "uniform", says=("(measured); allow more with --residual prune",))
-    refuses(*how, *HOW, says=("90.0% less latency", "can go here (measured); ask for less"))
+    refuses(*how, *HOW, says=("90.0% less latency", "in multiples of 8 (measured); allow more"))
+    refuses(*how, *HOW, "--round-to", "1", says=("can go here (measured); ask for less",))
 
 
 def test_what_is_timed_starts_no_thread(demo, monkeypatch):
