@@ -122,10 +122,12 @@ class Count:
 
 @dataclass(frozen=True)
 class Layer:
-    """One Conv, ConvTranspose, Gemm, MatMul or Einsum with a constant weight.
+    """One Conv, ConvTranspose, Gemm, MatMul, Einsum, LSTM, GRU or RNN with a constant weight.
 
-    ``out_axis`` of the weight carries the labels it produces (``out_ids``). ``positions`` is how
-    often each weight is used per image, so that MACs are ``positions * weight.size``; 0 if unknown.
+    ``out_axis`` of the weight carries the labels it produces (``out_ids``); of a recurrent layer it
+    carries them once for every gate, block after block. ``positions`` is how often each weight is
+    used per image, so that MACs are ``positions * weight.size``; 0 if unknown. ``more`` are
+    (input, shape) of further weights that are used as often, as those that read the hidden state.
     """
 
     node: int
@@ -139,6 +141,12 @@ class Layer:
     conv_groups: int
     positions: int
     bn: str | None = None
+    more: tuple[tuple[int, tuple[int, ...]], ...] = ()
+
+    @property
+    def weights(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """(input, shape) of every weight whose multiply-adds are the layer's."""
+        return ((self.input, self.shape), *self.more)
 
 
 @dataclass(frozen=True)

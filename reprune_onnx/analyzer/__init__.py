@@ -10,13 +10,13 @@ from reprune_onnx.analyzer import residual, resolve
 from reprune_onnx.analyzer.conv_bn import gamma_of
 from reprune_onnx.analyzer.drafts import LockDraft
 from reprune_onnx.analyzer.functions import written_out
-from reprune_onnx.analyzer.graph import QUANTIZED, Graph
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.groups import build_groups, never_empty, sole_units
 from reprune_onnx.analyzer.labels import compress
+from reprune_onnx.analyzer.refusal import refuse_quantized, refuse_without_layers
 from reprune_onnx.analyzer.rules import RULES
 from reprune_onnx.analyzer.scope import locked_by_scope, matching
 from reprune_onnx.analyzer.walk import Walk
-from reprune_onnx.errors import ModelError
 from reprune_onnx.shapes import concrete_shapes
 from reprune_onnx.types import Bools, ChannelMap, Ints, Labels, Layer, Lock, Model, Residual
 
@@ -36,16 +36,18 @@ def analyze(model: Model, scope: Scope | None = None) -> ChannelMap:
 
     ``scope.input_shapes`` gives the sizes at which the graph is followed; where a symbolic size is
     not given, batch 1 and image sides of 224 are assumed. Raises ModelError for a model without
-    convolutions, for a quantized one, and for a damaged graph. Whatever a rule does not cover is
+    layers, for a quantized one, and for a damaged graph. Whatever a rule does not cover is
     locked, with its reason, and never an error.
     """
     scope = scope or Scope()
     model = written_out(model)
     graph = Graph(model)
-    _refuse(graph)
+    refuse_quantized(graph)
     shapes = concrete_shapes(model.proto, scope.input_shapes)
     w = Walk(graph, shapes)
     w.run(RULES)
+    if not w.layers:
+        refuse_without_layers(graph)
     resolve.tie_shared_weights(w)
     w.locks.extend(locked_by_scope(w, scope.include, scope.exclude))
     if scope.residual != "prune":
@@ -105,6 +107,7 @@ def _layers(w: Walk, unit_of: Ints) -> tuple[Layer, ...]:
             conv_groups=d.conv_groups,
             positions=d.positions,
             bn=gamma_of(w.graph, d.op),
+            more=d.more,
         )
         for d in w.layers
     )
@@ -151,14 +154,3 @@ def _locked(locks: list[Lock], n_units: int) -> Bools:
     for lock in locks:
         locked[lock.ids] = True
     return locked
-
-
-def _refuse(graph: Graph) -> None:
-    quantized = next((op for op in graph.ops if op.type in QUANTIZED), None)
-    if quantized is not None:
-        raise ModelError(
-            f"the model is quantized ({quantized.title}): prune the float model it was made from,"
-            " then quantize the result"
-        )
-    if not any(op.type in ("Conv", "ConvTranspose") for op in graph.ops):
-        raise ModelError("the model has no Conv node: there is nothing that this tool could prune")

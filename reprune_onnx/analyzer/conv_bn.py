@@ -13,7 +13,7 @@ def gamma_of(graph: Graph, layer: Op) -> str | None:
     Identity, Cast and Dropout may stand between. None where the exporter folded the normalisation
     into the layer, where something else reads the layer's output too, or γ is not a constant.
     """
-    name = layer.outputs[0]
+    name = layer.result
     while True:
         readers = graph.readers(name)
         if len(readers) != 1 or name in graph.outputs:

@@ -49,7 +49,7 @@ class LockDraft:
 
 @dataclass(frozen=True)
 class LayerDraft:
-    """A layer with a constant weight, as the rule saw it."""
+    """A layer with a constant weight, as the rule saw it; ``more`` weights it uses as often."""
 
     op: Op
     input: int
@@ -58,6 +58,7 @@ class LayerDraft:
     out: Ints
     conv_groups: int
     positions: int
+    more: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,11 @@ class Op:
         return i < len(self.inputs) and bool(self.inputs[i])
 
     @property
+    def result(self) -> str:
+        """The first output that is given: a recurrent layer may have nothing but its last state."""
+        return next(name for name in self.outputs if name)
+
+    @property
     def title(self) -> str:
         """The node as messages name it: ``Conv '/layer1/conv1'``."""
         return f"{self.type} '{self.name}'"

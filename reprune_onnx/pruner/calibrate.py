@@ -36,7 +36,7 @@ def layer_statistics(
     """Measure the layers on ``images``; input energies only where they are asked for."""
     layers = [x for x in channels.layers if energies or x.bn is None]
     graph = channels.graph
-    outputs = [[graph.ops[x.node].outputs[0]] for x in layers]
+    outputs = [[graph.ops[x.node].result] for x in layers]
     inputs = [[graph.ops[x.node].inputs[1 - x.input]] if energies else [] for x in layers]
     names = [a + b for a, b in zip(outputs, inputs, strict=True)]
     found = Statistics()

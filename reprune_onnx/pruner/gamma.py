@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from reprune_onnx.errors import ModelError
-from reprune_onnx.pruner.select.kernels import filters
+from reprune_onnx.pruner.layer_filters import layer_filters
 from reprune_onnx.types import ChannelMap, Floats, GammaSource, Group, Layer
 
 _BLOCK = 256  # filters whose squares are held at once
@@ -63,11 +63,11 @@ def _largest(group: Group, per_layer: Mapping[int, Floats]) -> Floats:
 def _norms(channels: ChannelMap, layer: Layer) -> Floats:
     """ℓ2 norms ``(n_out,)`` of a layer's filters."""
     rows = [np.array([i]) for i in range(len(layer.out_ids))]
-    weight = channels.graph.array(layer.weight)
-    transposed = layer.op == "ConvTranspose"
     norms = np.empty(len(rows))
     for i in range(0, len(rows), _BLOCK):
         own = rows[i : i + _BLOCK]
-        (part,) = filters(weight, own, layer.out_axis, layer.conv_groups, transposed)
+        (part,) = layer_filters(channels, layer, own)
         norms[i : i + _BLOCK] = np.sqrt((part.kernels**2).sum(axis=(1, 2)))
+    if layer.more:  # of a hidden unit: over all gates and directions, where others have one filter
+        norms /= np.sqrt(part.kernels.shape[2])
     return norms

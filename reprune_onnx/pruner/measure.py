@@ -39,8 +39,9 @@ def cost(channels: ChannelMap, keep: Bools | None = None) -> Cost:
     graph = channels.graph
     macs = within = out = 0
     for layer in channels.layers:
-        own = kept.get((layer.node, layer.input), {})
-        own_macs = layer.positions * _size(layer.shape, own)
+        own_macs = layer.positions * sum(
+            _size(shape, kept.get((layer.node, i), {})) for i, shape in layer.weights
+        )
         macs += own_macs
         within += own_macs if channels.counts_layer(layer) else 0
         out += len(layer.out_ids) if keep is None else int(keep[layer.out_ids].sum())

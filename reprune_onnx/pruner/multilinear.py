@@ -82,7 +82,9 @@ def _sizes(channels: ChannelMap, measure: Measure) -> list[Term]:
     sites, graph = _sites(channels), channels.graph
     if measure == "macs":
         layers = [x for x in channels.layers if channels.counts_layer(x)]
-        weights = [(float(x.positions), x.shape, (x.node, x.input)) for x in layers]
+        weights = [
+            (float(x.positions), shape, (x.node, i)) for x in layers for i, shape in x.weights
+        ]
     else:
         weights = [(1.0, graph.shape(name), reader) for name, reader in graph.weights()]
     terms: list[Term] = []

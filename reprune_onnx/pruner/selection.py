@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 
 from reprune_onnx.pruner.knowledge import Knowledge
+from reprune_onnx.pruner.layer_filters import layer_filters
 from reprune_onnx.pruner.parts import parts, suitable
 from reprune_onnx.pruner.select import select
-from reprune_onnx.pruner.select.kernels import filters
 from reprune_onnx.pruner.select.ranking import keep_highest
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import (
@@ -140,12 +140,8 @@ def group_problem(
     parts: list[Filters] = []
     for producer in group.producers:
         layer = producer.layer
-        weight = channels.graph.array(layer.weight)
         inputs = None if keep is None else _kept_inputs(channels, layer, keep)
-        transposed = layer.op == "ConvTranspose"
-        found = filters(
-            weight, producer.rows, layer.out_axis, layer.conv_groups, transposed, inputs
-        )
+        found = layer_filters(channels, layer, producer.rows, inputs)
         energy = known.energies.get(layer.node)
         parts += (
             found if energy is None else [_with_energy(f, layer, energy, inputs) for f in found]

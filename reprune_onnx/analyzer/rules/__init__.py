@@ -27,6 +27,7 @@ from reprune_onnx.analyzer.rules.normalization import (
     normalize,
 )
 from reprune_onnx.analyzer.rules.pooling import pool
+from reprune_onnx.analyzer.rules.recurrent import recurrent
 from reprune_onnx.analyzer.rules.reduction import arg, reduce
 from reprune_onnx.analyzer.rules.reshaping import (
     depth_to_space,
@@ -49,6 +50,7 @@ TABLE: list[tuple[str, Rule]] = [
     ("Gemm", gemm),
     ("MatMul", matmul),
     ("Einsum", einsum),
+    ("GRU LSTM RNN", recurrent),
     # one value in, one value out
     (
         "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu Clip Cos Cosh Elu"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from cases_of_extents import EXTENTS, FIXED
 from cases_of_layers import LAYERS
+from cases_of_recurrent_layers import RECURRENT
 from cases_of_shapes import PARTS, SHAPES
 from cases_of_unknowns import UNKNOWN
 from cases_of_values import ELEMENTWISE, IMAGE, MORE, NORMALIZATION, REDUCTION, RETIRED, WINDOWS
 from rule_graphs import Case
 
 FREE = ELEMENTWISE + NORMALIZATION + WINDOWS + REDUCTION + SHAPES + PARTS + LAYERS + MORE + RETIRED
-FREE += [IMAGE, *EXTENTS]
+FREE += [IMAGE, *EXTENTS, *RECURRENT]
 
 LOCKED = [
     Case(

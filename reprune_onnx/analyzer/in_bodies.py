@@ -1,0 +1,51 @@
+"""Layers that stand in bodies of If, Loop and Scan, which the analysis does not follow."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import onnx
+
+from reprune_onnx.analyzer.graph import Graph
+from reprune_onnx.analyzer.rules.recurrent import GATES
+
+_PLAIN = ("Conv", "ConvTranspose")
+_MATRIX = ("Gemm", "MatMul")
+
+
+def layers_in_bodies(graph: Graph) -> Counter[tuple[str, str]]:
+    """How many nodes of each layer op stand in bodies of each op: ``{(op, outer op): n}``.
+
+    A Gemm or MatMul counts where its matrix is a constant of the body, or of the graph around it.
+    """
+    found: Counter[tuple[str, str]] = Counter()
+    for op in graph.ops:
+        for body in bodies(op.proto):
+            for node, constants in _nodes(body, frozenset()):
+                if node.op_type in (*_PLAIN, *GATES) or (
+                    node.op_type in _MATRIX
+                    and (node.input[1] in constants or graph.is_constant(node.input[1]))
+                ):
+                    found[node.op_type, op.type] += 1
+    return found
+
+
+def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs among the attributes of ``node``."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def _nodes(
+    graph: onnx.GraphProto, outer: frozenset[str]
+) -> Iterator[tuple[onnx.NodeProto, frozenset[str]]]:
+    """Every node of a body and of the bodies in it, with the names of constants it may read."""
+    constants = outer | {t.name for t in graph.initializer}
+    constants |= {o for n in graph.node if n.op_type == "Constant" for o in n.output}
+    for node in graph.node:
+        yield node, constants
+        for body in bodies(node):
+            yield from _nodes(body, constants)

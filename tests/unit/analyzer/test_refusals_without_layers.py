@@ -1,0 +1,79 @@
+"""Models in which no layer was found: what is said is true, and names the nodes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from text_graphs import model
+
+import reprune_onnx as rp
+from reprune_onnx.errors import ModelError
+
+QUANT = """<ir_version: 8, opset_import: ["" : 17, "some.tool" : 1]>
+g (float[1,3,9,9] x) => (float[1,4,9,9] y) {
+  [scaled] q = some.tool.Scaled (w, s)
+  p = Identity (q)
+  [first] h = Conv (x, p)
+  [own] r = some.tool.Scaled (v, s)
+  [second] y = Conv (h, r)
+}"""
+BRANCHES = """<ir_version: 8, opset_import: ["" : 17]>
+g (float[1,3,9,9] x, bool flag) => (float[1,2,9,9] y) {
+  y = If (flag) <
+    then_branch = yes () => (float[1,2,9,9] a) { b = Conv (x, w)  a = Conv (b, v) },
+    else_branch = no () => (float[1,2,9,9] c) {
+      c = If (flag) <
+        then_branch = more () => (float[1,2,9,9] d) { d = Conv (x, u) },
+        else_branch = less () => (float[1,2,9,9] e) { f = Flatten (x)  e = MatMul (f, m) }>
+    }>
+}"""
+
+
+def test_nodes_of_another_domain_before_every_weight() -> None:
+    proto = model(QUANT, w=np.ones((6, 3, 1, 1)), v=np.ones((4, 6, 1, 1)), s=np.float32(2))
+
+    with pytest.raises(ModelError) as caught:
+        rp.analyze(rp.Model(proto))
+
+    said = str(caught.value)
+    assert "weights of 2 of 2 layers, such as Conv 'first'" in said
+    assert "the domain 'some.tool', such as Scaled 'scaled'" in said
+
+
+def test_the_same_nodes_of_the_standard_are_followed() -> None:
+    plain = QUANT.replace("some.tool.Scaled", "Mul")
+    proto = model(plain, w=np.ones((6, 3, 1, 1)), v=np.ones((4, 6, 1, 1)), s=np.float32(2))
+
+    assert rp.analyze(rp.Model(proto)).groups[0].free.all()
+
+
+def test_layers_of_no_constant_weight() -> None:
+    proto = model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,3,9,9] x, float[4,3,1,1] w) => (float[1,4,9,9] y) { [only] y = Conv (x, w) }"""
+    )
+
+    with pytest.raises(ModelError, match=r"none of 1 layers, such as Conv 'only', .* 'w' is comp"):
+        rp.analyze(rp.Model(proto))
+
+
+def test_no_layer_at_all() -> None:
+    proto = model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,3] x) => (float[1,3] y) { y = Relu (x) }"""
+    )
+
+    with pytest.raises(ModelError, match=r"no layer with weights \(Conv, .*Gemm, .*LSTM"):
+        rp.analyze(rp.Model(proto))
+
+
+def test_layers_in_bodies_are_counted() -> None:
+    weights = {name: np.ones((2, n, 1, 1)) for name, n in (("v", 2), ("w", 3), ("u", 3))}
+
+    with pytest.raises(ModelError) as caught:
+        rp.analyze(rp.Model(model(BRANCHES, m=np.ones((243, 2)), **weights)))
+
+    assert str(caught.value) == (
+        "nothing can be pruned: 3 Conv nodes stand in bodies of If, 1 MatMul node stands in a body"
+        " of If, which are not looked into"
+    )
