@@ -42,7 +42,7 @@ def refuse_without_layers(graph: Graph) -> None:
         op = candidates[0]
         raise ModelError(
             f"nothing can be pruned: none of {len(candidates)} layers, such as {op.title}, has a"
-            f" constant weight ('{op.inputs[1]}' is computed from the graph's inputs)"
+            f" constant weight ('{op.inputs[1]}' depends on the graph's inputs)"
         )
     raise ModelError(
         f"the model has no layer with weights ({', '.join(WEIGHTED)}): there is nothing that this"
