@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError, Message
 from reprune_onnx.atomic import Files, told
 from reprune_onnx.errors import ModelError
 from reprune_onnx.external_data import load_external, tensors
+from reprune_onnx.order import in_order
 from reprune_onnx.types import Model
 
 LIMIT = 2**31 - 1
@@ -19,10 +20,10 @@ LIMIT = 2**31 - 1
 
 
 def load(path: str | Path) -> Model:
-    """Read an ONNX file, and the external data that lies beside it.
+    """Read an ONNX file, and the external data that lies beside it; its nodes in order.
 
-    Raises ModelError where the file is missing, not ONNX, truncated, or points to data that is
-    missing or lies outside the model's folder.
+    Raises ModelError where the file is missing, not ONNX, truncated, points to data that is missing
+    or lies outside the model's folder, or where nodes need each other in a cycle.
     """
     path = Path(path)
     try:
@@ -39,7 +40,7 @@ def load(path: str | Path) -> Model:
     _check_texts(proto, path)
     files = load_external(proto, path)
     size = len(data) + sum(file.stat().st_size for file in files)
-    return Model(proto, path, hashlib.sha256(data).hexdigest(), size, (path, *files))
+    return in_order(Model(proto, path, hashlib.sha256(data).hexdigest(), size, (path, *files)))
 
 
 def save(model: Model, path: str | Path) -> None:

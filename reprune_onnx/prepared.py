@@ -8,6 +8,7 @@ from reprune_onnx.activations.images import Images, calibration_images
 from reprune_onnx.analyzer import Scope, analyze
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.errors import SelectionError
+from reprune_onnx.order import in_order
 from reprune_onnx.pruner.aim import Aim
 from reprune_onnx.pruner.allocation import allocate
 from reprune_onnx.pruner.calibrate import layer_statistics
@@ -135,6 +136,7 @@ def prepare(model: Model, settings: Settings, watch: Watch, *, hold_out: bool = 
     With ``hold_out`` some of the images are kept back to measure on.
     """
     with watch.stage("analyze"):
+        model = in_order(model)
         plain = written_out(model)
         channels = analyze(plain, scope_of(settings))
     images, held_out = None, None

@@ -61,7 +61,8 @@ GammaSource = Literal["bn", "calibration", "weights"]
 class Model:
     """An ONNX model in memory. Nothing may change ``proto``: stages copy what they edit.
 
-    ``files`` are all files it was read from, those of external data included.
+    ``files`` are all files it was read from, those of external data included. ``moved`` nodes stood
+    before what they read, and were sorted.
     """
 
     proto: onnx.ModelProto
@@ -69,6 +70,7 @@ class Model:
     sha256: str = ""
     bytes: int = 0
     files: tuple[Path, ...] = ()
+    moved: int = 0
 
 
 # ── analysis ────────────────────────────────────────────────────────────────────────────────────

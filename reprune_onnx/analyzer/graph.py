@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from reprune_onnx.analyzer.element_types import element_type
 from reprune_onnx.analyzer.well_formed import attributes_of, check_file
 from reprune_onnx.errors import ModelError
+from reprune_onnx.order import outer_tensors, read_by
 from reprune_onnx.types import Model
 
 FLOATS = {
@@ -183,11 +184,11 @@ class Graph:
                 name = _unused(node.name or f"{node.op_type}_{index}", taken, tried)
                 taken.add(name)
             used.add(name)
-            for tensor in node.input:
-                if tensor and tensor not in known:
+            for tensor in read_by(node):
+                if tensor not in known:
                     raise ModelError(
-                        f"node '{name}' reads '{tensor}', which nothing before it produces: the"
-                        " file is damaged or not sorted; check it with onnx.checker"
+                        f"node '{name}' reads '{tensor}', which nothing produces: the file is"
+                        " damaged; check it with onnx.checker"
                     )
             for tensor in node.output:
                 if tensor and tensor in known:
@@ -288,22 +289,8 @@ def captured(op: Op) -> set[str]:
         for value in op.attrs.values()
         for graph in (value if isinstance(value, list) else [value])
         if isinstance(graph, onnx.GraphProto)
-        for name in _outer(graph)
+        for name in outer_tensors(graph)
     }
-
-
-def _outer(graph: onnx.GraphProto) -> set[str]:
-    inner = {i.name for i in graph.input} | {t.name for t in graph.initializer}
-    read: set[str] = set()
-    for node in graph.node:
-        read.update(node.input)
-        for attribute in node.attribute:
-            for body in (attribute.g, *attribute.graphs):
-                if body.node:
-                    read |= _outer(body)
-        inner.update(node.output)
-    read.update(o.name for o in graph.output)
-    return {name for name in read - inner if name}
 
 
 def constant_value(op: Op) -> NDArray[Any] | None:

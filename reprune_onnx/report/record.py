@@ -125,7 +125,12 @@ def build_report(
         "rounding": _rounding(record),
         "latency": None if found is None else found.details.get("latency"),
         "drop": None if found is None else found.details.get("drop"),
-        "notes": [*record.selection.notes, *(found.notes if found else ()), *_notes(channels)],
+        "notes": [
+            *record.selection.notes,
+            *(found.notes if found else ()),
+            *_notes(channels),
+            *_order_note(source),
+        ],
         "seconds": timing(seconds),
     }
 
@@ -220,6 +225,15 @@ def _notes(channels: ChannelMap) -> list[str]:
     return [
         f"{len(unknown)} layers, such as '{unknown[0]}', have an output size that the file does not"
         " determine: their multiply-adds are not counted"
+    ]
+
+
+def _order_note(source: Model) -> list[str]:
+    if not source.moved:
+        return []
+    return [
+        f"{source.moved} nodes of the file stood behind nodes that read what they make: the nodes"
+        " were sorted, and are written sorted"
     ]
 
 

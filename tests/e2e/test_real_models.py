@@ -264,7 +264,7 @@ def values(model: onnx.ModelProto) -> dict[str, np.ndarray]:
 
 REFUSED = {
     "shufflenetv2_int8": "quantized",
-    "winml_pcb_aoi": "nothing before it produces",
+    "winml_pcb_aoi": "com.microsoft:LegacyPadding(-1)",
     "superres_ort_web": "ONNX Runtime cannot load",
 }
 

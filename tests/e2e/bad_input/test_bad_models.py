@@ -121,14 +121,9 @@ def test_onnx_runtime_cannot_load_the_model(refuses, call, tmp_path):
     assert json.loads((tmp_path / "small.report.json").read_text())["verification"] is None
 
 
-def test_a_node_reads_what_nothing_before_it_makes(refuses, demo, tmp_path):
-    def unsort(m):
-        nodes = list(m.graph.node)[::-1]
-        del m.graph.node[:]
-        m.graph.node.extend(nodes)
-
-    path = altered(demo, tmp_path / "m.onnx", unsort)
-    refuses("prune", path, *HALF, says=("reads", "nothing before it produces"))
+def test_a_node_reads_what_nothing_makes(refuses, demo, tmp_path):
+    path = altered(demo, tmp_path / "m.onnx", lambda m: m.graph.node.pop(0))
+    refuses("prune", path, *HALF, says=("reads", "nothing produces"))
 
 
 DAMAGES = {

@@ -199,7 +199,7 @@ KINDS = {
     weight_of_four_bits: (),
     input_of_a_terabyte: ("numbers", "--input-shape"),
     weight_declared_as_another: (INNER, "declared as an input of shape"),
-    cycle: ("nothing before it produces",),
+    cycle: ("in a cycle",),
     two_makers_of_one_tensor: ("exists already",),
     two_weights_of_one_name: ("two tensors", INNER),
     output_of_nothing: ("nowhere",),
