@@ -21,9 +21,9 @@ DEEPEST = 100
 def written_out(model: Model) -> Model:
     """The model with local functions inlined, its nodes in order, and sequences of parts as slices.
 
-    It is the model itself where nothing of that is to be done. The file is not touched: what is written later has the
-    functions' nodes in place of the calls, under names that onnx makes from both. Functions that
-    nobody calls stay. Raises ModelError for functions that cannot be written out, because they call
+    It is the model itself where nothing of that is to be done. The file is not touched: what is
+    written later has the functions' nodes in place of the calls, under names that onnx makes from
+    both. Functions that nobody calls stay. Raises ModelError for functions that cannot be written out, because they call
     themselves, more than `DEEPEST` of each other, or would make more than `MOST` nodes.
     """
     called = _called(model.proto)
