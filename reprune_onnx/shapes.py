@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Literal
 
 import onnx
@@ -17,6 +17,7 @@ IMAGE_SIDE = 224  # the side of an image where neither the model nor the user st
 IMAGE_CHANNELS = (1, 3, 4)
 _VOLUME_SIDE = 32  # 224 in three directions would be 11 million positions per channel
 _CHANNELS = 3
+_BATCH = 1
 _DIGITS = 19  # of an extent: more do not fit its type
 
 
@@ -88,11 +89,61 @@ def concrete_shapes(
     * of rank 4: the channels (axis 1, or axis 3 of an NHWC input) 3, the sides 224;
     * of rank 3: 224; of rank 5 and more: channels 3, the sides 32; of rank 2: 1.
 
-    An input whose rank the file does not state is left out unless ``overrides`` has it. UsageError
-    where an override names no input, or disagrees with a static extent or the rank.
+    One symbol has one extent in all inputs: the one that ``overrides`` gives it, 1 where it is some
+    input's first extent, or else the largest of what is assumed. An input whose rank the file does
+    not state is left out unless ``overrides`` has it. UsageError where an override names no input,
+    or disagrees with a static extent or the rank.
     """
-    shapes = stated_shapes(proto, overrides)
-    return {name: _assumed(shape) for name, shape in shapes.items() if shape is not None}
+    stated = stated_shapes(proto, overrides)
+    full = {name: _assumed(shape) for name, shape in stated.items() if shape is not None}
+    known = symbols(proto)
+    extents = _extents(full, known, overrides)
+    for name in full.keys() & known.keys() - overrides.keys():
+        pairs = zip(full[name], known[name], strict=True)
+        full[name] = tuple(n if s is None else extents[s] for n, s in pairs)
+    return full
+
+
+def _extents(
+    shapes: Mapping[str, tuple[int, ...]],
+    known: Mapping[str, tuple[str | None, ...]],
+    overrides: Container[str],
+) -> dict[str, int]:
+    """The extent of every symbol: what is said of it, or else assumed."""
+    said: dict[str, int] = {}
+    assumed: dict[str, int] = {}
+    for name in [name for name in shapes if name in known]:  # in the file's order
+        for axis, symbol in enumerate(known[name]):
+            n = shapes[name][axis]
+            if symbol is None:
+                continue
+            if name in overrides:
+                said.setdefault(symbol, n)
+            assumed[symbol] = max(assumed.get(symbol, 0), n)
+    firsts = {axes[0] for axes in known.values() if axes}
+    return {s: said.get(s, _BATCH if s in firsts else n) for s, n in assumed.items()}
+
+
+def symbols(proto: onnx.ModelProto) -> dict[str, tuple[str | None, ...]]:
+    """Return what every input whose rank is stated calls its extents; None for a static one.
+
+    An extent without a name gets one of its own, and so does a name that stands for an input's
+    first extent and for another one of it: files say "?" or "None" for all that is open.
+    """
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    found: dict[str, list[str | None]] = {}
+    loose: set[str] = set()
+    for value in proto.graph.input:
+        tensor = value.type.tensor_type
+        if value.name in constants or not tensor.HasField("shape"):
+            continue
+        names = [None if d.dim_value > 0 else d.dim_param for d in tensor.shape.dim]
+        loose |= {""} | ({names[0]} & set(names[1:]) if names and names[0] else set())
+        found[value.name] = names
+    return {
+        name: tuple(f"{name}:{axis}" if s in loose else s for axis, s in enumerate(names))
+        for name, names in found.items()
+    }
 
 
 def _check_names(inputs: Mapping[str, Shape | None], overrides: Iterable[str]) -> None:

@@ -23,8 +23,9 @@ def written_out(model: Model) -> Model:
 
     It is the model itself where nothing of that is to be done. The file is not touched: what is
     written later has the functions' nodes in place of the calls, under names that onnx makes from
-    both. Functions that nobody calls stay. Raises ModelError for functions that cannot be written out, because they call
-    themselves, more than `DEEPEST` of each other, or would make more than `MOST` nodes.
+    both. Functions that nobody calls stay. Raises ModelError for functions that cannot be written
+    out, because they call themselves, more than `DEEPEST` of each other, or would make more than
+    `MOST` nodes.
     """
     called = _called(model.proto)
     if called:

@@ -14,12 +14,17 @@ from reprune_onnx.types import Bools, ChannelMap
 
 Arrays = dict[str, NDArray[Any]]
 
-_TAIL = {
-    "ArgMax", "ArgMin", "Cast", "Clip", "Flatten", "HardSigmoid", "Hardmax", "Identity",
-    "LogSoftmax", "Reshape", "Sigmoid", "Softmax", "Softsign", "Squeeze", "Tanh", "Transpose",
-    "Unsqueeze",
+_SQUASHING = {
+    "Clip", "HardSigmoid", "Hardmax", "LogSoftmax", "Sigmoid", "Softmax", "Softsign", "Tanh",
 }  # fmt: skip
-_BY_CONSTANT = {"Add", "Div", "Mul", "Sub"}
+_MOVING = {
+    "CenterCropPad", "Compress", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements",
+    "GatherND", "Identity", "Pad", "Reshape", "Resize", "ReverseSequence", "Slice", "SpaceToDepth",
+    "Split", "Squeeze", "Tile", "Transpose", "Trilu", "Unsqueeze", "Upsample",
+}  # fmt: skip
+_EACH = {"ArgMax", "ArgMin", "Cast", "Exp", "Neg", "ReduceMax", "ReduceMin"}
+_OF_ONE = _SQUASHING | _MOVING | _EACH
+_OF_TWO = {"Add", "Div", "Max", "Min", "Mul", "Pow", "Sub", "Where"}
 _SHAPES = {"Shape", "Size"}
 
 
@@ -65,9 +70,10 @@ def observed_tensors(channels: ChannelMap, keep: Bools) -> list[str]:
     Sigmoid and its kind flatten differences, and where they are saturated only rounding is left to
     compare. Beside a constant, such as the corner of a cell that a box is counted from, or in one
     tensor with larger values, a difference is small for the scale. The same op on the same values
-    gives the same output, so the input is compared instead, by its own scale.
+    gives the same output, so the inputs are compared instead, each by its own scale.
     """
     graph = channels.graph
+    given = {i.name for i in graph.inputs}
     found: list[str] = []
     seen: set[str] = set()
     stack = tensor_outputs(graph.proto)[::-1]
@@ -76,11 +82,9 @@ def observed_tensors(channels: ChannelMap, keep: Bools) -> list[str]:
         if name in seen:
             continue
         seen.add(name)
-        op = graph.producer(name)
-        behind = [] if op is None or op.domain else _behind(channels, op)
-        open_ = [i for i in behind if keep[channels.tensors[i].ids].all()]
-        if behind and len(open_) == len(behind):
-            stack.extend(behind)
+        behind = _behind(channels, graph.producer(name))
+        if behind and all(keep[channels.tensors[i].ids].all() for i in behind):
+            stack.extend(i for i in behind if i not in given)
         else:
             found.append(name)
     return found
@@ -96,14 +100,39 @@ def tensor_outputs(proto: onnx.ModelProto) -> list[str]:
     return [o.name for o in proto.graph.output if o.type.HasField("tensor_type")]
 
 
-def _behind(channels: ChannelMap, op: Op) -> list[str]:
-    """The activations from which, by constants alone, an op's output follows; none for most ops."""
+def _behind(channels: ChannelMap, op: Op | None) -> list[str]:
+    """The activations from which an op's output follows, to be compared instead; none for most ops.
+
+    Of several activations that an op joins element by element, one at least must be squashed: else
+    the output shows as much.
+    """
+    if op is None or op.domain:
+        return []
     read = [i for i in op.inputs if i in channels.tensors]
-    if op.type in _TAIL:
-        return [i for i in op.inputs[:1] if i in read]
-    joined = op.type == "Concat" or (op.type in _BY_CONSTANT and len(read) == 1)
     others = {i for i in op.inputs if i} - {*read}
-    return read if joined and all(_of_shapes(channels.graph, i) for i in others) else []
+    if not all(_of_shapes(channels.graph, i) for i in others):
+        return []
+    if op.type == "Concat":
+        return read
+    if op.type in _OF_ONE:
+        return read if read == [*op.inputs[:1]] else []
+    if op.type not in _OF_TWO:
+        return []
+    return read if len(read) == 1 or any(_squashed(channels, i) for i in read) else []
+
+
+def _squashed(channels: ChannelMap, name: str) -> bool:
+    """Whether a tensor is a squashing op's output, moved or joined with constants."""
+    while True:
+        op = channels.graph.producer(name)
+        if op is None or op.domain:
+            return False
+        if op.type in _SQUASHING:
+            return True
+        read = [i for i in op.inputs if i in channels.tensors]
+        if len(read) != 1 or op.type not in _OF_ONE | _OF_TWO:
+            return False
+        (name,) = read
 
 
 def _of_shapes(graph: Graph, name: str) -> bool:

@@ -10,8 +10,11 @@ import onnx
 from reprune_onnx.errors import ModelError
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.runtime.random_inputs import random_inputs
+from reprune_onnx.shapes import symbols
 from reprune_onnx.verification.compare import Arrays
 from reprune_onnx.verification.fed import FedSession
+
+_LARGER = 32  # positions that a second size has more, where the model leaves sides open
 
 
 def runs(
@@ -36,21 +39,22 @@ def _sizes(
     """The analysed size twice, then batch 2 and larger images where the model leaves them open."""
     yield shapes
     yield shapes
-    symbolic = {
-        i.name: [not d.HasField("dim_value") for d in i.type.tensor_type.shape.dim]
-        for i in proto.graph.input
-    }
-    other = {
-        name: tuple(
-            n if not free else (n + 1 if axis == 0 else n + 32)
-            for axis, (n, free) in enumerate(
-                zip(shape, symbolic[name] or [False] * len(shape), strict=True)
+    known = symbols(proto)
+    firsts = {axes[0] for axes in known.values() if axes}
+
+    def larger(by: int) -> dict[str, tuple[int, ...]]:
+        """The shapes with one more in a batch, and sides that are so much larger."""
+        return {
+            name: tuple(
+                n if s is None else n + (1 if s in firsts else by)
+                for n, s in zip(shape, known.get(name, (None,) * len(shape)), strict=True)
             )
-        )
-        for name, shape in shapes.items()
-    }
+            for name, shape in shapes.items()
+        }
+
+    other = larger(_LARGER)
     if other != shapes:
         yield other
-    batch = {name: (other[name][0], *shape[1:]) for name, shape in shapes.items() if shape}
-    if batch not in (other, shapes) and batch:
-        yield batch | {name: shape for name, shape in shapes.items() if not shape}
+    batch = larger(0)
+    if batch not in (other, shapes):
+        yield batch

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 import reprune_onnx as rp
-from tests.text_graphs import model
+from text_graphs import model
 
 # The converter appended the Cast of the input at the end; one body is not sorted either.
 UNSORTED = """<ir_version: 8, opset_import: ["" : 17]>

@@ -57,6 +57,26 @@ def test_overrides():
         concrete_shapes(proto, {"fee": (1,)})
 
 
+@pytest.mark.parametrize(
+    ("given", "x", "state", "mask"),
+    [
+        ({}, (1, 3, 224), (2, 1, 8), (1, 224)),
+        ({"x": (4, 3, 512)}, (4, 3, 512), (2, 4, 8), (4, 512)),
+        ({"mask": (2, 7)}, (2, 3, 7), (2, 2, 8), (2, 7)),
+        ({"mask": (2, 7), "x": (3, 3, 9)}, (3, 3, 9), (2, 3, 8), (2, 7)),  # the first
+    ],
+)
+def test_one_symbol_has_one_extent_in_all_inputs(given, x, state, mask):
+    proto = model(x=["batch", 3, "time"], state=[2, "batch", 8], mask=["batch", "time"])
+    assert concrete_shapes(proto, given) == {"x": x, "state": state, "mask": mask}
+
+
+def test_a_name_for_all_that_is_open_is_no_symbol():
+    proto = model(x=["?", 3, "?", "?"], y=["?", "?", 4])
+    assert concrete_shapes(proto, {}) == {"x": (1, 3, 224, 224), "y": (1, 224, 4)}
+    assert concrete_shapes(proto, {"x": (2, 3, 8, 9)})["y"] == (1, 224, 4)
+
+
 @settings(deadline=None)
 @given(
     st.dictionaries(

@@ -27,6 +27,25 @@ TAILS = {
 }
 
 
+SATURATED = {
+    "sliced": """a = Slice (o, zero, two, one)
+        b = Slice (o, two, four, one)
+        c = Mul (a, eight)
+        y = Concat <axis = 1> (c, b)""",
+    "split": """a, b = Split <axis = 1> (o, halves)
+        c = Pow (a, halves0)
+        y = Concat <axis = 1> (b, c)""",
+    "gathered": "y = Gather <axis = 1> (o, turned)",
+    "padded": "p = Pad (o, pads)\n y = Expand (p, wide)",
+    "scores of two": """a, b = Split <axis = 1> (o, halves)
+        c = Mul (a, b)
+        y = ReduceMax <axes = [1]> (c)""",
+    "moved to depth": "y = SpaceToDepth <blocksize = 2> (o)",
+    "chosen": "c = Where (yes, o, eight)\n y = Tile (c, thrice)",
+}
+TAILS |= {name: f"q = Sub (s, sixteen)\n o = Sigmoid (q)\n {t}" for name, t in SATURATED.items()}
+
+
 def network(tail: str) -> Model:
     rng = np.random.default_rng(3)
     text = f"""<ir_version: 8, opset_import: ["" : 17]>
@@ -45,6 +64,18 @@ def network(tail: str) -> Model:
             corners=np.linspace(0, 4000, 64).reshape(1, 1, 8, 8),
             eight=np.array(8.0),
             rows=np.array([1, -1]),
+            sixteen=np.array(16.0),
+            zero=np.array([0]),
+            one=np.array([1]),
+            two=np.array([2]),
+            four=np.array([4]),
+            halves=np.array([2, 2]),
+            halves0=np.array(2.0),
+            turned=np.array([3, 1, 2, 0, 1]),
+            pads=np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+            wide=np.array([2, 4, 10, 10]),
+            thrice=np.array([1, 3, 1, 1]),
+            yes=np.array([[[[True]], [[False]], [[True]], [[True]]]]),
         )
     )
 
