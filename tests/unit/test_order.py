@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from text_graphs import model
 
 import reprune_onnx as rp
-from text_graphs import model
 
 # The converter appended the Cast of the input at the end; one body is not sorted either.
 UNSORTED = """<ir_version: 8, opset_import: ["" : 17]>
