@@ -23,6 +23,7 @@ lock
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -149,6 +150,11 @@ class Layer:
     def weights(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
         """(input, shape) of every weight whose multiply-adds are the layer's."""
         return ((self.input, self.shape), *self.more)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds per image; 0 where the positions are unknown."""
+        return self.positions * sum(prod(shape) for _, shape in self.weights)
 
 
 @dataclass(frozen=True)

@@ -315,8 +315,8 @@ def to_array(tensor: onnx.TensorProto) -> NDArray[Any]:
         ) from error
     if array.dtype.kind == "c":
         raise ModelError(
-            f"tensor '{tensor.name}' holds complex numbers, which no layer of a convolutional"
-            " network reads: check the file with onnx.checker"
+            f"tensor '{tensor.name}' holds complex numbers, which no layer that this tool"
+            " knows reads: check the file with onnx.checker"
         )
     if array.dtype.kind == "f" and np.isnan(array).any():
         with np.errstate(invalid="ignore"):

@@ -23,7 +23,8 @@ from reprune_onnx.cli import (
 
 app = typer.Typer(
     name="reprune-onnx",
-    help="Make convolutional networks smaller and faster, straight from the ONNX file.",
+    help="Make convolutional, recurrent and dense networks smaller and faster, straight from the"
+    " ONNX file.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # plain help: rich is slower to import than all the rest together

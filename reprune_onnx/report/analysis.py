@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from reprune_onnx.pruner.measure import cost, parameters
 from reprune_onnx.report.record import locked
+from reprune_onnx.report.stays import Stay, stays
 from reprune_onnx.types import ChannelMap, Group, Residual
 
 
 def describe(channels: ChannelMap, model: str, residual: Residual) -> dict[str, Any]:
-    """Groups with producers and consumers, locks with what they cost, Conv–BN pairs, a summary."""
-    full = cost(channels)
+    """Groups, layers and why they stay, locks, Conv–BN pairs, a summary."""
+    full, kept = cost(channels), stays(channels)
     least = np.ones(channels.n_units, dtype=np.bool_)
     prunable = set()
     for g in channels.groups:
@@ -36,14 +39,35 @@ def describe(channels: ChannelMap, model: str, residual: Residual) -> dict[str, 
         "summary": {
             "conv_layers": len(convs),
             "prunable_conv_layers": sum(layer.node in prunable for layer in convs),
+            "layers": len(channels.layers),
+            "prunable_layers": len(prunable),
             "largest_macs_reduction": round(most, 4),
         },
         "groups": [_group(g) for g in channels.groups],
+        "layers": _layers(channels, kept),
         "conv_bn": [
             {"layer": layer.name, "gamma": layer.bn} for layer in channels.layers if layer.bn
         ],
         "locked": locked(channels),
     }
+
+
+def _layers(channels: ChannelMap, kept: Mapping[int, Stay]) -> list[dict[str, Any]]:
+    """Every layer with the channels that may go, and why where none may."""
+    free = np.zeros(channels.n_units, dtype=np.bool_)
+    for g in channels.groups:
+        free[g.units[g.free]] = True
+    return [
+        {
+            "node": layer.name,
+            "op": layer.op,
+            "channels": len(layer.out_ids),
+            "prunable": int(free[layer.out_ids].sum()),
+            "macs": layer.macs,
+            "stays": asdict(kept[layer.node]) if layer.node in kept else None,
+        }
+        for layer in channels.layers
+    ]
 
 
 def _group(group: Group) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from reprune_onnx.json_text import parse_json
 from reprune_onnx.model import size
 from reprune_onnx.pruner.measure import Cost, cost, parameters
 from reprune_onnx.recovery import Recovery
+from reprune_onnx.report.stays import Stay, stays
 from reprune_onnx.search.found import Found
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import (
-    Bools,
     ChannelMap,
     Cut,
     Layer,
@@ -95,6 +95,7 @@ def build_report(
     source, found = record.source, record.found
     before = replace(cost(channels), params=parameters(source.proto))
     after = replace(cost(channels, keep), params=parameters(pruned.proto))
+    kept = stays(channels)
     free = np.zeros(len(keep), dtype=np.bool_)
     for g in channels.groups:
         free[g.units[g.free]] = True
@@ -113,7 +114,7 @@ def build_report(
             **({} if found is None else {k: round(v, 6) for k, v in found.reached.items()}),
         },
         "scope": _scope(channels, before, after),
-        "layers": [_layer(record, layer, keep) for layer in channels.layers],
+        "layers": [_layer(record, layer, kept.get(layer.node)) for layer in channels.layers],
         "cuts": [_tensor_cut(c) for c in record.cut.cuts],
         "rewritten": [
             {"node" if r.is_node else "tensor": r.where, "before": r.before, "after": r.after}
@@ -258,10 +259,15 @@ def _share(part: int, whole: int) -> float:
     return round(part / whole, 6) if whole else 0.0
 
 
-def _layer(record: PruneRecord, layer: Layer, keep: Bools) -> dict[str, object]:
+def _layer(record: PruneRecord, layer: Layer, stay: Stay | None) -> dict[str, object]:
+    """A layer's widths; ``stays`` is why it kept all channels, ``stays_macs`` what a lock costs."""
+    keep = record.selection.keep
     before, after = len(layer.out_ids), int(keep[layer.out_ids].sum())
     group = next(g for g in record.channels.groups if layer in [p.layer for p in g.producers])
     choice = record.selection.choices.get(group.id)
+    why = None
+    if after == before:
+        why = stay.reason if stay is not None else "the target was reached without its channels"
     return {
         "node": layer.name,
         "weight": layer.weight,
@@ -272,6 +278,8 @@ def _layer(record: PruneRecord, layer: Layer, keep: Bools) -> dict[str, object]:
         "coverage": None if choice is None else choice.coverage,
         "bn": layer.bn,
         "gamma_source": record.selection.gamma_source.get(layer.node),
+        "stays": why,
+        "stays_macs": None if stay is None else stay.macs,
     }
 
 

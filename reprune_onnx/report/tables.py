@@ -30,13 +30,31 @@ def print_analysis(found: dict[str, Any]) -> None:
         for lock in found["locked"]:
             table.add_row(str(lock["channels"]), lock["node"] or "–", lock["reason"])
         console.print(table)
+    _print_stays(console, found)
     s = found["summary"]
     shapes = ", ".join(f"{k} {'×'.join(map(str, v))}" for k, v in found["input_shapes"].items())
     console.print(f"{found['macs'] / 1e6:,.1f} M MACs at {shapes}; {found['params']:,} parameters")
     console.print(
-        f"prunable: {s['prunable_conv_layers']} of {s['conv_layers']} Conv layers, at most"
+        f"prunable: {s['prunable_layers']} of {s['layers']} layers, at most"
         f" {s['largest_macs_reduction']:.1%} of MACs (--residual {found['residual']})"
     )
+
+
+def _print_stays(console: Terminal, found: dict[str, Any]) -> None:
+    """The layers that keep all their channels, those of one reason and one group in one row."""
+    owner = {p["node"]: g["id"] for g in found["groups"] for p in g["producers"]}
+    rows: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for layer in found["layers"]:
+        if layer["stays"] is not None:
+            key = (owner[layer["node"]], layer["stays"]["reason"])
+            rows.setdefault(key, []).append(layer)
+    if not rows:
+        return
+    table = _table("Layers that keep all channels", ["layers", "MACs", "why"], right={1})
+    for (_, reason), layers in rows.items():
+        share = layers[0]["stays"]["macs"] / max(1, found["macs"])
+        table.add_row(_names([x["node"] for x in layers]), f"{share:.1%}", reason)
+    console.print(table)
 
 
 def print_pruning(report: dict[str, Any], destination: Destination) -> None:

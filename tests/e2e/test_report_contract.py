@@ -60,13 +60,14 @@ def test_layers_cuts_and_locks_have_their_fields(prune):
     for layer in report["layers"]:
         assert set(layer) == {
             *("node", "weight", "op", "group", "out_channels"),
-            *("sparsity", "coverage", "bn", "gamma_source"),
+            *("sparsity", "coverage", "bn", "gamma_source", "stays", "stays_macs"),
         }
         before, after = layer["out_channels"]
         assert type(before) is type(after) is type(layer["group"]) is int
         assert layer["sparsity"] == pytest.approx(1 - after / before, abs=1e-6)
         assert layer["gamma_source"] == ("bn" if layer["op"] == "Conv" else "weights")
         assert (layer["bn"] is None) == (layer["op"] == "Gemm")
+        assert (layer["stays"] is None) == (after < before)
         if after < before:
             assert 0 < layer["coverage"] <= 1
         else:
@@ -222,7 +223,7 @@ def test_analyze_states_what_prune_finds(call, prune, model, tmp_path, residual)
 def test_analyze_prints_a_table(call, model):
     result = call("analyze", model)
     assert result.code == 0
-    assert "prunable: 6 of 15 Conv layers" in result.out
+    assert "prunable: 6 of 16 layers" in result.out
     assert "meets the residual Add" in result.out
 
 

@@ -190,6 +190,31 @@ def _locks(data: Mapping[str, Any]) -> list[Html]:
             "p", "A channel that several reasons hold stands in each of their rows.", class_="small"
         ),
         table(heads, rows, right=(0, 1), class_="locks"),
+        *_whole(
+            [
+                (layer["node"], layer["stays"], layer["stays_macs"])
+                for layer in data["layers"]
+                if layer.get("stays_macs") is not None
+            ],
+            data["before"]["macs"],
+        ),
+    ]
+
+
+def _whole(layers: Sequence[tuple[str, str, float]], macs: float) -> list[Html]:
+    """The layers that can lose nothing: (name, reason, multiply-adds that stay for it)."""
+    if not layers:
+        return []
+    rows = [[tag("code", name), _share(cost, macs), why] for name, why, cost in layers]
+    return [
+        tag("h3", "Layers that keep all channels"),
+        tag(
+            "p",
+            "The share of the multiply-adds that would go with all channels of the layer, and of"
+            " those tied to it, but one.",
+            class_="small",
+        ),
+        table(["layer", "multiply-adds", "why"], rows, right=(1,), class_="locks"),
     ]
 
 
@@ -217,6 +242,14 @@ def analyses(sources: Sources) -> list[Html]:
                     " the last channel of its layer.",
                 ),
                 table(["channels", "node", "reason"], rows, right=(0,), class_="locks"),
+                *_whole(
+                    [
+                        (layer["node"], layer["stays"]["reason"], layer["stays"]["macs"])
+                        for layer in data.get("layers", ())
+                        if layer["stays"] is not None
+                    ],
+                    data.get("macs", 0),
+                ),
                 id_=f"analysis-{k}",
             )
         )

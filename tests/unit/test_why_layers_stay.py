@@ -1,0 +1,130 @@
+"""Every layer that keeps its channels names the lock that reaches it, and what that costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from text_graphs import model
+
+import reprune_onnx as rp
+from reprune_onnx.pruner.measure import cost
+from reprune_onnx.report.analysis import describe
+from reprune_onnx.report.stays import stays
+
+
+def detector(residual: str = "keep") -> rp.types.ChannelMap:
+    """A backbone with a residual Add, a head behind a Sigmoid and TopK, another that is an output,
+    and a Conv that CumSum reads before the next layer."""
+    rng = np.random.default_rng(1)
+    shapes = {"a": (8, 3, 3, 3), "b": (8, 8, 3, 3), "c": (6, 8, 1, 1), "d": (5, 6, 1, 1)}
+    shapes |= {"e": (4, 8, 1, 1)}
+    proto = model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,3,8,8] x) => (float[1,5,2,8] best, int64[1,5,2,8] which, float[1,4,8,8] raw) {
+          [stem] s = Conv <pads = [1,1,1,1]> (x, a)
+          [branch] r = Conv <pads = [1,1,1,1]> (s, b)
+          [join] t = Add (s, r)
+          [counted] u = Conv (t, c)
+          [sums] v = CumSum (u, one)
+          [head] w = Conv (v, d)
+          p = Sigmoid (w)
+          [top] best, which = TopK <axis = 2> (p, two)
+          [output] raw = Conv (t, e)
+        }""",
+        one=np.array(1),
+        two=np.array([2]),
+        **{k: rng.standard_normal(s) for k, s in shapes.items()},
+    )
+    return rp.analyze(rp.Model(proto), rp.Scope(residual=residual))
+
+
+def told(channels: rp.types.ChannelMap) -> dict[str, tuple[str, int]]:
+    names = {layer.node: layer.name for layer in channels.layers}
+    return {names[node]: (stay.reason, stay.macs) for node, stay in stays(channels).items()}
+
+
+def test_the_lock_that_reaches_each_layer_is_named() -> None:
+    found = {name: reason for name, (reason, _) in told(detector()).items()}
+
+    assert found["stem"] == found["branch"] == "meets the residual Add 'join' (--residual keep)"
+    assert found["counted"] == "no rule for op CumSum 'sums'"
+    assert found["output"] == "its channels are graph output 'raw'"
+    assert found["head"] == (
+        "a head: no layer reads it before graph output 'best', and no rule for op TopK 'top'"
+    )
+
+
+def test_what_can_go_is_not_named() -> None:
+    assert set(told(detector("prune"))) == {"counted", "head", "output"}
+
+
+def test_the_cost_is_what_would_go_with_all_channels_but_one() -> None:
+    channels = detector()
+    keep = np.ones(channels.n_units, dtype=np.bool_)
+    (group,) = (g for g in channels.groups if g.producers[0].layer.name == "stem")
+    keep[group.units[1:]] = False
+
+    found = told(channels)
+
+    assert found["stem"][1] == cost(channels).macs - cost(channels, keep).macs
+    # by hand: the rows of two layers and the columns of three, 64 positions each
+    assert found["stem"][1] == 64 * ((8 - 1) * 3 * 9 + (8 * 8 - 1) * 9 + (8 - 1) * 6 + (8 - 1) * 4)
+    assert found["output"][1] == 64 * (4 - 1) * 8
+
+
+def test_analysis_and_report_say_the_same() -> None:
+    channels = detector("prune")
+    found: list[dict[str, Any]] = describe(channels, "m", "prune")["layers"]
+    assert [(x["node"], x["channels"], x["prunable"]) for x in found] == [
+        ("stem", 8, 8),
+        ("branch", 8, 8),
+        ("counted", 6, 0),
+        ("head", 5, 0),
+        ("output", 4, 0),
+    ]
+    assert sum(x["macs"] for x in found) == cost(channels).macs
+    assert found[2]["stays"]["reason"] == "no rule for op CumSum 'sums'"
+
+    settings = rp.Settings(sparsity=0.5, residual="prune", recover="none")
+    proto = channels.graph.proto
+    report = rp.prune(rp.Model(proto), settings).report
+
+    layers: Any = report["layers"]
+    assert [x["stays"] is None for x in layers] == [True, True, False, False, False]
+    for x, y in zip(found[2:], layers[2:], strict=True):
+        assert (x["stays"]["reason"], x["stays"]["macs"]) == (y["stays"], y["stays_macs"])
+
+
+def test_a_layer_that_only_the_allocation_keeps_says_so() -> None:
+    settings = rp.Settings(sparsity=0.5, residual="prune", recover="none", layer=(("stem", 8),))
+    proto: onnx.ModelProto = model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,3] x) => (float[1,2] y) {
+          [stem] a = MatMul (x, w)
+          [next] b = MatMul (a, v)
+          y = MatMul (b, u)
+        }""",
+        w=np.random.default_rng(0).standard_normal((3, 8)),
+        v=np.random.default_rng(1).standard_normal((8, 8)),
+        u=np.random.default_rng(2).standard_normal((8, 2)),
+    )
+
+    layers: Any = rp.prune(rp.Model(proto), settings).report["layers"]
+
+    assert layers[0]["stays"] == "the target was reached without its channels"
+    assert layers[0]["stays_macs"] is None
+    assert layers[1]["stays"] is None
+
+
+@pytest.mark.parametrize(("include", "said"), [(("branch",), "not among --include")])
+def test_an_option_is_named_where_nothing_else_holds(include: tuple[str, ...], said: str) -> None:
+    channels = rp.analyze(
+        rp.Model(detector().graph.proto), rp.Scope(residual="prune", include=include)
+    )
+
+    found = told(channels)
+    assert found["stem"][0] == said
+    assert found["counted"][0] == "no rule for op CumSum 'sums'"
