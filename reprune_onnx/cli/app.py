@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
 import typer
 
 from reprune_onnx.cli import (
@@ -20,6 +26,7 @@ from reprune_onnx.cli import (
     train,
     verify,
 )
+from reprune_onnx.cli.options import CustomOps
 
 app = typer.Typer(
     name="reprune-onnx",
@@ -50,6 +57,31 @@ def _root(
     del version
 
 
+def _with_custom_ops(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that takes ``--custom-ops`` too."""
+
+    @wraps(command)
+    def run(*args: Any, custom_ops: list[Path] | None = None, **given: Any) -> None:
+        if not custom_ops:
+            command(*args, **given)
+            return
+        from reprune_onnx.runtime.custom_ops import custom_ops as loaded
+
+        with loaded(custom_ops):
+            command(*args, **given)
+
+    own = inspect.signature(command, eval_str=True)
+    extra = inspect.Parameter(
+        "custom_ops", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=CustomOps
+    )
+    full = own.replace(parameters=[*own.parameters.values(), extra])
+    run.__annotations__ = {p.name: p.annotation for p in full.parameters.values()}
+    vars(run)["__signature__"] = full  # what typer makes options of
+    return run
+
+
+_RUNS_NOTHING = (report, targets)
+
 for _command, _summary in (
     (analyze, "Show what depends on what, what can go, and why the rest stays."),
     (prune, "Choose channels, cut them out, prove it, write a smaller model."),
@@ -66,4 +98,6 @@ for _command, _summary in (
     (bench, "Measure how fast models are, in turns."),
     (report, "Show results on one HTML page."),
 ):
-    app.command(_command.__name__.rpartition(".")[2], short_help=_summary)(_command.command)
+    _name = _command.__name__.rpartition(".")[2]
+    _run = _command.command if _command in _RUNS_NOTHING else _with_custom_ops(_command.command)
+    app.command(_name, short_help=_summary)(_run)

@@ -70,6 +70,14 @@ RoundTo = Annotated[
         " --latency-reduction is measured.",
     ),
 ]
+CustomOps = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--custom-ops",
+        metavar="LIB",
+        help="Library of custom operators that ONNX Runtime loads; repeatable.",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an existing OUT.")]
 Residual = Annotated[
     Literal["keep", "inner", "prune"],

@@ -17,6 +17,7 @@ from reprune_onnx.model import size
 from reprune_onnx.pruner.measure import Cost, cost, parameters
 from reprune_onnx.recovery import Recovery
 from reprune_onnx.report.stays import Stay, stays
+from reprune_onnx.runtime.custom_ops import loaded
 from reprune_onnx.search.found import Found
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import (
@@ -243,6 +244,7 @@ def _settings(record: PruneRecord) -> dict[str, Any]:
     for name in ("keep", "latency_table"):
         plain[name] = None if plain[name] is None else str(plain[name])
     plain["round_to"] = record.settings.rounding.multiple
+    plain["custom_ops"] = loaded()
     return plain
 
 

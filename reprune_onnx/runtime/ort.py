@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from reprune_onnx import model as model_file
 from reprune_onnx.errors import ModelError
+from reprune_onnx.runtime.custom_ops import register
 from reprune_onnx.types import Model, Shape
 
 _SILENT = 4  # only what ends the process is logged; errors reach us as exceptions
@@ -30,6 +31,8 @@ _TYPES: dict[str, np.dtype[Any]] = {
     **{name: np.dtype(name) for name in ("bool", "float16", *_INTEGERS)},
 }
 _NO_MEMORY = re.compile(r"Failed to allocate memory|bad_alloc")
+_UNKNOWN_OP = re.compile(r"\w:\w+\(.*\) is not a registered function/op")
+_NO_KERNEL = "; load the library that has it with --custom-ops LIB"
 _LONGEST = 300  # characters of ONNX Runtime's message that are repeated
 
 
@@ -82,14 +85,17 @@ class Session:
         options.graph_optimization_level = (
             level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
         )
+        register(options)
         self._title = _title(model)
         with _loadable(model, outputs) as source:
             try:
                 self._session = ort.InferenceSession(source, options, providers=[provider])
             except Exception as error:  # its exceptions share no base class
                 _raise_memory_error(error)
+                reason = _reason(error)
+                hint = _NO_KERNEL if _UNKNOWN_OP.search(reason) else ""
                 raise ModelError(
-                    f"ONNX Runtime cannot load {self._title}: {_reason(error)}"
+                    f"ONNX Runtime cannot load {self._title}: {reason}{hint}"
                 ) from error
         self.inputs = tuple(_port(i) for i in self._session.get_inputs())
         found = {o.name: _port(o) for o in self._session.get_outputs()}
