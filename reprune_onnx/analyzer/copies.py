@@ -16,9 +16,21 @@ from reprune_onnx.types import Model
 _PARAMETERS = slice(1, 5)  # scale, bias, mean, variance
 
 
+def stored(proto: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """The tensors that the file holds by name: initializers, and those of Constant nodes."""
+    constants = {
+        node.output[0]: attribute.t
+        for node in proto.graph.node
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and node.output
+        for attribute in node.attribute
+        if attribute.name == "value" and attribute.HasField("t")
+    }
+    return constants | {t.name: t for t in proto.graph.initializer}
+
+
 def copies(proto: onnx.ModelProto) -> dict[str, str]:
-    """What BatchNormalizations read as the Identity of an initializer: ``{name: initializer}``."""
-    held = {t.name for t in proto.graph.initializer}
+    """What BatchNormalizations read as the Identity of a stored tensor: ``{name: its name}``."""
+    held = stored(proto)
     origin: dict[str, str] = {}
     read: set[str] = set()
     for node in proto.graph.node:
@@ -44,7 +56,7 @@ def unshared(proto: onnx.ModelProto, names: Collection[str]) -> onnx.ModelProto:
     origin = copies(proto)
     found = onnx.ModelProto()
     found.CopyFrom(proto)
-    held = {t.name: t for t in proto.graph.initializer}
+    held = stored(proto)
     for node in [n for n in found.graph.node if n.op_type == "Identity" and n.output[0] in names]:
         tensor = onnx.TensorProto()
         tensor.CopyFrom(held[origin[node.output[0]]])

@@ -8,6 +8,7 @@ from dataclasses import replace
 import onnx
 
 from reprune_onnx.analyzer.sequences import as_slices
+from reprune_onnx.analyzer.sharing import as_one
 from reprune_onnx.errors import ModelError
 from reprune_onnx.order import in_order
 from reprune_onnx.types import Model
@@ -21,7 +22,8 @@ DEEPEST = 100
 def written_out(model: Model) -> Model:
     """The model with local functions inlined, its nodes in order, and sequences of parts as slices.
 
-    It is the model itself where nothing of that is to be done. The file is not touched: what is
+    A constant is read under one name only (`sharing.py`). It is the model itself where nothing of
+    that is to be done. The file is not touched: what is
     written later has the functions' nodes in place of the calls, under names that onnx makes from
     both. Functions that nobody calls stay. Raises ModelError for functions that cannot be written
     out, because they call themselves, more than `DEEPEST` of each other, or would make more than
@@ -40,7 +42,7 @@ def written_out(model: Model) -> Model:
                 f" ({str(error).splitlines()[0]}): check it with onnx.checker"
             ) from error
         model = replace(model, proto=plain)
-    return as_slices(in_order(model))
+    return as_one(as_slices(in_order(model)))
 
 
 def _check_size(proto: onnx.ModelProto) -> None:

@@ -37,7 +37,7 @@ QUANTIZED = {
     "ConvInteger",
     "MatMulInteger",
 }
-_RANDOM = {
+RANDOM = {
     "Bernoulli",
     "Multinomial",
     "RandomNormal",
@@ -138,6 +138,12 @@ class Graph:
             return int(self._initializers[name].data_type)
         return int(onnx.helper.np_dtype_to_tensor_dtype(self.array(name).dtype))
 
+    def origin(self, name: str) -> str:
+        """The constant that ``name`` is a copy of, by way of Identity; itself where it is none."""
+        while name in self.derived and self.ops[self.derived[name]].type == "Identity":
+            name = self.ops[self.derived[name]].inputs[0]
+        return name
+
     def weights(self) -> Iterator[tuple[str, tuple[int, int]]]:
         """Every floating-point constant that a node reads, with one place (node, input)."""
         seen: set[str] = set()
@@ -214,7 +220,7 @@ class Graph:
 
     def _find_derived(self) -> None:
         for op in self.ops:
-            pure = op.domain == "" and op.type not in _RANDOM | _LOOP and op.type not in QUANTIZED
+            pure = op.domain == "" and op.type not in RANDOM | _LOOP and op.type not in QUANTIZED
             if not pure or (not op.inputs and op.type != "Constant"):
                 continue
             if op.type == "Dropout" and op.has(2):  # in training it is random

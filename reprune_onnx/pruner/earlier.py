@@ -68,7 +68,9 @@ def keep_by_cuts(channels: ChannelMap, cuts: Sequence[TensorCut], title: str) ->
     keep = np.ones(channels.n_units, dtype=np.bool_)
     for cut in cuts:
         name = cut.source or cut.initializer
-        sites = [s for s in channels.sites if s.tensor == name and s.axis == cut.axis]
+        along = [s for s in channels.sites if s.axis == cut.axis]
+        sites = [s for s in along if s.tensor == name]
+        sites = sites or [s for s in along if channels.graph.origin(s.tensor) == name]
         if not sites:
             raise SelectionError(
                 f"'{title}' cuts axis {cut.axis} of '{name}', which has no channels that could go"

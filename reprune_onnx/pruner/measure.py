@@ -45,10 +45,34 @@ def cost(channels: ChannelMap, keep: Bools | None = None) -> Cost:
         macs += own_macs
         within += own_macs if channels.counts_layer(layer) else 0
         out += len(layer.out_ids) if keep is None else int(keep[layer.out_ids].sum())
-    params = 0
-    for name, reader in graph.weights():
-        params += _size(graph.shape(name), kept.get(reader, {}))
+    params = sum(
+        _size(graph.shape(name), kept.get(reader, {})) for name, reader in weights(channels, keep)
+    )
     return Cost(macs, params, out, within)
+
+
+def weights(channels: ChannelMap, keep: Bools | None = None) -> list[tuple[str, tuple[int, int]]]:
+    """Each floating-point constant that nodes read, and one place (node, input) of it.
+
+    Copies that Identity makes of one are one with it as long as all are cut alike, where only the
+    units of ``keep (n_units,)`` are left; the surgeon sees to it.
+    """
+    graph = channels.graph
+    copied: dict[str, dict[str, tuple[int, int]]] = {}
+    for name, reader in graph.weights():
+        copied.setdefault(graph.origin(name), {})[name] = reader
+    several = {reader for own in copied.values() if len(own) > 1 for reader in own.values()}
+    left: dict[tuple[int, int], set[tuple[int, bytes]]] = {}
+    for site in channels.sites:
+        if keep is not None and (site.node, site.input) in several:
+            mask = (site.axis, keep[site.ids].tobytes())
+            left.setdefault((site.node, site.input), set()).add(mask)
+    found: list[tuple[str, tuple[int, int]]] = []
+    for own in copied.values():
+        places = list(own.items())
+        alike = all(left.get(place) == left.get(places[0][1]) for _, place in places)
+        found += places[:1] if alike else places
+    return found
 
 
 def reduction(channels: ChannelMap, keep: Bools, measure: Measure) -> float | None:

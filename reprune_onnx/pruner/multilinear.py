@@ -14,6 +14,7 @@ from math import prod
 
 import numpy as np
 
+from reprune_onnx.pruner.measure import weights
 from reprune_onnx.types import ChannelMap, Floats, Group, Ints, LayerTime, Measure
 
 
@@ -82,13 +83,13 @@ def _sizes(channels: ChannelMap, measure: Measure) -> list[Term]:
     sites, graph = _sites(channels), channels.graph
     if measure == "macs":
         layers = [x for x in channels.layers if channels.counts_layer(x)]
-        weights = [
+        places = [
             (float(x.positions), shape, (x.node, i)) for x in layers for i, shape in x.weights
         ]
     else:
-        weights = [(1.0, graph.shape(name), reader) for name, reader in graph.weights()]
+        places = [(1.0, graph.shape(name), reader) for name, reader in weights(channels)]
     terms: list[Term] = []
-    for scale, shape, place in weights:
+    for scale, shape, place in places:
         own = sites.get(place, {})
         rest = prod(n for axis, n in enumerate(shape) if axis not in own)
         terms.append((scale * rest, list(own.values())))

@@ -25,14 +25,15 @@ def cut(model: Model, channels: ChannelMap, keep: Bools) -> Cut:
     """Cut every unit out of ``model`` that ``keep (n_units,)`` does not keep.
 
     The result computes exactly what the original computes with its consumers' input slices zeroed
-    at the dropped channels; `verify` proves it. ``model`` is not changed.
+    at the dropped channels; `verify` proves it. ``model`` is not changed. What is cut is the graph
+    that ``channels`` describe: local functions of ``model`` are written out there.
     """
     if keep.all():
         return Cut(Model(copy_emptied(model.proto, ()), model.path), (), ())
     edits = edits_of(channels, keep)
     uses = uses_by_constant(channels.graph, edits)
     replaced = {name for name, own in uses.items() if all(edit for edit in own.values())}
-    proto = copy_emptied(model.proto, replaced)
+    proto = copy_emptied(channels.graph.proto, replaced)
     surgery = Surgery(proto, channels.graph)
     for name, own in uses.items():
         surgery.edit_constant(name, own)

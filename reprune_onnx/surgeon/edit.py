@@ -119,8 +119,9 @@ class Surgery:
         """Bring declared shapes of activations, and of weights that are also inputs, up to date."""
         for value in (*self._proto.graph.value_info, *self._proto.graph.input):
             name, declared = value.name, value.type.tensor_type.shape
-            if name in self._shapes:
-                for n, dim in zip(self._shapes[name], declared.dim, strict=False):
+            shape = self._shapes.get(name, self._shapes.get(self._graph.origin(name)))
+            if shape is not None:
+                for n, dim in zip(shape, declared.dim, strict=False):
                     if dim.HasField("dim_value"):
                         dim.dim_value = n
             elif name in tensors:

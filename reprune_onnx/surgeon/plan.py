@@ -88,6 +88,30 @@ def uses_by_constant(graph: Graph, edits: dict[Use, Edit]) -> dict[str, dict[Use
             uses.setdefault(name, {})[-1, op.index] = Edit()
     for name in names & set(graph.outputs):
         uses[name][-1, -1] = Edit()
+    return _through_identity(graph, uses)
+
+
+def _through_identity(graph: Graph, uses: dict[str, dict[Use, Edit]]) -> dict[str, dict[Use, Edit]]:
+    """The same, but where all that read a constant or copies of it need one edit, it is its own.
+
+    Identity passes it on to the copies. Elsewhere each copy becomes a tensor of its own.
+    """
+    roots = {graph.origin(name) for name in uses if graph.origin(name) != name}
+    together: dict[str, dict[Use, Edit]] = {root: {} for root in roots}
+    for op in graph.ops if roots else ():
+        passes = op.type == "Identity" and op.outputs[0] in graph.derived
+        for i, name in enumerate(op.inputs):
+            root = graph.origin(name)
+            if root in roots and not passes:
+                together[root][op.index, i] = uses.get(name, {}).get((op.index, i), Edit())
+        for name in captured(op):
+            together.get(graph.origin(name), {})[-1, op.index] = Edit()
+    for name in graph.outputs:
+        together.get(graph.origin(name), {})[-1, -1] = Edit()
+    for root, own in together.items():
+        if all(own.values()) and len({edit.signature() for edit in own.values()}) == 1:
+            uses = {name: u for name, u in uses.items() if graph.origin(name) != root}
+            uses[root] = own
     return uses
 
 

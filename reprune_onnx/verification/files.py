@@ -78,7 +78,7 @@ def matched(original: Model, pruned: Model, report: EarlierReport) -> Pair:
             f"the report is about a model with sha256 {report.source_sha256[:12]}…, but"
             f" '{original.path}' has {original.sha256[:12]}…: give the file that was pruned"
         )
-    original = written_out(original)
+    original, pruned = written_out(original), written_out(pruned)
     try:
         return _pair(original, pruned, report)
     except VerificationError:

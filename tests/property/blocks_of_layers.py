@@ -130,23 +130,31 @@ def _transposed(net: Net, x: str, block: Block) -> str:
 
 
 def _shared_weight(net: Net, x: str, block: Block) -> str:
-    """One weight, or one bias, or one normalisation, in two layers."""
+    """One weight, or one bias, or one normalisation, in two layers, by its name or by Identity."""
     way, n = block.variant % 4, net.shapes[x][0]
+    copies = block.variant // 4 % 3
+
+    def again(name: str) -> str:
+        for _ in range(copies):
+            name = net.aside("Identity", name)
+        return name
+
     if way == 0:  # a recurrent layer, unrolled
         weight = net.normal(n, n, 3, 3, fan_in=9 * n)
-        return net.conv_with(net.act(net.conv_with(x, weight, (n, 3)), 0), weight, (n, 3))
+        first = net.act(net.conv_with(x, weight, (n, 3)), 0)
+        return net.conv_with(first, again(weight), (n, 3))
     if way == 1:  # two branches with one weight
         weight = net.normal(block.width, n, 1, 1, fan_in=n)
         a = net.conv_with(x, weight, (block.width, 1))
-        b = net.conv_with(net.act(net.conv(x, n), 0), weight, (block.width, 1))
+        b = net.conv_with(net.act(net.conv(x, n), 0), again(weight), (block.width, 1))
         return net.concat([a, b])
     a, b = net.conv(x, block.width), net.conv(x, block.width, k=1)
     if way == 2:  # one scale for two convolutions that are not tied
         scale = net.per_channel(a, 0.5, 1.5, 1, 1)
-        return net.concat([net.same("Mul", a, scale), net.same("Mul", b, scale)])
+        return net.concat([net.same("Mul", a, scale), net.same("Mul", b, again(scale))])
     scale, mean = net.per_channel(a, 0.5, 1.5), net.per_channel(a, -0.2, 0.2)
-    parameters = [scale, mean, mean, scale]
-    a, b = (net.same("BatchNormalization", c, *parameters) for c in (a, b))
+    a = net.same("BatchNormalization", a, scale, mean, mean, scale)
+    b = net.same("BatchNormalization", b, *(again(p) for p in (scale, mean, mean, scale)))
     return net.concat([a, net.act(b, 0)])
 
 

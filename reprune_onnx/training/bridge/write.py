@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from reprune_onnx.analyzer.copies import copies, unshared
+from reprune_onnx.analyzer.copies import copies, stored, unshared
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import to_array
 from reprune_onnx.errors import ModelError
@@ -46,7 +46,7 @@ def write_back(model: Model, module: OnnxModule) -> Model:
 
 def _equal_copies(proto: onnx.ModelProto, values: Mapping[str, NDArray[np.float32]]) -> set[str]:
     """The copies whose values are still those of the initializer that they are copies of."""
-    held = {t.name: t for t in proto.graph.initializer}
+    held = stored(proto)
     found = set()
     for name, source in copies(proto).items():
         if name in values and name not in held:
