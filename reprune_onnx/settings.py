@@ -133,6 +133,11 @@ class Settings:
         return Rounding(_BLOCK) if self.measures_latency else Rounding()
 
     @property
+    def scoped(self) -> bool:
+        """Whether ``include`` or ``exclude`` limit what may be pruned."""
+        return bool(self.include or self.exclude)
+
+    @property
     def measures_latency(self) -> bool:
         """Whether the target is a latency on this machine, not one that a table estimates."""
         return self.latency_reduction is not None and self.latency_table is None

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reprune_onnx.analyzer.scope import matching
 from reprune_onnx.errors import SelectionError
 from reprune_onnx.pruner.allocate import (
     all_equal,
     bn_gamma,
     guard,
+    nearer,
     nearest_within,
+    overrides,
     uniform,
     widths,
 )
 from reprune_onnx.pruner.allocate.reach import out_of_reach
+from reprune_onnx.pruner.allocate.sparsity import exact
 from reprune_onnx.pruner.knowledge import Knowledge
 from reprune_onnx.pruner.multilinear import Multilinear, multilinear
 from reprune_onnx.pruner.sensitivity.allocate import by_losses, least_loss
@@ -48,13 +50,14 @@ def allocate(
     """How many channels each prunable group keeps.
 
     Without measured losses a reduction of anything but channels is reached by searching the
-    sparsity whose result is nearest; rounded, it is at least what was asked for. Raises
-    SelectionError where nothing can be pruned or the reduction is out of reach.
+    sparsity whose result is nearest, and where that is not near, by exchanges between groups;
+    rounded, it is at least what was asked for. Raises SelectionError where nothing can be pruned or
+    the reduction is out of reach.
     """
     groups = [g for g in channels.groups if g.free.any()]
     if not groups:
         raise SelectionError(_nothing_prunable(channels, settings))
-    overrides = _overrides(channels, settings)
+    fixed = overrides(channels, settings)
     notes: list[str] = []
     if settings.coverage == "auto" and settings.worth == "norm":
         notes.append(
@@ -70,25 +73,30 @@ def allocate(
             " --sparsity"
         )
     if by_losses(settings) and known.losses is not None:
-        least, more = least_loss(groups, known.losses, (wanted, cost), settings, overrides)
+        least, more = least_loss(groups, known.losses, (wanted, cost), settings, fixed)
         expected = 1 - cost(np.array([least[g.id] for g in groups])) / max(full, 1e-12)
         return Allocation(least, [*more, *notes], expected)
-    budget, more = _by_sparsity(groups, known, settings, overrides)
+    budget, more = _by_sparsity(groups, known, settings, fixed)
     notes += more
     sparsity = wanted.share
     if wanted.measure != "channels":
         sparsity = _search(wanted, (cost, full), budget, settings)
     kept, unrounded = budget(sparsity), None
+    choices = [widths(g, settings, fixed) for g in groups]
     if settings.rounding:
         unrounded = 1 - cost(kept) / full
-        choices = [widths(g, settings, overrides) for g in groups]
         kept = _rounded(wanted, (cost, full), (budget, sparsity), choices, settings)
+    goal = full, full * (1 - wanted.share)
+    if wanted.measure == "channels":
+        free = sum(int(g.free.sum()) for g in groups)
+        goal = free, full - math.ceil(exact(wanted.share) * free)
+    kept = nearer(kept, choices, cost, goal, at_least=bool(settings.rounding))
     found = {g.id: int(k) for g, k in zip(groups, kept, strict=True)}
     return Allocation(found, notes, 1 - cost(kept) / max(full, 1e-12), unrounded)
 
 
 def _by_sparsity(
-    groups: list[Group], known: Knowledge, settings: Settings, overrides: Mapping[int, int]
+    groups: list[Group], known: Knowledge, settings: Settings, fixed: Mapping[int, int]
 ) -> tuple[Callable[[float], Ints], list[str]]:
     """What each group keeps (n_groups,) as a function of the sparsity; and notes to print."""
     free = [known.gammas[g.id][g.free] for g in groups]
@@ -115,7 +123,7 @@ def _by_sparsity(
             [int((~g.free).sum()) for g in groups],
             settings.min_channels,
         )
-        return np.array([overrides.get(g.id, k) for g, k in zip(groups, kept, strict=True)])
+        return np.array([fixed.get(g.id, k) for g, k in zip(groups, kept, strict=True)])
 
     return budget, notes
 
@@ -167,30 +175,8 @@ def _rounded(
     raise out_of_reach(wanted, 1 - cost(found) / full, settings, settings.rounding.multiple)
 
 
-def _overrides(channels: ChannelMap, settings: Settings) -> dict[int, int]:
-    """``--layer GLOB=N``: the number of kept channels of the groups that the layers belong to."""
-    names = [layer.name for layer in channels.layers]
-    found: dict[int, int] = {}
-    for glob, wanted in settings.layer:
-        hits = matching((glob,), names, "--layer")
-        for g in channels.groups:
-            for producer in g.producers:
-                if producer.layer.name not in hits:
-                    continue
-                rows = len(producer.layer.out_ids)
-                n_keep = round(wanted * g.n / rows)
-                least = max(1, int((~g.free).sum()))
-                if not least <= n_keep <= g.n:
-                    raise SelectionError(
-                        f"--layer '{glob}={wanted}': '{producer.layer.name}' has {rows} channels,"
-                        f" of which at least {least * rows // g.n} must stay"
-                    )
-                found[g.id] = n_keep
-    return found
-
-
 def _nothing_prunable(channels: ChannelMap, settings: Settings) -> str:
-    if settings.include or settings.exclude:
+    if settings.scoped:
         return "--include and --exclude leave no channel that could go; see `reprune-onnx analyze`"
     made = np.concatenate([layer.out_ids for layer in channels.layers] or [np.empty(0, int)])
     main = max(channels.locks, key=lambda lock: int(np.isin(made, lock.ids).sum()), default=None)

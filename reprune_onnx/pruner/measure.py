@@ -93,7 +93,24 @@ def _size(shape: tuple[int, ...], kept: dict[int, int]) -> int:
 
 
 def parameters(proto: onnx.ModelProto) -> int:
-    """The elements of all floating-point initializers and Constant nodes of the main graph."""
-    tensors = list(proto.graph.initializer)
-    tensors += [a.t for n in proto.graph.node if n.op_type == "Constant" for a in n.attribute]
+    """The elements of the floating-point initializers and Constant nodes of the main graph.
+
+    Those that no node reads, also within bodies, are none of the model's, before a cut and after.
+    """
+    graph = proto.graph
+    read = {output.name for output in graph.output} | _read(graph)
+    tensors = [t for t in graph.initializer if t.name in read]
+    for node in graph.node:
+        if node.op_type == "Constant" and read.intersection(node.output):
+            tensors += [a.t for a in node.attribute]
     return sum(prod(t.dims) for t in tensors if t.data_type in FLOATS)
+
+
+def _read(graph: onnx.GraphProto) -> set[str]:
+    names: set[str] = set()
+    for node in graph.node:
+        names.update(node.input)
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                names |= _read(body) | {output.name for output in body.output}
+    return names

@@ -15,6 +15,7 @@ from reprune_onnx import __version__
 from reprune_onnx.json_text import parse_json
 from reprune_onnx.model import size
 from reprune_onnx.pruner.measure import Cost, cost, parameters
+from reprune_onnx.pruner.missed import missed
 from reprune_onnx.recovery import Recovery
 from reprune_onnx.report.stays import Stay, stays
 from reprune_onnx.runtime.custom_ops import loaded
@@ -100,6 +101,12 @@ def build_report(
     free = np.zeros(len(keep), dtype=np.bool_)
     for g in channels.groups:
         free[g.units[g.free]] = True
+    achieved = {
+        "sparsity": _share(int((free & ~keep).sum()), int(free.sum())),
+        "macs_reduction": _share(before.scope_macs - after.scope_macs, before.scope_macs),
+        "params_reduction": _share(before.params - after.params, before.params),
+        **({} if found is None else {k: round(v, 6) for k, v in found.reached.items()}),
+    }
     return {
         "schema": SCHEMA,
         "tool": {"name": "reprune-onnx", "version": __version__},
@@ -108,12 +115,8 @@ def build_report(
         "before": _cost(before, source.bytes or size(source.proto)),
         "after": _cost(after, pruned.bytes),
         "requested": record.settings.requested,
-        "achieved": {
-            "sparsity": _share(int((free & ~keep).sum()), int(free.sum())),
-            "macs_reduction": _share(before.scope_macs - after.scope_macs, before.scope_macs),
-            "params_reduction": _share(before.params - after.params, before.params),
-            **({} if found is None else {k: round(v, 6) for k, v in found.reached.items()}),
-        },
+        "achieved": achieved,
+        "missed": _missed(record, achieved),
         "scope": _scope(channels, before, after),
         "layers": [_layer(record, layer, kept.get(layer.node)) for layer in channels.layers],
         "cuts": [_tensor_cut(c) for c in record.cut.cuts],
@@ -134,6 +137,23 @@ def build_report(
             *_order_note(source),
         ],
         "seconds": timing(seconds),
+    }
+
+
+def _missed(record: PruneRecord, achieved: Mapping[str, float]) -> dict[str, object] | None:
+    """Why the target was missed by more than a point; None where it was not."""
+    wanted, names = record.settings.reduction, list(record.settings.requested)
+    if wanted is None or not names:
+        return None
+    reached = achieved[names[0]]
+    found = missed(record.channels, record.settings, record.selection.keep, wanted, reached)
+    if found is None:
+        return None
+    around = {"less": found.less, "more": found.more}
+    return {
+        "why": found.why,
+        **{side: None if share is None else round(share, 6) for side, share in around.items()},
+        "next_step": found.next_step,
     }
 
 

@@ -138,7 +138,18 @@ def _target(name: str, asked: float, report: dict[str, Any]) -> str:
     t = report["latency"]
     if name == "latency_reduction" and t is not None:
         line += f" ({t['before_ms']:.3g} to {t['after_ms']:.3g} ms, measured in turns)"
-    return line + _rounding(name, report["rounding"])
+    return line + _rounding(name, report["rounding"]) + _missed(report["missed"])
+
+
+def _missed(found: dict[str, Any] | None) -> str:
+    """Why a target was missed by more than a point, and what can be reached next to it."""
+    if found is None:
+        return ""
+    line = f"; {found['why']}"
+    around = [f"{found[side]:.2%}" for side in ("less", "more") if found[side] is not None]
+    if around:
+        line += f"; next to what was asked, {' and '.join(around)} can be reached"
+    return f"{line}; {found['next_step']}" if found["next_step"] else line
 
 
 def _rounding(name: str, found: dict[str, Any] | None) -> str:

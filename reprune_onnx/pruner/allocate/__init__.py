@@ -1,9 +1,20 @@
 """How many channels each group keeps: an allocation, and a guard against its extremes."""
 
 from reprune_onnx.pruner.allocate.guard import guard
+from reprune_onnx.pruner.allocate.nearer import nearer
 from reprune_onnx.pruner.allocate.nearest import nearest_within
+from reprune_onnx.pruner.allocate.overrides import overrides
 from reprune_onnx.pruner.allocate.quantile import all_equal, bn_gamma
 from reprune_onnx.pruner.allocate.uniform import uniform
 from reprune_onnx.pruner.allocate.widths import widths
 
-__all__ = ["all_equal", "bn_gamma", "guard", "nearest_within", "uniform", "widths"]
+__all__ = [
+    "all_equal",
+    "bn_gamma",
+    "guard",
+    "nearer",
+    "nearest_within",
+    "overrides",
+    "uniform",
+    "widths",
+]

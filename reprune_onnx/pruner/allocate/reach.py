@@ -23,7 +23,19 @@ def out_of_reach(
     stand in its message.
     """
     rounded = f" with widths in multiples of {multiple}" if multiple > 1 else ""
-    options = [
+    options = allowing_more(settings, multiple)
+    next_step = f"allow more with {' or '.join(options)}" if options else "ask for less"
+    error = OutOfReachError(
+        f"{wanted.share:.1%} {_NAMES[wanted.measure]} cannot be reached: at most {most:.1%} can go"
+        f" here{rounded}{how}; {next_step}"
+    )
+    error.most = most
+    return error
+
+
+def allowing_more(settings: Settings, multiple: int = 1) -> list[str]:
+    """Return the options that leave more to prune when changed, at a rounding."""
+    return [
         option
         for option, helps in {
             "--residual prune": settings.residual != "prune",
@@ -34,10 +46,3 @@ def out_of_reach(
         }.items()
         if helps
     ]
-    next_step = f"allow more with {' or '.join(options)}" if options else "ask for less"
-    error = OutOfReachError(
-        f"{wanted.share:.1%} {_NAMES[wanted.measure]} cannot be reached: at most {most:.1%} can go"
-        f" here{rounded}{how}; {next_step}"
-    )
-    error.most = most
-    return error

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import ceil
 
 import numpy as np
 
+from reprune_onnx.pruner.allocate.exchange import Exchange
 from reprune_onnx.pruner.allocate.reach import out_of_reach
 from reprune_onnx.pruner.allocate.sparsity import exact
 from reprune_onnx.pruner.allocate.widths import widths
@@ -14,7 +16,10 @@ from reprune_onnx.pruner.multilinear import Multilinear
 from reprune_onnx.pruner.sensitivity.budget import BudgetProblem, solve_budget
 from reprune_onnx.pruner.sensitivity.curves import Losses
 from reprune_onnx.settings import Settings
-from reprune_onnx.types import Group, Reduction
+from reprune_onnx.types import Floats, Group, Ints, Reduction
+
+_FAR = 0.01  # of the whole: what costs less by more than this is exchanged for what is nearer
+_LOSS = 1e-6  # of what is equally near, that which loses least
 
 
 def by_losses(settings: Settings) -> bool:
@@ -55,7 +60,10 @@ def least_loss(
         losses.error[g.id][values] if g.id in losses.error else np.zeros(len(values))
         for g, values in zip(groups, choices, strict=True)
     ]
-    kept = solve_budget(BudgetProblem(errors, choices, cost), max(budget, least))
+    problem = BudgetProblem(errors, choices, cost)
+    kept = solve_budget(problem, max(budget, least))
+    if not settings.rounding and reduction.measure != "channels":
+        kept = _nearer(problem, kept, budget, cost(full))
     notes = [
         "channels per layer follow the losses measured on the --calibration images (allocation"
         " sensitivity)"
@@ -67,3 +75,32 @@ def least_loss(
             " stay whole"
         )
     return {g.id: int(k) for g, k in zip(groups, kept, strict=True)}, notes
+
+
+def _nearer(problem: BudgetProblem, kept: Ints, wanted: float, whole: float) -> Ints:
+    """What ``kept`` becomes where it costs less than ``wanted`` by more than a point.
+
+    It is what costs nearer to that and loses less than ``kept`` does; where that is more than a
+    point away too, it may cost more, by a point at most. What loses as much and costs less is no
+    worse for being further from what was asked.
+    """
+    unit = sum(float(e[0]) for e in problem.errors) or 1.0
+    for most in (wanted, wanted + _FAR * whole):
+        now, before = problem.cost(kept), problem.lost(kept) * (1 - 1e-9)
+        if now >= wanted - _FAR * whole:
+            break
+        score = partial(_off, (wanted, whole, now, most), (before, unit))
+        kept = Exchange(problem.choices, problem.errors, problem.cost, score).improve(kept)
+    return kept
+
+
+def _off(
+    bounds: tuple[float, float, float, float],
+    losing: tuple[float, float],
+    costs: Floats,
+    losses: Floats,
+) -> Floats:
+    """How far from what is wanted, where no more is lost and no more costs than may be."""
+    (wanted, whole, now, most), (before, unit) = bounds, losing
+    allowed = (losses < before) & (costs <= most) | (costs == now)
+    return np.where(allowed, np.abs(costs - wanted) / whole + _LOSS * losses / unit, np.inf)

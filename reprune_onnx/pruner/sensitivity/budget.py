@@ -6,7 +6,8 @@ with the measured curves E_g and a multilinear cost: layers share groups, so one
 depends on the others. For a price λ per unit of cost the groups are solved in turn, each exactly,
 over its whole curve, until none changes; λ is found by bisection, from the full and from the
 smallest model, and the better result is taken; what it leaves of the budget is spent where a
-channel gains most per cost.
+channel gains most per cost. Where layers have few channels, much may be left: then groups exchange
+channels as long as that loses less.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reprune_onnx.pruner.allocate.exchange import NEAR, Exchange
 from reprune_onnx.pruner.multilinear import Multilinear
 from reprune_onnx.types import Floats, Ints
 
@@ -36,6 +38,11 @@ class BudgetProblem:
         """What is lost with the choices of these indices."""
         return float(sum(e[i] for e, i in zip(self.errors, index, strict=True)))
 
+    def lost(self, kept: Ints) -> float:
+        """What is lost with these numbers of channels (groups,), each one of the choices."""
+        at = [int(np.searchsorted(v, k)) for v, k in zip(self.choices, kept, strict=True)]
+        return self.loss(np.array(at))
+
     def kept(self, index: Ints) -> Ints:
         """The numbers of channels (groups,) behind the indices of choices."""
         return np.array([v[i] for v, i in zip(self.choices, index, strict=True)])
@@ -49,7 +56,15 @@ def solve_budget(problem: BudgetProblem, budget: float) -> Ints:
     least = np.zeros(len(problem.choices), dtype=np.int64)
     full = np.array([len(v) - 1 for v in problem.choices])
     found = [_spent(problem, budget, _bisected(problem, budget, s)) for s in (full, least)]
-    return problem.kept(min(found, key=problem.loss))
+    kept = problem.kept(min(found, key=problem.loss))
+    whole = problem.cost(problem.kept(full))
+    if budget - problem.cost(kept) <= NEAR * whole or problem.cost(kept) > budget:
+        return kept
+
+    def score(costs: Floats, losses: Floats) -> Floats:
+        return np.where(costs > budget, np.inf, losses)
+
+    return Exchange(problem.choices, problem.errors, problem.cost, score).improve(kept)
 
 
 def _bisected(problem: BudgetProblem, budget: float, start: Ints) -> Ints:
