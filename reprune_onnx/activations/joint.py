@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from reprune_onnx.activations.linear import Linear
 from reprune_onnx.analyzer.graph import Graph, Op
-from reprune_onnx.types import ChannelMap, Floats
+from reprune_onnx.types import ChannelMap, Floats, Ints
 
 _SAME = {"Identity", "Dropout"}
 _BY_CONSTANT = {"Add", "Sub", "Mul", "Div"}
@@ -28,7 +28,8 @@ class Joint:
     """z = scale·y + shift + other, with ``scale`` and ``shift`` (n_out,) of the output channels.
 
     ``tensor`` is z, ``other`` the shortcut's name. ``low`` and ``high`` bound what a ReLU or Clip,
-    the only reader of z, lets through; infinite where there is none.
+    the only reader of z, lets through; infinite where there is none. What a recurrent layer makes
+    of its input is in no tensor: ``tensor`` is the input, and z that times ``matrix`` (n_out, D).
     """
 
     tensor: str
@@ -37,16 +38,27 @@ class Joint:
     other: str | None = None
     low: float = -np.inf
     high: float = np.inf
+    matrix: Floats | None = None
 
     @property
     def bounded(self) -> bool:
         """Whether some errors do not matter."""
         return bool(np.isfinite([self.low, self.high]).any())
 
+    def rows(self, layer: Linear, array: NDArray[Any], at: Ints) -> NDArray[Any]:
+        """z (r, n_out) of ``layer`` at the positions ``at``, from the values of ``tensor``."""
+        if self.matrix is None:
+            return layer.outputs(array, at)
+        x = layer.inputs(array, array.shape, at)[0]
+        return np.asarray(x.astype(np.float64) @ self.matrix.T)
+
 
 def joint_of(channels: ChannelMap, layer: Linear, through_adds: bool = True) -> Joint:
     """Follow the output of a layer, up to a residual Add or, if that may be, behind it."""
     graph, op, n_out = channels.graph, layer.op, layer.n_out
+    if layer.recurrent:
+        (matrix,) = layer.matrix(graph.array(op.inputs[1]))
+        return Joint(op.inputs[0], np.ones(n_out), np.zeros(n_out), matrix=matrix)
     name, scale, shift = op.outputs[0], np.ones(n_out), np.zeros(n_out)
     other: str | None = None
     while other is None:

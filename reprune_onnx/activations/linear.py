@@ -2,7 +2,8 @@
 
 x are the values under the kernel, ordered by input channel and then by place in the kernel, so that
 a layer with g groups is g matrices W (n_out/g, D) with D = n_in/g · kernel size. A ConvTranspose is
-the convolution, with the kernel turned round, of its input with zeros between the values.
+the convolution, with the kernel turned round, of its input with zeros between the values. Of a
+recurrent layer it is W·x that is linear: what the input adds to every gate of every direction.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.graph import Graph, Op
+from reprune_onnx.analyzer.rules.recurrent import GATES
 from reprune_onnx.types import Floats, Ints
 
 Array = NDArray[Any]
+LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", *GATES})
+"""The ops that `Linear` describes."""
 _SAMPLES = 40_000
 _FEWEST = 16
 
 
 @dataclass(frozen=True)
 class Linear:
-    """A Conv, ConvTranspose, Gemm or MatMul with a weight of shape ``shape``."""
+    """A layer with a weight of shape ``shape``, whose op is one of `LINEAR`."""
 
     op: Op
     shape: tuple[int, ...]
@@ -41,6 +45,8 @@ class Linear:
             return self.shape[0]
         if self.op.type == "ConvTranspose":
             return self.shape[1] * self.groups
+        if self.recurrent:
+            return self.shape[0] * self.shape[1]
         return self.shape[0 if self._transposed else 1]
 
     @property
@@ -52,6 +58,11 @@ class Linear:
     def trailing(self) -> int:
         """How many axes of an output come after its channels."""
         return len(self.kernel)
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether its outputs (D·G·H), by direction and then by gate, are in no tensor."""
+        return self.op.type in GATES
 
     @property
     def _is_conv(self) -> bool:
@@ -74,6 +85,8 @@ class Linear:
             turned = np.flip(w.swapaxes(1, 2), axis=tuple(range(3, w.ndim)))
             W: Array = turned.reshape(self.groups, slots, -1)
             return W
+        if self.recurrent:
+            return w.reshape(1, self.n_out, -1)
         return np.asarray(self._alpha * (w if self._transposed else w.T)[None])
 
     def weight(self, matrix: Array) -> Array:
@@ -85,6 +98,8 @@ class Linear:
             turned = matrix.reshape(self.groups, slots, n_in // self.groups, *k)
             w: Array = np.flip(turned, axis=tuple(range(3, turned.ndim))).swapaxes(1, 2)
             return w.reshape(self.shape)
+        if self.recurrent:
+            return matrix.reshape(self.shape)
         w = matrix[0] / self._alpha
         return w if self._transposed else w.T
 
@@ -93,17 +108,22 @@ class Linear:
 
         A Gemm may add a matrix that differs from row to row, or an activation.
         """
-        if self.op.type == "MatMul" or not self.op.has(2):
+        if not self.adds:
             return True
         if not graph.is_constant(self.op.inputs[2]):
             return False
         shape = graph.shape(self.op.inputs[2])
         return prod(shape) == 1 or prod(shape) == shape[-1] == self.n_out
 
+    @property
+    def adds(self) -> bool:
+        """Whether its third input is added to the outputs."""
+        return self.op.type != "MatMul" and not self.recurrent and self.op.has(2)
+
     def bias(self, graph: Graph) -> Floats:
         """What the node adds to its outputs (n_out,); zeros where that is no plain bias."""
         bias = np.zeros(self.n_out)
-        if self.op.type != "MatMul" and self.op.has(2) and self.has_plain_bias(graph):
+        if self.adds and self.has_plain_bias(graph):
             own = graph.array(self.op.inputs[2]).astype(np.float64).reshape(-1)
             bias += own * float(self.op.attrs.get("beta", 1.0))
         return bias

@@ -84,4 +84,5 @@ def recover(
     found = with_values(models[1], values)
     before = output_error(original, pruned, images)
     after = output_error(original, Model(as_float32(found.proto)), images)
-    return Recovery(found, method, images.n, len(steps), before, after)
+    layers = sum(step.weight in values for step in steps)
+    return Recovery(found, method, images.n, layers, before, after)

@@ -32,8 +32,12 @@ def reestimate(
     workers: Workers,
     progress: Progress | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Return new values, by name, for the weights and biases of ``steps``."""
+    """Return new values, by name, for the weights and biases of ``steps``.
+
+    Recurrent layers stay as they are: what they make of their input is in no tensor.
+    """
     original, pruned = models
+    steps = [s for s in steps if not s.layer.recurrent]
     outputs = [[s.layer.op.outputs[0]] for s in steps]
     theirs, ours = (Tape(m, images, outputs, workers) for m in (original, pruned))
     graph = Graph(pruned)

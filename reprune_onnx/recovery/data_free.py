@@ -66,7 +66,7 @@ def correct(
     layers = {o: x for x in channels.layers for o in channels.graph.ops[x.node].outputs}
     values: dict[str, NDArray[Any]] = {}
     for step in steps:
-        layer = layers[step.layer.op.outputs[0]]
+        layer = layers[step.layer.op.result]
         site = sites.get((layer.node, layer.input))
         if site is None or keep[site.ids].all() or step.layer.groups > 1:
             continue
@@ -141,7 +141,7 @@ def _concatenated(parts: list[_Channels | None]) -> _Channels | None:
 def _correlation(graph: Graph, bn: Op, layers: dict[str, Any], gamma: Floats) -> Floats:
     """The cosines of the filters before a BatchNormalization, with γ's signs; or the identity."""
     layer = layers.get(bn.inputs[0])
-    if layer is None or layer.conv_groups > 1 or layer.op == "MatMul":
+    if layer is None or layer.conv_groups > 1 or layer.op == "MatMul" or layer.more:
         return np.eye(len(gamma))
     F = Linear(graph.ops[layer.node], layer.shape).matrix(graph.array(layer.weight))[0]
     F = F * np.sign(gamma)[:, None]

@@ -28,7 +28,9 @@ class Intercept:
 def intercept_of(graph: Graph, layer: Linear) -> Intercept | None:
     """The intercept of a layer; None where there is none that belongs to it alone."""
     op = layer.op
-    if op.has(2) and op.type != "MatMul":
+    if layer.recurrent:
+        return None
+    if layer.adds:
         beta = float(op.attrs.get("beta", 1.0))
         fits = own(graph, op.inputs[2]) and graph.array(op.inputs[2]).size == layer.n_out
         return Intercept(op.inputs[2], 1.0 / beta) if fits and beta else None

@@ -141,7 +141,7 @@ class _Fit:
         X = layer.inputs(ours[layer.op.inputs[0]], z.shape, at).astype(np.float32)
         if not np.isfinite(X).all():
             raise DataError(f"the images make values that are not finite before {layer.op.title}")
-        Z = layer.outputs(z, at)[:, step.kept].astype(np.float32)
+        Z = step.joint.rows(layer, z, at)[:, step.kept].astype(np.float32)
         other = np.zeros((), np.float32)
         if step.joint.other is not None:
             other = layer.outputs(ours[step.joint.other], at).astype(np.float32)

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from reprune_onnx.activations.joint import Joint, joint_of
-from reprune_onnx.activations.linear import Linear
+from reprune_onnx.activations.linear import LINEAR, Linear
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.recovery.intercept import Intercept, intercept_of, own
 from reprune_onnx.types import Bools, ChannelMap, Ints
-
-_LINEAR = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,8 @@ def plan(channels: ChannelMap, keep: Bools, pruned: Graph) -> list[Step]:
     steps = []
     for node, layer in sorted(layers.items()):
         op = graph.ops[node]
-        mine = pruned.producer(op.outputs[0])
-        if mine is None or layer.op not in _LINEAR or layer.input != 1:
+        mine = pruned.producer(op.result)
+        if mine is None or layer.op not in LINEAR or layer.input != 1:
             continue
         weight = mine.inputs[1]
         if mine.attrs.get("transA", 0) or not own(pruned, weight):
@@ -59,7 +57,8 @@ def plan(channels: ChannelMap, keep: Bools, pruned: Graph) -> list[Step]:
         joint = joint_of(channels, whole)
         if joint.other is not None and _comes_later(graph, joint.other, node, set(layers)):
             joint = joint_of(channels, whole, through_adds=False)
-        kept = np.flatnonzero(keep[layer.out_ids])
+        stays = keep[layer.out_ids]
+        kept = np.flatnonzero(np.tile(stays, whole.n_out // len(stays)))  # in every gate
         steps.append(Step(linear, weight, joint, kept, intercept_of(pruned, linear)))
     return steps
 

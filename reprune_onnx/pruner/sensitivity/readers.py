@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from reprune_onnx.activations.images import Images
 from reprune_onnx.activations.joint import Joint, joint_of
-from reprune_onnx.activations.linear import Linear
+from reprune_onnx.activations.linear import LINEAR, Linear
 from reprune_onnx.activations.moments import Sums, shrunk
 from reprune_onnx.activations.tape import Tape
 from reprune_onnx.activations.workers import Workers
@@ -20,7 +20,6 @@ from reprune_onnx.pruner.sensitivity.elimination import Reader
 from reprune_onnx.types import ChannelMap, Floats, Group, Ints, Layer, Model
 from reprune_onnx.watch import Progress
 
-_LINEAR = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _LATE = 3.0  # what an error in the last layer counts, in units of one in the first
 
 
@@ -81,7 +80,7 @@ def _plans(channels: ChannelMap) -> list[_Plan]:
     plans = []
     for layer in sorted(channels.layers, key=lambda layer: layer.node):
         site, op = sites.get((layer.node, layer.input)), channels.graph.ops[layer.node]
-        readable = layer.op in _LINEAR and layer.input == 1 and not op.attrs.get("transA", 0)
+        readable = layer.op in LINEAR and layer.input == 1 and not op.attrs.get("transA", 0)
         if site is None or not readable or not movable[site.ids].any():
             continue
         linear = Linear(op, layer.shape)
@@ -105,7 +104,7 @@ def _measured(
         z = arrays[joint.tensor]
         at = linear.places(z, images, k)
         X = linear.inputs(arrays[linear.op.inputs[0]], z.shape, at).astype(np.float32)
-        Z = linear.outputs(z, at).astype(np.float32)
+        Z = joint.rows(linear, z, at).astype(np.float32)
         if not (np.isfinite(X).all() and np.isfinite(Z).all()):
             raise DataError(f"the images make values that are not finite at {linear.op.title}")
         return X, Z.reshape(len(Z), linear.groups, -1).swapaxes(0, 1)
