@@ -124,8 +124,9 @@ def finish(job: Prepared, found: Found) -> Pruned:
     keep, pruned = attempt.selection.keep, attempt.cut
     if job.settings.verify:
         with job.watch.stage("verify"):
+            images = () if job.images is None else job.images.batches
             verification = verify_cut(
-                job.plain, job.channels, keep, pruned.model, job.watch.progress
+                job.plain, job.channels, keep, pruned.model, job.watch.progress, images
             )
             check(verification)
     repaired = job.recovered(attempt).recovery

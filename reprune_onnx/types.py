@@ -374,6 +374,8 @@ class Verification:
     Both are those of the output and input where the difference relative to ``scale``, the largest
     magnitude of that output, is worst (for the control: best). ``rounding`` is, where they differ
     by too much, what the pruned model makes of the last digit of its inputs, in the same units.
+    ``inputs`` are the kinds of inputs that prove it, or that were tried in vain. ``inner`` says
+    that a wrong cut shows in the tensors behind the cuts only, not in the outputs.
     """
 
     passed: bool
@@ -383,3 +385,5 @@ class Verification:
     tolerance: float
     runs: int
     rounding: float = 0.0
+    inputs: tuple[str, ...] = ()
+    inner: bool = False

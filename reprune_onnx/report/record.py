@@ -320,4 +320,6 @@ def _verification(result: Verification | None) -> dict[str, object] | None:
         "negative_control": result.negative_control,
         "tolerance": result.tolerance,
         "runs": result.runs,
+        "inputs": list(result.inputs),
+        "inner": result.inner,
     }

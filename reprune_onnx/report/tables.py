@@ -9,6 +9,7 @@ from rich.table import Table
 
 from reprune_onnx.report.files import Destination
 from reprune_onnx.report.terminal import Terminal
+from reprune_onnx.runtime.random_inputs import DRAWS
 from reprune_onnx.sweep.pareto import best, measure_of, varied
 
 
@@ -111,17 +112,25 @@ def print_detection(found: dict[str, Any], preprocess: str) -> None:
 def _lines(report: dict[str, Any], destination: Destination) -> list[str]:
     lines = [f"note: {note}" for note in report["notes"]]
     lines += [_target(name, value, report) for name, value in report["requested"].items()]
-    v = report["verification"]
-    lines.append(
-        "NOT verified (--no-verify)"
-        if v is None
-        else f"verified on {v['runs']} inputs: differs by {v['max_abs_diff']:.2g} from the masked"
-        f" original at scale {v['scale']:.3g}; a wrong cut differs by {v['negative_control']:.2g}"
-    )
+    lines.append(_verified(report["verification"]))
     lines += _recovery(report["recovery"])
     written = [str(p) for p in (destination.model, destination.report) if p is not None]
     lines.append(f"{report['seconds']['total']:.1f} s; wrote {' and '.join(written)}")
     return lines
+
+
+def _verified(v: dict[str, Any] | None) -> str:
+    """How the cut was proven; the kind of inputs is told where it was not the first."""
+    if v is None:
+        return "NOT verified (--no-verify)"
+    kind = "".join(v.get("inputs", ())[:1])
+    of = "" if kind in ("", DRAWS[0].name) else f" ({kind}, as others show nothing)"
+    where = ", seen behind the cuts only," if v.get("inner") else ""
+    return (
+        f"verified on {v['runs']} inputs{of}: differs by {v['max_abs_diff']:.2g} from the masked"
+        f" original{where} at scale {v['scale']:.3g}; a wrong cut differs by"
+        f" {v['negative_control']:.2g}"
+    )
 
 
 def _target(name: str, asked: float, report: dict[str, Any]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,60 @@ from reprune_onnx.runtime.ort import Port
 MOST = 2**27
 """The most numbers of an input: 512 MB in float32, an image of some 6,600 × 6,600."""
 
+_PATCH = 8  # positions on a side of a patch of one colour
+_BYTE = 256  # values of an integer of one byte, which an image has all of
+
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A way to draw inputs: real numbers, and whole ones from ``least`` to ``most``."""
+
+    name: str
+    real: Callable[[np.random.Generator, tuple[int, ...]], Floats]
+    least: int
+    most: int
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+    return rng.standard_normal(shape)
+
+
+def _patches(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+    """Patches of one colour in [0, 1] along all long axes, as images have them, and some noise."""
+    coarse = [-(-n // _PATCH) if n > _PATCH else n for n in shape]
+    found = rng.uniform(0.1, 0.9, coarse)
+    for axis, n in enumerate(shape):
+        if n > _PATCH:
+            found = found.repeat(_PATCH, axis).take(np.arange(n), axis)
+    return found + rng.uniform(-0.1, 0.1, shape)
+
+
+def _tenth(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+    return rng.standard_normal(shape) / 10
+
+
+DRAWS = (
+    Draw("N(0, 1)", _normal, 1, 3),
+    Draw("patches in [0, 1]", _patches, 1, 1),
+    Draw("a tenth of N(0, 1)", _tenth, 0, 0),
+)
+"""Some models amplify rounding on the first, and are stable where images lie, or on small numbers.
+
+Whole numbers are small and positive, as lengths and tokens are, before they are 0.
+"""
+
 
 def random_inputs(
-    inputs: Sequence[Port], shapes: Mapping[str, tuple[int, ...]], rng: np.random.Generator
+    inputs: Sequence[Port],
+    shapes: Mapping[str, tuple[int, ...]],
+    rng: np.random.Generator,
+    draw: Draw = DRAWS[0],
 ) -> dict[str, NDArray[Any]]:
     """Return an array of shape ``shapes[name]`` for every one of a session's ``inputs``.
 
-    Normal numbers, or small whole ones where the input is of integers. Raises ModelError where an
-    input has no shape, or more than `MOST` numbers.
+    Raises ModelError where an input has no shape, or more than `MOST` numbers.
     """
     feeds: dict[str, NDArray[Any]] = {}
     for tensor in inputs:
@@ -37,12 +84,13 @@ def random_inputs(
                 f"input '{tensor.name}' of {list(shape)} has {math.prod(shape):,} numbers, more"
                 f" than the {MOST:,} that are tried: take a smaller --input-shape or --batch-size"
             )
-        kind = np.dtype(tensor.dtype).kind
-        if kind == "f":
-            feeds[tensor.name] = rng.standard_normal(shape).astype(tensor.dtype)
-        elif kind == "b":
-            feeds[tensor.name] = rng.integers(0, 2, shape).astype(tensor.dtype)
+        dtype = np.dtype(tensor.dtype)
+        if dtype.kind == "f":
+            feeds[tensor.name] = draw.real(rng, shape).astype(dtype)
+        elif dtype.kind == "b":
+            feeds[tensor.name] = rng.integers(0, 2, shape).astype(dtype)
+        elif dtype.itemsize == 1:
+            feeds[tensor.name] = rng.integers(0, _BYTE, shape).astype(dtype)
         else:
-            top = 256 if np.dtype(tensor.dtype).itemsize == 1 else 2
-            feeds[tensor.name] = rng.integers(0, top, shape).astype(tensor.dtype)
+            feeds[tensor.name] = rng.integers(draw.least, draw.most + 1, shape).astype(dtype)
     return feeds

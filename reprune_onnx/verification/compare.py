@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.graph import Graph, Op, captured
-from reprune_onnx.types import Bools, ChannelMap
+from reprune_onnx.types import Bools, ChannelMap, Ints
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -93,6 +93,19 @@ def observed_tensors(channels: ChannelMap, keep: Bools) -> list[str]:
 def finite(arrays: Arrays) -> bool:
     """Whether some output has a finite value."""
     return any(a.dtype.kind not in "f" or np.isfinite(a).any() for a in arrays.values())
+
+
+def kept_part(array: NDArray[Any], ids: Ints, keep: Bools) -> NDArray[Any]:
+    """What the pruned model has of a tensor of the original with the units ``ids`` along its axes.
+
+    ``ids`` has the tensor's rank, and extent 1 along the axes on which units do not vary.
+    """
+    kept = keep[ids]
+    for axis, n in enumerate(ids.shape):
+        if n > 1:
+            others = tuple(a for a in range(ids.ndim) if a != axis)
+            array = array.take(np.flatnonzero(kept.any(axis=others)), axis=axis)
+    return array
 
 
 def tensor_outputs(proto: onnx.ModelProto) -> list[str]:

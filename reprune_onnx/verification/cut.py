@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
 import numpy as np
 
+from reprune_onnx.analyzer.graph import FLOATS
 from reprune_onnx.errors import ModelError, VerificationError
 from reprune_onnx.precision import tolerance
 from reprune_onnx.types import Bools, ChannelMap, Model, Verification
@@ -12,14 +16,15 @@ from reprune_onnx.verification.compare import (
     Difference,
     difference,
     finite,
+    kept_part,
     observed_tensors,
     tensor_outputs,
 )
 from reprune_onnx.verification.control import CONTROL_FACTOR, negative_control
 from reprune_onnx.verification.decisions import decisions, feed_decisions, with_decisions
 from reprune_onnx.verification.fed import FedModel
-from reprune_onnx.verification.inputs import runs
-from reprune_onnx.verification.masked import masked_original
+from reprune_onnx.verification.inputs import Kind, kinds, runs
+from reprune_onnx.verification.masked import consumers, masked_original
 from reprune_onnx.watch import Progress
 
 _AMPLIFIED = 10.0  # so many times what the last digit of the inputs makes is rounding
@@ -31,59 +36,141 @@ def verify_cut(
     keep: Bools,
     pruned: Model,
     progress: Progress | None = None,
+    images: Sequence[Arrays] = (),
 ) -> Verification:
     """Compare ``pruned`` with ``model`` masked to the units ``keep (n_units,)``.
 
+    Where the first kind of inputs shows nothing, because the model amplifies rounding on it or
+    because a wrong cut would not be seen, others are tried; ``images`` are batches of the user's.
     Raises ModelError where ONNX Runtime cannot run the original at all: without it nothing can be
     proven. A difference that is too large is returned, not raised.
     """
-    allowed = tolerance(channels)
-    observed = observed_tensors(channels, keep)
-    choices = decisions(channels, keep)
-    decided = choices.made
-    observed = list(dict.fromkeys([*(o for o in observed if o not in decided), *choices.read]))
-    found = _expected(model, channels, keep, [*observed, *choices.rounded, *decided])
-    # A sequence cannot be fed: what follows it is compared as it comes.
-    decided = [name for name in decided if isinstance(found[0][1].get(name), np.ndarray)]
-    smaller = FedModel(pruned.proto)
-    feed_decisions(smaller, [outputs for _, outputs in found], decided)
-    tried = [
-        (
-            with_decisions(feeds, outputs, decided),
-            {name: value for name, value in outputs.items() if name not in decided},
-        )
-        for feeds, outputs in found
-    ]
-    worst = _worst(smaller, tried, observed, progress)
-    if worst.relative > allowed:
-        rounding = _own_rounding(smaller, channels, tried, observed) * worst.scale
-        return Verification(False, worst.absolute, worst.scale, 0.0, allowed, len(tried), rounding)
-    if keep.all():
-        return Verification(True, worst.absolute, worst.scale, 0.0, allowed, len(tried))
-    control = negative_control(smaller, (channels, keep, observed), tried, allowed)
-    # Outputs that are zero everywhere have no scale: whatever is compared is equal.
-    shows = worst.scale > 0 and control >= CONTROL_FACTOR * allowed
-    return Verification(
-        shows, worst.absolute, worst.scale, control * worst.scale, allowed, len(tried)
+    proof = _Proof(model, channels, keep, FedModel(pruned.proto), progress)
+    whole = any(i.type.tensor_type.elem_type not in FLOATS for i in channels.graph.inputs)
+    tried: list[str] = []
+    best: Verification | None = None
+    refusal: Exception | None = None
+    for kind in kinds(images):
+        tried.append(kind.name)
+        try:
+            result = proof.on(kind)
+        except _NotRunError as error:
+            refusal = refusal or error.reason
+            if not whole:  # the next kind has other whole numbers, but no other shapes
+                break
+            continue
+        if result is None:
+            continue
+        if result.passed or not (_amplified(result) or _hidden(result)):
+            return replace(result, inputs=(kind.name,))
+        best = best or result
+    if best is not None:
+        return replace(best, inputs=tuple(tried))
+    raise refusal or VerificationError(
+        "nothing could be proven: the original's outputs are not finite on any inputs tried"
+        f" ({'; '.join(tried)}): --no-verify writes the model unproven"
     )
 
 
+class _NotRunError(Exception):
+    """The masked original does not run on some inputs; why, is ``reason``."""
+
+    def __init__(self, reason: ModelError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+@dataclass
+class _Proof:
+    """The masked original and the pruned model, to be compared on one kind of inputs at a time."""
+
+    model: Model
+    channels: ChannelMap
+    keep: Bools
+    smaller: FedModel
+    progress: Progress | None
+    fed: bool = False  # whether the pruned model reads decisions that it is given
+
+    def on(self, kind: Kind) -> Verification | None:
+        """What one kind of inputs shows; None where the original's outputs are not finite."""
+        result = self._compared(kind, [])
+        if result is None or not _hidden(result):
+            return result
+        behind = self._compared(kind, self._behind_cuts())
+        if behind is None or _hidden(behind) or _amplified(behind):
+            return result
+        return replace(behind, inner=True)
+
+    def _behind_cuts(self) -> list[str]:
+        """The tensors that are made of dropped channels and others, right behind the cuts."""
+        ops = [self.channels.graph.ops[s.node] for s in consumers(self.channels, self.keep)]
+        made = dict.fromkeys(op.outputs[0] for op in ops if len(op.outputs) == 1)
+        return [name for name in made if name in self.channels.tensors]
+
+    def _compared(self, kind: Kind, inner: list[str]) -> Verification | None:
+        """Compare the outputs or what they are made of, and what of the tensors ``inner`` is left.
+
+        These show what a later layer makes too small to be seen.
+        """
+        channels, keep = self.channels, self.keep
+        allowed = tolerance(channels)
+        choices = decisions(channels, keep)
+        decided = choices.made
+        observed = [o for o in observed_tensors(channels, keep) if o not in decided]
+        observed = list(dict.fromkeys([*observed, *choices.read, *inner]))
+        wanted = [*observed, *choices.rounded, *decided]
+        found = _expected(self.model, channels, keep, wanted, kind)
+        if found is None:
+            return None
+        for _, outputs in found:
+            for name in inner:
+                outputs[name] = kept_part(outputs[name], channels.tensors[name].ids, keep)
+        # A sequence cannot be fed: what follows it is compared as it comes.
+        decided = [name for name in decided if isinstance(found[0][1].get(name), np.ndarray)]
+        if not self.fed:
+            feed_decisions(self.smaller, [outputs for _, outputs in found], decided)
+            self.fed = True
+        tried = [
+            (
+                with_decisions(feeds, outputs, decided),
+                {name: value for name, value in outputs.items() if name not in decided},
+            )
+            for feeds, outputs in found
+        ]
+        worst = _worst(self.smaller, tried, observed, self.progress)
+        facts = Verification(
+            False, worst.absolute, worst.scale, 0.0, allowed, len(tried), inputs=(kind.name,)
+        )
+        if worst.relative > allowed:
+            rounding = _own_rounding(self.smaller, channels, tried, observed) * worst.scale
+            return replace(facts, rounding=rounding)
+        if keep.all():
+            return replace(facts, passed=True)
+        control = negative_control(self.smaller, (channels, keep, observed), tried, allowed)
+        # Outputs that are zero everywhere have no scale: whatever is compared is equal.
+        shows = worst.scale > 0 and control >= CONTROL_FACTOR * allowed
+        return replace(facts, passed=shows, negative_control=control * worst.scale)
+
+
 def _expected(
-    model: Model, channels: ChannelMap, keep: Bools, observed: list[str]
-) -> list[tuple[Arrays, Arrays]]:
-    """(inputs, outputs) of the masked original, whose session is gone before another is made."""
+    model: Model, channels: ChannelMap, keep: Bools, observed: list[str], kind: Kind
+) -> list[tuple[Arrays, Arrays]] | None:
+    """(inputs, outputs) of the masked original, whose session is gone before another is made.
+
+    None where no output has a finite value.
+    """
     ends = tensor_outputs(model.proto)
     names = list(dict.fromkeys([*observed, *ends]))
     if not names:
         raise ModelError("the graph has no output that is a tensor: nothing could be proven")
     masked = masked_original(model.proto, channels, keep).session(names)
-    tried = list(runs(model.proto, masked, channels.input_shapes))
-    if not any(finite({name: outputs[name] for name in ends or names}) for _, outputs in tried):
-        raise VerificationError(
-            "nothing could be proven: the original's outputs are not finite on random inputs"
-            " (--no-verify writes the model unproven)"
-        )
-    return tried
+    try:
+        tried = list(runs(model.proto, masked, channels.input_shapes, kind))
+    except ModelError as error:
+        raise _NotRunError(error) from error
+    if any(finite({name: outputs[name] for name in ends or names}) for _, outputs in tried):
+        return tried
+    return None
 
 
 def _worst(
@@ -128,25 +215,40 @@ def _own_rounding(
     return found
 
 
+def _differs(result: Verification) -> bool:
+    return result.max_abs_diff > result.tolerance * result.scale
+
+
+def _amplified(result: Verification) -> bool:
+    """Whether the model's own rounding may be all that differs."""
+    return _differs(result) and _AMPLIFIED * result.rounding >= result.max_abs_diff
+
+
+def _hidden(result: Verification) -> bool:
+    """Whether the models agree, and a wrong cut would as well."""
+    return not result.passed and not _differs(result)
+
+
 def check(result: Verification) -> None:
     """Raise VerificationError where a verification did not pass, saying which half failed."""
     if result.passed:
         return
     limit = result.tolerance * result.scale
-    if result.max_abs_diff > limit and _AMPLIFIED * result.rounding >= result.max_abs_diff:
+    tried = f"inputs tried: {'; '.join(result.inputs)}" if result.inputs else "on random inputs"
+    if _amplified(result):
         raise VerificationError(
             f"nothing could be proven: the model amplifies rounding, the last digit of its inputs"
             f" (or random numbers of its own) to {result.rounding:.3g} in an output of at most"
             f" {result.scale:.3g}; the pruned model's differ by {result.max_abs_diff:.3g}"
-            " (--no-verify writes it unproven)"
+            f" ({tried}; --no-verify writes it unproven)"
         )
-    if result.max_abs_diff > limit:
+    if _differs(result):
         raise VerificationError(
             f"the pruned model differs from the masked original by {result.max_abs_diff:.3g}, more"
             f" than the {limit:.3g} allowed: this is a bug of reprune-onnx; please report the model"
         )
     raise VerificationError(
-        f"nothing could be proven: outputs are at most {result.scale:.3g} on random inputs, and a"
-        f" deliberately wrong cut changes them by only {result.negative_control:.3g}; a model whose"
-        " outputs depend on its weights is needed (--no-verify writes this one unproven)"
+        f"nothing could be proven: outputs are at most {result.scale:.3g}, and a deliberately wrong"
+        f" cut changes them by only {result.negative_control:.3g} ({tried}); give --calibration"
+        " images on which outputs depend on the weights (--no-verify writes this one unproven)"
     )

@@ -2,47 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
 
 from reprune_onnx.errors import ModelError
 from reprune_onnx.runtime.ort import Session
-from reprune_onnx.runtime.random_inputs import random_inputs
+from reprune_onnx.runtime.random_inputs import DRAWS, Draw, random_inputs
 from reprune_onnx.shapes import symbols
+from reprune_onnx.verification.branches import branch_values
 from reprune_onnx.verification.compare import Arrays
 from reprune_onnx.verification.fed import FedSession
 
+Sizes = dict[str, tuple[int, ...]]
+
 _LARGER = 32  # positions that a second size has more, where the model leaves sides open
+_ROWS = 2  # of the user's images, in a batch
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Inputs of one kind: drawn, with ``own`` ones put in their place where there are any."""
+
+    name: str
+    draw: Draw
+    own: tuple[Arrays, ...] = ()
+
+
+def kinds(images: Sequence[Mapping[str, np.ndarray]] = ()) -> list[Kind]:
+    """All kinds of inputs in the order in which they are tried; ``images`` are the user's."""
+    first, *others = [Kind(draw.name, draw) for draw in DRAWS]
+    if not images:
+        return [first, *others]
+    own = tuple({k: a[:_ROWS] for k, a in batch.items()} for batch in (images[0], images[-1]))
+    return [first, Kind("the --calibration images", first.draw, own), *others]
 
 
 def runs(
-    proto: onnx.ModelProto, masked: Session | FedSession, shapes: dict[str, tuple[int, ...]]
+    proto: onnx.ModelProto, masked: Session | FedSession, shapes: Sizes, kind: Kind | None = None
 ) -> Iterator[tuple[Arrays, Arrays]]:
     """(inputs, expected outputs) of every input that the masked original accepts.
 
-    The first must run. A second size need not: not every model with symbolic sizes takes any size.
+    The first must run: ModelError names its sizes where it does not. A second size need not: not
+    every model with symbolic sizes takes any size.
     """
+    kind = kind or kinds()[0]
+    values = branch_values(proto)
     for k, sizes in enumerate(_sizes(proto, shapes)):
-        feeds = random_inputs(masked.inputs, sizes, np.random.default_rng(k))
+        feeds = random_inputs(masked.inputs, sizes, np.random.default_rng(k), kind.draw)
+        for name in feeds.keys() & values.keys():
+            feeds[name][...] = values[name][k % len(values[name])]
+        if kind.own:
+            feeds |= kind.own[k % len(kind.own)]
         try:
             yield feeds, masked.run(feeds)
-        except ModelError:
+        except ModelError as error:
             if k == 0:
-                raise
+                raise ModelError(f"{error}{_at(proto, sizes)}") from error
 
 
-def _sizes(
-    proto: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]
-) -> Iterator[dict[str, tuple[int, ...]]]:
+def _at(proto: onnx.ModelProto, sizes: Sizes) -> str:
+    """The sizes that were tried, and how to give others where the model leaves them open."""
+    known = symbols(proto)
+    tried = ", ".join(
+        f"{name} = {'×'.join(map(str, s)) or 'a scalar'}" for name, s in sizes.items()
+    )
+    open_ = [name for name, axes in known.items() if name in sizes and any(axes)]
+    give = f"; give sizes that fit with --input-shape {open_[0]}=…" if open_ else ""
+    return f" (at {tried}{give})"
+
+
+def _sizes(proto: onnx.ModelProto, shapes: Sizes) -> Iterator[Sizes]:
     """The analysed size twice, then batch 2 and larger images where the model leaves them open."""
     yield shapes
     yield shapes
     known = symbols(proto)
     firsts = {axes[0] for axes in known.values() if axes}
 
-    def larger(by: int) -> dict[str, tuple[int, ...]]:
+    def larger(by: int) -> Sizes:
         """The shapes with one more in a batch, and sides that are so much larger."""
         return {
             name: tuple(

@@ -1,0 +1,66 @@
+"""Values of single inputs that choose what a graph computes."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from reprune_onnx.analyzer.graph import to_array
+from reprune_onnx.order import outer_tensors
+
+_PASSING = {"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
+_COMPARING = {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"}
+
+
+def branch_values(proto: onnx.ModelProto) -> dict[str, list[float]]:
+    """The values to give, in turns, to inputs of one element that branches are chosen by.
+
+    True and False, or the numbers that the graph compares the input with and one more than the
+    largest of them: drawn at random, a sample rate would hardly ever be one that the graph knows.
+    """
+    constants = _constants(proto.graph)
+    values: dict[str, list[float]] = {}
+    for value in proto.graph.input:
+        tensor = value.type.tensor_type
+        single = all(d.dim_value == 1 for d in tensor.shape.dim)
+        if value.name in constants or not tensor.HasField("shape") or not single:
+            continue
+        if tensor.elem_type == onnx.TensorProto.BOOL:
+            values[value.name] = [True, False]
+            continue
+        known = _compared(proto.graph, {value.name}, constants)
+        if known:
+            values[value.name] = [*sorted(known), max(known) + 1]
+    return values
+
+
+def _compared(
+    graph: onnx.GraphProto, names: set[str], constants: dict[str, np.ndarray]
+) -> set[float]:
+    """The numbers that a tensor, known by ``names``, is compared with, in bodies too."""
+    names, found = set(names), set[float]()
+    for node in graph.node:
+        read = names.intersection(node.input)
+        if read and node.op_type in _PASSING and node.input[0] in names:
+            names.update(node.output)
+        if read and node.op_type in _COMPARING:
+            others = [constants[i] for i in node.input if i in constants]
+            found.update(float(a.ravel()[0]) for a in others if a.size == 1)
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                if names & outer_tensors(body):
+                    found |= _compared(body, names, constants | _constants(body))
+    return found
+
+
+def _constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
+    """The small constants of a graph, by name."""
+    found = {t.name: to_array(t) for t in graph.initializer if np.prod(t.dims) <= 1}
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.HasField("t"):
+                if np.prod(attribute.t.dims) <= 1:
+                    found[node.output[0]] = to_array(attribute.t)
+            elif node.op_type == "Constant" and attribute.name in ("value_int", "value_float"):
+                found[node.output[0]] = np.array(onnx.helper.get_attribute_value(attribute))
+    return found
