@@ -38,8 +38,15 @@ def table() -> str:
 
 def readme() -> str:
     """Return the README with the names of all ops that have a rule between its two marks."""
-    names = sorted(name for names, _ in TABLE for name in names.split())
-    text = textwrap.fill(", ".join(names) + ".", width=100)
+    domains: dict[str, list[str]] = {}
+    for names, _ in TABLE:
+        for name in names.split():
+            domain, _, kind = name.rpartition("::")
+            domains.setdefault(domain, []).append(kind)
+    text = "\n\n".join(
+        textwrap.fill((f"Of `{d}`: " if d else "") + ", ".join(sorted(kinds)) + ".", width=100)
+        for d, kinds in domains.items()
+    )
     before, rest = README.read_text(encoding="utf-8").split(BEGIN)
     return f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}"
 

@@ -98,7 +98,7 @@ def _layers(w: Walk, unit_of: Ints) -> tuple[Layer, ...]:
         Layer(
             node=d.op.index,
             name=d.op.name,
-            op=d.op.type,
+            op=d.op.called or d.op.type,
             weight=d.op.inputs[d.input],
             input=d.input,
             shape=d.shape,

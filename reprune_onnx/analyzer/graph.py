@@ -51,7 +51,10 @@ _LARGE = 4096  # elements; a constant that is not read into an array once and fo
 
 @dataclass(frozen=True)
 class Op:
-    """One node: ``index`` is its place in the file, ``name`` its own or a made-up, unique one."""
+    """One node: ``index`` is its place in the file, ``name`` its own or a made-up, unique one.
+
+    ``called`` is the type that the file has, where a rule follows the node as one of another.
+    """
 
     index: int
     name: str
@@ -62,6 +65,7 @@ class Op:
     attrs: dict[str, Any]
     opset: int
     proto: onnx.NodeProto
+    called: str = ""
 
     def has(self, i: int) -> bool:
         """Whether input ``i`` is given (optional inputs may be left out or be empty)."""
@@ -75,7 +79,7 @@ class Op:
     @property
     def title(self) -> str:
         """The node as messages name it: ``Conv '/layer1/conv1'``."""
-        return f"{self.type} '{self.name}'"
+        return f"{self.called or self.type} '{self.name}'"
 
 
 class Graph:

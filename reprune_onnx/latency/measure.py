@@ -74,7 +74,7 @@ def _rows(
 
 def _input_shape(channels: ChannelMap, op: Op, layer: Layer) -> tuple[int, ...] | None:
     found = channels.tensors.get(op.inputs[1 - layer.input])
-    plain = layer.input == 1 and len(layer.shape) > 1 and not layer.more
+    plain = layer.input == 1 and len(layer.shape) > 1 and not (layer.more or op.domain)
     if found is None or None in found.shape or not plain:
         return None
     return tuple(int(n) for n in found.shape if n is not None)

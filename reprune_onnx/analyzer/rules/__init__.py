@@ -1,7 +1,8 @@
 """What every op does to channels: the one table, read from top to bottom.
 
 A rule is ``rule(op, walk) -> Labels``: it returns the labels of the outputs and states ties, sites,
-counts and locks on the walk. An op that is not in the table locks what reaches it.
+counts and locks on the walk. An op that is not in the table locks what reaches it. One of a domain
+other than ONNX's is written ``domain::op``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,14 @@ from reprune_onnx.analyzer.rules.elementwise import (
     prelu,
     residual_add,
     unary,
+)
+from reprune_onnx.analyzer.rules.fused import (
+    biased,
+    fused_conv,
+    fused_gemm,
+    fused_matmul,
+    pool_channels_last,
+    skip_layer_norm,
 )
 from reprune_onnx.analyzer.rules.linear import einsum, gemm, matmul
 from reprune_onnx.analyzer.rules.normalization import (
@@ -107,6 +116,22 @@ TABLE: list[tuple[str, Rule]] = [
     ("Resize Upsample", resize),
     ("Slice", slice_),
     ("Split", split),
+    # what ONNX Runtime's optimizer makes of several of the above
+    ("com.microsoft::FusedConv", fused_conv),
+    ("com.microsoft::FusedGemm", fused_gemm),
+    ("com.microsoft::FusedMatMul com.microsoft::TransposeMatMul", fused_matmul),
+    ("com.microsoft::Gelu com.microsoft::QuickGelu", unary),
+    ("com.microsoft::BiasAdd com.microsoft::BiasGelu com.microsoft::FastGelu", biased),
+    (
+        "SimplifiedLayerNormalization com.microsoft::LayerNormalization"
+        " com.microsoft::SimplifiedLayerNormalization",
+        layer_norm,
+    ),
+    (
+        "com.microsoft::SkipLayerNormalization com.microsoft::SkipSimplifiedLayerNormalization",
+        skip_layer_norm,
+    ),
+    ("com.microsoft::NhwcMaxPool", pool_channels_last),
 ]
 
 
@@ -114,9 +139,10 @@ def _read(table: list[tuple[str, Rule]]) -> dict[tuple[str, str], Rule]:
     rules: dict[tuple[str, str], Rule] = {}
     for names, rule in table:
         for name in names.split():
-            if ("", name) in rules:
+            domain, _, kind = name.rpartition("::")
+            if (domain, kind) in rules:
                 raise ValueError(f"two rules for op {name}")
-            rules["", name] = rule
+            rules[domain, kind] = rule
     return rules
 
 

@@ -28,16 +28,16 @@ def gemm(op: Op, w: Walk) -> Labels | None:
     return Labels((rows, len(out)), out.reshape(1, -1))
 
 
-def matmul(op: Op, w: Walk) -> Labels | None:
+def matmul(op: Op, w: Walk, in_axis: int = 0) -> Labels | None:
     """``Y = A·B``: a constant matrix B is a layer; the product of two activations locks its sum."""
     if not w.is_constant(op, 1) or len(w.constant_shape(op, 1)) != 2:
         return _product(op, w)
     a = w.labels(op)
     rank = len(a.shape)
-    out = _apply(op, w, (a.ids, rank - 1), 0)
+    out = _apply(op, w, (a.ids, rank - 1), in_axis)
     lead = a.shape[1:-1]
     positions = 0 if None in lead else prod(n or 0 for n in lead)
-    w.layers.append(LayerDraft(op, 1, w.constant_shape(op, 1), 1, out, 1, positions))
+    w.layers.append(LayerDraft(op, 1, w.constant_shape(op, 1), 1 - in_axis, out, 1, positions))
     return Labels((*a.shape[:-1], len(out)), out.reshape(*[1] * (rank - 1), -1))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cases_of_extents import EXTENTS, FIXED
+from cases_of_fused_ops import FUSED, MIXED
 from cases_of_layers import LAYERS
 from cases_of_recurrent_layers import RECURRENT
 from cases_of_shapes import PARTS, SHAPES
@@ -11,7 +12,7 @@ from cases_of_values import ELEMENTWISE, IMAGE, MORE, NORMALIZATION, REDUCTION, 
 from rule_graphs import Case
 
 FREE = ELEMENTWISE + NORMALIZATION + WINDOWS + REDUCTION + SHAPES + PARTS + LAYERS + MORE + RETIRED
-FREE += [IMAGE, *EXTENTS, *RECURRENT]
+FREE += [IMAGE, *EXTENTS, *RECURRENT, *FUSED]
 
 LOCKED = [
     Case(
@@ -28,7 +29,8 @@ LOCKED = [
     ),
     Case(
         "custom domain",
-        "z = com.microsoft.Gelu (c)",
+        "z = com.microsoft.Pad (c, pads)",
+        "int64[8] pads = {0, 0, 1, 1, 0, 0, 1, 1}",
         reason="custom domain 'com.microsoft'",
     ),
     Case(
@@ -49,6 +51,7 @@ LOCKED = [
         "float zero = {0.0}, float[1,8,8,8] zeros",
         reason="inside its body",
     ),
+    *MIXED,
     Case("Softmax over channels", "z = Softmax <axis = 1> (c)", reason="Softmax.* mixes"),
     Case("Softmax over all, opset 11", "z = Softmax <axis = 1> (c)", opset=11, reason="mixes"),
     Case("Softmax by default, opset 11", "z = Softmax (c)", opset=11, reason="mixes"),
