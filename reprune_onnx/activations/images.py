@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from reprune_onnx.activations.tape import Arrays
+from reprune_onnx.data.labels import IF_CLASSES
 from reprune_onnx.data.npz import read_arrays
 from reprune_onnx.data.open import open_data
 from reprune_onnx.errors import DataError, ModelError
@@ -81,6 +82,7 @@ def calibration_images(proto: onnx.ModelProto, settings: Settings) -> Images:
         input_shape=port.shape,
         dtype=port.dtype,
         split="train",
+        labels=IF_CLASSES,
     ).take(settings.calibration_size)
     static = port.shape[0] if port.shape else None
     size = static or _batch(data.size or settings.calibration_size, next(data.batches(1))[0].nbytes)

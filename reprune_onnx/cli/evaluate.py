@@ -64,6 +64,7 @@ def command(
 
     from reprune_onnx.cli.progress import Bar
     from reprune_onnx.data.coco import open_coco
+    from reprune_onnx.data.labels import CLASSES, IF_CLASSES
     from reprune_onnx.data.open import open_data
     from reprune_onnx.data.preprocess import parse_preprocess
     from reprune_onnx.errors import UsageError
@@ -96,7 +97,13 @@ def command(
         raise UsageError("--annotations are of objects: give --task detection or segmentation too")
     own = load(model)
     port = image_input(own.proto, parse_input_shapes(input_shape or []))
-    dataset = open_data(data, preprocess=preprocess, input_shape=port.shape, dtype=port.dtype)
+    dataset = open_data(
+        data,
+        preprocess=preprocess,
+        input_shape=port.shape,
+        dtype=port.dtype,
+        labels=CLASSES if against is None else IF_CLASSES,
+    )
     with Bar(quiet) as bar:
         found = evaluate(
             own,

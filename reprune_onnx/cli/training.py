@@ -12,6 +12,8 @@ import typer
 from reprune_onnx.errors import UsageError
 
 if TYPE_CHECKING:
+    from reprune_onnx.data.dataset import Dataset
+    from reprune_onnx.data.labels import Labels
     from reprune_onnx.report.files import Destination
     from reprune_onnx.training.finetune import Finetuned, Run
     from reprune_onnx.training.prepare import Task
@@ -131,8 +133,10 @@ class Sources:
 
 def read_task(model: Model, sources: Sources, shapes: dict[str, tuple[int, ...]]) -> Task:
     """Open the data for the model's input."""
+    from reprune_onnx.data.labels import CLASSES, IF_CLASSES
     from reprune_onnx.data.open import open_data
     from reprune_onnx.model import load
+    from reprune_onnx.printable import printable
     from reprune_onnx.runtime.image_input import image_input
 
     teacher = None if sources.distill is None else load(sources.distill)
@@ -143,14 +147,20 @@ def read_task(model: Model, sources: Sources, shapes: dict[str, tuple[int, ...]]
         return Task(functions[0], None, teacher, functions[1])
     port = image_input(model.proto, shapes)
 
-    def dataset(spec: str, split: Literal["train", "test"]) -> Any:
-        how = sources.preprocess
+    def dataset(spec: str, split: Literal["train", "test"], labels: Labels) -> Dataset:
         return open_data(
-            spec, preprocess=how, input_shape=port.shape, dtype=port.dtype, split=split
+            spec,
+            preprocess=sources.preprocess,
+            input_shape=port.shape,
+            dtype=port.dtype,
+            split=split,
+            labels=labels,
         )
 
-    val = None if sources.val is None else dataset(sources.val, "test")
-    train = dataset(sources.data, "train")
+    val = None if sources.val is None else dataset(sources.val, "test", CLASSES)
+    train = dataset(sources.data, "train", CLASSES if teacher is None else IF_CLASSES)
+    if train.unused is not None:
+        typer.echo(f"labels are not used: {printable(train.unused)}", err=True)
     from reprune_onnx.training.prepare import Task
 
     return Task(train, val, teacher)

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from reprune_onnx.data.fit import fit
 from reprune_onnx.data.preprocess import Preprocess
-from reprune_onnx.data.source import Source
+from reprune_onnx.data.source import Answers, Source
 from reprune_onnx.data.target import Target
 from reprune_onnx.errors import UsageError
-from reprune_onnx.types import Ints
 
-Batch = tuple[NDArray[np.generic], "Ints | None"]
+Batch = tuple[NDArray[np.generic], "Answers | None"]
 
 BATCH_SIZE = 64
 
@@ -45,9 +44,14 @@ class Dataset:
         return sum(len(batch.names) for batch in self.source.batches(BATCH_SIZE))
 
     @property
-    def labels(self) -> Ints | None:
+    def labels(self) -> Answers | None:
         """All labels (n,); ``None`` without labels, and for a loader, whose batches have them."""
         return self.source.labels
+
+    @property
+    def unused(self) -> str | None:
+        """Why labels that are there are not used, where they are not needed; else None."""
+        return self.source.unused
 
     def take(self, n: int, rng: np.random.Generator | None = None) -> Dataset:
         """Return ``n`` of the images, or all where there are fewer.

@@ -30,6 +30,7 @@ class ImageSource:
     files: tuple[ImageFile, ...]
     labels: Ints | None
     mode: Mode = "RGB"
+    unused: None = None
 
     @property
     def size(self) -> int:

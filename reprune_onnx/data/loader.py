@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from reprune_onnx.data.source import Raw, RawBatch, clean_labels
+from reprune_onnx.data.labels import CLASSES, Labels
+from reprune_onnx.data.source import Answers, Raw, RawBatch
 from reprune_onnx.errors import DataError
 from reprune_onnx.types import Ints
 
@@ -27,6 +28,8 @@ class LoaderSource:
     name: str
     function: Callable[[], Any]
     limit: int | None = None
+    read: Labels = CLASSES
+    unused: None = None
 
     @property
     def size(self) -> None:
@@ -50,7 +53,7 @@ class LoaderSource:
         """Yield the images in order. No batch joins images of two of the loader's batches."""
         done, labelled = 0, None
         for x, y in self._pass():
-            if labelled not in (None, y is not None):
+            if self.read.needed and labelled not in (None, y is not None):
                 raise DataError(
                     f"{self.name}: some batches have labels and some have none; yield (x, y) always"
                 )
@@ -65,7 +68,7 @@ class LoaderSource:
                 if done == self.limit:
                     return
 
-    def _pass(self) -> Iterator[tuple[Raw, Ints | None]]:
+    def _pass(self) -> Iterator[tuple[Raw, Answers | None]]:
         """Yield the loader's own batches as arrays; what it raises becomes a DataError."""
         try:
             batches = self.function()
@@ -74,7 +77,7 @@ class LoaderSource:
                     f"{self.name}: returns {type(batches).__name__}, not batches; yield x or (x, y)"
                 )
             for i, item in enumerate(batches):
-                yield _arrays(item, f"{self.name} batch {i}")
+                yield _arrays(item, f"{self.name} batch {i}", self.read)
         except DataError:
             raise
         except Exception as error:  # the user's code raises anything
@@ -84,7 +87,7 @@ class LoaderSource:
             ) from error
 
 
-def _arrays(item: object, name: str) -> tuple[Raw, Ints | None]:
+def _arrays(item: object, name: str, labels: Labels) -> tuple[Raw, Answers | None]:
     """Return a loader's item as arrays ``x (b, ·, ·, ·)`` and ``y (b,)``."""
     if isinstance(item, tuple | list):
         if len(item) not in (1, 2):
@@ -96,10 +99,10 @@ def _arrays(item: object, name: str) -> tuple[Raw, Ints | None]:
         raise DataError(
             f"{name}: x of shape {x.shape} has rank {x.ndim}, not 4; yield batches (b, C, H, W)"
         )
-    return x, None if y is None else clean_labels(y, len(x), name)
+    return x, None if y is None else labels.read(lambda: y, len(x), name)[0]
 
 
-def open_loader(spec: str) -> LoaderSource:
+def open_loader(spec: str, labels: Labels = CLASSES) -> LoaderSource:
     """Import ``package.module:function``; the current folder is searched last."""
     module_name, _, function_name = spec.partition(":")
     here = str(Path.cwd())
@@ -119,4 +122,4 @@ def open_loader(spec: str) -> LoaderSource:
         hint = f"did you mean '{near[0]}'?" if near else "define it there"
         what = "has no" if function is None else "has no function"
         raise DataError(f"{spec}: module {module_name} {what} '{function_name}'; {hint}")
-    return LoaderSource(spec, function)
+    return LoaderSource(spec, function, read=labels)

@@ -9,13 +9,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Literal
 
 import numpy as np
 
-from reprune_onnx.data.source import Raw, RawBatch, clean_labels, pick
+from reprune_onnx.data.labels import CLASSES, Labels
+from reprune_onnx.data.source import Answers, Raw, RawBatch, pick
 from reprune_onnx.errors import DataError
 from reprune_onnx.types import Ints
 
@@ -34,8 +35,9 @@ class ArraySource:
 
     name: str
     x: Raw
-    y: Ints | None
+    y: Answers | None
     index: Ints
+    unused: str | None = None
 
     @property
     def size(self) -> int:
@@ -43,7 +45,7 @@ class ArraySource:
         return len(self.index)
 
     @property
-    def labels(self) -> Ints | None:
+    def labels(self) -> Answers | None:
         """All labels (n,)."""
         return None if self.y is None else self.y[self.index]
 
@@ -53,7 +55,7 @@ class ArraySource:
 
     def at(self, positions: Ints) -> ArraySource:
         """Return the images at ``positions``, in that order."""
-        return ArraySource(self.name, self.x, self.y, self.index[positions])
+        return replace(self, index=self.index[positions])
 
     def batches(self, size: int) -> Iterator[RawBatch]:
         """Yield the images in order."""
@@ -63,8 +65,9 @@ class ArraySource:
             yield RawBatch(self.x[at], y, tuple(f"{self.name}[{i}]" for i in at))
 
 
-def open_npz(path: Path, names: str, split: Split) -> ArraySource:
-    """Open the images of ``path``; ``names`` is ``x_name``, ``x_name,y_name`` or empty.
+def open_npz(path: Path, names: str, split: Split, labels: Labels = CLASSES) -> ArraySource:
+    """Open the images of ``path``; ``names`` is ``x_name``, ``x_name,y_name`` or empty;
+    ``x_name,`` leaves labels out.
 
     * Without a name the images are ``x`` or else ``x_test``, for ``split="train"`` ``x_train`` or
       else ``x``; or else the one array of rank 4 that there is.
@@ -72,9 +75,9 @@ def open_npz(path: Path, names: str, split: Split) -> ArraySource:
       array of rank 4, whatever its name, are ``y``.
     """
     headers = _headers(path)
-    x_name, _, y_name = (part.strip() for part in names.partition(","))
+    x_name, comma, y_name = (part.strip() for part in names.partition(","))
     x_name = x_name or _images(headers, path, split)
-    y_name = y_name or _labels(headers, x_name)
+    y_name = y_name or ("" if comma else _labels(headers, x_name))
     name = f"{path}:{x_name}"
 
     x = _array(path, x_name, headers)
@@ -85,10 +88,13 @@ def open_npz(path: Path, names: str, split: Split) -> ArraySource:
         )
     if x.size == 0:
         raise DataError(f"{name}: an array of shape {x.shape} holds no images; give at least one")
-    y = None
+    y = unused = None
     if y_name:
-        y = clean_labels(_array(path, y_name, headers), len(x), f"{path}:{x_name},{y_name}")
-    return ArraySource(name, x, y, np.arange(len(x)))
+        _check_name(path, y_name, headers)
+        y, unused = labels.read(
+            lambda: _array(path, y_name, headers), len(x), f"{path}:{x_name},{y_name}"
+        )
+    return ArraySource(name, x, y, np.arange(len(x)), unused)
 
 
 def read_arrays(path: Path, names: Sequence[str]) -> dict[str, Raw]:
@@ -147,11 +153,15 @@ def _rank(file: IO[bytes]) -> int:
     return 0  # (3, 0) is written for structured types only: no images
 
 
-def _array(path: Path, name: str, headers: dict[str, int]) -> Raw:
+def _check_name(path: Path, name: str, headers: dict[str, int]) -> None:
     if name not in headers:
         near = difflib.get_close_matches(name, headers, 1)
         hint = f"did you mean '{near[0]}'? " if near else ""
         raise DataError(f"{path}: no array '{name}'; {hint}it has {_listed(headers)}")
+
+
+def _array(path: Path, name: str, headers: dict[str, int]) -> Raw:
+    _check_name(path, name, headers)
     with _reading(path, f"{path}:{name}"), np.load(path, allow_pickle=False) as arrays:
         array: Raw = arrays[name]
     return array

@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 from reprune_onnx.data.cifar import cifar_folder, open_cifar
 from reprune_onnx.data.dataset import Dataset
 from reprune_onnx.data.images import decoded_mode, open_images
+from reprune_onnx.data.labels import CLASSES, Labels
 from reprune_onnx.data.loader import open_loader
 from reprune_onnx.data.npz import Split, open_npz
 from reprune_onnx.data.preprocess import Preprocess, parse_preprocess
@@ -31,6 +32,7 @@ def open_data(
     input_shape: Shape,
     dtype: DTypeLike,
     split: Split = "test",
+    labels: Labels = CLASSES,
 ) -> Dataset:
     """Open the data ``spec`` for a model input of this shape and type.
 
@@ -41,6 +43,7 @@ def open_data(
 
     ``input_shape`` is (N, C, H, W) or (N, H, W, C); arrays are transposed to it. ``split`` says
     what is wanted where the data holds both: ``test`` for evaluation, ``train`` for calibration.
+    ``labels`` says what labels are, and whether they are needed.
     ``preprocess`` is the text of ``--preprocess``, see ``parse_preprocess``; without it 8-bit data
     (image files, uint8 arrays) is scaled to 0–1 and floats are taken as they are. The
     ``preprocess`` of the result says what was decided.
@@ -50,7 +53,7 @@ def open_data(
     """
     how = parse_preprocess(preprocess)
     target = image_target(input_shape, np.dtype(dtype))
-    source = _open_source(spec, how, target, split)
+    source = _open_source(spec, (how, target), split, labels)
     dataset = Dataset(source, how, target)
     if source.size is None:
         return dataset
@@ -61,14 +64,17 @@ def open_data(
     return dataset
 
 
-def _open_source(spec: str, how: Preprocess, target: Target, split: Split) -> Source:
+def _open_source(
+    spec: str, wanted: tuple[Preprocess, Target], split: Split, labels: Labels
+) -> Source:
+    how, target = wanted
     path = Path(spec).expanduser()
     names = ""
     named = re.fullmatch(r"(.*\.npz):(.*)", spec, re.IGNORECASE | re.DOTALL)
     if named and not path.exists():
         path, names = Path(named[1]).expanduser(), named[2]
     elif not path.exists() and _LOADER.fullmatch(spec):
-        return open_loader(spec)
+        return open_loader(spec, labels)
     if not spec.strip() or not path.exists():
         raise DataError(f"'{path if spec.strip() else spec}' does not exist; {_FORMS}")
     cifar = cifar_folder(path)
@@ -79,4 +85,4 @@ def _open_source(spec: str, how: Preprocess, target: Target, split: Split) -> So
     if path.suffix.lower() != ".npz":
         hint = "decompress it first; " if path.name.lower().endswith((".tar.gz", ".tgz")) else ""
         raise DataError(f"{path} is of no known kind; {hint}{_FORMS}")
-    return open_npz(path, names, split)
+    return open_npz(path, names, split, labels)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reprune_onnx.errors import DataError
 from reprune_onnx.types import Ints
 
 Raw = NDArray[np.generic]
+Answers = NDArray[Any]
+"""What a model should give, a row per image: class numbers (n,), masks, numbers."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class RawBatch:
     """
 
     x: Raw | Iterable[Raw]
-    y: Ints | None
+    y: Answers | None
     names: tuple[str, ...]
 
 
@@ -41,8 +42,12 @@ class Source(Protocol):
         """The number of images; ``None`` where only reading them all would tell."""
 
     @property
-    def labels(self) -> Ints | None:
-        """All labels (n,), where there are any and they are known before reading."""
+    def labels(self) -> Answers | None:
+        """All labels (n, …), where there are any and they are known before reading."""
+
+    @property
+    def unused(self) -> str | None:
+        """Why labels that are there are not used, where they are not needed; else None."""
 
     def take(self, n: int, rng: np.random.Generator | None) -> Source:
         """Return ``n`` of the images, or all where there are fewer."""
@@ -65,27 +70,3 @@ def pick(total: int, n: int, rng: np.random.Generator | None) -> Ints:
     if rng is None:
         return np.arange(n) * total // n
     return np.sort(rng.choice(total, n, replace=False))
-
-
-def clean_labels(y: Raw, n: int, name: str) -> Ints:
-    """Return labels as (n,) int64; DataError where they are not n class numbers."""
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.ndim != 1:
-        raise DataError(
-            f"{name}: labels of shape {y.shape} have rank {y.ndim}, not 1; give one class number "
-            "per image (of one-hot labels, y.argmax(1))"
-        )
-    if len(y) != n:
-        raise DataError(f"{name}: {n} images but {len(y)} labels; give one label per image")
-    if y.dtype.kind not in "iuf":
-        raise DataError(f"{name}: labels of type {y.dtype}; give class numbers from 0, as integers")
-    with np.errstate(invalid="ignore"):
-        labels = y.astype(np.int64)
-    wrong = np.flatnonzero((labels != y) | (labels < 0))
-    if len(wrong):
-        raise DataError(
-            f"{name}: label {y[wrong[0]]} of image {wrong[0]} is not a class number; "
-            "labels are whole numbers from 0"
-        )
-    return labels

@@ -95,6 +95,8 @@ def print_evaluation(found: dict[str, Any], preprocess: str) -> None:
     parts = [text.format(found[k]) for k, text in names.items() if found[k] is not None]
     line = f"{', '.join(parts)} on {found['n']} images (preprocess: {preprocess})"
     console.print(line, soft_wrap=True)
+    if found["unused_labels"] is not None:
+        console.print(f"labels are not used: {found['unused_labels']}", soft_wrap=True)
 
 
 def print_detection(found: dict[str, Any], preprocess: str) -> None:

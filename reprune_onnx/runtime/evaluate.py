@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reprune_onnx.data.dataset import BATCH_SIZE, Batch, Dataset
+from reprune_onnx.data.source import Answers
 from reprune_onnx.errors import DataError, ModelError
 from reprune_onnx.runtime.classifier import Classifier
 from reprune_onnx.types import Floats, Ints, Model
@@ -21,7 +22,8 @@ class Evaluation:
     """What was measured on ``n`` images; None where the data or the model does not allow it.
 
     ``top1``, ``top5`` and ``agreement`` (the same top-1 as the original) are percentages;
-    ``mean_kl`` is KL(original || model) in nats, the mean over the images.
+    ``mean_kl`` is KL(original || model) in nats, the mean over the images. ``unused_labels`` says
+    why labels that are there were not looked at, which only stops what has no original.
     """
 
     n: int
@@ -29,6 +31,7 @@ class Evaluation:
     top5: float | None
     agreement: float | None
     mean_kl: float | None
+    unused_labels: str | None = None
 
 
 def evaluate(
@@ -62,7 +65,7 @@ def evaluate(
     size = batch_size or max(1, BATCH_SIZE // batch) * batch
     total = (data.size or 0) if isinstance(data, Dataset) else 0
 
-    tally = _Tally(name)
+    tally = _Tally(name, data.unused if isinstance(data, Dataset) else None)
     for x, y in data.batches(size) if isinstance(data, Dataset) else data:
         scores = [classifier.scores(x, tally.n) for classifier in models]
         tally.add(scores, y, [classifier.normalized for classifier in models])
@@ -74,8 +77,8 @@ def evaluate(
 class _Tally:
     """The sums over the batches."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, unused: str | None) -> None:
+        self.name, self.unused = name, unused
         self.n = self.classes = self.labelled = self.first = self.top5 = self.same = 0
         self.kl = 0.0
         self.compared = False
@@ -89,9 +92,9 @@ class _Tally:
                 f"{self.name} has no labels, so there is nothing to compare with; name them as in "
                 "FILE.npz:x,y or give the original with --against"
             )
-        if y is not None:
-            rank = self._rank(ours, y)
-            self.labelled += len(y)
+        rank = None if y is None else self._rank(ours, y, needed=len(scores) == 1)
+        if rank is not None:
+            self.labelled += len(rank)
             self.first += int((rank == 0).sum())
             self.top5 += int((rank < 5).sum())
         if len(scores) == 2:
@@ -107,14 +110,17 @@ class _Tally:
             self.kl += float((p * (np.log(p) - np.log(q))).sum())
         self.n += len(ours)
 
-    def _rank(self, scores: Floats, y: Ints) -> Ints:
-        """Return how many classes (b,) come before the true one."""
+    def _rank(self, scores: Floats, y: Answers, needed: bool) -> Ints | None:
+        """Return how many classes (b,) come before the true one; None for labels of others."""
         if y.max() >= self.classes or y.min() < 0:
             wrong = y[(y >= self.classes) | (y < 0)][0]
-            raise DataError(
+            self.unused = (
                 f"{self.name}: label {wrong}, but the model has {self.classes} classes, 0 to "
                 f"{self.classes - 1}; give data with the model's classes"
             )
+            if needed:
+                raise DataError(self.unused)
+            return None
         own = scores[np.arange(len(y)), y][:, None]
         before = np.arange(self.classes) < y[:, None]
         ranks: Ints = ((scores > own) | ((scores == own) & before)).sum(axis=1)
@@ -131,6 +137,7 @@ class _Tally:
             top5=100 * self.top5 / self.n if labelled and self.classes >= 5 else None,
             agreement=100 * self.same / self.n if self.compared else None,
             mean_kl=self.kl / self.n if self.compared else None,
+            unused_labels=self.unused,
         )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reprune_onnx.atomic import Files, told, write_atomically
+from reprune_onnx.data.labels import IF_CLASSES
 from reprune_onnx.data.open import open_data
 from reprune_onnx.errors import ModelError, OutputError, RepruneError, UsageError
 from reprune_onnx.json_text import json_bytes, parse_json
@@ -161,7 +162,11 @@ def _quality(job: Job, result: Pruned, prepared: Prepared) -> dict[str, Any]:
         if job.data is not None:
             port = image_input(original.proto, dict(prepared.settings.input_shapes))
             data = open_data(
-                job.data, preprocess=job.preprocess, input_shape=port.shape, dtype=port.dtype
+                job.data,
+                preprocess=job.preprocess,
+                input_shape=port.shape,
+                dtype=port.dtype,
+                labels=IF_CLASSES,
             )
             return asdict(evaluate(result.model, data, against=original))
         if prepared.held_out is not None:

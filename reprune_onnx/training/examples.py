@@ -14,6 +14,7 @@ from torch.utils.data import Dataset as ByNumber
 
 from reprune_onnx.data.dataset import Dataset
 from reprune_onnx.data.images import ImageSource, decode
+from reprune_onnx.data.source import Answers
 from reprune_onnx.errors import DataError
 from reprune_onnx.types import Ints
 from reprune_onnx.watch import Progress
@@ -101,7 +102,7 @@ def read_examples(data: Dataset, progress: Progress | None = None) -> Examples:
 
 def _read(data: Dataset, progress: Progress | None) -> InMemory:
     xs: list[Tensor] = []
-    ys: list[Ints] = []
+    ys: list[Answers] = []
     done, held = 0, 0
     for x, y in data.batches():
         xs.append(torch.from_numpy(np.ascontiguousarray(x)).float())
@@ -117,8 +118,9 @@ def _read(data: Dataset, progress: Progress | None) -> InMemory:
             progress("reading images", done, data.size or done)
     if not done:
         raise DataError(f"{data.name} holds no images; give at least one")
-    return InMemory(data.name, torch.cat(xs), _tensor(np.concatenate(ys) if ys else None))
+    all_labelled = len(ys) == len(xs)
+    return InMemory(data.name, torch.cat(xs), _tensor(np.concatenate(ys) if all_labelled else None))
 
 
-def _tensor(labels: Ints | None) -> Tensor | None:
+def _tensor(labels: Answers | None) -> Tensor | None:
     return None if labels is None else torch.from_numpy(np.ascontiguousarray(labels))

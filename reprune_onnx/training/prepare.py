@@ -149,7 +149,8 @@ def _check_labels(train: Examples, val: Examples | None, classes: int | None, ta
             if most >= classes or (most < classes - 1 and examples is train):
                 raise DataError(
                     f"{examples.name}: labels are 0 to {most}, but the model has {classes} classes,"
-                    f" 0 to {classes - 1}; give data with the model's classes"
+                    f" 0 to {classes - 1}; give data with the model's classes, or with --distill"
+                    " name the images alone, as in FILE.npz:x,"
                 )
     if val is not None and val.labels is None:
         raise DataError(f"{val.name} has no labels, so --val measures nothing")
