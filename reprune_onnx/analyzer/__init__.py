@@ -13,6 +13,7 @@ from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.groups import build_groups, never_empty, sole_units
 from reprune_onnx.analyzer.labels import compress
+from reprune_onnx.analyzer.measured_sizes import measured
 from reprune_onnx.analyzer.refusal import refuse_quantized, refuse_without_layers
 from reprune_onnx.analyzer.rules import RULES
 from reprune_onnx.analyzer.scope import locked_by_scope, matching
@@ -48,6 +49,7 @@ def analyze(model: Model, scope: Scope | None = None) -> ChannelMap:
     w.run(RULES)
     if not w.layers:
         refuse_without_layers(graph)
+    w.layers = measured(graph, w.layers, shapes)
     resolve.tie_shared_weights(w)
     w.locks.extend(locked_by_scope(w, scope.include, scope.exclude))
     if scope.residual != "prune":

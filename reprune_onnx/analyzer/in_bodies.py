@@ -31,6 +31,17 @@ def layers_in_bodies(graph: Graph) -> Counter[tuple[str, str]]:
     return found
 
 
+def said(inside: Counter[tuple[str, str]]) -> str:
+    """How many layers stand in bodies: "12 Conv nodes stand in bodies of If, …"."""
+    parts = [
+        f"{n} {op} node{'s' * (n != 1)} stand{'s' * (n == 1)} in"
+        f" {'bodies' if n != 1 else 'a body'} of {outer}"
+        for (op, outer), n in sorted(inside.items())
+    ]
+    which = "are" if sum(inside.values()) != 1 else "is"
+    return f"{', '.join(parts)}, which {which} not looked into"
+
+
 def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
     """The graphs among the attributes of ``node``."""
     for attribute in node.attribute:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from reprune_onnx.analyzer.graph import QUANTIZED, Graph, Op
-from reprune_onnx.analyzer.in_bodies import layers_in_bodies
+from reprune_onnx.analyzer.in_bodies import layers_in_bodies, said
 from reprune_onnx.analyzer.rules.recurrent import GATES
 from reprune_onnx.errors import ModelError
 
@@ -65,14 +63,3 @@ def foreign_maker(graph: Graph, op: Op) -> Op | None:
         foreign = foreign or (maker if maker.domain else None)
         stack.extend(i for i in maker.inputs if i)
     return foreign
-
-
-def said(inside: Counter[tuple[str, str]]) -> str:
-    """How many layers stand in bodies: "12 Conv nodes stand in bodies of If, …"."""
-    parts = [
-        f"{n} {op} node{'s' * (n != 1)} stand{'s' * (n == 1)} in"
-        f" {'bodies' if n != 1 else 'a body'} of {outer}"
-        for (op, outer), n in sorted(inside.items())
-    ]
-    which = "are" if sum(inside.values()) != 1 else "is"
-    return f"{', '.join(parts)}, which {which} not looked into"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from reprune_onnx.pruner.measure import cost, parameters
+from reprune_onnx.report.missing import missing
 from reprune_onnx.report.record import locked
 from reprune_onnx.report.stays import Stay, stays
 from reprune_onnx.types import ChannelMap, Group, Residual
@@ -49,6 +50,7 @@ def describe(channels: ChannelMap, model: str, residual: Residual) -> dict[str, 
             {"layer": layer.name, "gamma": layer.bn} for layer in channels.layers if layer.bn
         ],
         "locked": locked(channels),
+        "notes": missing(channels),
     }
 
 

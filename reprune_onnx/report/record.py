@@ -17,6 +17,7 @@ from reprune_onnx.model import size
 from reprune_onnx.pruner.measure import Cost, cost, parameters
 from reprune_onnx.pruner.missed import missed
 from reprune_onnx.recovery import Recovery
+from reprune_onnx.report.missing import missing
 from reprune_onnx.report.stays import Stay, stays
 from reprune_onnx.runtime.custom_ops import loaded
 from reprune_onnx.search.found import Found
@@ -133,7 +134,7 @@ def build_report(
         "notes": [
             *record.selection.notes,
             *(found.notes if found else ()),
-            *_notes(channels),
+            *missing(channels),
             *_order_note(source),
         ],
         "seconds": timing(seconds),
@@ -237,16 +238,6 @@ def locked(channels: ChannelMap) -> list[dict[str, object]]:
     return [
         {"node": node, "channels": len(units), "reason": reason}
         for (node, reason), units in found.items()
-    ]
-
-
-def _notes(channels: ChannelMap) -> list[str]:
-    unknown = [layer.name for layer in channels.layers if not layer.positions]
-    if not unknown:
-        return []
-    return [
-        f"{len(unknown)} layers, such as '{unknown[0]}', have an output size that the file does not"
-        " determine: their multiply-adds are not counted"
     ]
 
 

@@ -35,6 +35,8 @@ def print_analysis(found: dict[str, Any]) -> None:
     s = found["summary"]
     shapes = ", ".join(f"{k} {'×'.join(map(str, v))}" for k, v in found["input_shapes"].items())
     console.print(f"{found['macs'] / 1e6:,.1f} M MACs at {shapes}; {found['params']:,} parameters")
+    for note in found["notes"]:
+        console.print(f"note: {note}", soft_wrap=True)
     console.print(
         f"prunable: {s['prunable_layers']} of {s['layers']} layers, at most"
         f" {s['largest_macs_reduction']:.1%} of MACs (--residual {found['residual']})"

@@ -1,0 +1,21 @@
+"""What an analysis has not seen, so that nobody takes its figures for all there is."""
+
+from __future__ import annotations
+
+from reprune_onnx.analyzer.in_bodies import layers_in_bodies, said
+from reprune_onnx.types import ChannelMap
+
+
+def missing(channels: ChannelMap) -> list[str]:
+    """Sentences on layers whose multiply-adds are not counted: of unknown size, or in bodies."""
+    notes = []
+    unknown = [layer.name for layer in channels.layers if not layer.positions]
+    if unknown:
+        notes.append(
+            f"{len(unknown)} layers, such as '{unknown[0]}', have an output size that the file does"
+            " not determine: their multiply-adds are not counted"
+        )
+    inside = layers_in_bodies(channels.graph)
+    if inside:
+        notes.append(f"{said(inside)}: no multiply-adds of bodies are counted, and none go")
+    return notes
