@@ -87,7 +87,8 @@ def concrete_shapes(
 
     * the first: 1;
     * of rank 4: the channels (axis 1, or axis 3 of an NHWC input) 3, the sides 224;
-    * of rank 3: 224; of rank 5 and more: channels 3, the sides 32; of rank 2: 1.
+    * of rank 3: 224, but 1 in (2, ?, 128), which is the state of recurrent layers;
+    * of rank 5 and more: channels 3, the sides 32; of rank 2: 1.
 
     One symbol has one extent in all inputs: the one that ``overrides`` gives it, 1 where it is some
     input's first extent, or else the largest of what is assumed. An input whose rank the file does
@@ -184,6 +185,8 @@ def _assumed(stated: Shape) -> tuple[int, ...]:
     rank = len(stated)
     side = {2: 1, 3: IMAGE_SIDE, 4: IMAGE_SIDE}.get(rank, _VOLUME_SIDE)
     defaults = [1, *[side] * (rank - 1)]
+    if rank == 3 and (stated[0] or 1) > 1 and stated[2]:  # the state of recurrent layers
+        defaults[1] = _BATCH
     if rank >= 5 or (rank == 4 and image_layout(stated) == "nchw"):
         defaults[1] = _CHANNELS
     return tuple(s or d for s, d in zip(stated, defaults, strict=False))

@@ -210,7 +210,7 @@ class ChannelMap:
     ``written[node, input]`` are computed integers that depend on nothing but channels and would not
     follow them by themselves: they are written down as a constant where channels go. ``scope`` are
     the nodes of the layers that ``--include`` names, whose multiply-adds a reduction is of; None
-    where that is all of them.
+    where that is all of them. ``sizes_found`` says why open sizes are not those that are assumed.
     """
 
     tensors: dict[str, Labels]
@@ -224,6 +224,7 @@ class ChannelMap:
     written: dict[tuple[int, int], Computed] = field(default_factory=dict)
     input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     scope: frozenset[int] | None = None
+    sizes_found: str = ""
 
     def counts_layer(self, layer: Layer) -> bool:
         """Whether a reduction of multiply-adds counts those of ``layer``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from reprune_onnx.analyzer.refusal import refuse_quantized, refuse_without_layer
 from reprune_onnx.analyzer.rules import RULES
 from reprune_onnx.analyzer.scope import locked_by_scope, matching
 from reprune_onnx.analyzer.walk import Walk
-from reprune_onnx.shapes import concrete_shapes
+from reprune_onnx.sizes import fitting_shapes
 from reprune_onnx.types import Bools, ChannelMap, Ints, Labels, Layer, Lock, Model, Residual
 
 
@@ -36,15 +36,16 @@ def analyze(model: Model, scope: Scope | None = None) -> ChannelMap:
     """Find which channels of ``model`` depend on each other and which can go.
 
     ``scope.input_shapes`` gives the sizes at which the graph is followed; where a symbolic size is
-    not given, batch 1 and image sides of 224 are assumed. Raises ModelError for a model without
-    layers, for a quantized one, and for a damaged graph. Whatever a rule does not cover is
-    locked, with its reason, and never an error.
+    not given, batch 1 and image sides of 224 are assumed, or what fits (`fitting_shapes`). Raises
+    ModelError for a model without layers, for a quantized one, and for a damaged graph. Whatever a
+    rule does not cover is locked, with its reason, and never an error.
     """
     scope = scope or Scope()
     model = written_out(model)
     graph = Graph(model)
     refuse_quantized(graph)
-    shapes = concrete_shapes(model.proto, scope.input_shapes)
+    sizes = fitting_shapes(model.proto, scope.input_shapes)
+    shapes = sizes.shapes
     w = Walk(graph, shapes)
     w.run(RULES)
     if not w.layers:
@@ -57,7 +58,7 @@ def analyze(model: Model, scope: Scope | None = None) -> ChannelMap:
             reason = f"meets the residual {op.title} (--residual {scope.residual})"
             w.locks.append(LockDraft(op.name, ids, reason))
     resolve.settle_arrangements(w)
-    return _facts(w, scope, shapes)
+    return replace(_facts(w, scope, shapes), sizes_found=sizes.note)
 
 
 def _facts(w: Walk, scope: Scope, shapes: dict[str, tuple[int, ...]]) -> ChannelMap:

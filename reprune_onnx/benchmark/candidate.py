@@ -16,7 +16,8 @@ from reprune_onnx.benchmark.settings import DEFAULT_BATCHES
 from reprune_onnx.errors import ModelError, UsageError
 from reprune_onnx.model import load
 from reprune_onnx.runtime.random_inputs import random_inputs
-from reprune_onnx.shapes import concrete_shapes, stated_shapes
+from reprune_onnx.shapes import stated_shapes
+from reprune_onnx.sizes import fitting_shapes
 from reprune_onnx.types import Model, Shape
 
 Sizes = Mapping[str, tuple[int, ...]]
@@ -79,7 +80,7 @@ def read_onnx(path: Path, overrides: Sizes) -> Candidate:
     model = load(path)
     own = {name: size for name, size in overrides.items() if name in _inputs(model)}
     stated = {k: v for k, v in stated_shapes(model.proto, {}).items() if v is not None}
-    sizes = concrete_shapes(model.proto, own)
+    sizes = fitting_shapes(model.proto, own).shapes
     return Candidate(str(path), path, model, {k: stated.get(k, v) for k, v in sizes.items()}, sizes)
 
 

@@ -18,7 +18,7 @@ from reprune_onnx.deployment.equal import ALLOWED, compare
 from reprune_onnx.deployment.lower import Lowered, Rewritten, lower
 from reprune_onnx.errors import ModelError, UsageError, VerificationError
 from reprune_onnx.model import size
-from reprune_onnx.shapes import concrete_shapes
+from reprune_onnx.sizes import fitting_shapes
 from reprune_onnx.targets import Target
 from reprune_onnx.types import Model
 
@@ -85,7 +85,7 @@ def convert(
             f"the model is quantized ({quantized.op_type} '{quantized.name}'): convert the float"
             " model it was made from, with --precision int8"
         )
-    shapes = concrete_shapes(model.proto, input_shapes or {})
+    shapes = fitting_shapes(model.proto, input_shapes or {}).shapes
     lowered = lower(model, target.limits, target.name)
     worst = compare(model.proto, lowered.model.proto, shapes)
     flag = chosen if target.limits.types == "flags" and chosen != "fp32" else ""

@@ -25,7 +25,7 @@ from reprune_onnx.deployment.references import ALLOWED, References, references
 from reprune_onnx.errors import EngineError, ModelError, UsageError, VerificationError
 from reprune_onnx.json_text import json_bytes
 from reprune_onnx.runtime.tensorrt import Engine, Gpu, about, require, this_gpu
-from reprune_onnx.shapes import concrete_shapes
+from reprune_onnx.sizes import fitting_shapes
 from reprune_onnx.targets import Target
 from reprune_onnx.types import Model
 from reprune_onnx.verification.compare import difference
@@ -151,7 +151,7 @@ def _serialized(
         config.set_flag(getattr(trt.BuilderFlag, found.precision.upper()))
     if taken.dynamic:
         profile = builder.create_optimization_profile()
-        for name, shape in concrete_shapes(found.model.proto, options.input_shapes).items():
+        for name, shape in fitting_shapes(found.model.proto, options.input_shapes).shapes.items():
             profile.set_shape(name, *((n, *shape[1:]) for n in batches))
         config.add_optimization_profile(profile)
     cache = options.timing_cache

@@ -11,7 +11,8 @@ import onnx
 from reprune_onnx.errors import ModelError
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.runtime.random_inputs import random_inputs
-from reprune_onnx.shapes import concrete_shapes, stated_shapes
+from reprune_onnx.shapes import stated_shapes
+from reprune_onnx.sizes import fitting_shapes
 from reprune_onnx.verification.compare import Arrays, difference
 
 ALLOWED = {"fp32": 1e-3, "fp16": 3e-2, "int8": 3e-1}
@@ -43,7 +44,7 @@ def references(
     those of its images one by one.
     """
     stated = stated_shapes(proto, {})
-    shapes = concrete_shapes(proto, input_shapes)
+    shapes = fitting_shapes(proto, input_shapes).shapes
     session = Session(proto, optimize=False)
     for port in session.inputs:
         if port.dtype != np.float32:

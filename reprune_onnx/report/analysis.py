@@ -35,6 +35,7 @@ def describe(channels: ChannelMap, model: str, residual: Residual) -> dict[str, 
         "model": model,
         "residual": residual,
         "input_shapes": {k: list(v) for k, v in channels.input_shapes.items()},
+        "sizes_found": channels.sizes_found or None,
         "macs": full.macs,
         "params": parameters(channels.graph.proto),
         "summary": {

@@ -136,6 +136,7 @@ def build_report(
             *(found.notes if found else ()),
             *missing(channels),
             *_order_note(source),
+            *filter(None, [channels.sizes_found]),
         ],
         "seconds": timing(seconds),
     }

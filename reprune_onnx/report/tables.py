@@ -34,6 +34,8 @@ def print_analysis(found: dict[str, Any]) -> None:
     _print_stays(console, found)
     s = found["summary"]
     shapes = ", ".join(f"{k} {'×'.join(map(str, v))}" for k, v in found["input_shapes"].items())
+    if found.get("sizes_found"):
+        console.print(found["sizes_found"])
     console.print(f"{found['macs'] / 1e6:,.1f} M MACs at {shapes}; {found['params']:,} parameters")
     for note in found["notes"]:
         console.print(f"note: {note}", soft_wrap=True)

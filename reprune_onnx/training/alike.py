@@ -9,7 +9,7 @@ import torch
 from reprune_onnx.errors import VerificationError
 from reprune_onnx.precision import as_float32
 from reprune_onnx.runtime.ort import Session
-from reprune_onnx.shapes import concrete_shapes
+from reprune_onnx.sizes import fitting_shapes
 from reprune_onnx.training.bridge import OnnxModule
 from reprune_onnx.types import Model
 
@@ -26,7 +26,7 @@ def check_alike(written: Model, module: OnnxModule, shapes: dict[str, tuple[int,
     types = {t.data_type for t in written.proto.graph.initializer}
     allowed = max([1e-3, *(limit for kind, limit in _ALLOWED.items() if kind in types)])
     session = Session(proto, optimize=False, outputs=module.output_names)
-    sizes = concrete_shapes(proto, shapes)
+    sizes = fitting_shapes(proto, shapes).shapes
     rng = np.random.default_rng(0)
     feeds = {
         port.name: rng.random(sizes[port.name]).astype(port.dtype)
