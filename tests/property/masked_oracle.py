@@ -57,16 +57,24 @@ def random_images(n: int) -> list[Feeds]:
     return [{"x": rng.standard_normal(shape).astype(np.float32)} for _ in range(n)]
 
 
-def input_axis(node: onnx.NodeProto) -> int | None:
-    """The axis of a layer's weight along which nothing but the input's channels are counted."""
+def input_axes(node: onnx.NodeProto) -> list[tuple[int, int]]:
+    """(input, axis) of a layer's weights along which only the channels that it reads are counted.
+
+    A recurrent layer also reads its own hidden units.
+    """
     attributes = {a.name: a.i for a in node.attribute}
-    if node.op_type == "Conv":
-        return 1
-    if node.op_type in ("ConvTranspose", "Einsum", "MatMul"):
-        return 0
-    if node.op_type == "Gemm":
-        return 1 if attributes.get("transB", 0) else 0
-    return None
+    if node.op_type in ("Conv", "FusedConv"):
+        return [(1, 1)]
+    if node.op_type in ("ConvTranspose", "Einsum"):
+        return [(1, 0)]
+    if node.op_type in ("Gemm", "FusedGemm", "MatMul", "FusedMatMul"):
+        return [(1, 1 if attributes.get("transB", 0) else 0)]
+    return [(1, 2), (2, 2)] if node.op_type in ("LSTM", "GRU", "RNN") else []
+
+
+def result(node: onnx.NodeProto) -> str:
+    """The first output that a node has: a recurrent layer may make nothing but its last state."""
+    return next(name for name in node.output if name)
 
 
 def constants(proto: onnx.ModelProto) -> dict[str, Array]:
@@ -98,22 +106,22 @@ def masked(original: onnx.ModelProto, found: rp.Pruned, feeds: Feeds) -> onnx.Mo
     cuts = {(c["initializer"], c["axis"]): c["keep"] for c in found.report["cuts"]}
     proto = onnx.ModelProto()
     proto.CopyFrom(original)
-    layers = {n.output[0]: n for n in found.model.proto.graph.node if input_axis(n) is not None}
-    wanted = {}
+    layers = {result(n): n for n in found.model.proto.graph.node if input_axes(n)}
+    wanted = []
     for node in proto.graph.node:
-        axis = input_axis(node)
-        keep = None if axis is None else cuts.get((layers[node.output[0]].input[1], axis))
-        if keep is not None:
-            wanted[node.output[0]] = (node, axis, keep)
+        for i, axis in input_axes(node):
+            keep = cuts.get((layers[result(node)].input[i], axis))
+            if keep is not None:
+                wanted.append((node, i, axis, keep))
     arrays = constants(original)
-    names = {node.input[1] for node, _, _ in wanted.values()}
+    names = {node.input[i] for node, i, _, _ in wanted}
     arrays |= computed(original, names - arrays.keys(), feeds)
-    for name, (node, axis, keep) in wanted.items():
-        array = arrays[node.input[1]].copy()
+    for node, i, axis, keep in wanted:
+        array = arrays[node.input[i]].copy()
         dropped = np.setdiff1d(np.arange(array.shape[axis]), keep)
         np.moveaxis(array, axis, 0)[dropped] = 0
-        node.input[1] = f"{name}_masked"
-        tensor = numpy_helper.from_array(array, node.input[1])
+        node.input[i] = f"{result(node)}_masked{i}"
+        tensor = numpy_helper.from_array(array, node.input[i])
         proto.graph.initializer.append(tensor)
         if proto.ir_version < 4:
             proto.graph.input.append(

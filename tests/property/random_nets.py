@@ -30,10 +30,12 @@ class Net:
             [helper.make_tensor_value_info(y, TensorProto.FLOAT, None)],
             self.tensors,
         )
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8
-        )
-        stated = [self._stated(n) for n in self.nodes if n.op_type == "GroupNormalization"]
+        model = helper.make_model(graph, opset_imports=self._opsets(), ir_version=8)
+        stated = [
+            self._stated(n)
+            for n in self.nodes
+            if n.op_type == "GroupNormalization" or (n.domain and self.shapes[n.output[0]][0])
+        ]
         model.graph.value_info.extend(stated)
         model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
         if not model.graph.output[0].type.tensor_type.HasField("shape") or self.recipe.symbolic:
@@ -49,6 +51,12 @@ class Net:
         _put_weights(model, self.recipe.form)
         onnx.checker.check_model(model, full_check=True)
         return model
+
+    def _opsets(self) -> list[onnx.OperatorSetIdProto]:
+        """ONNX's, and the first of every other domain that a node is of."""
+        others = sorted({node.domain for node in self.nodes} - {""})
+        own = helper.make_opsetid("", self.opset)
+        return [own, *(helper.make_opsetid(domain, 1) for domain in others)]
 
     def _stated(self, node: onnx.NodeProto) -> onnx.ValueInfoProto:
         """The shape of an output that onnx cannot infer; a strict inference stops there."""

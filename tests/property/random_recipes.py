@@ -43,6 +43,10 @@ Kind = Literal[
     "chunk",
     "shared-weight",
     "made-weight",
+    "recurrent",
+    "dense",
+    "fused",
+    "branches",
     "locked",
 ]
 Head = Literal["flatten", "reshape", "pool", "conv", "matmul"]
