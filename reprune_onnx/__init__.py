@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from reprune_onnx.pipeline import Pruned, prune, recover
     from reprune_onnx.report.page.build import html_report
     from reprune_onnx.runtime.evaluate import evaluate
+    from reprune_onnx.runtime.evaluate_task import evaluate_task
     from reprune_onnx.settings import Settings
     from reprune_onnx.training.bridge import torch_module as torch_module
     from reprune_onnx.training.bridge import write_back as write_back
@@ -47,6 +48,7 @@ _HOME = {
     "analyze": "analyzer",
     "bench": "benchmark.run",
     "evaluate": "runtime.evaluate",
+    "evaluate_task": "runtime.evaluate_task",
     "html_report": "report.page.build",
     "load": "model",
     "prune": "pipeline",
@@ -79,6 +81,7 @@ __all__ = [
     "analyze",
     "bench",
     "evaluate",
+    "evaluate_task",
     "html_report",
     "load",
     "prune",

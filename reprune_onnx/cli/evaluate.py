@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,6 +16,11 @@ from reprune_onnx.cli.options import (
     check_json,
     emit_json,
 )
+
+if TYPE_CHECKING:
+    from reprune_onnx.data.coco import CocoData
+    from reprune_onnx.runtime.evaluate_detection import DetectionTask
+    from reprune_onnx.types import Model
 
 
 def command(
@@ -33,10 +38,19 @@ def command(
         typer.Option(metavar="ORIGINAL", help="Compare with the model it was pruned from."),
     ] = None,
     task: Annotated[
-        Literal["classification", "detection", "segmentation"],
+        Literal[
+            "classification",
+            "detection",
+            "segmentation",
+            "semantic-segmentation",
+            "regression",
+            "multi-label",
+        ],
         typer.Option(
-            help="What the model does. For the last two DATA is a folder of images, and average"
-            " precision is that of boxes, and of masks."
+            help="What the model does. detection and segmentation: a folder of images with objects"
+            " in COCO's format, average precision of boxes, and of masks. semantic-segmentation"
+            " (also segmentation without a .json): mean IoU; regression: errors; multi-label: mean"
+            " AP; with y in a .npz, images/ and masks/, or a .csv or .json beside the images."
         ),
     ] = "classification",
     annotations: Annotated[
@@ -51,6 +65,12 @@ def command(
             help="What a detector's labels are: ids of categories, or their order by id, from 1."
         ),
     ] = "ids",
+    ignore_index: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Value of a mask that does not count; default: 255, and all below 0."
+        ),
+    ] = None,
     preprocess: Preprocess = None,
     input_shape: InputShape = None,
     json: JsonFile = None,
@@ -58,61 +78,87 @@ def command(
 ) -> None:
     """Measure accuracy on labelled images, and agreement with the original on any.
 
-    Of detectors: average precision on images in COCO's format.
+    Of other tasks what is usual there: average precision, mean IoU, errors.
     """
     from dataclasses import asdict
 
     from reprune_onnx.cli.progress import Bar
-    from reprune_onnx.data.coco import open_coco
-    from reprune_onnx.data.labels import CLASSES, IF_CLASSES
+    from reprune_onnx.data.coco import has_annotations, open_coco
+    from reprune_onnx.data.labels import CLASSES
     from reprune_onnx.data.open import open_data
     from reprune_onnx.data.preprocess import parse_preprocess
     from reprune_onnx.errors import UsageError
     from reprune_onnx.model import load
-    from reprune_onnx.report.tables import print_detection, print_evaluation
+    from reprune_onnx.report.tables import print_evaluation, print_task
     from reprune_onnx.runtime.evaluate import evaluate
-    from reprune_onnx.runtime.evaluate_detection import DetectionTask, evaluate_detection
+    from reprune_onnx.runtime.evaluate_task import evaluate_task
     from reprune_onnx.runtime.image_input import image_input
     from reprune_onnx.shapes import parse_input_shapes
+    from reprune_onnx.tasks import TASKS
 
     check_json(json, model, against, Path(data), annotations)
-    if task != "classification":
+    if task == "segmentation" and annotations is None and not has_annotations(Path(data)):
+        task = "semantic-segmentation"
+    if task in ("detection", "segmentation"):
         if against is not None:
             raise UsageError(
                 "--against compares classifiers: evaluate both detectors by themselves"
             )
+        from reprune_onnx.runtime.evaluate_detection import DetectionTask
+
         plan = DetectionTask(task == "segmentation", labels, parse_preprocess(preprocess))
-        with Bar(quiet) as bar:
-            seen = evaluate_detection(
-                load(model),
-                open_coco(Path(data), annotations),
-                plan,
-                lambda done, total: bar("detecting", done, total),
-            )
-        emit_json({k: v for k, v in asdict(seen).items() if v is not None}, json)
-        if not quiet and json != "-":
-            print_detection(asdict(seen), str(plan.preprocess))
+        _detect(load(model), open_coco(Path(data), annotations), plan, (json, quiet))
         return
     if annotations is not None:
         raise UsageError("--annotations are of objects: give --task detection or segmentation too")
+    kind = TASKS.get(task)
+    if ignore_index is not None and task != "semantic-segmentation":
+        raise UsageError("--ignore-index is of masks: give --task semantic-segmentation too")
     own = load(model)
     port = image_input(own.proto, parse_input_shapes(input_shape or []))
+    wanted = CLASSES if kind is None else kind.labels
     dataset = open_data(
         data,
         preprocess=preprocess,
         input_shape=port.shape,
         dtype=port.dtype,
-        labels=CLASSES if against is None else IF_CLASSES,
+        labels=wanted if against is None else wanted.where_they_fit(),
     )
-    with Bar(quiet) as bar:
-        found = evaluate(
-            own,
-            dataset,
-            against=None if against is None else load(against),
-            progress=lambda done, total: bar("evaluating", done, total),
-        )
     told = {"model": model, "against": against, "data": data, "preprocess": preprocess}
     named = {name: None if value is None else str(value) for name, value in told.items()}
-    emit_json(asdict(found) | named, json)
+    original = None if against is None else load(against)
+    with Bar(quiet) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar("evaluating", done, total)
+
+        if kind is not None:
+            measured = evaluate_task(own, dataset, kind, original, ignore_index, show)
+        else:
+            found = evaluate(own, dataset, against=original, progress=show)
+    emit_json((asdict(found) if kind is None else measured.as_json()) | named, json)
     if not quiet and json != "-":
-        print_evaluation(asdict(found), str(dataset.preprocess))
+        if kind is None:
+            print_evaluation(asdict(found), str(dataset.preprocess))
+        else:
+            print_task(measured, kind, str(dataset.preprocess))
+
+
+def _detect(
+    model: Model, data: CocoData, plan: DetectionTask, shown: tuple[str | None, bool]
+) -> None:
+    """Measure a detector; ``shown`` are --json and --quiet."""
+    from dataclasses import asdict
+
+    from reprune_onnx.cli.progress import Bar
+    from reprune_onnx.report.tables import print_detection
+    from reprune_onnx.runtime.evaluate_detection import evaluate_detection
+
+    json, quiet = shown
+    with Bar(quiet) as bar:
+        seen = evaluate_detection(
+            model, data, plan, lambda done, total: bar("detecting", done, total)
+        )
+    emit_json({k: v for k, v in asdict(seen).items() if v is not None}, json)
+    if not quiet and json != "-":
+        print_detection(asdict(seen), str(plan.preprocess))

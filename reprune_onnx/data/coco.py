@@ -55,6 +55,12 @@ def open_coco(folder: Path, annotations: Path | None = None) -> CocoData:
     return CocoData(path.name, files, content)
 
 
+def has_annotations(data: Path) -> bool:
+    """Whether ``data`` is a folder in which COCO's annotations may lie: a .json."""
+    places = (data, data / "annotations")
+    return data.is_dir() and any(any(place.glob("*.json")) for place in places)
+
+
 def _only_json(folder: Path) -> Path:
     for place in (folder, folder / "annotations"):
         found = sorted(place.glob("*.json")) if place.is_dir() else []

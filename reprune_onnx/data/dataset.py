@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from reprune_onnx.data.fit import fit
+from reprune_onnx.data.fit import fit, fit_masks
 from reprune_onnx.data.preprocess import Preprocess
 from reprune_onnx.data.source import Answers, Source
 from reprune_onnx.data.target import Target
@@ -66,10 +66,11 @@ class Dataset:
     def batches(self, size: int = BATCH_SIZE) -> Iterator[Batch]:
         """Yield ``(x, y)``: ``x (b, c, h, w)`` or (b, h, w, c), in the model's layout and type.
 
-        ``y (b,)`` is int64, or None. b is ``size`` or less.
+        ``y (b, …)`` are the labels, classes (b,) in int64, or None. b is ``size`` or less.
         """
         for batch in self.source.batches(size):
-            yield fit(batch, self.preprocess, self.target, self.name), batch.y
+            how = self.preprocess, self.target, self.name
+            yield fit(batch, *how), fit_masks(batch, *how)
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches()

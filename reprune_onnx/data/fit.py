@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from reprune_onnx.data.geometry import centre_crop, resize
 from reprune_onnx.data.preprocess import Preprocess
-from reprune_onnx.data.source import Raw, RawBatch
+from reprune_onnx.data.source import Answers, Raw, RawBatch
 from reprune_onnx.data.target import Target
 from reprune_onnx.errors import DataError
 from reprune_onnx.shapes import IMAGE_CHANNELS, IMAGE_SIDE, Layout
@@ -64,13 +66,7 @@ def _sized_images(batch: RawBatch, how: Preprocess, target: Target, source: str)
     """Return decoded images as (b, h, w, c) uint8 of one size."""
     images: list[Raw] = []
     for image, name in zip(batch.x, batch.names, strict=True):
-        h, w = image.shape[:2]
-        crop = _crop(how, target)
-        if crop is None and how.size is None:
-            crop = (target.height or h, target.width or w)
-        elif crop is None and target.height and target.width:
-            crop = (target.height, target.width)
-        images.append(_geometry(image, how, crop, name))
+        images.append(_fitted_image(image, how, target, name))
         if images[-1].shape != images[0].shape:
             raise DataError(
                 f"{source}: {batch.names[0]} is {images[0].shape[0]}×{images[0].shape[1]} but "
@@ -80,15 +76,62 @@ def _sized_images(batch: RawBatch, how: Preprocess, target: Target, source: str)
     return np.stack(images)
 
 
+def _fitted_image(
+    image: Raw, how: Preprocess, target: Target, name: str, mask: bool = False
+) -> Raw:
+    """Return a decoded image, or its mask, resized and cropped."""
+    h, w = image.shape[:2]
+    crop = _crop(how, target)
+    if crop is None and how.size is None:
+        crop = (target.height or h, target.width or w)
+    elif crop is None and target.height and target.width:
+        crop = (target.height, target.width)
+    return _geometry(image, how, crop, name, mask)
+
+
+def fit_masks(batch: RawBatch, how: Preprocess, target: Target, source: str) -> Answers | None:
+    """Return what belongs to the images of a batch, (b, …): masks as the images were fitted.
+
+    The masks of image files, and those of arrays that are resized or cropped, go the way of their
+    images; of other arrays they may have any size. Other labels stay as they are.
+    """
+    if batch.y is None or (isinstance(batch.y, np.ndarray) and batch.y.ndim != 3):
+        return batch.y
+    if isinstance(batch.x, np.ndarray):
+        nchw = array_layout(batch.x.shape, how, target, source) == "nchw"
+        size = batch.x.shape[2:] if nchw else batch.x.shape[1:3]
+        crop = _crop(how, target)
+        y = np.asarray(batch.y)
+        if (how.size is None and crop is None) or size == (crop or how.size):
+            return y
+        if y.shape[1:] != size:
+            raise DataError(
+                f"{source}: masks of {y.shape[1]}×{y.shape[2]}, images of {size[0]}×{size[1]}, and"
+                " --preprocess resizes these; give masks of the images' size"
+            )
+        fitted = [_geometry(m[..., None], how, crop, name, True) for m, name in _named(y, batch)]
+        return np.stack(fitted)[..., 0]
+    fitted = [
+        _fitted_image(m[..., None], how, target, name, True) for m, name in _named(batch.y, batch)
+    ]
+    return np.stack(fitted)[..., 0]
+
+
+def _named(masks: Iterable[Answers], batch: RawBatch) -> Iterator[tuple[Answers, str]]:
+    return zip(masks, batch.names, strict=True)
+
+
 def _crop(how: Preprocess, target: Target) -> tuple[int, int] | None:
     if how.crop == "model":
         return target.height or IMAGE_SIDE, target.width or IMAGE_SIDE
     return how.crop
 
 
-def _geometry(image: Raw, how: Preprocess, crop: tuple[int, int] | None, name: str) -> Raw:
+def _geometry(
+    image: Raw, how: Preprocess, crop: tuple[int, int] | None, name: str, mask: bool = False
+) -> Raw:
     if how.size is not None:
-        image = resize(image, how.size)
+        image = resize(image, how.size, nearest=mask)
     return centre_crop(image, *crop, name) if crop is not None else image
 
 

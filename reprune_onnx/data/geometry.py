@@ -8,8 +8,10 @@ from reprune_onnx.data.source import Raw
 from reprune_onnx.errors import DataError
 
 
-def resize(image: Raw, size: int | tuple[int, int]) -> Raw:
+def resize(image: Raw, size: int | tuple[int, int], nearest: bool = False) -> Raw:
     """Return the image (h, w, c) resized, bilinear with antialiasing, in its own type.
+
+    ``nearest`` takes the nearest pixel instead, as of a mask of integers: no value is made up.
 
     ``size`` is the new shorter side, or height and width. uint8 stays uint8; floats are resized in
     float32.
@@ -24,6 +26,11 @@ def resize(image: Raw, size: int | tuple[int, int]) -> Raw:
         new_h, new_w = size * h // short, size * w // short
     if (new_h, new_w) == (h, w):
         return image
+    if nearest:
+        rows = ((np.arange(new_h) + 0.5) * h / new_h).astype(np.int64)
+        columns = ((np.arange(new_w) + 0.5) * w / new_w).astype(np.int64)
+        picked: Raw = image[rows][:, columns]
+        return picked
     planes = np.moveaxis(image if image.dtype == np.uint8 else image.astype(np.float32), 2, 0)
     resized = [
         np.asarray(

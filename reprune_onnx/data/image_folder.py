@@ -13,7 +13,7 @@ from reprune_onnx.errors import DataError
 from reprune_onnx.types import Ints
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
-_SPLITS: dict[Split, tuple[str, ...]] = {"test": ("test", "val"), "train": ("train",)}
+SPLITS: dict[Split, tuple[str, ...]] = {"test": ("test", "val"), "train": ("train",)}
 _DEPTH = 5  # wrapper/split/class/image and one more to notice what is nested too deep
 
 
@@ -124,6 +124,6 @@ def _inner(entries: Sequence[Entry], split: Split) -> str | None:
         return None
     if len(tops) == 1:
         return next(iter(tops))
-    known = {word for words in _SPLITS.values() for word in words}
-    chosen = [top for top in _SPLITS[split] if top in tops]
+    known = {word for words in SPLITS.values() for word in words}
+    chosen = [top for top in SPLITS[split] if top in tops]
     return chosen[0] if chosen and tops <= known else None

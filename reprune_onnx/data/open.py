@@ -81,7 +81,7 @@ def _open_source(
     if cifar is not None:
         return open_cifar(cifar, split)
     if path.is_dir() or path.suffix.lower() == ".tar":
-        return open_images(path, decoded_mode(how.color, target.channels), split)
+        return open_images(path, decoded_mode(how.color, target.channels), split, labels)
     if path.suffix.lower() != ".npz":
         hint = "decompress it first; " if path.name.lower().endswith((".tar.gz", ".tgz")) else ""
         raise DataError(f"{path} is of no known kind; {hint}{_FORMS}")

@@ -21,12 +21,12 @@ class RawBatch:
     """b images as they were stored.
 
     ``x`` is an array (b, c, h, w) or (b, h, w, c), or, from image files, b images (h, w, c) uint8
-    of their own sizes, decoded one at a time as they are asked for. ``y (b,)`` are the labels,
-    ``names (b,)`` what messages call the images.
+    of their own sizes, decoded one at a time as they are asked for. ``y (b, …)`` are the labels, of
+    image files' masks a list of (h, w). ``names (b,)`` what messages call the images.
     """
 
     x: Raw | Iterable[Raw]
-    y: Answers | None
+    y: Answers | list[Answers] | None
     names: tuple[str, ...]
 
 

@@ -9,8 +9,10 @@ from rich.table import Table
 
 from reprune_onnx.report.files import Destination
 from reprune_onnx.report.terminal import Terminal
+from reprune_onnx.runtime.evaluate_task import TaskEvaluation
 from reprune_onnx.runtime.random_inputs import DRAWS
 from reprune_onnx.sweep.pareto import best, measure_of, varied
+from reprune_onnx.tasks import TaskKind
 
 
 def print_analysis(found: dict[str, Any]) -> None:
@@ -101,6 +103,16 @@ def print_evaluation(found: dict[str, Any], preprocess: str) -> None:
     console.print(line, soft_wrap=True)
     if found["unused_labels"] is not None:
         console.print(f"labels are not used: {found['unused_labels']}", soft_wrap=True)
+
+
+def print_task(found: TaskEvaluation, task: TaskKind, preprocess: str) -> None:
+    """What was measured of a task, then what was assumed."""
+    console = Terminal()
+    parts = [m.said(found.scores) for m in task.said if found.scores.get(m.key) is not None]
+    line = f"{', '.join(parts)} on {found.n} images (preprocess: {preprocess})"
+    console.print(line, soft_wrap=True)
+    for note in found.notes:
+        console.print(note, soft_wrap=True)
 
 
 def print_detection(found: dict[str, Any], preprocess: str) -> None:

@@ -1,0 +1,139 @@
+"""A model's answers measured as its task wants it: on labels, and against the original."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reprune_onnx.data.dataset import BATCH_SIZE, Dataset
+from reprune_onnx.errors import DataError, ModelError
+from reprune_onnx.runtime.predictor import Predictor
+from reprune_onnx.tasks import TaskKind
+from reprune_onnx.tasks.kinds import Head, Reading
+from reprune_onnx.tasks.reading import reading_of
+from reprune_onnx.tasks.regression import ErrorTally
+from reprune_onnx.tasks.tally import Tally
+from reprune_onnx.types import Model
+from reprune_onnx.watch import Steps
+
+
+@dataclass(frozen=True)
+class TaskEvaluation:
+    """What was measured on ``n`` images; ``scores`` has the names of the task's tallies.
+
+    ``notes`` are what was assumed of the labels, or why they were not used.
+    """
+
+    n: int
+    task: str
+    scores: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything in one flat record."""
+        return {"n": self.n, "task": self.task, **self.scores, "notes": list(self.notes)}
+
+
+def evaluate_task(
+    model: Model,
+    data: Dataset,
+    task: TaskKind,
+    against: Model | None = None,
+    ignore: int | None = None,
+    progress: Steps | None = None,
+) -> TaskEvaluation:
+    """Measure ``model`` on the labels of ``data``, and with ``against`` compare it with that.
+
+    The answers are the first output that fits the task (and the labels). Raises DataError where
+    labels do not fit the model, or there are none and ``against`` is not given; ModelError where
+    no output fits, or gives NaN.
+    """
+    models = [_Answering(model, "the model", task, data)]
+    if against is not None:
+        models.append(_Answering(against, "the original", task, data))
+    batch = max(each.batch or 1 for each in models)
+    size = max(1, BATCH_SIZE // batch) * batch
+    tally, agreement = task.tally(), task.agreement()
+    reading, notes = Reading(ignore), [] if data.unused is None else [_unused(data.unused)]
+    n = labelled = 0
+    for x, y in data.batches(size):
+        given = [each.answers(x, y, n) for each in models]
+        if y is None and against is None:
+            raise DataError(f"{data.name} has no labels: give {task.wanted}, or --against ORIGINAL")
+        if y is not None:
+            if not n:
+                reading, more = reading_of(data, task, given[0], models[0].head, ignore)
+                notes += more
+                if isinstance(tally, ErrorTally):
+                    tally.peak = 255.0 if y.max(initial=0) > 1.5 else 1.0
+            tally.add(*task.beside(given[0], y, models[0].head, reading))
+            labelled += len(x)
+        if against is not None:
+            agreement.add(*task.alike(given[0], given[1], models[0].head, models[1].head))
+        n += len(x)
+        if progress is not None:
+            progress(n, data.size or 0)
+    if not n:
+        raise DataError(f"{data.name} holds no images; give at least one")
+    scores = _scores(tally, labelled == n) | _scores(agreement, against is not None)
+    return TaskEvaluation(n, task.name, scores, tuple(notes))
+
+
+def _scores(tally: Tally, measured: bool) -> dict[str, Any]:
+    return tally.scores() if measured else {}
+
+
+def _unused(reason: str) -> str:
+    return f"labels are not used: {reason}"
+
+
+class _Answering(Predictor):
+    """A model and the output that holds its answers, chosen in the first batch."""
+
+    def __init__(self, model: Model, title: str, task: TaskKind, data: Dataset) -> None:
+        super().__init__(model, title, 0)
+        self.task, self.layout = task, data.target.layout
+        self.head = Head("")
+
+    def answers(
+        self, x: NDArray[np.generic], y: NDArray[Any] | None, done: int
+    ) -> NDArray[np.generic]:
+        """The answers to x, with a row per image."""
+        names = [self.head.name] if self.head.name else [o.name for o in self.session.outputs]
+        found = self.outputs(x, names)
+        if not self.head.name:
+            fitting = [name for name, v in found.items() if self.task.fits(v, len(x))]
+            if not fitting:
+                raise ModelError(
+                    f"{self.title} has no output {self.task.output}, only {self.listed()}; --task"
+                    f" {self.task.name} needs one"
+                )
+            self.head = self._head(found, fitting, y)
+        answers = found[self.head.name]
+        if answers.dtype.kind == "f" and not np.isfinite(answers).all():
+            bad = np.flatnonzero(~np.isfinite(answers).reshape(len(answers), -1).all(axis=1))
+            raise ModelError(
+                f"{self.title}: output '{self.head.name}' has NaN or infinite values for image"
+                f" {done + bad[0]}; check the model's weights and --preprocess"
+            )
+        return answers
+
+    def _head(
+        self, found: dict[str, NDArray[np.generic]], fitting: list[str], y: NDArray[Any] | None
+    ) -> Head:
+        """The first output that the labels go with; without labels, or where none does, the first.
+
+        Where none does, the comparison itself says why.
+        """
+        heads = [Head(name, self.maker(name), self.layout) for name in fitting]
+        if y is not None:
+            for head in heads:
+                try:
+                    self.task.beside(found[head.name], y, head, Reading())
+                except DataError:
+                    continue
+                return head
+        return heads[0]

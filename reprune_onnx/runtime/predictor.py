@@ -1,0 +1,98 @@
+"""A model that takes images in batches of any size, whatever batch its file was made for."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from reprune_onnx.errors import DataError, ModelError
+from reprune_onnx.runtime.image_input import image_input
+from reprune_onnx.runtime.ort import Session
+from reprune_onnx.types import Model
+
+_COPIES = {"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+
+Outputs = dict[str, NDArray[np.generic]]
+
+
+class Predictor:
+    """Runs a model on images.
+
+    ``title`` is what messages call a model that comes from no file. ``batch`` is the static batch
+    size, if there is one: the file's, or 1 where the first batch fails and single images do not, as
+    with a Reshape to a fixed batch behind a symbolic input. Raises ModelError where the model has
+    several data inputs.
+    """
+
+    def __init__(self, model: Model, title: str, threads: int) -> None:
+        self.title = f"'{model.path}'" if model.path else title
+        self._proto = model.proto
+        self.session = Session(model.proto, optimize=True, threads=threads)
+        self.input = image_input(model.proto, {})
+        self.batch = self.input.shape[0] if self.input.shape else None
+        self.ran = False
+
+    def outputs(self, x: NDArray[np.generic], names: list[str]) -> Outputs:
+        """Return outputs ``names`` for x (b, ·, ·, ·), those with a row per image cut to b rows.
+
+        An input of another floating-point type than x, as when a float16 model is compared with a
+        float32 one, gets x in its own.
+        """
+        self._check(x)
+        if x.dtype.kind == "f" and self.input.dtype is not None and self.input.dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                x = x.astype(self.input.dtype, copy=False)
+        try:
+            found = self._all(x, names)
+        except ModelError:
+            if self.batch is not None or len(x) == 1 or self.ran:
+                raise
+            self.batch = 1
+            found = self._all(x, names)
+        self.ran = True
+        return found
+
+    def maker(self, output: str) -> str | None:
+        """The op that computes ``output``, past what only copies and moves values."""
+        return maker_of(self._proto, output)
+
+    def _all(self, x: NDArray[np.generic], names: list[str]) -> Outputs:
+        step = self.batch or len(x)
+        fill = -len(x) % step
+        filled = np.concatenate([x, np.repeat(x[-1:], fill, axis=0)]) if fill else x
+        parts = [
+            self.session.run({self.input.name: filled[i : i + step]}, names)
+            for i in range(0, len(filled), step)
+        ]
+        if len(parts) == 1 and not fill:
+            return {name: np.asarray(parts[0][name]) for name in names}
+        rows = [name for name in names if all(np.shape(p[name])[:1] == (step,) for p in parts)]
+        return {name: np.concatenate([p[name] for p in parts])[: len(x)] for name in rows}
+
+    def _check(self, x: NDArray[np.generic]) -> None:
+        wanted = self.input.shape[1:]
+        fits = len(wanted) == x.ndim - 1 and all(
+            w in (None, h) for w, h in zip(wanted, x.shape[1:], strict=True)
+        )
+        if not fits and self.input.shape:
+            stated = ", ".join(str(s or "?") for s in self.input.shape)
+            raise DataError(
+                f"images of shape {x.shape[1:]}, but input '{self.input.name}' of {self.title} is "
+                f"({stated}); open the data for this model, or give its size in --preprocess"
+            )
+
+    def listed(self) -> str:
+        """The outputs with their shapes, for messages."""
+        return ", ".join(
+            f"{o.name} ({', '.join(str(s or '?') for s in o.shape)})" for o in self.session.outputs
+        )
+
+
+def maker_of(proto: onnx.ModelProto, output: str) -> str | None:
+    """The op that computes ``output``, past what only copies and moves values."""
+    makers = {o: node for node in proto.graph.node for o in node.output}
+    node = makers.get(output)
+    while node is not None and node.op_type in _COPIES:
+        node = makers.get(node.input[0])
+    return None if node is None else node.op_type

@@ -1,0 +1,108 @@
+"""The tasks beside classification and detection: one table, read by evaluate and by training.
+
+A row says what labels are, which output may hold the answers, how both are brought together, and
+what is measured, with labels and without. The loss of each is in `training.losses`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from reprune_onnx.data.labels import FLAGS, MASKS, NUMBERS, Labels
+from reprune_onnx.data.source import Answers
+from reprune_onnx.tasks import kinds
+from reprune_onnx.tasks.kinds import Head, Pair, Reading
+from reprune_onnx.tasks.multi_label import DecisionTally, LabelTally
+from reprune_onnx.tasks.regression import ErrorTally
+from reprune_onnx.tasks.segmentation import ConfusionTally
+from reprune_onnx.tasks.tally import Measure, Tally
+
+__all__ = ["TASKS", "TaskKind"]
+
+
+@dataclass(frozen=True)
+class TaskKind:
+    """One task.
+
+    ``fits(output, n)``: whether an output may hold the answers for n images. ``beside`` brings an
+    output and the labels together for ``tally``; ``alike`` the outputs of two models for
+    ``agreement``. ``measure`` says which of two models is better, ``said`` what is printed.
+    ``wanted`` is what messages ask for as data.
+    """
+
+    name: str
+    labels: Labels
+    wanted: str
+    output: str
+    fits: Callable[[Answers, int], bool]
+    beside: Callable[[Answers, Answers, Head, Reading], Pair]
+    alike: Callable[[Answers, Answers, Head, Head], Pair]
+    tally: Callable[[], Tally]
+    agreement: Callable[[], Tally]
+    measure: Measure
+    said: tuple[Measure, ...]
+
+
+_PERCENT = " %"
+
+_TABLE = [
+    TaskKind(
+        name="semantic-segmentation",
+        labels=MASKS,
+        wanted="masks of class numbers (N, H, W) as y, or a folder with images/ and masks/",
+        output="(N, classes, H, W), or a class map (N, H, W) of integers",
+        fits=kinds.is_class_scores,
+        beside=kinds.masks_beside,
+        alike=kinds.maps_alike,
+        tally=lambda: ConfusionTally(("pixel_accuracy", "mean_iou", "iou")),
+        agreement=lambda: ConfusionTally(("agreement", "agreement_mean_iou", "agreement_iou")),
+        measure=Measure("mean_iou", "mean IoU", unit=_PERCENT),
+        said=(
+            Measure("mean_iou", "mean IoU", unit=_PERCENT),
+            Measure("pixel_accuracy", "pixels", unit=_PERCENT),
+            Measure("agreement_mean_iou", "mean IoU with the original", unit=_PERCENT),
+            Measure("agreement", "pixels as the original", unit=_PERCENT),
+        ),
+    ),
+    TaskKind(
+        name="regression",
+        labels=NUMBERS,
+        wanted="numbers (N, …) as y, or a folder with a .csv or .json of them",
+        output="floating-point numbers (N, …)",
+        fits=kinds.is_numbers,
+        beside=kinds.numbers_beside,
+        alike=kinds.numbers_alike,
+        tally=ErrorTally,
+        agreement=lambda: ErrorTally("agreement_"),
+        measure=Measure("rmse", "RMSE", higher=False),
+        said=(
+            Measure("rmse", "RMSE", higher=False),
+            Measure("mae", "MAE", higher=False),
+            Measure("relative_error", "relative error", higher=False),
+            Measure("r2", "R²"),
+            Measure("psnr", "PSNR", unit=" dB"),
+            Measure("agreement_relative_error", "relative distance from the original"),
+            Measure("agreement_psnr", "PSNR against the original", unit=" dB"),
+        ),
+    ),
+    TaskKind(
+        name="multi-label",
+        labels=FLAGS,
+        wanted="0 and 1 (N, labels) as y, or a folder with a .csv or .json of them",
+        output="(N, labels) of floating-point scores",
+        fits=kinds.is_label_scores,
+        beside=kinds.labels_beside,
+        alike=kinds.labels_alike,
+        tally=LabelTally,
+        agreement=DecisionTally,
+        measure=Measure("mean_ap", "mean AP", unit=_PERCENT),
+        said=(
+            Measure("mean_ap", "mean AP", unit=_PERCENT),
+            Measure("agreement", "labels as the original", unit=_PERCENT),
+            Measure("agreement_difference", "mean difference of probabilities", higher=False),
+        ),
+    ),
+]
+
+TASKS = {kind.name: kind for kind in _TABLE}

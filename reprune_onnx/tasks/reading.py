@@ -1,0 +1,42 @@
+"""What is settled once for all labels of a data set, from all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reprune_onnx.data.source import Answers
+from reprune_onnx.tasks import TaskKind
+from reprune_onnx.tasks.kinds import Head, Reading, classes_of
+
+if TYPE_CHECKING:
+    from reprune_onnx.data.dataset import Dataset
+
+_BATCH = 64
+
+
+def reading_of(
+    data: Dataset, task: TaskKind, answers: Answers, head: Head, ignore: int | None
+) -> tuple[Reading, list[str]]:
+    """How the labels of ``data`` are read for an output ``answers``, and what that assumes.
+
+    Masks of a model of two classes that hold 0 and 255 only are black and white pictures: 255 is
+    class 1, not what is ignored.
+    """
+    if task.labels.beside != "masks" or ignore is not None:
+        return Reading(ignore), []
+    if classes_of(answers, head) != 2 or not black_and_white(data):
+        return Reading(ignore), []
+    return Reading(white=True), ["the masks hold 0 and 255 only: 255 is taken as class 1"]
+
+
+def black_and_white(data: Dataset) -> bool:
+    """Whether all masks hold 0 and 255 only, and 255 somewhere; looks no further than it must."""
+    white = False
+    for batch in data.source.batches(_BATCH):
+        for mask in () if batch.y is None else batch.y:
+            if not np.isin(mask, (0, 255)).all():
+                return False
+            white = white or bool((np.asarray(mask) == 255).any())
+    return white
