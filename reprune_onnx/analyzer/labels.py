@@ -13,7 +13,7 @@ from math import prod
 
 import numpy as np
 
-from reprune_onnx.types import Ints, Labels, Shape
+from reprune_onnx.types import Bools, Ints, Labels, Shape
 
 MOST = 2**22
 """Of one array, and of all fresh labels: 64 channels of 256 × 256 positions, each by itself."""
@@ -28,6 +28,7 @@ class LabelSpace:
 
     def __init__(self) -> None:
         self._parent = np.empty(0, dtype=np.int64)
+        self._locked = np.empty(0, dtype=np.bool_)  # right for roots only
         self._size = 0
 
     def __len__(self) -> int:
@@ -44,6 +45,9 @@ class LabelSpace:
         if self._size > len(self._parent):
             grown = np.arange(max(2 * len(self._parent), self._size, 1024), dtype=np.int64)
             grown[:start] = self._parent[:start]
+            self._locked = np.concatenate(
+                [self._locked[:start], np.zeros_like(grown[start:], bool)]
+            )
             self._parent = grown
         return np.arange(start, self._size, dtype=np.int64)
 
@@ -69,6 +73,16 @@ class LabelSpace:
             p, q = self._find(x), self._find(y)
             if p != q:
                 self._parent[max(p, q)] = min(p, q)
+                self._locked[min(p, q)] |= self._locked[max(p, q)]
+
+    def lock(self, ids: Ints) -> None:
+        """Remember that these labels stay, and all that are or will be tied to them."""
+        self._locked[self.roots(ids)] = True
+
+    def locked(self, ids: Ints) -> Bools:
+        """Which of ``ids`` are tied to a label that was locked, in their shape."""
+        found: Bools = self._locked[self.roots(ids)]
+        return found
 
     def tie_along(self, ids: Ints, axes: Sequence[int]) -> Ints:
         """Tie all labels that differ only in their position along ``axes``.

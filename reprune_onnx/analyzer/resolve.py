@@ -21,7 +21,7 @@ from reprune_onnx.analyzer.labels import compress, varying
 from reprune_onnx.analyzer.numbers import Number, values
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.errors import ModelError
-from reprune_onnx.types import Bools, Computed, Count, Ints, Site
+from reprune_onnx.types import Computed, Count, Ints, Site
 
 Target = tuple[int, str, int, int]
 Weights = dict[int, Fraction]
@@ -41,6 +41,8 @@ def tie_shared_weights(w: Walk) -> None:
 
 def settle_arrangements(w: Walk) -> None:
     """Tie labels until every array varies along one axis at most, or cannot be cut at all."""
+    if w.locks:
+        w.space.lock(np.concatenate([lock.ids for lock in w.locks]))
     grouped = {g.op.index: g for g in w.grouped}
     order = {name: op.index for op in w.graph.ops for name in op.outputs}
     for name, labels in w.tensors.items():
@@ -61,11 +63,11 @@ def _settle_array(w: Walk, name: str, ids: Ints) -> None:
     best = max(axes, key=lambda a: free[a])
     if free[best] > 1:
         w.space.tie_along(roots, [a for a in axes if a != best])
-    elif not _all_locked(w, roots):
+    elif not w.space.locked(roots).all():
         reason = f"the channels of '{name}' are arranged along several axes and cannot be cut apart"
         producer = w.graph.producer(name)
         node = producer.name if producer is not None else name
-        w.locks.append(LockDraft(node, roots.ravel(), reason))
+        _lock(w, node, roots, reason)
 
 
 def _settle_conv(w: Walk, conv: GroupedConv) -> None:
@@ -74,8 +76,8 @@ def _settle_conv(w: Walk, conv: GroupedConv) -> None:
     slots = _free_units(w, [x.T]) + _free_units(w, [y.T])
     if max(whole, slots) == 0:
         reason = f"no group of {conv.op.title} can go without channels that must stay"
-        w.lock(conv.op, y, reason)
-        w.lock(conv.op, x, reason)
+        _lock(w, conv.op.name, y, reason)
+        _lock(w, conv.op.name, x, reason)
     elif whole >= slots:
         w.space.tie_along(np.concatenate([x, y], axis=1), (1,))
     else:
@@ -93,21 +95,14 @@ def _free_units(w: Walk, arrays: list[Ints]) -> int:
         edges = coo_array((np.ones(rows.size), (rows, n + inverse.ravel())), shape=(n + m, n + m))
         count, component = connected_components(edges, directed=False)
         locked = np.zeros(count, dtype=np.bool_)
-        locked[component[n:][_locked_roots(w)[labels]]] = True
+        locked[component[n:][w.space.locked(labels)]] = True
         total += 0 if count < 2 else count - int(locked.sum())
     return total
 
 
-def _locked_roots(w: Walk) -> Bools:
-    """Which roots ``(n_labels,)`` are tied to a locked label."""
-    locked = np.zeros(len(w.space), dtype=np.bool_)
-    if w.locks:
-        locked[w.space.roots(np.concatenate([lock.ids for lock in w.locks]))] = True
-    return locked
-
-
-def _all_locked(w: Walk, roots: Ints) -> bool:
-    return bool(_locked_roots(w)[roots].all())
+def _lock(w: Walk, node: str, ids: Ints, reason: str) -> None:
+    w.locks.append(LockDraft(node, ids.ravel(), reason))
+    w.space.lock(ids)
 
 
 # ── facts ───────────────────────────────────────────────────────────────────────────────────────

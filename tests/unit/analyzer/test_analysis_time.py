@@ -11,7 +11,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 import reprune_onnx as rp
-from reprune_onnx.analyzer.labels import MOST
+from reprune_onnx.analyzer.labels import MOST, LabelSpace
 
 CONVS = 500
 
@@ -120,3 +120,36 @@ def test_a_few_nodes_that_would_make_more_labels_than_memory_holds(op) -> None:
     channels = rp.analyze(rp.Model(model))
     assert any("is not understood" in lock.reason for lock in channels.locks)
     assert max(x.ids.size for x in channels.tensors.values()) <= MOST
+
+
+def blocks_of_groups(n: int) -> onnx.ModelProto:
+    """Grouped convolutions, the channels of each compared with each other: they stay."""
+    w = {"wide": np.ones((32, 8, 1, 1), np.float32), "narrow": np.ones((8, 32, 1, 1), np.float32)}
+    sizes = {"pairs": np.array([1, 2, 16, 64]), "axis": np.array(1)}
+    nodes = [helper.make_node("Conv", ["a", "wide"], ["t0"])]
+    for k in range(1, n + 1):
+        w[f"k{k}"] = np.ones((32, 4, 3, 3), np.float32)
+        conv = [f"t{k - 1}", f"k{k}"]
+        nodes.append(helper.make_node("Conv", conv, [f"c{k}"], group=8, pads=[1, 1, 1, 1]))
+        nodes.append(helper.make_node("Reshape", [f"c{k}", "pairs"], [f"p{k}"]))
+        nodes.append(helper.make_node("CumSum", [f"c{k}", "axis"], [f"t{k}"]))
+    nodes.append(helper.make_node("Conv", [f"t{n}", "narrow"], ["b"]))
+    return between(nodes, w | sizes)
+
+
+def test_arrangements_are_settled_in_time_that_grows_with_the_graph(monkeypatch) -> None:
+    """All locks are looked at once, not anew for every array of the graph."""
+    looked = [0]
+    roots = LabelSpace.roots
+
+    def counted(self, ids):
+        looked[0] += ids.size
+        return roots(self, ids)
+
+    monkeypatch.setattr(LabelSpace, "roots", counted)
+    sizes = []
+    for n in (20, 40, 80):
+        looked[0] = 0
+        rp.analyze(rp.Model(blocks_of_groups(n)))
+        sizes.append(looked[0])
+    assert sizes[2] - sizes[1] < 2.2 * (sizes[1] - sizes[0]), sizes
