@@ -171,6 +171,7 @@ class Walk:
     def lock(self, op: Op, ids: Ints, reason: str) -> None:
         """The labels must stay, for a reason that names the node."""
         self.locks.append(LockDraft(op.name, ids.ravel(), reason))
+        self.space.lock(ids)
 
     def flat(self, op: Op, ids: Ints, keep: Sequence[int]) -> Ints:
         """Tie what varies along any axis but ``keep``; the labels with extent 1 there.
@@ -312,6 +313,7 @@ class Walk:
     def _one_locked_label(self, shape: Shape, node: str, reason: str) -> Labels:
         label = self.space.fresh(1)
         self.locks.append(LockDraft(node, label, reason))
+        self.space.lock(label)
         return Labels(shape, label.reshape([1] * len(shape)))
 
     def element_type(self, name: str) -> int:

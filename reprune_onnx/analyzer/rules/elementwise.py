@@ -70,7 +70,7 @@ def elementwise(op: Op, w: Walk) -> Labels | None:
         return None
     operands = [i for i in range(len(op.inputs)) if op.has(i)]
     active = [i for i in operands if w.is_activation(op, i)]
-    shape = _broadcast([_shape(op, w, i) for i in operands])
+    shape = broadcast([_shape(op, w, i) for i in operands])
     if shape is None:
         return None
     ids = _tie(op, w, active, shape)
@@ -91,18 +91,23 @@ def _tie(op: Op, w: Walk, active: list[int], shape: Shape) -> Ints:
         x = w.labels(op, i)
         lead = (1,) * (len(shape) - len(x.shape))
         operands.append((x.ids.reshape(lead + x.ids.shape), lead + tuple(x.shape)))
+    return tied(op, w, operands)
+
+
+def tied(op: Op, w: Walk, operands: list[tuple[Ints, Shape]]) -> Ints:
+    """Tie labels of one rank, each with the shape of its operand; the labels of the result."""
     extent = np.broadcast_shapes(*(ids.shape for ids, _ in operands))
-    tied: list[Ints] = []
+    together: list[Ints] = []
     for ids, own in operands:
         # One channel that meets all channels of another operand is not tied to them: it stays.
         spread = any(n > 1 and m == 1 for n, m in zip(extent, own, strict=True))
         if spread and not varying(ids):
             w.lock(op, ids, f"{op.title} spreads it over all channels of another input")
         else:
-            tied.append(ids)
-    for ids in tied[1:]:
-        w.space.tie(tied[0], ids)
-    return max(tied, key=lambda ids: ids.size)
+            together.append(ids)
+    for ids in together[1:]:
+        w.space.tie(together[0], ids)
+    return max(together, key=lambda ids: ids.size)
 
 
 def _site(op: Op, w: Walk, i: int, ids: Ints) -> None:
@@ -114,7 +119,8 @@ def _site(op: Op, w: Walk, i: int, ids: Ints) -> None:
             w.site(SiteDraft(op, i, axis, ids, lead + axis, "param"))
 
 
-def _broadcast(shapes: list[Shape]) -> Shape | None:
+def broadcast(shapes: list[Shape]) -> Shape | None:
+    """The shape of an element-wise result; None where extents contradict each other."""
     rank = max(len(s) for s in shapes)
     padded = [(1,) * (rank - len(s)) + tuple(s) for s in shapes]
     out: list[int | None] = []

@@ -1,4 +1,4 @@
-"""Gemm, MatMul and Einsum: a product with a constant matrix is a layer, any other locks."""
+"""Gemm, MatMul and Einsum: a product with a constant matrix, along the channels, is a layer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from math import prod
 from reprune_onnx.analyzer.drafts import LayerDraft, SiteDraft
 from reprune_onnx.analyzer.graph import Op
 from reprune_onnx.analyzer.labels import expand, varying
+from reprune_onnx.analyzer.rules.products import Terms, matmul_terms, product
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.types import Ints, Labels
 
@@ -14,7 +15,9 @@ from reprune_onnx.types import Ints, Labels
 def gemm(op: Op, w: Walk) -> Labels | None:
     """``Y = A·B + C`` with a constant matrix B ``(k, n)`` (``transB``: ``(n, k)``)."""
     if not w.is_constant(op, 1):
-        return _product(op, w)
+        left = "km" if op.attrs.get("transA", 0) else "mk"
+        right = "nk" if op.attrs.get("transB", 0) else "kn"
+        return None if op.has(2) else _product(op, w, (left, right, "mn"))
     a = w.labels(op)
     k_axis = 0 if op.attrs.get("transA", 0) else 1
     in_axis = 1 if op.attrs.get("transB", 0) else 0
@@ -29,11 +32,19 @@ def gemm(op: Op, w: Walk) -> Labels | None:
 
 
 def matmul(op: Op, w: Walk, in_axis: int = 0) -> Labels | None:
-    """``Y = A·B``: a constant matrix B is a layer; the product of two activations locks its sum."""
-    if not w.is_constant(op, 1) or len(w.constant_shape(op, 1)) != 2:
-        return _product(op, w)
+    """``Y = A·B``: a constant matrix B is a layer, unless channels lie along other axes only.
+
+    Then, and where two activations are multiplied, they pass, or are tied where both have channels.
+    """
     a = w.labels(op)
     rank = len(a.shape)
+    matrix = w.is_constant(op, 1) and len(w.constant_shape(op, 1)) == 2
+    if not matrix or (in_axis == 0 and not _is_layer(a, w)):
+        ranks = [
+            len(w.constant_shape(op, i) if w.is_constant(op, i) else w.labels(op, i).shape)
+            for i in (0, 1)
+        ]
+        return _product(op, w, matmul_terms(*ranks))
     out = _apply(op, w, (a.ids, rank - 1), in_axis)
     lead = a.shape[1:-1]
     positions = 0 if None in lead else prod(n or 0 for n in lead)
@@ -42,16 +53,16 @@ def matmul(op: Op, w: Walk, in_axis: int = 0) -> Labels | None:
 
 
 def einsum(op: Op, w: Walk) -> Labels | None:
-    """The product with a constant matrix, such as ``bchw,oc->bohw``, is a layer; others lock."""
+    """The product with a constant matrix, such as ``bchw,oc->bohw``, is a layer; see MatMul."""
     terms = _terms(op)
     shape = w.shape(op)
     if terms is None or shape is None or not w.is_constant(op, 1):
-        return _product(op, w)
+        return _product(op, w, terms)
     a, b, out = terms
     summed = [i for i in b if i in a and i not in out]
     fresh = [i for i in b if i in out and i not in a]
     if len(b) != 2 or len(summed) != 1 or len(fresh) != 1 or set(a) - {summed[0]} - set(out):
-        return _product(op, w)
+        return _product(op, w, terms)
     x = w.labels(op)
     made = _apply(op, w, (x.ids, a.index(summed[0])), b.index(summed[0]))
     axis = out.index(fresh[0])
@@ -87,8 +98,16 @@ def _apply(op: Op, w: Walk, a: tuple[Ints, int], in_axis: int) -> Ints:
     return out
 
 
-def _product(op: Op, w: Walk) -> Labels | None:
-    """A product that is not a layer: the labels of all operands stay."""
+def _is_layer(a: Labels, w: Walk) -> bool:
+    """Whether the channels lie along the rows of the matrix, or none could go anyway."""
+    return set(varying(a.ids)) <= {len(a.shape) - 1} or bool(w.space.locked(a.ids).all())
+
+
+def _product(op: Op, w: Walk, terms: Terms | None) -> Labels | None:
+    """A product that is not a layer: what cannot be followed stays."""
+    made = None if terms is None else product(op, w, terms)
+    if made is not None:
+        return made
     for i in range(len(op.inputs)):
         if w.is_activation(op, i):
             reason = f"{op.title} multiplies activations with each other"

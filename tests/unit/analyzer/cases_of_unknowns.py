@@ -105,13 +105,6 @@ UNKNOWN = [
         reason="tied to each other",
     ),
     Case(
-        "Einsum of channels with a vector",
-        'e = Einsum <equation = "bchw,c->bhw"> (c, v)\n z = Unsqueeze (e, one)',
-        "float[8] v, int64[1] one = {1}",
-        n=1,
-        reason="Einsum",
-    ),
-    Case(
         "Einsum of a diagonal",
         'e = Einsum <equation = "bccw->bcw"> (c)\n z = Unsqueeze (e, three)',
         "int64[1] three = {3}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cases_of_extents import EXTENTS, FIXED
 from cases_of_fused_ops import FUSED, MIXED
 from cases_of_layers import LAYERS
+from cases_of_products import PRODUCTS, SUMMED
 from cases_of_recurrent_layers import RECURRENT
 from cases_of_shapes import PARTS, SHAPES
 from cases_of_unknowns import UNKNOWN
@@ -12,7 +13,7 @@ from cases_of_values import ELEMENTWISE, IMAGE, MORE, NORMALIZATION, REDUCTION, 
 from rule_graphs import Case
 
 FREE = ELEMENTWISE + NORMALIZATION + WINDOWS + REDUCTION + SHAPES + PARTS + LAYERS + MORE + RETIRED
-FREE += [IMAGE, *EXTENTS, *RECURRENT, *FUSED]
+FREE += [IMAGE, *EXTENTS, *RECURRENT, *FUSED, *PRODUCTS]
 
 LOCKED = [
     Case(
@@ -147,12 +148,6 @@ LOCKED = [
         reason="no rule for op SplitToSequence",
     ),
     Case(
-        "matrix that is computed",
-        "g = GlobalAveragePool (c)\n h = Flatten (g)\n t = Transpose <perm = [1,0]> (h)\n"
-        "y = Gemm (h, t)",
-        reason="Gemm.* multiplies activations",
-    ),
-    Case(
         "ConvTranspose with a weight that is computed",
         "g = GlobalAveragePool (c)\n t = Transpose <perm = [1,0,2,3]> (g)\n"
         "z = ConvTranspose (c, t)",
@@ -181,4 +176,4 @@ LOCKED = [
         reason="mixes",
     ),
 ]
-LOCKED += FIXED + UNKNOWN
+LOCKED += FIXED + UNKNOWN + SUMMED

@@ -1,0 +1,110 @@
+"""Products that are no layers: of two activations, or with a constant that channels pass by.
+
+Every such product is a sum over some axes of both operands, as Einsum writes it: MatMul is
+``bmk,bkn->bmn``. Along the other axes it computes like an element-wise product that broadcasts.
+"""
+
+from __future__ import annotations
+
+from reprune_onnx.analyzer.drafts import SiteDraft
+from reprune_onnx.analyzer.graph import Op
+from reprune_onnx.analyzer.labels import expand, varying
+from reprune_onnx.analyzer.rules.elementwise import broadcast, tied
+from reprune_onnx.analyzer.walk import Walk
+from reprune_onnx.types import Ints, Labels, Shape
+
+Terms = tuple[str, str, str]
+"""The axes of two operands and of the result, a letter each."""
+
+
+def product(op: Op, w: Walk, terms: Terms) -> Labels | None:
+    """Channels pass along axes that are kept; along summed ones whole rows go, or none.
+
+    A constant that is summed with channels is cut along them.
+    """
+    *operands, out = terms
+    summed = "".join(dict.fromkeys(x for term in operands for x in term if x not in out))
+    letters = out + summed
+    active = [i for i in (0, 1) if w.is_activation(op, i)]
+    if not all(i in active or w.is_constant(op, i) for i in (0, 1)):
+        return None
+    shapes = [_aligned(_shape(op, w, i), operands[i], letters, 1) for i in (0, 1)]
+    shape = broadcast(shapes)
+    if shape is None or any(len(operands[i]) != len(_shape(op, w, i)) for i in (0, 1)):
+        return None
+    ids = {}
+    for i in active:
+        x = w.labels(op, i).ids
+        ids[i] = x.reshape(_aligned(x.shape, operands[i], letters, 1))
+    axes = list(range(len(out), len(letters)))
+    if len(active) == 2:
+        for axis in axes:
+            if all(ids[i].shape[axis] > 1 for i in active):
+                w.space.tie(*ids.values())  # both go with a channel, along whichever axes
+                break
+    for i in active:
+        ids[i] = _summed(op, w, ids, (i, axes), (operands, letters))
+    apart = [set(varying(x)) for x in ids.values()]
+    if len(apart) == 2 and not (apart[0] <= apart[1] or apart[1] <= apart[0]):
+        return None
+    whole = tied(op, w, [(ids[i], _kept(shapes[i], len(out))) for i in active])
+    for i in {0, 1} - set(active):
+        _sites(op, w, (i, operands[i]), (whole, letters))
+    n = len(out)
+    return Labels(shape[:n], whole.reshape(whole.shape[:n]))
+
+
+def matmul_terms(a: int, b: int) -> Terms:
+    """The axes of MatMul's operands, of ranks ``a`` and ``b``, and of its result."""
+    batch = "abcdefghij"[: max(a, b, 2) - 2]
+    left = (batch[len(batch) - (a - 2) :] + "mk") if a > 1 else "k"
+    right = (batch[len(batch) - (b - 2) :] + "kn") if b > 1 else "k"
+    return left, right, batch + "m" * (a > 1) + "n" * (b > 1)
+
+
+def _summed(
+    op: Op,
+    w: Walk,
+    ids: dict[int, Ints],
+    which: tuple[int, list[int]],
+    terms: tuple[list[str], str],
+) -> Ints:
+    """The labels of operand ``i`` once the sum along ``axes`` is taken."""
+    (i, axes), (operands, letters) = which, terms
+    own = ids[i]
+    along = [axis for axis in axes if own.shape[axis] > 1]
+    if not along:
+        return own
+    if set(varying(own)) - set(along):  # what meets in one sum goes together
+        return w.space.tie_along(own, along)
+    other = 1 - i
+    letter = letters[along[0]]
+    if len(along) == 1 and w.is_constant(op, other) and letter in operands[other]:
+        axis = operands[other].index(letter)
+        channels = expand(own.reshape(-1), 0, w.constant_shape(op, other)[axis])
+        w.site(SiteDraft(op, other, axis, channels, 0, "in"))
+    else:
+        w.lock(op, own, f"{op.title} sums over the channels, with no weight that could be cut")
+    return w.fixed(op, (1,) * own.ndim, f"{op.title} mixes channels").ids
+
+
+def _sites(op: Op, w: Walk, constant: tuple[int, str], made: tuple[Ints, str]) -> None:
+    """Every axis of the constant that has an extent carries the labels of the result there."""
+    (i, own), (ids, letters) = constant, made
+    for axis, letter in enumerate(own):
+        along = letters.index(letter)
+        if w.constant_shape(op, i)[axis] > 1 and ids.shape[along] > 1:
+            w.site(SiteDraft(op, i, axis, ids, along, "param"))
+
+
+def _shape(op: Op, w: Walk, i: int) -> Shape:
+    return w.constant_shape(op, i) if w.is_constant(op, i) else w.labels(op, i).shape
+
+
+def _aligned(shape: Shape, own: str, letters: str, missing: int) -> tuple[int | None, ...]:
+    """The extents ``shape`` of the axes ``own`` among all ``letters``."""
+    return tuple(shape[own.index(x)] if x in own else missing for x in letters)
+
+
+def _kept(shape: Shape, n: int) -> Shape:
+    return (*shape[:n], *[1] * (len(shape) - n))
