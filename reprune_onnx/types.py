@@ -376,7 +376,8 @@ class Verification:
     magnitude of that output, is worst (for the control: best). ``rounding`` is, where they differ
     by too much, what the pruned model makes of the last digit of its inputs, in the same units.
     ``inputs`` are the kinds of inputs that prove it, or that were tried in vain. ``inner`` says
-    that a wrong cut shows in the tensors behind the cuts only, not in the outputs.
+    that a wrong cut shows in the tensors behind the cuts only, not in the outputs. ``sizes`` are
+    the inputs' in the copies that were compared, where those of the file are too large.
     """
 
     passed: bool
@@ -388,3 +389,4 @@ class Verification:
     rounding: float = 0.0
     inputs: tuple[str, ...] = ()
     inner: bool = False
+    sizes: str = ""

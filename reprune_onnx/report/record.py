@@ -314,4 +314,5 @@ def _verification(result: Verification | None) -> dict[str, object] | None:
         "runs": result.runs,
         "inputs": list(result.inputs),
         "inner": result.inner,
+        "sizes": result.sizes or None,
     }

@@ -143,10 +143,11 @@ def _verified(v: dict[str, Any] | None) -> str:
         return "NOT verified (--no-verify)"
     kind = "".join(v.get("inputs", ())[:1])
     of = "" if kind in ("", DRAWS[0].name) else f" ({kind}, as others show nothing)"
+    at = f" (copies with {v['sizes']}, as larger ones take much memory)" if v.get("sizes") else ""
     where = ", seen behind the cuts only," if v.get("inner") else ""
     return (
-        f"verified on {v['runs']} inputs{of}: differs by {v['max_abs_diff']:.2g} from the masked"
-        f" original{where} at scale {v['scale']:.3g}; a wrong cut differs by"
+        f"verified on {v['runs']} inputs{of}{at}: differs by {v['max_abs_diff']:.2g} from the"
+        f" masked original{where} at scale {v['scale']:.3g}; a wrong cut differs by"
         f" {v['negative_control']:.2g}"
     )
 

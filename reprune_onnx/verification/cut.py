@@ -11,6 +11,7 @@ from reprune_onnx.analyzer.graph import FLOATS
 from reprune_onnx.errors import ModelError, VerificationError
 from reprune_onnx.precision import tolerance
 from reprune_onnx.types import Bools, ChannelMap, Model, Verification
+from reprune_onnx.verification.bound import multiply_adds, share, smaller_sizes
 from reprune_onnx.verification.compare import (
     Arrays,
     Difference,
@@ -22,8 +23,8 @@ from reprune_onnx.verification.compare import (
 )
 from reprune_onnx.verification.control import CONTROL_FACTOR, negative_control
 from reprune_onnx.verification.decisions import decisions, feed_decisions, with_decisions
-from reprune_onnx.verification.fed import FedModel
-from reprune_onnx.verification.inputs import Kind, kinds, runs
+from reprune_onnx.verification.fed import FedModel, FedSession
+from reprune_onnx.verification.inputs import Kind, Sizes, kinds, runs
 from reprune_onnx.verification.masked import consumers, masked_original
 from reprune_onnx.watch import Progress
 
@@ -45,7 +46,9 @@ def verify_cut(
     Raises ModelError where ONNX Runtime cannot run the original at all: without it nothing can be
     proven. A difference that is too large is returned, not raised.
     """
-    proof = _Proof(model, channels, keep, FedModel(pruned.proto), progress)
+    sizes = list(smaller_sizes(channels))
+    images = () if sizes else images  # which are of the full size
+    proof = _Proof(model, channels, keep, FedModel(pruned.proto), progress, sizes)
     whole = any(i.type.tensor_type.elem_type not in FLOATS for i in channels.graph.inputs)
     tried: list[str] = []
     best: Verification | None = None
@@ -89,6 +92,8 @@ class _Proof:
     keep: Bools
     smaller: FedModel
     progress: Progress | None
+    sizes: list[Sizes]  # smaller than the analysed ones, which are more than a proof may hold
+    at: str = ""  # the smaller sizes that were taken
     fed: bool = False  # whether the pruned model reads decisions that it is given
 
     def on(self, kind: Kind) -> Verification | None:
@@ -100,6 +105,44 @@ class _Proof:
         if behind is None or _hidden(behind) or _amplified(behind):
             return result
         return replace(behind, inner=True)
+
+    def _expected(self, observed: list[str], kind: Kind) -> list[tuple[Arrays, Arrays]] | None:
+        """(inputs, outputs) of the masked original, whose session is gone before another is made.
+
+        None where no output has a finite value. At the first of the smaller sizes that it runs at,
+        if there are any, else at that which was analysed.
+        """
+        ends = tensor_outputs(self.model.proto)
+        names = list(dict.fromkeys([*observed, *ends]))
+        if not names:
+            raise ModelError("the graph has no output that is a tensor: nothing could be proven")
+        masked = masked_original(self.model.proto, self.channels, self.keep)
+        if self.sizes:
+            masked.open_sizes(self.channels.input_shapes)
+            self.smaller.open_sizes(self.channels.input_shapes)
+        session = masked.session(names)
+        *smaller, full = [*self.sizes, self.channels.input_shapes]
+        for sizes in smaller:
+            try:
+                return self._run(session, sizes, kind, ends or names)
+            except ModelError:  # what is fixed inside fits no such size
+                continue
+        try:
+            return self._run(session, full, kind, ends or names)
+        except ModelError as error:
+            raise _NotRunError(error) from error
+
+    def _run(
+        self, session: FedSession, sizes: Sizes, kind: Kind, ends: list[str]
+    ) -> list[tuple[Arrays, Arrays]] | None:
+        """The runs at some sizes and from there on; None where nothing is finite."""
+        work = multiply_adds(self.channels) * share(self.channels, sizes)
+        tried = list(runs(self.model.proto, session, sizes, kind, work))
+        if sizes != self.channels.input_shapes:
+            self.at = ", ".join(f"{n} = {'×'.join(map(str, s))}" for n, s in sizes.items())
+        if any(finite({name: outputs[name] for name in ends}) for _, outputs in tried):
+            return tried
+        return None
 
     def _behind_cuts(self) -> list[str]:
         """The tensors that are made of dropped channels and others, right behind the cuts."""
@@ -119,7 +162,7 @@ class _Proof:
         observed = [o for o in observed_tensors(channels, keep) if o not in decided]
         observed = list(dict.fromkeys([*observed, *choices.read, *inner]))
         wanted = [*observed, *choices.rounded, *decided]
-        found = _expected(self.model, channels, keep, wanted, kind)
+        found = self._expected(wanted, kind)
         if found is None:
             return None
         for _, outputs in found:
@@ -139,7 +182,7 @@ class _Proof:
         ]
         worst = _worst(self.smaller, tried, observed, self.progress)
         facts = Verification(
-            False, worst.absolute, worst.scale, 0.0, allowed, len(tried), inputs=(kind.name,)
+            False, worst.absolute, worst.scale, 0.0, allowed, len(tried), sizes=self.at
         )
         if worst.relative > allowed:
             rounding = _own_rounding(self.smaller, channels, tried, observed) * worst.scale
@@ -150,27 +193,6 @@ class _Proof:
         # Outputs that are zero everywhere have no scale: whatever is compared is equal.
         shows = worst.scale > 0 and control >= CONTROL_FACTOR * allowed
         return replace(facts, passed=shows, negative_control=control * worst.scale)
-
-
-def _expected(
-    model: Model, channels: ChannelMap, keep: Bools, observed: list[str], kind: Kind
-) -> list[tuple[Arrays, Arrays]] | None:
-    """(inputs, outputs) of the masked original, whose session is gone before another is made.
-
-    None where no output has a finite value.
-    """
-    ends = tensor_outputs(model.proto)
-    names = list(dict.fromkeys([*observed, *ends]))
-    if not names:
-        raise ModelError("the graph has no output that is a tensor: nothing could be proven")
-    masked = masked_original(model.proto, channels, keep).session(names)
-    try:
-        tried = list(runs(model.proto, masked, channels.input_shapes, kind))
-    except ModelError as error:
-        raise _NotRunError(error) from error
-    if any(finite({name: outputs[name] for name in ends or names}) for _, outputs in tried):
-        return tried
-    return None
 
 
 def _worst(

@@ -7,7 +7,7 @@ arrays that numpy holds anyway, a session is made in no time, and another weight
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -69,6 +69,17 @@ class FedModel:
             kind = onnx.helper.np_dtype_to_tensor_dtype(like[name].dtype)
             _declare(self.proto, fed, kind, (None,) * like[name].ndim)
         _rename_inputs(self.proto.graph, names)
+
+    def open_sizes(self, names: Container[str]) -> None:
+        """Let the inputs ``names`` be of any size: no shapes are stated that follow from theirs."""
+        for value in self.proto.graph.input:
+            if value.name in names:
+                for dim in value.type.tensor_type.shape.dim:
+                    dim.ClearField("dim_value")
+        del self.proto.graph.value_info[:]
+        for output in self.proto.graph.output:
+            if output.type.HasField("tensor_type"):
+                output.type.tensor_type.ClearField("shape")
 
     def session(self, outputs: Sequence[str]) -> FedSession:
         """Make it ready to run, with the weights that are read."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import onnx
@@ -12,6 +13,7 @@ from reprune_onnx.errors import ModelError
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.runtime.random_inputs import DRAWS, Draw, random_inputs
 from reprune_onnx.shapes import symbols
+from reprune_onnx.verification.bound import HEAVY
 from reprune_onnx.verification.branches import branch_values
 from reprune_onnx.verification.compare import Arrays
 from reprune_onnx.verification.fed import FedSession
@@ -19,6 +21,7 @@ from reprune_onnx.verification.fed import FedSession
 Sizes = dict[str, tuple[int, ...]]
 
 _LARGER = 32  # positions that a second size has more, where the model leaves sides open
+_GROWN = 2  # times as much as is heavy, a run of another size may be
 _ROWS = 2  # of the user's images, in a batch
 
 
@@ -41,7 +44,11 @@ def kinds(images: Sequence[Mapping[str, np.ndarray]] = ()) -> list[Kind]:
 
 
 def runs(
-    proto: onnx.ModelProto, masked: Session | FedSession, shapes: Sizes, kind: Kind | None = None
+    proto: onnx.ModelProto,
+    masked: Session | FedSession,
+    shapes: Sizes,
+    kind: Kind | None = None,
+    multiply_adds: float = 0,
 ) -> Iterator[tuple[Arrays, Arrays]]:
     """(inputs, expected outputs) of every input that the masked original accepts.
 
@@ -50,7 +57,11 @@ def runs(
     """
     kind = kind or kinds()[0]
     values = branch_values(proto)
-    for k, sizes in enumerate(_sizes(proto, shapes)):
+    again = bool(values) or multiply_adds <= HEAVY
+    for k, sizes in enumerate(_sizes(proto, shapes, again)):
+        grown = max((prod(s) / max(1, prod(shapes[n])) for n, s in sizes.items()), default=1.0)
+        if k > 0 and multiply_adds * grown > _GROWN * HEAVY:
+            continue
         feeds = random_inputs(masked.inputs, sizes, np.random.default_rng(k), kind.draw)
         for name in feeds.keys() & values.keys():
             feeds[name][...] = values[name][k % len(values[name])]
@@ -74,10 +85,11 @@ def _at(proto: onnx.ModelProto, sizes: Sizes) -> str:
     return f" (at {tried}{give})"
 
 
-def _sizes(proto: onnx.ModelProto, shapes: Sizes) -> Iterator[Sizes]:
-    """The analysed size twice, then batch 2 and larger images where the model leaves them open."""
+def _sizes(proto: onnx.ModelProto, shapes: Sizes, again: bool) -> Iterator[Sizes]:
+    """The analysed size, ``again``, then batch 2 and larger images where these are left open."""
     yield shapes
-    yield shapes
+    if again:
+        yield shapes
     known = symbols(proto)
     firsts = {axes[0] for axes in known.values() if axes}
 

@@ -1,0 +1,85 @@
+"""A bound on the memory and time of a proof, whatever the size of the inputs.
+
+A cut is the same at all sizes: what proves it on a smaller image proves it. So the copies of both
+models that are compared may read smaller inputs than the file states, where the graph allows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+
+from reprune_onnx.shapes import image_layout
+from reprune_onnx.types import ChannelMap
+
+MOST = 2**28
+"""Numbers that activations may hold at the same time: 1 GiB in float32."""
+
+HEAVY = 2 * 10**10
+"""Multiply-adds of a run beyond which one run of a size is enough."""
+
+_SMALLEST = 32  # positions that a side keeps at least
+_IMAGE = 4  # the rank of images; that of volumes is larger
+
+Sizes = dict[str, tuple[int, ...]]
+
+
+def smaller_sizes(channels: ChannelMap) -> Iterator[Sizes]:
+    """The input shapes with sides halved, and halved again, that hold few enough numbers.
+
+    The largest come first; none where the shapes that were analysed are small enough.
+    """
+    held = held_at_once(channels)
+    shapes = channels.input_shapes
+    if held <= MOST:
+        return
+    while True:
+        halved = {name: _halved(shape) for name, shape in shapes.items()}
+        if halved == shapes:
+            return
+        shapes = halved
+        if held * share(channels, shapes) <= MOST:
+            yield shapes
+
+
+def share(channels: ChannelMap, shapes: Sizes) -> float:
+    """How much smaller ``shapes`` are than the analysed ones, for the input that shrinks most.
+
+    Activations and multiply-adds of convolutions shrink as the positions do.
+    """
+    full = channels.input_shapes
+    return min((prod(s) / max(1, prod(full[name])) for name, s in shapes.items()), default=1.0)
+
+
+def held_at_once(channels: ChannelMap) -> int:
+    """The most numbers that a run in the file's order holds in activations, as far as known."""
+    ops = channels.graph.ops
+    last = {name: k for k, op in enumerate(ops) for name in op.inputs}
+    alive = {name: prod(shape) for name, shape in channels.input_shapes.items()}
+    most = 0
+    for k, op in enumerate(ops):
+        for name in op.outputs:
+            if name in channels.tensors:
+                alive[name] = prod(n or 1 for n in channels.tensors[name].shape)
+        most = max(most, sum(alive.values()))
+        for name in (*op.inputs, *op.outputs):
+            if last.get(name, -1) <= k:
+                alive.pop(name, None)
+    return most
+
+
+def multiply_adds(channels: ChannelMap) -> int:
+    """The multiply-adds of one run of all layers, at the shapes that were analysed."""
+    return sum(layer.positions * prod(layer.shape) for layer in channels.layers)
+
+
+def _halved(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape with its long, even sides halved; the first axis and channels stay."""
+    if len(shape) < _IMAGE:
+        return shape
+    last = len(shape) == _IMAGE and image_layout(shape) == "nhwc"
+    kept = (0, _IMAGE - 1 if last else 1)
+    return tuple(
+        n // 2 if axis not in kept and n % 2 == 0 and n // 2 >= _SMALLEST else n
+        for axis, n in enumerate(shape)
+    )

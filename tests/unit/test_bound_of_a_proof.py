@@ -1,0 +1,96 @@
+"""The memory and time of a proof do not grow with the size of the inputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import text_graphs
+from onnx import numpy_helper
+
+import reprune_onnx as rp
+from reprune_onnx.errors import VerificationError
+from reprune_onnx.verification import bound, inputs
+from reprune_onnx.verification import cut as verification
+
+HALF = rp.Settings(sparsity=0.5, method="l1", recover="none", allocation="uniform")
+RNG = np.random.default_rng(2)
+
+
+def volume(tail: str, sides: str = "64, 64, 8", **weights: object) -> rp.Model:
+    text = f"""<ir_version: 8, opset_import: ["" : 17]>
+    g (float[1, 64, {sides}] x) => (float[1, 4, {sides}] y) <float[1, 6, {sides}] r> {{
+        h = Conv (x, first)
+        r = Relu (h)
+        [reader] s = Conv (r, second)
+        {tail}
+    }}"""
+    own = {
+        "first": RNG.standard_normal((6, 64, 1, 1, 1)) / 8,
+        "second": RNG.standard_normal((4, 6, 1, 1, 1)),
+    }
+    return rp.Model(text_graphs.model(text, **own, **weights))
+
+
+def test_a_large_volume_is_proven_on_a_smaller_one(monkeypatch):
+    model = volume("y = Identity (s)")
+    whole = rp.prune(model, HALF).report["verification"]
+    assert whole["sizes"] is None
+    assert whole["runs"] == 2
+    monkeypatch.setattr(bound, "MOST", 10**6)
+    seen = []
+    real = inputs.random_inputs
+
+    def drawn(ports, shapes, rng, draw):
+        seen.append(shapes["x"])
+        return real(ports, shapes, rng, draw)
+
+    monkeypatch.setattr(inputs, "random_inputs", drawn)
+    found = rp.prune(model, HALF).report["verification"]
+    assert found["passed"]
+    assert found["sizes"] == "x = 1×64×32×32×8"  # neither channels nor a side below 32 is halved
+    assert set(seen) == {(1, 64, 32, 32, 8)}
+    assert found["negative_control"] > 1e-2 * found["scale"]
+    forged = verification.FedModel
+
+    def wrong(proto):
+        made = forged(proto)
+        node = next(n for n in made.proto.graph.node if n.name == "reader")
+        weight = next(t for t in proto.graph.initializer if t.name == "second")
+        made.rewire(node, 1, np.roll(numpy_helper.to_array(weight), 1, axis=1))
+        return made
+
+    monkeypatch.setattr(verification, "FedModel", wrong)
+    with pytest.raises(VerificationError, match="differs from the masked original"):
+        rp.prune(model, HALF)
+
+
+def test_what_is_fixed_inside_is_proven_at_its_own_size(monkeypatch):
+    monkeypatch.setattr(bound, "MOST", 10**6)
+    table = RNG.standard_normal((1, 4, 64, 64, 8))
+    found = rp.prune(volume("y = Add (s, table)", table=table), HALF).report["verification"]
+    assert found["passed"]
+    assert found["sizes"] is None
+
+
+def test_a_heavy_model_runs_once_per_size(monkeypatch):
+    monkeypatch.setattr(inputs, "HEAVY", 10**5)
+    found = rp.prune(volume("y = Identity (s)", "8, 8, 8"), HALF).report["verification"]
+    assert found["passed"]
+    assert found["runs"] == 1
+
+
+def test_what_is_held_at_once_counts_what_is_still_to_be_read():
+    """The first activation is read by the Add at the end, so three are held there."""
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    g (float[1, 2, 10, 10] x) => (float[] y) {
+        a = Conv <pads = [1, 1, 1, 1]> (x, w)
+        b = Relu (a)
+        c = Relu (b)
+        d = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (c)
+        e = Resize (d, , twice)
+        y = Add (a, e)
+    }"""
+    proto = text_graphs.model(
+        text, w=RNG.standard_normal((4, 2, 3, 3)), twice=np.array([1, 1, 2, 2], np.float32)
+    )
+    assert bound.held_at_once(rp.analyze(rp.Model(proto))) == 3 * 4 * 10 * 10
