@@ -24,6 +24,9 @@ _ROLES: dict[str, tuple[int, ...]] = {
     "LayerNormalization": (1, 2),
     "RMSNormalization": (1,),
     "PRelu": (1,),
+    "LSTM": (1, 2, 3, 7),
+    "GRU": (1, 2, 3),
+    "RNN": (1, 2, 3),
 }
 _LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"}
 _STATISTICS = (3, 4)  # of BatchNormalization

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from recurrent_cases import RECURRENT
 
 from reprune_onnx.errors import ModelError
 from reprune_onnx.runtime.ort import Session
@@ -318,6 +319,12 @@ CASES = [
         [None, f32(1, 1, 2, 0.5)],
         {"mode": "cubic", "exclude_outside": 1, "cubic_coeff_a": -0.5},
         opset=13,
+    ),
+    # recurrent layers
+    *(
+        Case(op, data, constants, attrs, opset, 3 if op == "LSTM" else 2)
+        for opset in (7, 14, 22)
+        for op, data, constants, attrs in RECURRENT
     ),
     # numbers
     Case("Cast", [X], attrs={"to": TensorProto.INT64}),

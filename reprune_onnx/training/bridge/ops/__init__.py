@@ -21,6 +21,7 @@ from reprune_onnx.training.bridge.ops import (
     unary,
 )
 from reprune_onnx.training.bridge.ops.convolution import conv, conv_transpose
+from reprune_onnx.training.bridge.ops.recurrent import recurrent
 from reprune_onnx.training.bridge.ops.resizing import resize
 
 Make = Callable[[Node], Function]
@@ -32,6 +33,7 @@ TABLE: list[tuple[str, Make]] = [
     ("Gemm", linear.gemm),
     ("MatMul", linear.matmul),
     ("Einsum", linear.einsum),
+    ("GRU LSTM RNN", recurrent),
     # one value in, one value out
     (unary.PLAIN, unary.plain),
     ("Affine", unary.affine),
