@@ -14,6 +14,7 @@ GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _W, _R, _B, _LENGTHS, _P = 1, 2, 3, 4, 7
 _STATES = (5, 6)
 _PEEPHOLES = 3
+_PARTS = ("Cast", "CastLike", "Identity", "Slice")  # of a first state that is one number throughout
 
 
 def recurrent(op: Op, w: Walk) -> list[Labels | None] | None:
@@ -66,10 +67,58 @@ def recurrent(op: Op, w: Walk) -> list[Labels | None] | None:
 
 def _first_state(op: Op, w: Walk, i: int, hidden: Ints) -> None:
     """The first hidden or cell state: one value per unit, constant or computed."""
+    filled = _filled(op.inputs[i], w)
     if w.is_constant(op, i):
         w.site(SiteDraft(op, i, 2, hidden, 0, "param"))
+    elif filled is not None:
+        _follow_extent(filled, w, hidden)
     elif w.is_activation(op, i) and len(w.labels(op, i).shape) == 3:
         w.space.tie(w.flat(op, w.labels(op, i).ids, (2,)).reshape(-1), hidden)
     else:
         reason = f"the first state '{op.inputs[i]}' of {op.title} is not understood"
         w.lock(op, hidden, reason)
+
+
+def _filled(name: str, w: Walk) -> Op | None:
+    """The ConstantOfShape of which a first state is a part, if nothing but first states reads it.
+
+    PyTorch writes one for all layers, of which each takes its own by a Slice.
+    """
+    maker = w.graph.producer(name)
+    while maker is not None and maker.type in _PARTS and maker.domain == "":
+        maker = w.graph.producer(maker.inputs[0])
+    if maker is None or maker.type != "ConstantOfShape" or maker.domain:
+        return None
+    stack = [maker.outputs[0]]
+    while stack:
+        made = stack.pop()
+        for reader in w.graph.readers(made):
+            if reader.type in _PARTS and reader.domain == "" and reader.inputs[0] == made:
+                stack.append(reader.outputs[0])
+            elif reader.type not in GATES or made not in [
+                reader.inputs[i] for i in _states(reader)
+            ]:
+                return None
+        if made in w.graph.outputs:
+            return None
+    return maker
+
+
+def _states(op: Op) -> list[int]:
+    return [i for i in _STATES if op.has(i)]
+
+
+def _follow_extent(filled: Op, w: Walk, hidden: Ints) -> None:
+    """The last number of the shape counts hidden units, of all layers that take a part alike."""
+    sizes = w.integers(filled, 0)
+    if sizes is None or len(sizes) != 3 or sizes[2] != len(hidden):
+        w.lock(filled, hidden, f"{filled.title} makes a first state of an unknown number of units")
+        return
+    place = (filled.index, 0, 2)
+    w.counts = [
+        c for c in w.counts if (c.op.index, c.input, c.index) != place or c.labels is not None
+    ]
+    for count in w.counts:
+        if (count.op.index, count.input, count.index) == place and count.labels is not None:
+            w.space.tie(count.labels, hidden)
+    w.count(CountDraft(filled, "", 0, 2, hidden, 0))

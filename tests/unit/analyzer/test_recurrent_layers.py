@@ -217,3 +217,60 @@ def test_the_case_of_a_recognizer() -> None:
     ]
     assert all(x["out_channels"][1] < x["out_channels"][0] for x in result.report["layers"][:-1])
     assert result.report["verification"]["passed"]
+
+
+def stacked(n: int = 6, end: str = "") -> onnx.ModelProto:
+    """Two GRUs whose first states are parts of one tensor of zeros, as PyTorch writes them."""
+    rng = np.random.default_rng(8)
+    return model(
+        f"""<ir_version: 8, opset_import: ["" : 17]>
+        net (float[5,batch,4] x) => (float[5,batch,3] y) {{
+          s = Shape (x)
+          b = Gather (s, one)
+          b1 = Unsqueeze (b, zero)
+          sizes = Concat <axis = 0> (two, b1, n)
+          zeros = ConstantOfShape (sizes)
+          first = Slice (zeros, zero, to_one, zero)
+          second = Slice (zeros, to_one, two, zero)
+          [low] h = GRU <hidden_size = {n}> (x, w0, r0, , , first)
+          h1 = Squeeze (h, to_one)
+          [high] g = GRU <hidden_size = {n}> (h1, w1, r1, , , second)
+          g1 = Squeeze (g, to_one)
+          y = MatMul (g1, k)
+          {end}
+        }}""",
+        one=np.array(1),
+        zero=np.array([0]),
+        to_one=np.array([1]),
+        two=np.array([2]),
+        n=np.array([n]),
+        w0=rng.standard_normal((1, 3 * n, 4)),
+        r0=rng.standard_normal((1, 3 * n, n)) / n,
+        w1=rng.standard_normal((1, 3 * n, n)) / 2,
+        r1=rng.standard_normal((1, 3 * n, n)) / n,
+        k=rng.standard_normal((n, 3)),
+    )
+
+
+@pytest.mark.parametrize(("n", "batch"), [(6, 2), (34, 64)])
+def test_first_states_that_the_graph_fills_follow(n: int, batch: int) -> None:
+    """Also where they are more numbers than are followed one by one."""
+    settings = rp.Settings(sparsity=0.5, recover="none", input_shapes=(("x", (5, batch, 4)),))
+
+    result = rp.prune(rp.Model(stacked(n)), settings)
+
+    assert [x["out_channels"] for x in result.report["layers"]] == [[n, n // 2]] * 2 + [[3, 3]]
+    assert array(result.model.proto, "n").tolist() == [n // 2]
+    assert result.report["verification"]["passed"]
+    rows = [array(result.model.proto, f"w{k}").shape[1] for k in (0, 1)]
+    assert rows == [3 * (n // 2)] * 2  # the same slots of both: they have one number of units
+
+
+def test_first_states_that_something_else_reads_stay() -> None:
+    proto = stacked(end="out = Neg (zeros)")
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("out", 1, [2, "batch", 6]))
+
+    channels = analyze(rp.Model(proto))
+
+    assert not any(g.free.any() for g in channels.groups)
+    assert any("first state" in lock.reason for lock in channels.locks)
