@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from reprune_onnx.analyzer.graph import FLOATS, Op
 
 Extent = tuple[str, int]
+Term = tuple[Extent, ...]
+"""Extents that are multiplied with each other."""
 LARGEST = 4096
 
 _MOVES = {
@@ -56,15 +58,24 @@ _COMPUTES = {
 class Number:
     """One computed number.
 
-    ``value`` at the analysed input shape, None if unknown; ``terms`` the extents it is the weighted
-    sum of, apart from a constant; ``linear`` is False where it depends on ``terms`` in another way;
-    ``origin`` is (node, input, flat index) where it is an element of a constant.
+    ``value`` at the analysed input shape, None if unknown; ``terms`` the products of extents it is
+    the weighted sum of, apart from a constant ``rest``, None if unknown; ``linear`` is False where
+    it depends on ``terms`` in another way; ``origin`` is (node, input, flat index) where it is an
+    element of a constant.
     """
 
     value: float | None
-    terms: dict[Extent, Fraction] = field(default_factory=dict)
+    terms: dict[Term, Fraction] = field(default_factory=dict)
     linear: bool = True
     origin: tuple[int, int, int] | None = None
+    rest: Fraction | None = None
+
+    @property
+    def constant(self) -> Fraction | None:
+        """The part that depends on no extent; None if unknown."""
+        if self.rest is not None or self.terms or self.value is None:
+            return self.rest
+        return Fraction(self.value)
 
 
 Numbers = NDArray[np.object_]
@@ -79,8 +90,23 @@ def constant(array: NDArray[Any], op: Op, i: int) -> Numbers:
 def extents(tensor: str, shape: tuple[int | None, ...]) -> Numbers:
     """What ``Shape`` computes of an activation."""
     return _fill(
-        [Number(n, {(tensor, a): Fraction(1)}) for a, n in enumerate(shape)], (len(shape),)
+        [Number(n, {((tensor, a),): Fraction(1)}, rest=Fraction(0)) for a, n in enumerate(shape)],
+        (len(shape),),
     )
+
+
+def multiplied(a: Number, b: Number, value: float | None) -> Number:
+    """The product of two numbers: of every term with every other."""
+    terms: dict[Term, Fraction] = {}
+    left, right = a.constant, b.constant
+    if left is None or right is None or not (a.linear and b.linear):
+        return Number(value, _sum(a.terms, b.terms, 1), linear=not (a.terms or b.terms))
+    for x, p in (*a.terms.items(), ((), left)):
+        for y, q in (*b.terms.items(), ((), right)):
+            term = tuple(sorted((*x, *y)))
+            if term:
+                terms[term] = terms.get(term, Fraction(0)) + p * q
+    return Number(value, {k: v for k, v in terms.items() if v}, rest=left * right)
 
 
 def values(numbers: Numbers) -> NDArray[Any] | None:
@@ -187,34 +213,40 @@ def _arithmetic(kind: str, given: list[Numbers], result: NDArray[Any]) -> Number
     for value, *elements in zip(
         result.ravel().tolist(), *(o.ravel() for o in operands), strict=True
     ):
-        terms, linear = _combine(kind, elements)
         origin = elements[0].origin if _is_neutral(kind, elements) else None
-        out.append(Number(value, terms, linear, origin))
+        if kind == "Mul":
+            found = multiplied(elements[0], elements[1], value)
+        else:
+            terms, linear, rest = _combine(kind, elements)
+            found = Number(value, terms, linear, rest=rest)
+        out.append(replace(found, origin=origin))
     return _fill(out, result.shape)
 
 
-def _combine(kind: str, e: list[Number]) -> tuple[dict[Extent, Fraction], bool]:
+def _combine(kind: str, e: list[Number]) -> tuple[dict[Term, Fraction], bool, Fraction | None]:
     linear = all(n.linear for n in e)
     a, b = e[0], e[-1]
+    left, right = a.constant, b.constant
     if kind in ("Add", "Sub"):
-        return _sum(a.terms, b.terms, 1 if kind == "Add" else -1), linear
+        sign = 1 if kind == "Add" else -1
+        rest = None if left is None or right is None else left + sign * right
+        return _sum(a.terms, b.terms, sign), linear, rest
     if kind == "Neg":
-        return _scaled(a.terms, Fraction(-1)), linear
-    if kind == "Mul" and not (a.terms and b.terms):
-        factor = a if not a.terms else b
-        return _scaled(a.terms or b.terms, Fraction(factor.value or 0)), linear
+        return _scaled(a.terms, Fraction(-1)), linear, None if left is None else -left
     if kind == "Div" and not b.terms and b.value:
         exact = a.value is not None and float(a.value / b.value).is_integer()
-        return _scaled(a.terms, 1 / Fraction(b.value)), linear and (exact or not a.terms)
+        whole = linear and (exact or not a.terms)
+        scale = 1 / Fraction(b.value)
+        return _scaled(a.terms, scale), whole, None if left is None or not exact else left * scale
     union = _sum(a.terms, b.terms, 1)
-    return union, linear and not union
+    return union, linear and not union, None
 
 
-def _sum(a: dict[Extent, Fraction], b: dict[Extent, Fraction], sign: int) -> dict[Extent, Fraction]:
+def _sum(a: dict[Term, Fraction], b: dict[Term, Fraction], sign: int) -> dict[Term, Fraction]:
     return {k: a.get(k, Fraction(0)) + sign * b.get(k, Fraction(0)) for k in {**a, **b}}
 
 
-def _scaled(terms: dict[Extent, Fraction], factor: Fraction) -> dict[Extent, Fraction]:
+def _scaled(terms: dict[Term, Fraction], factor: Fraction) -> dict[Term, Fraction]:
     return {k: v * factor for k, v in terms.items()}
 
 

@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 
 from reprune_onnx.analyzer.drafts import CountDraft, GroupedConv, LockDraft, SiteDraft
 from reprune_onnx.analyzer.labels import compress, varying
-from reprune_onnx.analyzer.numbers import Number, values
+from reprune_onnx.analyzer.numbers import Number, Term, values
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.errors import ModelError
 from reprune_onnx.types import Computed, Count, Ints, Site
@@ -172,23 +172,47 @@ class Counts:
 
     def _follows(self, draft: CountDraft) -> bool:
         """Whether the computed number becomes what it has to be without any change."""
-        return self._number(draft).linear and _same(self._have(draft), self._need(draft))
+        number = self._number(draft)
+        known = all(
+            factor is not None or not units for factor, units in map(self._product, number.terms)
+        )
+        return number.linear and known and _same(self._have(draft), self._need(draft))
 
     def _have(self, draft: CountDraft) -> Weights:
         """What the computed number counts: the units along the extents it is made of."""
         number = self._number(draft)
         have: Weights = {}
-        for (tensor, axis), weight in number.terms.items():
-            units = axis_units(self._unit_of, self._w.tensors[tensor].ids, axis)
-            for unit in units.tolist() if units is not None else ():
-                have[unit] = have.get(unit, Fraction(0)) + (weight if number.linear else 1)
+        for term, weight in number.terms.items():
+            factor, units = self._product(term)
+            scale = weight * (factor or 0) if number.linear else Fraction(1)
+            for unit in units:
+                have[unit] = have.get(unit, Fraction(0)) + scale
         return have
+
+    def _product(self, term: Term) -> tuple[int | None, list[int]]:
+        """A product of extents: the factor of those without channels, the units along the others.
+
+        The factor is None where it is not known, or where channels are multiplied with channels.
+        """
+        factor, counted, units = 1, 0, list[int]()
+        unknown = False
+        for tensor, axis in term:
+            labels = self._w.tensors[tensor]
+            own = axis_units(self._unit_of, labels.ids, axis)
+            extent = labels.shape[axis]
+            if own is not None:
+                units, counted = units + own.tolist(), counted + 1
+            elif extent is None:
+                unknown = True
+            else:
+                factor *= extent
+        return (None if unknown or counted > 1 else factor), units
 
     def _write_down(self, draft: CountDraft) -> None:
         """Note the values of the input, if they depend on no batch and no image size."""
         numbers = self._w.numbers[draft.op.inputs[draft.input]]
         plain = values(numbers)
-        extents = {term for number in numbers.ravel() for term in number.terms}
+        extents = {extent for n in numbers.ravel() for term in n.terms for extent in term}
         units = [
             axis_units(self._unit_of, self._w.tensors[tensor].ids, axis) for tensor, axis in extents
         ]

@@ -7,6 +7,8 @@ pruned and never changes a tensor. `resolve` turns its drafts into facts once al
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import reduce
 from math import prod
 from typing import Any
 
@@ -289,10 +291,10 @@ class Walk:
         shape = self.tensors[op.inputs[0]].shape
         found = num.extents(op.inputs[0], shape)
         if op.type == "Size":
-            terms = {t: v for n in found for t, v in n.terms.items()}
             known = [n.value for n in found]
             size = None if None in known else float(np.prod([k or 0 for k in known]))
-            found = np.array(num.Number(size, terms, linear=False), dtype=object)
+            product = reduce(lambda a, b: num.multiplied(a, b, None), found, num.Number(1))
+            found = np.array(replace(product, value=size), dtype=object)
         else:
             stop = op.attrs.get("end")
             found = found[op.attrs.get("start", 0) : stop]
@@ -306,7 +308,7 @@ class Walk:
                 self.locks.append(LockDraft(node, self.tensors[name].ids.ravel(), reason))
             elif name in self.numbers and op is None:
                 for number in self.numbers[name].ravel():
-                    for tensor, _ in number.terms:
+                    for tensor, _ in {extent for term in number.terms for extent in term}:
                         ids = self.tensors[tensor].ids.ravel()
                         self.locks.append(LockDraft(f"output '{name}'", ids, reason))
 

@@ -35,7 +35,7 @@ from reprune_onnx.analyzer.rules.normalization import (
     layer_norm,
     normalize,
 )
-from reprune_onnx.analyzer.rules.pooling import pool
+from reprune_onnx.analyzer.rules.pooling import pool, roi_align
 from reprune_onnx.analyzer.rules.recurrent import recurrent
 from reprune_onnx.analyzer.rules.reduction import arg, reduce
 from reprune_onnx.analyzer.rules.reshaping import (
@@ -92,6 +92,7 @@ TABLE: list[tuple[str, Rule]] = [
         "AveragePool GlobalAveragePool GlobalLpPool GlobalMaxPool LpPool MaxPool",
         pool,
     ),
+    ("RoiAlign", roi_align),
     # sums and extremes along axes
     (
         "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd"

@@ -14,12 +14,48 @@ Window = tuple[int, "int | None", int]
 
 
 def concat(op: Op, w: Walk) -> Labels | None:
-    """One after the other along ``axis``."""
-    parts = [w.labels(op, i) for i in range(len(op.inputs)) if op.has(i)]
-    rank = len(parts[0].shape)
-    if any(len(p.shape) != rank for p in parts):
+    """One after the other along ``axis``; a constant among them is cut along its channels too."""
+    given = [i for i in range(len(op.inputs)) if op.has(i)]
+    ranks = {
+        len(w.constant_shape(op, i) if w.is_constant(op, i) else w.labels(op, i).shape)
+        for i in given
+    }
+    if len(ranks) != 1:
         return None
-    return lab.concat(parts, int(op.attrs.get("axis", 1)) % rank)
+    (rank,) = ranks
+    axis = int(op.attrs.get("axis", 1)) % max(rank, 1)
+    active = [w.labels(op, i) for i in given if w.is_activation(op, i)]
+    vary = {a for x in active for a in lab.varying(x.ids)}
+    parts = [
+        _constant_part(op, w, (i, axis), active, vary) if w.is_constant(op, i) else w.labels(op, i)
+        for i in given
+    ]
+    return lab.concat(parts, axis)
+
+
+def _constant_part(
+    op: Op, w: Walk, where: tuple[int, int], active: list[Labels], vary: set[int]
+) -> Labels:
+    """Labels of a constant: its own along ``axis``, those of what is beside it along others.
+
+    Where labels vary nowhere yet, axis 1 is that of the channels.
+    """
+    i, axis = where
+    shape = w.constant_shape(op, i)
+    others = [a for a in vary if a != axis and shape[a] > 1]
+    if (axis in vary or (not vary and axis == 1)) and active and not others and shape[axis] > 0:
+        ids = w.space.fresh(shape[axis]).reshape(
+            [-1 if a == axis else 1 for a in range(len(shape))]
+        )
+        along = [axis] if shape[axis] > 1 else []
+    elif others and axis not in vary:
+        beside = next(x.ids for x in active if len(lab.varying(x.ids)) == len(vary))
+        ids, along = beside, others
+    else:
+        return w.labels(op, i)
+    for a in along:
+        w.site(SiteDraft(op, i, a, ids, a, "param"))
+    return Labels(shape, ids)
 
 
 def split(op: Op, w: Walk) -> list[Labels | None] | None:

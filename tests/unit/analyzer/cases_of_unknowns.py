@@ -110,15 +110,6 @@ UNKNOWN = [
         "int64[1] three = {3}",
         reason="Einsum",
     ),
-    Case(
-        "the size of everything",
-        """s = Size (c)
-        k = Div (s, many)
-        t = Concat <axis = 0> (one, k, eight, eight)
-        z = Reshape (c, t)""",
-        "int64[1] one = {1}, int64[1] many = {64}, int64[1] eight = {8}",
-        reason="Reshape|Size|number",
-    ),
 ]
 
 RANDOM = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cases_of_constants import CONSTANTS
 from cases_of_extents import EXTENTS, FIXED
 from cases_of_fused_ops import FUSED, MIXED
 from cases_of_layers import LAYERS
@@ -13,7 +14,7 @@ from cases_of_values import ELEMENTWISE, IMAGE, MORE, NORMALIZATION, REDUCTION, 
 from rule_graphs import Case
 
 FREE = ELEMENTWISE + NORMALIZATION + WINDOWS + REDUCTION + SHAPES + PARTS + LAYERS + MORE + RETIRED
-FREE += [IMAGE, *EXTENTS, *RECURRENT, *FUSED, *PRODUCTS]
+FREE += [IMAGE, *EXTENTS, *RECURRENT, *FUSED, *PRODUCTS, *CONSTANTS]
 
 LOCKED = [
     Case(
