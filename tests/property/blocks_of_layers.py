@@ -32,6 +32,11 @@ def _concat(net: Net, x: str, block: Block) -> str:
     parts = [net.conv(x, block.width, k=1), net.act(net.conv(x, 3), block.variant)]
     if block.variant % 4 == 1:
         parts.append(x)
+    if block.variant % 4 == 2:  # a constant beside the channels
+        side = net.shapes[x][1]
+        table = net.normal(BATCH, 2, side, side, fan_in=4.0)
+        net.shapes[table] = (2, side)
+        parts.insert(block.variant % 3, table)
     return net.concat(parts)
 
 
