@@ -198,6 +198,11 @@ def _computed_shape(net: Net, x: str, block: Block) -> str:
     """To (batch, channels, positions) and back, by sizes that the graph reads off itself."""
     way, (n, side) = block.variant % 5, net.shapes[x]
     x = net.conv(x, n) if block.variant % 2 else x
+    if block.variant % 4 == 3:  # to (batch, channels times rows, columns) and back
+        rows = net.aside("Mul", net.extent(x, 1), net.extent(x, 2))
+        flat = net.vector(net.extent(x, 0), rows, net.extent(x, 3))
+        y = net.aside("Tanh", net.aside("Reshape", x, flat))
+        return net.add(net.node("Reshape", [y, net.aside("Shape", x)], (n, side)), x)
     if way == 0:
         flat = net.vector(net.extent(x, 0), net.extent(x, 1), -1)
     elif way == 1:
