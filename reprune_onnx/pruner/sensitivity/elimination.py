@@ -22,6 +22,7 @@ from reprune_onnx.activations.moments import factored
 from reprune_onnx.types import Bools, Floats, Ints
 
 _RIDGE = 1e-4  # of the mean diagonal: inputs that hardly vary do not become free
+_WAITING = 128  # updates of the inverse that are applied at once
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def eliminate(readers: Sequence[Reader], fixed: Bools) -> Curve:
     order = np.empty(n, dtype=np.int64)
     left = np.ones(n, dtype=bool)
     for k in range(n, 0, -1):
-        costs = sum((s.costs(left) for s in states), np.zeros(n))
+        costs = sum((s.costs() for s in states), np.zeros(n))
         costs[~left] = np.inf
         movable = left & ~fixed if (left & ~fixed).any() else left
         i = int(np.argmin(np.where(movable, costs, np.inf)))
@@ -94,47 +95,97 @@ def _ridge(G: Floats) -> float:
     return _RIDGE * (float(np.trace(G)) / len(G) or 1.0)
 
 
+@dataclass(frozen=True)
+class _Class:
+    """Channels that are read through equally many inputs.
+
+    Channel ``channels[j]`` of ``(l,)`` is carried by the inputs ``inputs[j]`` of ``(l, s)``, where
+    P has the block ``blocks[j]`` of ``(l, s, s)``.
+    """
+
+    channels: Ints
+    inputs: Ints
+    blocks: Floats
+
+    def without(self, i: int, P_b: Floats, rows: Floats) -> _Class:
+        """Return the class once channel i has gone, with rows ``P_b`` and P_bb⁻¹·P_b (s, D)."""
+        left = self.channels != i
+        inputs = self.inputs[left]
+        change = P_b.T[inputs] @ rows.T[inputs].swapaxes(1, 2)
+        return _Class(self.channels[left], inputs, self.blocks[left] - change)
+
+
 class _State:
+    """The inverse moments P and the refitted weights W of a reader, while channels go.
+
+    P is ``base - U·V``: the updates of the last channels wait as columns of U and rows of V, until
+    one matrix product applies them all, and the inputs that are gone leave every array. W and the
+    diagonal blocks P_bb, which each step asks for, are always up to date.
+    """
+
     def __init__(self, reader: Reader) -> None:
-        factor = factored(reader.G, _ridge(reader.G))
-        unit = np.eye(len(reader.G), order="F")  # LAPACK's order: the inverse takes its place
-        self.P: Floats = cho_solve(factor, unit, overwrite_b=True, check_finite=False).T
+        self.n = len(reader.inputs)
+        self.inputs = {i: b for i, b in enumerate(reader.inputs) if len(b)}
+        self.base = _inverse(reader.G)
         self.W = np.array(reader.W)
-        self.inputs = reader.inputs
-        sizes = {len(b) for b in reader.inputs}
-        self.table = np.stack(reader.inputs) if len(sizes) == 1 else None
+        self._start()
 
-    def costs(self, left: Bools) -> Floats:
-        """What removing each channel would add (n,)."""
-        n = len(self.inputs)
-        if self.table is None:
-            return np.array([self.cost(i) if left[i] else 0.0 for i in range(n)])
-        found = np.zeros(n)
-        rows = self.table[left]  # (l, s)
-        if rows.shape[1]:
-            blocks = self.P[rows[:, :, None], rows[:, None, :]]  # (l, s, s)
-            W = self.W[:, rows].swapaxes(0, 1)  # (l, m, s)
+    def costs(self) -> Floats:
+        """What removing each channel would add (n,); 0 for those that are gone or not read."""
+        costs = np.zeros(self.n)
+        for c in self.classes:
+            W = self.W[:, c.inputs].swapaxes(0, 1)  # (l, m, s)
             S = W.swapaxes(1, 2) @ W
-            found[left] = np.linalg.solve(blocks, S).trace(axis1=1, axis2=2)
-        return found
-
-    def cost(self, i: int) -> float:
-        """What removing one channel would add."""
-        b = self.inputs[i]
-        if not len(b):
-            return 0.0
-        S = self.W[:, b].T @ self.W[:, b]
-        return float(np.trace(np.linalg.solve(self.P[np.ix_(b, b)], S)))
+            costs[c.channels] = np.linalg.solve(c.blocks, S).trace(axis1=1, axis2=2)
+        return costs
 
     def remove(self, i: int) -> None:
         """Refit without channel i."""
-        b = self.inputs[i]
-        if not len(b):
+        b = self.inputs.pop(i, None)
+        if b is None:
             return
-        rows = np.linalg.solve(self.P[np.ix_(b, b)], self.P[b])  # (s, D)
+        P_b = self.base[b] - self.U[b] @ self.V  # (s, D)
+        P_b[:, ~self.left] = 0.0  # exactly: rounding would grow from step to step
+        rows = np.linalg.solve(P_b[:, b], P_b)
         self.W -= self.W[:, b] @ rows
-        self.P -= self.P[:, b] @ rows
-        # Exactly gone: rounding would grow from step to step.
+        self.left[b] = False
         self.W[:, b] = 0.0
-        self.P[b] = self.P[:, b] = 0.0
-        self.P[b, b] = 1.0
+        self.U, self.V = np.concatenate([self.U, P_b.T], axis=1), np.concatenate([self.V, rows])
+        if len(self.V) < _WAITING:
+            self.classes = [c.without(i, P_b, rows) for c in self.classes]
+        else:
+            self._apply()
+
+    def _apply(self) -> None:
+        """Bring P up to date, without the inputs that are gone."""
+        left = np.flatnonzero(self.left)
+        self.base = self.base[np.ix_(left, left)]
+        self.base -= self.U[left] @ self.V[:, left]
+        self.W = self.W[:, left]
+        self.inputs = {i: np.searchsorted(left, b) for i, b in self.inputs.items()}
+        self._start()
+
+    def _start(self) -> None:
+        D = len(self.base)
+        self.left = np.ones(D, dtype=bool)
+        self.U, self.V = np.empty((D, 0)), np.empty((0, D))
+        self.classes = []
+        for size in sorted({len(b) for b in self.inputs.values()}):
+            channels = np.array([i for i, b in self.inputs.items() if len(b) == size])
+            inputs = np.stack([self.inputs[i] for i in channels])
+            blocks = self.base[inputs[:, :, None], inputs[:, None, :]]
+            self.classes.append(_Class(channels, inputs, blocks))
+
+
+def _inverse(G: Floats) -> Floats:
+    """(G + λ·I)⁻¹ of moments G (D, D)."""
+    from scipy.linalg.lapack import dpotri
+
+    factor, lower = factored(G, _ridge(G))
+    triangle, failed = dpotri(factor, lower=lower, overwrite_c=True)
+    if failed:
+        raise np.linalg.LinAlgError(f"dpotri: {failed}")
+    half = np.tril(triangle) if lower else np.triu(triangle)
+    inverse: Floats = half + half.T
+    inverse.flat[:: len(half) + 1] /= 2
+    return inverse
