@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from reprune_onnx.activations.tape import Arrays
+from reprune_onnx.activations.frontier import Arrays
 from reprune_onnx.data.labels import IF_CLASSES
 from reprune_onnx.data.npz import read_arrays
 from reprune_onnx.data.open import open_data

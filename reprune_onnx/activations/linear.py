@@ -22,8 +22,6 @@ from reprune_onnx.types import Floats, Ints
 Array = NDArray[Any]
 LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", *GATES})
 """The ops that `Linear` describes."""
-_SAMPLES = 40_000
-_FEWEST = 16
 
 
 @dataclass(frozen=True)
@@ -50,9 +48,23 @@ class Linear:
         return self.shape[0 if self._transposed else 1]
 
     @property
+    def fan_in(self) -> int:
+        """The number D of inputs that each output is computed from."""
+        if self.op.type == "Conv":
+            return prod(self.shape[1:])
+        if self.op.type == "ConvTranspose":
+            return self.shape[0] // self.groups * prod(self.kernel)
+        return self.shape[-1 if self._transposed or self.recurrent else 0]
+
+    @property
     def kernel(self) -> tuple[int, ...]:
         """The kernel's extents; () for a matrix."""
         return self.shape[2:] if self._is_conv else ()
+
+    @property
+    def axis(self) -> int:
+        """The axis of an output along which its channels lie."""
+        return 1 if self._is_conv else -1
 
     @property
     def trailing(self) -> int:
@@ -137,16 +149,6 @@ class Linear:
     def positions(self, y: Array) -> int:
         """The number of positions per image of an output y."""
         return prod(y.shape[2:] if self._is_conv else y.shape[1:-1])
-
-    def places(self, y: Array, images: int, batch: int) -> Ints:
-        """The positions (r,) of an output y that are looked at, ascending, in every image.
-
-        About `_SAMPLES` of all ``images``, but at least `_FEWEST` of each; others in each batch.
-        """
-        n, most = self.positions(y), max(_FEWEST, _SAMPLES // images)
-        if n <= most:
-            return np.arange(n)
-        return np.sort(np.random.default_rng([n, batch]).choice(n, most, replace=False))
 
     def outputs(self, y: Array, at: Ints) -> Array:
         """Rows (r, n_out) of an output y, at positions ``at`` of every image."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from io import RawIOBase
 from threading import Lock
@@ -12,7 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reprune_onnx.activations.memory import available_memory
 from reprune_onnx.errors import DataError
+
+_SHARE = 8  # of what is free
+_LEAST = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,15 @@ class _Spilled:
 class Store:
     """Arrays of several tensors, batch by batch; at most ``limit`` bytes of them in memory.
 
+    Without a limit they may take an eighth of what is free: two networks and the samples of a layer
+    are held at once.
+
     A temporary file has no name where the system allows it, so that nothing is left behind however
     the process ends.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = _share_of_memory() if limit is None else limit
         self._used = 0
         self._arrays: dict[tuple[str, int], NDArray[Any] | _Spilled] = {}
         self._files: dict[str, RawIOBase] = {}
@@ -74,15 +81,24 @@ class Store:
             _all(file.readinto, array)
         return array
 
-    def drop(self, name: str) -> None:
-        """Forget all batches of a tensor."""
-        for key in [key for key in self._arrays if key[0] == name]:
-            found = self._arrays.pop(key)
-            if not isinstance(found, _Spilled):
-                self._used -= found.nbytes
-        file = self._files.pop(name, None)
-        if file is not None:
-            file.close()
+    def drop(self, name: str, batch: int) -> None:
+        """Forget an array."""
+        with self._lock:
+            self._forget((name, batch))
+
+    def keep(self, names: Collection[str], batches: int) -> None:
+        """Forget all but the first batches of some tensors."""
+        with self._lock:
+            for key in list(self._arrays):
+                if key[0] not in names or key[1] >= batches:
+                    self._forget(key)
+            for name in self._files.keys() - {name for name, _ in self._arrays}:
+                self._files.pop(name).close()
+
+    def _forget(self, key: tuple[str, int]) -> None:
+        array = self._arrays.pop(key, None)
+        if array is not None and not isinstance(array, _Spilled):
+            self._used -= array.nbytes
 
     def names(self) -> set[str]:
         """Return the tensors that are kept."""
@@ -101,3 +117,7 @@ def _all(step: Callable[[memoryview], int | None], array: NDArray[Any]) -> None:
         if not n:
             raise OSError("nothing could be read or written")
         rest = rest[n:]
+
+
+def _share_of_memory() -> int:
+    return max(_LEAST, available_memory() // _SHARE)

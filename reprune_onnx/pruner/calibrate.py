@@ -6,12 +6,15 @@ of an input channel says how much its kernels matter (``--coverage energy``).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from reprune_onnx.activations.frontier import Frontier
 from reprune_onnx.activations.images import Images
-from reprune_onnx.activations.tape import Tape
+from reprune_onnx.activations.sampling import Look, shares
+from reprune_onnx.activations.store import Store
 from reprune_onnx.activations.workers import Workers, workers
 from reprune_onnx.precision import as_float32
 from reprune_onnx.types import ChannelMap, Floats, Layer, Model
@@ -36,24 +39,27 @@ def layer_statistics(
     """Measure the layers on ``images``; input energies only where they are asked for."""
     layers = [x for x in channels.layers if energies or x.bn is None]
     graph = channels.graph
-    outputs = [[graph.ops[x.node].result] for x in layers]
-    inputs = [[graph.ops[x.node].inputs[1 - x.input]] if energies else [] for x in layers]
-    names = [a + b for a, b in zip(outputs, inputs, strict=True)]
-    found = Statistics()
+    outputs = [graph.ops[x.node].result for x in layers]
+    inputs = [graph.ops[x.node].inputs[1 - x.input] for x in layers]
+    steps = [[y, x] if energies else [y] for y, x in zip(outputs, inputs, strict=True)]
+    proto = as_float32(model.proto)
+    looks = [Look(y, _axis(channels, layer, y)) for layer, y in zip(layers, outputs, strict=True)]
+    counts = [share.batches for share in shares(proto, images.batches, looks)]
+    statistics = Statistics()
+    frontier = Frontier(Model(proto), images.batches, steps, counts, Store())
     with workers() as pool:
-        tape = Tape(Model(as_float32(model.proto)), images.batches, names, pool)
         for k, layer in enumerate(layers):
-            tape.advance()
+            frontier.advance()
+            axes = {name: _axis(channels, layer, name) for name in steps[k]}
+            mean, square = _means(frontier, axes, pool)
             if layer.bn is None:
-                axis = _axis(channels, layer, outputs[k][0])
-                mean, square = _means(tape, outputs[k][0], axis, pool)
-                found.deviation[layer.node] = np.sqrt(np.maximum(square - mean**2, 0.0))
+                variance = square[outputs[k]] - mean[outputs[k]] ** 2
+                statistics.deviation[layer.node] = np.sqrt(np.maximum(variance, 0.0))
             if energies:
-                axis = _axis(channels, layer, inputs[k][0])
-                found.energy[layer.node] = _means(tape, inputs[k][0], axis, pool)[1]
+                statistics.energy[layer.node] = square[inputs[k]]
             if progress is not None:
                 progress("calibrating", k + 1, len(layers))
-    return found
+    return statistics
 
 
 def _axis(channels: ChannelMap, layer: Layer, name: str) -> int:
@@ -68,17 +74,24 @@ def _axis(channels: ChannelMap, layer: Layer, name: str) -> int:
     return 1 if layer.op in ("Conv", "ConvTranspose") else ids.ndim - 1
 
 
-def _means(tape: Tape, name: str, axis: int, pool: Workers) -> tuple[Floats, Floats]:
-    """The mean and the mean square along every channel of ``axis`` (n,) of a tensor."""
+def _means(
+    frontier: Frontier, axes: Mapping[str, int], pool: Workers
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """The mean and the mean square (n,) along ``axes[name]`` of every tensor of the step."""
 
-    def sums(k: int) -> tuple[int, Floats, Floats]:
-        array = tape.batch(k)[name]
-        flat = np.moveaxis(array, axis, -1).reshape(-1, array.shape[axis]).astype(np.float64)
-        return len(flat), flat.sum(axis=0), (flat**2).sum(axis=0)
+    def sums(b: int) -> dict[str, tuple[int, Floats, Floats]]:
+        arrays = frontier.compute(b)
+        parts = {}
+        for name, axis in axes.items():
+            rows = np.moveaxis(arrays[name], axis, -1).reshape(-1, arrays[name].shape[axis])
+            rows = rows.astype(np.float64)
+            parts[name] = len(rows), rows.sum(axis=0), (rows**2).sum(axis=0)
+        return parts
 
-    parts = list(pool.in_order(sums, tape.batches))
-    n = sum(count for count, _, _ in parts)
-    return (
-        np.sum([total for _, total, _ in parts], axis=0) / n,
-        np.sum([squares for _, _, squares in parts], axis=0) / n,
-    )
+    parts = list(pool.in_order(sums, frontier.batches))
+    mean, square = {}, {}
+    for name in axes:
+        n = sum(part[name][0] for part in parts)
+        mean[name] = np.sum([part[name][1] for part in parts], axis=0) / n
+        square[name] = np.sum([part[name][2] for part in parts], axis=0) / n
+    return mean, square

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reprune_onnx.activations.tape import Arrays, Tape
+from reprune_onnx.activations.frontier import Arrays, Frontier
+from reprune_onnx.activations.sampling import Look, shares
+from reprune_onnx.activations.store import Store
 from reprune_onnx.activations.workers import Workers
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.recovery.plan import Step
@@ -39,15 +41,17 @@ def reestimate(
     original, pruned = models
     steps = [s for s in steps if not s.layer.recurrent]
     outputs = [[s.layer.op.outputs[0]] for s in steps]
-    theirs, ours = (Tape(m, images, outputs, workers) for m in (original, pruned))
+    looks = [Look(name, s.layer.axis) for s, (name,) in zip(steps, outputs, strict=True)]
+    counts = [share.batches for share in shares(original.proto, images, looks)]
+    theirs, ours = (Frontier(m, images, outputs, counts, Store()) for m in (original, pruned))
     graph = Graph(pruned)
     values: dict[str, NDArray[Any]] = {}
     for k, step in enumerate(steps):
         theirs.advance()
         ours.advance()
         (mean, deviation), (now, spread) = (
-            _statistics(tape, step, rows, workers)
-            for tape, rows in ((theirs, step.kept), (ours, np.arange(len(step.kept))))
+            _statistics(frontier, step, rows, workers)
+            for frontier, rows in ((theirs, step.kept), (ours, np.arange(len(step.kept))))
         )
         factor = np.minimum(deviation / np.where(spread > 0, spread, np.inf), _LARGEST)
         factor = np.where((deviation > 0) & (spread > 0), factor, 1.0)
@@ -69,18 +73,18 @@ def reestimate(
 
 
 def _statistics(
-    tape: Tape, step: Step, rows: NDArray[np.int64], workers: Workers
+    frontier: Frontier, step: Step, rows: NDArray[np.int64], workers: Workers
 ) -> tuple[Floats, Floats]:
     """Mean and standard deviation (n_out',) of the layer's outputs."""
 
     def sums(k: int) -> tuple[int, Floats, Floats]:
-        y = tape.batch(k)[step.layer.op.outputs[0]]
+        y = frontier.compute(k)[step.layer.op.outputs[0]]
         flat = step.layer.outputs(y, np.arange(step.layer.positions(y)))[:, rows]
         flat = flat.astype(np.float64)
         return len(flat), flat.sum(axis=0), (flat**2).sum(axis=0)
 
     n, total, squares = 0, np.zeros(len(rows)), np.zeros(len(rows))
-    for count, first, second in workers.in_order(sums, tape.batches):
+    for count, first, second in workers.in_order(sums, frontier.batches):
         n, total, squares = n + count, total + first, squares + second
     mean = total / n
     return mean, np.sqrt(np.maximum(squares / n - mean**2, 0.0))

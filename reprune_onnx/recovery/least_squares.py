@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reprune_onnx.activations.frontier import Arrays, Frontier
 from reprune_onnx.activations.moments import Moments, Sums
+from reprune_onnx.activations.sampling import Look, Share, shares
 from reprune_onnx.activations.store import Store
-from reprune_onnx.activations.tape import Arrays, Tape
 from reprune_onnx.activations.workers import Workers
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.errors import DataError
@@ -34,7 +35,6 @@ from reprune_onnx.watch import Progress
 Array = NDArray[Any]
 
 _ROUNDS = 3  # fits with moved targets
-_MEMORY = 64 << 20  # bytes of samples of one layer that are kept in memory
 _DEAD = 1e-12  # a scale below which a channel is not seen by the rest of the network
 
 
@@ -50,15 +50,17 @@ def refit(
     ``models`` are the original and the pruned one. Memory does not depend on the number of images.
     """
     original, pruned = models
-    theirs = Tape(original, images, [[s.joint.tensor] for s in steps], workers)
-    ours = Tape(pruned, images, [s.inputs for s in steps], workers)
+    looks = [Look.at(s.joint.tensor, s.layer) for s in steps]
+    parts = shares(original.proto, images, looks)
+    counts = [share.batches for share in parts]
+    theirs = Frontier(original, images, [[s.joint.tensor] for s in steps], counts, Store())
+    ours = Frontier(pruned, images, [s.inputs for s in steps], counts, Store())
     graph = Graph(pruned)
-    n = sum(len(next(iter(arrays.values()))) for arrays in images)
     values: dict[str, Array] = {}
     for k, step in enumerate(steps):
         theirs.advance()
         ours.advance()
-        found = _Fit(step, graph, (theirs, ours, n), workers).run()
+        found = _Fit(step, graph, (theirs, ours, parts[k]), workers).run()
         ours.change(found)
         values |= found
         if progress is not None:
@@ -70,16 +72,16 @@ class _Fit:
     """The fit of one layer; samples are kept from one round to the next."""
 
     def __init__(
-        self, step: Step, graph: Graph, what: tuple[Tape, Tape, int], workers: Workers
+        self, step: Step, graph: Graph, what: tuple[Frontier, Frontier, Share], workers: Workers
     ) -> None:
         self.step, self.graph, self.workers = step, graph, workers
-        self.theirs, self.ours, self.images = what
+        self.theirs, self.ours, self.share = what
         self.W0: Floats = step.layer.matrix(graph.array(step.weight))  # (g, m, D)
         scale = step.joint.scale[step.kept]
         self.dead = np.abs(scale) < _DEAD
         self.scale, self.shift = np.where(self.dead, 1.0, scale), step.joint.shift[step.kept]
         self.bias0 = step.layer.bias(graph)
-        self.rows = Store(_MEMORY)
+        self.rows = Store()
 
     def run(self) -> dict[str, Array]:
         """Return the layer's new weight and, where it has one, its intercept."""
@@ -89,8 +91,6 @@ class _Fit:
         for _ in range(_ROUNDS if step.joint.bounded else 0):
             first, second = self._sums((W, b))
             W, b = self._solution((first + second).retargeted(both, centred), ridge)
-        for name in ("X", "Z", "other"):
-            self.rows.drop(name)
         values = {step.weight: step.layer.weight(W)}
         if step.intercept is not None:
             values[step.intercept.tensor] = step.intercept.shifted(self.graph, b - self.bias0)
@@ -135,9 +135,9 @@ class _Fit:
     def _sample(self, k: int) -> None:
         """Keep rows of batch k: X (g, r, D), Z (r, n_out) and the shortcut's, or 0."""
         step, layer = self.step, self.step.layer
-        ours = self.ours.batch(k)
-        z = self.theirs.batch(k)[step.joint.tensor]
-        at = layer.places(z, self.images, k)
+        ours = self.ours.compute(k)
+        z = self.theirs.compute(k)[step.joint.tensor]
+        at = self.share.places(layer.positions(z), k)
         X = layer.inputs(ours[layer.op.inputs[0]], z.shape, at).astype(np.float32)
         if not np.isfinite(X).all():
             raise DataError(f"the images make values that are not finite before {layer.op.title}")

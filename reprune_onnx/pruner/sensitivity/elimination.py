@@ -123,6 +123,11 @@ class _State:
     diagonal blocks P_bb, which each step asks for, are always up to date.
     """
 
+    U: Floats  # (D, r)
+    V: Floats  # (r, D)
+    left: Bools  # (D,)
+    classes: list[_Class]
+
     def __init__(self, reader: Reader) -> None:
         self.n = len(reader.inputs)
         self.inputs = {i: b for i, b in enumerate(reader.inputs) if len(b)}
@@ -146,7 +151,7 @@ class _State:
             return
         P_b = self.base[b] - self.U[b] @ self.V  # (s, D)
         P_b[:, ~self.left] = 0.0  # exactly: rounding would grow from step to step
-        rows = np.linalg.solve(P_b[:, b], P_b)
+        rows = np.asarray(np.linalg.solve(P_b[:, b], P_b), dtype=np.float64)
         self.W -= self.W[:, b] @ rows
         self.left[b] = False
         self.W[:, b] = 0.0

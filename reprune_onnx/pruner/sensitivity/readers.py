@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from reprune_onnx.activations.frontier import Frontier
 from reprune_onnx.activations.images import Images
 from reprune_onnx.activations.joint import Joint, joint_of
 from reprune_onnx.activations.linear import LINEAR, Linear
 from reprune_onnx.activations.moments import Sums, shrunk
-from reprune_onnx.activations.tape import Tape
+from reprune_onnx.activations.sampling import Look, Share, shares
+from reprune_onnx.activations.store import Store
 from reprune_onnx.activations.workers import Workers
 from reprune_onnx.errors import DataError
 from reprune_onnx.precision import as_float32
@@ -49,8 +51,11 @@ def readers(
     """
     images.check()
     plans = _plans(channels)
+    proto = as_float32(model.proto)
     names = [[p.linear.op.inputs[0], p.joint.tensor] for p in plans]
-    tape = Tape(Model(as_float32(model.proto)), images.batches, names, workers)
+    parts = shares(proto, images.batches, [Look.at(p.joint.tensor, p.linear) for p in plans])
+    counts = [share.batches for share in parts]
+    frontier = Frontier(Model(proto), images.batches, names, counts, Store())
     groups = [g for g in channels.groups if g.free.any()]
     waiting = {
         g.id: {i for i, p in enumerate(plans) if np.isin(p.units, g.units).any()} for g in groups
@@ -58,9 +63,9 @@ def readers(
     yield from ((g, []) for g in groups if not waiting[g.id])
     measured: dict[int, tuple[Floats, Floats]] = {}
     for i, plan in enumerate(plans):
-        tape.advance()
+        frontier.advance()
         weight = _LATE ** (i / max(1, len(plans) - 1))
-        measured[i] = _measured(plan, channels, (tape, images.n), workers, weight)
+        measured[i] = _measured(plan, channels, (frontier, parts[i]), workers, weight)
         if progress is not None:
             progress("measuring", i + 1, len(plans))
         for g in groups:
@@ -92,24 +97,24 @@ def _plans(channels: ChannelMap) -> list[_Plan]:
 
 
 def _measured(
-    plan: _Plan, channels: ChannelMap, what: tuple[Tape, int], workers: Workers, weight: float
+    plan: _Plan, channels: ChannelMap, what: tuple[Frontier, Share], workers: Workers, weight: float
 ) -> tuple[Floats, Floats]:
     """W (g, m, D) in units of the joint's deviation, and the inputs' centred moments (g, D, D)."""
     linear, joint = plan.linear, plan.joint
-    tape, images = what
+    frontier, share = what
     sums, n = Sums(workers), 0
 
     def rows(k: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        arrays = tape.batch(k)
+        arrays = frontier.compute(k)
         z = arrays[joint.tensor]
-        at = linear.places(z, images, k)
+        at = share.places(linear.positions(z), k)
         X = linear.inputs(arrays[linear.op.inputs[0]], z.shape, at).astype(np.float32)
         Z = joint.rows(linear, z, at).astype(np.float32)
         if not (np.isfinite(X).all() and np.isfinite(Z).all()):
             raise DataError(f"the images make values that are not finite at {linear.op.title}")
         return X, Z.reshape(len(Z), linear.groups, -1).swapaxes(0, 1)
 
-    for X, Z in workers.in_order(rows, tape.batches):
+    for X, Z in workers.in_order(rows, frontier.batches):
         sums.add(X, Z)
         n += X.shape[1]
     m = sums.moments()

@@ -47,6 +47,7 @@ def check(op: str, x: Array, constants: list[Array], **attributes: Any) -> None:
     layer = Linear(graph.ops[0], weight.shape)
     W = layer.matrix(weight)
     assert layer.n_out == W.shape[0] * W.shape[1]
+    assert layer.fan_in == W.shape[2]
     np.testing.assert_allclose(layer.weight(W), weight, rtol=1e-6, atol=0)
     n = layer.positions(y)
     for at in (np.arange(n), np.arange(n)[n // 2 :: 2]):
@@ -164,15 +165,3 @@ def test_an_activation_that_a_gemm_adds_is_no_bias() -> None:
 @pytest.mark.parametrize("lead", [(6,), (3, 7), (2, 3, 5)], ids=str)
 def test_matmul(lead: tuple[int, ...]) -> None:
     check("MatMul", normal(*lead, 4), [normal(4, 5)])
-
-
-def test_a_few_places_are_the_same_in_every_run_and_differ_between_batches() -> None:
-    x = np.zeros((1, 1, 200, 200), np.float32)
-    layer = Linear(graph_of("Conv", x, [normal(2, 1, 1, 1)], {}).ops[0], (2, 1, 1, 1))
-    at = layer.places(x, images=400, batch=0)
-    assert len(at) == 100
-    assert (np.diff(at) > 0).all()
-    np.testing.assert_array_equal(at, layer.places(x, images=400, batch=0))
-    assert set(at) != set(layer.places(x, images=400, batch=1))
-    assert len(layer.places(x, images=10**6, batch=0)) == 16, "some of every image"
-    np.testing.assert_array_equal(layer.places(x, images=1, batch=0), np.arange(40_000))

@@ -67,8 +67,11 @@ def test_what_goes_in_comes_back_bit_for_bit(limit: int, folder: Path) -> None:
     for k in reversed(range(len(ARRAYS))):
         assert same(store.get("b", k), ARRAYS[k])
         assert same(store.get("a", k), ARRAYS[k])
-    for name in ("a", "b"):
-        store.drop(name)
+    store.keep({"b"}, 2)
+    assert store.names() == {"b"}
+    assert same(store.get("b", 1), ARRAYS[1])
+    store.drop("b", 1)
+    store.drop("b", 0)
     assert store.names() == set()
 
 
@@ -82,7 +85,7 @@ def test_no_more_in_memory_than_the_limit(opened: list[Any]) -> None:
     assert store.get("x", 0) is arrays[0]
     assert store.get("x", 1) is arrays[1]
     assert store.get("x", 2) is not arrays[2]
-    store.drop("x")
+    store.keep(set(), 0)
     assert file.closed
     store.put("y", 0, np.zeros(250, np.float32))
     assert len(opened) == 1, "what was dropped makes room"
@@ -99,8 +102,7 @@ def test_another_value_replaces_the_first(opened: list[Any]) -> None:
     assert len(opened) == 1
     store.put("x", 0, np.full(300, 3, np.float32))
     assert same(store.get("x", 0), np.full(300, 3, np.float32))
-    store.drop("x")
-    store.drop("y")
+    store.keep(set(), 0)
 
 
 def test_files_have_no_name_and_are_closed(folder: Path, opened: list[Any]) -> None:
@@ -109,11 +111,9 @@ def test_files_have_no_name_and_are_closed(folder: Path, opened: list[Any]) -> N
         store.put(name, 0, np.zeros(1000))
     assert [p for p in folder.iterdir() if os.name == "posix"] == []
     assert len(opened) == 3
-    store.drop("b")
+    store.keep({"a", "c"}, 1)
     assert [file.closed for file in opened] == [False, True, False]
-    store.drop("b")
-    store.drop("a")
-    store.drop("c")
+    store.keep(set(), 1)
     assert all(file.closed for file in opened)
     assert list(folder.iterdir()) == []
 
@@ -138,7 +138,7 @@ def test_a_full_disk_is_said_in_one_line(small_files: None, folder: Path, size: 
             store.put("x", k, np.full(size // 4, k, np.float32))
     assert str(folder) in str(e.value)
     assert "File too large" in str(e.value)
-    store.drop("x")
+    store.keep(set(), 0)
     del store
     gc.collect()
     assert list(folder.iterdir()) == []

@@ -8,6 +8,7 @@ import pytest
 from text_graphs import model
 
 import reprune_onnx as rp
+from reprune_onnx.activations import sampling
 from reprune_onnx.activations.images import Images
 from reprune_onnx.activations.joint import joint_of
 from reprune_onnx.activations.linear import Linear
@@ -20,6 +21,13 @@ from reprune_onnx.types import ChannelMap, Group
 
 RNG = np.random.default_rng(8)
 N = 240  # enough samples for each input of every layer here
+
+
+@pytest.fixture(autouse=True)
+def all_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The curves here are compared with refits on every position of every image."""
+    monkeypatch.setattr(sampling, "_FEWEST", 10**6)
+    monkeypatch.setattr(sampling, "_MOST", 10**6)
 
 
 def network(body: str, **shapes: tuple[int, ...]) -> onnx.ModelProto:

@@ -9,11 +9,10 @@ import pytest
 from onnx import numpy_helper
 from text_graphs import model
 
-import reprune_onnx.activations.tape as tape_module
-import reprune_onnx.runtime.ort as ort_module
+import reprune_onnx.activations.frontier as frontier_module
+from reprune_onnx.activations.frontier import Arrays, Frontier
 from reprune_onnx.activations.linear import Linear
-from reprune_onnx.activations.tape import Arrays, Tape
-from reprune_onnx.activations.workers import workers
+from reprune_onnx.activations.store import Store
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import Model
@@ -109,27 +108,36 @@ def network(text: str) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(model(text, **W))
 
 
+COUNTS = {
+    "all from the start": [3] * 7,
+    "more at each step": [1, 1, 2, 2, 3, 3, 3],
+    "fewer again": [1, 3, 3, 2, 1, 1, 1],
+    "growing again": [2, 1, 3, 1, 2, 3, 1],
+}
+
+
+def taken(frontier: Frontier) -> list[Arrays]:
+    """The tensors of the next step, of all its batches."""
+    frontier.advance()
+    return [frontier.compute(k) for k in range(frontier.batches)]
+
+
 @pytest.mark.parametrize("memory", [0, 1 << 20])
+@pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
 @pytest.mark.parametrize(("text", "inputs", "steps"), CASES.values(), ids=CASES)
 def test_stretches_make_what_one_run_makes(
-    text: str,
-    inputs: list[str],
-    steps: list[list[str]],
-    memory: int,
-    monkeypatch: pytest.MonkeyPatch,
+    text: str, inputs: list[str], steps: list[list[str]], counts: list[int], memory: int
 ) -> None:
-    monkeypatch.setattr(tape_module, "_MEMORY", memory)
     proto, feeds = network(text), images(inputs)
-    with workers() as pool:
-        tape = Tape(Model(proto), feeds, steps, pool)
-        assert tape.batches == 3
-        for names in steps:
-            tape.advance()
-            for k in range(3):
-                found, expected = tape.batch(k), whole(proto, feeds[k], names)
-                assert set(found) == set(names)
-                for name in names:
-                    np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)
+    frontier = Frontier(Model(proto), feeds, steps, counts, Store(memory))
+    for names, count in zip(steps, counts, strict=False):
+        batches = taken(frontier)
+        assert len(batches) == count
+        for found, feed in zip(batches, feeds, strict=False):
+            expected = whole(proto, feed, names)
+            assert set(found) == set(names)
+            for name in names:
+                np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)
 
 
 def test_each_node_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,36 +148,60 @@ def test_each_node_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
             ran.extend(o for node in proto.graph.node for o in node.output)
             super().__init__(proto, **kwargs)
 
-    monkeypatch.setattr(ort_module, "Session", Recording)
-    with workers() as pool:
-        tape = Tape(Model(network(RESIDUAL)), images(["x"]), CASES["residual"][2], pool)
-        for _ in range(5):
-            tape.advance()
+    monkeypatch.setattr(frontier_module, "Session", Recording)
+    frontier = Frontier(
+        Model(network(RESIDUAL)), images(["x"]), CASES["residual"][2], [3] * 5, Store()
+    )
+    for _ in range(5):
+        taken(frontier)
     assert sorted(ran) == ["a", "b", "c", "d", "e", "out", "r"]
 
 
-def test_only_what_is_needed_later_is_kept() -> None:
+def test_each_image_passes_each_node_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images that come later run from the input, those that were there go on from the frontier."""
+    passes: list[tuple[str, int]] = []
+
+    class Recording(Session):
+        def __init__(self, proto: Any, **kwargs: Any) -> None:
+            self.made = [o for node in proto.graph.node for o in node.output]
+            super().__init__(proto, **kwargs)
+
+        def run(self, feeds: Any, outputs: Any = None) -> Any:
+            passes.extend((name, len(next(iter(feeds.values())))) for name in self.made)
+            return super().run(feeds, outputs)
+
+    monkeypatch.setattr(frontier_module, "Session", Recording)
+    steps, counts = [["a"], ["b"], ["d"], ["e"], ["out"]], [1, 1, 2, 3, 3]
+    frontier = Frontier(Model(network(RESIDUAL)), images(["x"]), steps, counts, Store())
+    for _ in steps:
+        taken(frontier)
+    for name in ("a", "r", "b", "c", "d", "e", "out"):
+        assert sorted(n for made, n in passes if made == name) == [1, 2, 2], name
+
+
+def test_only_what_later_steps_read_is_held() -> None:
     steps = [["a"], ["b"], ["d"], ["e"], ["out"]]
-    kept = [{"a"}, {"a", "b", "r"}, {"d", "r"}, {"e", "r"}, {"out"}]
-    with workers() as pool:
-        tape = Tape(Model(network(RESIDUAL)), images(["x"]), steps, pool)
-        for wanted in kept:
-            tape.advance()
-            assert tape._store.names() == wanted
+    held = [{"a"}, {"a", "b", "r"}, {"d", "r"}, {"e", "r"}, set()]
+    store = Store()
+    frontier = Frontier(Model(network(RESIDUAL)), images(["x"]), steps, [1, 2, 3, 2, 2], store)
+    for wanted in held:
+        taken(frontier)
+        assert store.names() == wanted
 
 
-def test_a_long_chain_keeps_no_more_than_a_short_one() -> None:
+def test_a_long_chain_holds_no_more_than_a_short_one() -> None:
     n = 12
     lines = "\n".join(f"t{k + 1} = Conv <pads = [1,1,1,1]> (t{k}, w{k % 4})" for k in range(n))
     proto = network(
         f"""<ir_version: 8, opset_import: ["": 17]>
         g (float[n,4,6,6] t0) => (float[n,4,6,6] t{n}) {{ {lines} }}"""
     )
-    with workers() as pool:
-        tape = Tape(Model(proto), images(["t0"]), [[f"t{k + 1}"] for k in range(n)], pool)
-        for k in range(n):
-            tape.advance()
-            assert tape._store.names() == {f"t{k + 1}"}
+    store = Store()
+    steps = [[f"t{k + 1}"] for k in range(n)]
+    frontier = Frontier(Model(proto), images(["t0"]), steps, [3] * n, store)
+    for k in range(n - 1):
+        taken(frontier)
+        assert store.names() == {f"t{k + 1}"}
 
 
 @pytest.fixture
@@ -183,7 +215,7 @@ def once(monkeypatch: pytest.MonkeyPatch) -> None:
             assert len(names) == len(set(names))
             super().__init__(proto, **kwargs)
 
-    monkeypatch.setattr(ort_module, "Session", Checked)
+    monkeypatch.setattr(frontier_module, "Session", Checked)
 
 
 @pytest.mark.parametrize("kind", ["initializer", "constant node"])
@@ -204,14 +236,11 @@ def test_a_changed_weight_acts_on_later_nodes_only(kind: str, once: None) -> Non
         proto.graph.node.extend([*made, *nodes])
     new = RNG.standard_normal((4, 4, 3, 3)).astype(np.float32)
     feeds = images(["x"])
-    with workers() as pool:
-        tape = Tape(Model(proto), feeds, [["a"], ["b"], ["out", "c"]], pool)
-        tape.advance()
-        tape.change({"w0": new, "w1": new})
-        tape.advance()
-        found = [tape.batch(k)["b"] for k in range(3)]
-        tape.advance()
-        last = [tape.batch(k) for k in range(3)]
+    frontier = Frontier(Model(proto), feeds, [["a"], ["b"], ["out", "c"]], [3] * 3, Store())
+    taken(frontier)
+    frontier.change({"w0": new, "w1": new})
+    found = [arrays["b"] for arrays in taken(frontier)]
+    last = taken(frontier)
     changed = network(text)
     for tensor in changed.graph.initializer:
         if tensor.name == "w1":
@@ -229,30 +258,27 @@ def test_outputs_of_a_layer_are_rescaled_for_what_follows() -> None:
     scale, shift = np.array([1.0, 2.0, -1.0, 0.5]), np.array([0.0, 1.0, 2.0, -3.0])
     op = Graph(Model(proto)).producer("b")
     assert op is not None
-    with workers() as pool:
-        tape = Tape(Model(proto), feeds, [["b"], ["c"]], pool)
-        tape.advance()
-        tape.rescale(Linear(op, (4, 4, 3, 3)), scale, shift)
-        after = [tape.batch(k)["b"] for k in range(3)]
-        tape.advance()
-        for k in range(3):
-            expected = whole(proto, feeds[k], ["a", "b"])
-            b = expected["b"] * scale[:, None, None] + shift[:, None, None]
-            assert after[k].dtype == np.float32
-            np.testing.assert_allclose(after[k], b, rtol=1e-4, atol=1e-5)
-            found = tape.batch(k)["c"]
-            np.testing.assert_allclose(found, b + expected["a"], rtol=1e-4, atol=1e-5)
+    store = Store()
+    frontier = Frontier(Model(proto), feeds, [["b"], ["c"]], [3, 3], store)
+    taken(frontier)
+    frontier.rescale(Linear(op, (4, 4, 3, 3)), scale, shift)
+    after = [store.get("b", k) for k in range(3)]
+    for k, arrays in enumerate(taken(frontier)):
+        expected = whole(proto, feeds[k], ["a", "b"])
+        b = expected["b"] * scale[:, None, None] + shift[:, None, None]
+        assert after[k].dtype == np.float32
+        np.testing.assert_allclose(after[k], b, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(arrays["c"], b + expected["a"], rtol=1e-4, atol=1e-5)
 
 
 def test_the_model_and_the_images_stay_as_they_are() -> None:
     proto, feeds = network(RESIDUAL), images(["x"])
     bytes_before = proto.SerializeToString(deterministic=True)
     arrays = [f["x"].copy() for f in feeds]
-    with workers() as pool:
-        tape = Tape(Model(proto), feeds, [["a"], ["out"]], pool)
-        tape.advance()
-        tape.change({"w1": np.zeros((4, 4, 3, 3), np.float32)})
-        tape.advance()
+    frontier = Frontier(Model(proto), feeds, [["a"], ["out"]], [2, 3], Store())
+    taken(frontier)
+    frontier.change({"w1": np.zeros((4, 4, 3, 3), np.float32)})
+    taken(frontier)
     assert proto.SerializeToString(deterministic=True) == bytes_before
     for feed, array in zip(feeds, arrays, strict=True):
         np.testing.assert_array_equal(feed["x"], array)
