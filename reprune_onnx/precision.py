@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import onnx
 
 from reprune_onnx.analyzer.graph import to_array
 from reprune_onnx.types import ChannelMap
 
-WIDE = {onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16}
+WIDE = frozenset({onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16})
 """The types that ONNX Runtime's CPU provider cannot run."""
+
+HALF = WIDE | {onnx.TensorProto.FLOAT16}
+"""These and float16, in which the activations of an untrained model may vanish."""
+
+
+TOLERANCE, HALF_TOLERANCE = 1e-4, 5e-3
+"""What a verification allows in float32 and in float16, of an output's scale."""
 
 
 def tolerance(channels: ChannelMap) -> float:
@@ -17,41 +26,41 @@ def tolerance(channels: ChannelMap) -> float:
     if onnx.TensorProto.BFLOAT16 in types:
         return 3e-2
     if onnx.TensorProto.FLOAT16 in types:
-        return 5e-3
-    return 1e-4
+        return HALF_TOLERANCE
+    return TOLERANCE
 
 
-def as_float32(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model itself, or a float32 copy of a double or bfloat16 one; the cut is the same."""
+def as_float32(proto: onnx.ModelProto, wide: Collection[int] = WIDE) -> onnx.ModelProto:
+    """The model itself, or a float32 copy of one in a type of ``wide``; the cut is the same."""
     types = {t.data_type for t in proto.graph.initializer} | _constant_types(proto)
     types |= {i.type.tensor_type.elem_type for i in proto.graph.input}
-    if not types & WIDE:
+    if not types & set(wide):
         return proto
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
-    _convert(copy.graph)
+    _convert(copy.graph, wide)
     return copy
 
 
-def _convert(graph: onnx.GraphProto) -> None:
+def _convert(graph: onnx.GraphProto, wide: Collection[int]) -> None:
     for tensor in graph.initializer:
-        _convert_tensor(tensor)
+        _convert_tensor(tensor, wide)
     for value in (*graph.input, *graph.output, *graph.value_info):
-        if value.type.tensor_type.elem_type in WIDE:
+        if value.type.tensor_type.elem_type in wide:
             value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("t"):
-                _convert_tensor(attribute.t)
-            if attribute.name in ("to", "dtype") and attribute.i in WIDE:
+                _convert_tensor(attribute.t, wide)
+            if attribute.name in ("to", "dtype") and attribute.i in wide:
                 attribute.i = onnx.TensorProto.FLOAT
             for body in (attribute.g, *attribute.graphs):
                 if body.node:
-                    _convert(body)
+                    _convert(body, wide)
 
 
-def _convert_tensor(tensor: onnx.TensorProto) -> None:
-    if tensor.data_type in WIDE:
+def _convert_tensor(tensor: onnx.TensorProto, wide: Collection[int]) -> None:
+    if tensor.data_type in wide:
         array = to_array(tensor).astype("float32")
         tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
 

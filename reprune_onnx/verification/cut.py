@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
 from reprune_onnx.analyzer.graph import FLOATS
 from reprune_onnx.errors import ModelError, VerificationError
-from reprune_onnx.precision import tolerance
+from reprune_onnx.precision import HALF, HALF_TOLERANCE, TOLERANCE, WIDE, tolerance
 from reprune_onnx.types import Bools, ChannelMap, Model, Verification
 from reprune_onnx.verification.bound import multiply_adds, share, smaller_sizes
 from reprune_onnx.verification.compare import (
@@ -43,18 +44,23 @@ def verify_cut(
 
     Where the first kind of inputs shows nothing, because the model amplifies rounding on it or
     because a wrong cut would not be seen, others are tried; ``images`` are batches of the user's.
+    Of a float16 model, float32 copies come last: what vanishes in the one shows in the other.
     Raises ModelError where ONNX Runtime cannot run the original at all: without it nothing can be
     proven. A difference that is too large is returned, not raised.
     """
     sizes = list(smaller_sizes(channels))
     images = () if sizes else images  # which are of the full size
-    proof = _Proof(model, channels, keep, FedModel(pruned.proto), progress, sizes)
+    proofs = [_Proof(model, channels, keep, FedModel(pruned.proto), progress, sizes)]
+    if tolerance(channels) == HALF_TOLERANCE:
+        small = FedModel(pruned.proto, HALF)
+        proofs.append(_Proof(model, channels, keep, small, progress, sizes, HALF))
     whole = any(i.type.tensor_type.elem_type not in FLOATS for i in channels.graph.inputs)
     tried: list[str] = []
     best: Verification | None = None
     refusal: Exception | None = None
-    for kind in kinds(images):
-        tried.append(kind.name)
+    for proof, kind in product(proofs, kinds(images)):
+        name = kind.name if proof is proofs[0] else f"{kind.name}, in float32"
+        tried.append(name)
         try:
             result = proof.on(kind)
         except _NotRunError as error:
@@ -65,7 +71,7 @@ def verify_cut(
         if result is None:
             continue
         if result.passed or not (_amplified(result) or _hidden(result)):
-            return replace(result, inputs=(kind.name,))
+            return replace(result, inputs=(name,))
         best = best or result
     if best is not None:
         return replace(best, inputs=tuple(tried))
@@ -93,6 +99,7 @@ class _Proof:
     smaller: FedModel
     progress: Progress | None
     sizes: list[Sizes]  # smaller than the analysed ones, which are more than a proof may hold
+    wide: Collection[int] = WIDE  # the types whose values are float32 in what is compared
     at: str = ""  # the smaller sizes that were taken
     fed: bool = False  # whether the pruned model reads decisions that it is given
 
@@ -116,7 +123,7 @@ class _Proof:
         names = list(dict.fromkeys([*observed, *ends]))
         if not names:
             raise ModelError("the graph has no output that is a tensor: nothing could be proven")
-        masked = masked_original(self.model.proto, self.channels, self.keep)
+        masked = masked_original(self.model.proto, self.channels, self.keep, self.wide)
         if self.sizes:
             masked.open_sizes(self.channels.input_shapes)
             self.smaller.open_sizes(self.channels.input_shapes)
@@ -156,7 +163,7 @@ class _Proof:
         These show what a later layer makes too small to be seen.
         """
         channels, keep = self.channels, self.keep
-        allowed = tolerance(channels)
+        allowed = tolerance(channels) if self.wide == WIDE else TOLERANCE
         choices = decisions(channels, keep)
         decided = choices.made
         observed = [o for o in observed_tensors(channels, keep) if o not in decided]

@@ -7,7 +7,7 @@ arrays that numpy holds anyway, a session is made in no time, and another weight
 from __future__ import annotations
 
 import copy
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -24,9 +24,13 @@ _LARGE = 1024  # elements; smaller constants may be what an operator has to know
 
 
 class FedModel:
-    """A copy of a model in a type that ONNX Runtime's CPU can run, without the large weights."""
+    """A copy of a model in a type that ONNX Runtime's CPU can run, without the large weights.
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    Values of the types ``wide`` are float32 in it.
+    """
+
+    def __init__(self, model: onnx.ModelProto, wide: Collection[int] = WIDE) -> None:
+        self._wide = wide
         outputs = {o.name for o in model.graph.output}
         self._tensors = {
             t.name: t
@@ -42,7 +46,7 @@ class FedModel:
         for name, t in self._tensors.items():
             if name not in declared:
                 _declare(proto, name, t.data_type, tuple(t.dims))
-        self.proto = as_float32(proto)
+        self.proto = as_float32(proto, wide)
 
     def copy(self) -> FedModel:
         """A model of its own that shares the weights."""
@@ -55,6 +59,8 @@ class FedModel:
     def rewire(self, node: onnx.NodeProto, i: int, array: NDArray[Any]) -> None:
         """Let input ``i`` of ``node``, one of ``proto``'s, read ``array``; nothing else changes."""
         name = f"{node.input[i]}__{len(self.proto.graph.input)}"
+        if onnx.helper.np_dtype_to_tensor_dtype(array.dtype) in self._wide:
+            array = array.astype("float32")
         kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
         _declare(self.proto, name, kind, array.shape)
         self._arrays[name] = array
@@ -85,7 +91,7 @@ class FedModel:
         """Make it ready to run, with the weights that are read."""
         read = _read(self.proto.graph)
         for name in (self._tensors.keys() - self._arrays.keys()) & read:
-            self._arrays[name] = _array(self._tensors[name])
+            self._arrays[name] = _array(self._tensors[name], self._wide)
         fed = {name: array for name, array in self._arrays.items() if name in read}
         unread = (self._tensors.keys() | self._arrays.keys()) - read
         for value in [i for i in self.proto.graph.input if i.name in unread]:
@@ -123,9 +129,9 @@ def _declare(proto: onnx.ModelProto, name: str, kind: int, shape: tuple[int | No
     proto.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, shape))
 
 
-def _array(tensor: onnx.TensorProto) -> NDArray[Any]:
+def _array(tensor: onnx.TensorProto, wide: Collection[int]) -> NDArray[Any]:
     array = to_array(tensor)
-    return array.astype("float32") if tensor.data_type in WIDE else array
+    return array.astype("float32") if tensor.data_type in wide else array
 
 
 def _read(graph: onnx.GraphProto) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,16 @@ import onnx
 from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.graph import Graph
+from reprune_onnx.precision import WIDE
 from reprune_onnx.types import Bools, ChannelMap, Site
 from reprune_onnx.verification.fed import FedModel
 
 
-def masked_original(proto: onnx.ModelProto, channels: ChannelMap, keep: Bools) -> FedModel:
+def masked_original(
+    proto: onnx.ModelProto, channels: ChannelMap, keep: Bools, wide: Collection[int] = WIDE
+) -> FedModel:
     """A copy whose consumers read zeros in place of the units that ``keep (n_units,)`` drops."""
-    masked = FedModel(proto)
+    masked = FedModel(proto, wide)
     sites: dict[tuple[int, int], list[Site]] = {}
     for site in consumers(channels, keep):
         sites.setdefault((site.node, site.input), []).append(site)

@@ -187,3 +187,27 @@ def test_sizes_that_do_not_fit_are_named():
     session = Session(proto, optimize=False)
     with pytest.raises(rp.RepruneError, match=r"at x = 1×8×7×7; give .* --input-shape x=…"):
         list(runs(proto, session, {"x": (1, 8, 7, 7)}))
+
+
+def test_what_vanishes_in_float16_is_proven_in_float32(monkeypatch):
+    """Activations of an untrained network, of 1e-11 here, are zero in float16."""
+    model = network("y = Cast <to = 1> (s)", inputs="float16[1, 8, 8, 8] x")
+    for tensor in model.proto.graph.initializer:
+        array = numpy_helper.to_array(tensor).astype(np.float16) * np.float16(1e-5)
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    found = rp.prune(model, HALF).report["verification"]
+    assert found["passed"]
+    assert found["inputs"] == ["N(0, 1), in float32"]
+    assert found["tolerance"] == 1e-4
+    real = verification.FedModel
+
+    def wrong(proto, *wide):
+        made = real(proto, *wide)
+        place = next(n for n in made.proto.graph.node if n.name == "reader")
+        weight = next(t for t in proto.graph.initializer if t.name == "second")
+        made.rewire(place, 1, np.roll(numpy_helper.to_array(weight), 1, axis=1))
+        return made
+
+    monkeypatch.setattr(verification, "FedModel", wrong)
+    with pytest.raises(VerificationError, match="differs from the masked original"):
+        rp.prune(model, HALF)
