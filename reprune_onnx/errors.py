@@ -13,6 +13,10 @@ class ModelError(RepruneError):
     """The file is not a model that this tool can read, analyse or prune."""
 
 
+class KernelError(ModelError):
+    """ONNX Runtime lacks an operator, or one for these types: the model cannot be run here."""
+
+
 class DataError(RepruneError):
     """Calibration or evaluation data that cannot be read, or that the model does not take."""
 

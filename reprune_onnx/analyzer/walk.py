@@ -27,6 +27,7 @@ from reprune_onnx.analyzer.drafts import (
 )
 from reprune_onnx.analyzer.graph import FLOATS, Graph, Op, captured
 from reprune_onnx.analyzer.labels import LabelSpace, TooManyLabelsError, compress, varying
+from reprune_onnx.analyzer.rejected import rejected
 from reprune_onnx.errors import ModelError
 from reprune_onnx.types import Ints, Labels, Shape
 
@@ -229,6 +230,11 @@ class Walk:
         except TooManyLabelsError:
             return None
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            cause = rejected(self.graph, op)
+            if cause is not None:
+                raise ModelError(
+                    f"{cause}: the file is damaged; check it with onnx.checker"
+                ) from error
             raise ModelError(
                 f"{op.title} cannot be followed, because its inputs and attributes do not fit"
                 f" together: {self._described(op)}; check the file with onnx.checker"

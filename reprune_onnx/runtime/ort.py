@@ -19,7 +19,7 @@ import onnx
 from numpy.typing import NDArray
 
 from reprune_onnx import model as model_file
-from reprune_onnx.errors import ModelError
+from reprune_onnx.errors import KernelError, ModelError
 from reprune_onnx.runtime.custom_ops import register
 from reprune_onnx.types import Model, Shape
 
@@ -33,6 +33,7 @@ _TYPES: dict[str, np.dtype[Any]] = {
 _NO_MEMORY = re.compile(r"Failed to allocate memory|bad_alloc")
 _UNKNOWN_OP = re.compile(r"\w:\w+\(.*\) is not a registered function/op")
 _NO_KERNEL = "; load the library that has it with --custom-ops LIB"
+_NO_IMPLEMENTATION = "Could not find an implementation"
 _LONGEST = 300  # characters of ONNX Runtime's message that are repeated
 
 
@@ -93,10 +94,12 @@ class Session:
             except Exception as error:  # its exceptions share no base class
                 _raise_memory_error(error)
                 reason = _reason(error)
-                hint = _NO_KERNEL if _UNKNOWN_OP.search(reason) else ""
-                raise ModelError(
-                    f"ONNX Runtime cannot load {self._title}: {reason}{hint}"
-                ) from error
+                message = f"ONNX Runtime cannot load {self._title}: {reason}"
+                if _UNKNOWN_OP.search(reason):
+                    raise KernelError(f"{message}{_NO_KERNEL}") from error
+                if _NO_IMPLEMENTATION in reason:
+                    raise KernelError(message) from error
+                raise ModelError(message) from error
         self.inputs = tuple(_port(i) for i in self._session.get_inputs())
         found = {o.name: _port(o) for o in self._session.get_outputs()}
         tensors = [o.name for o in self._session.get_outputs() if o.type.startswith("tensor(")]

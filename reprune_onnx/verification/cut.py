@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 
 from reprune_onnx.analyzer.graph import FLOATS
-from reprune_onnx.errors import ModelError, VerificationError
+from reprune_onnx.errors import KernelError, ModelError, VerificationError
 from reprune_onnx.precision import HALF, HALF_TOLERANCE, TOLERANCE, WIDE, tolerance
 from reprune_onnx.types import Bools, ChannelMap, Model, Verification
 from reprune_onnx.verification.bound import multiply_adds, share, smaller_sizes
@@ -127,7 +127,12 @@ class _Proof:
         if self.sizes:
             masked.open_sizes(self.channels.input_shapes)
             self.smaller.open_sizes(self.channels.input_shapes)
-        session = masked.session(names)
+        try:
+            session = masked.session(names)
+        except KernelError as error:
+            raise VerificationError(
+                f"nothing could be proven: {error} (--no-verify writes the model unproven)"
+            ) from error
         *smaller, full = [*self.sizes, self.channels.input_shapes]
         for sizes in smaller:
             try:
