@@ -100,4 +100,6 @@ def _check(channels: ChannelMap, keep: Bools, title: str) -> None:
         parts = [np.arange(g.n), *g.nonempty]
         if any(not keep[g.units[part]].any() for part in parts):
             name = g.producers[0].layer.name
-            raise SelectionError(f"'{title}' leaves no channel of a part of '{name}'")
+            raise SelectionError(
+                f"'{title}' leaves no channel of a part of '{name}': keep at least one there"
+            )

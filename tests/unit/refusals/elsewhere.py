@@ -1,0 +1,77 @@
+"""Refusals without a row: which test provokes them, and which only another machine could."""
+
+_BRIDGE = "unit/training/test_bridge_state.py::"
+_ENGINES = "unit/benchmark/test_engine_runner.py::test_what_is_no_engine_of_this_machine"
+_BUILT = "e2e/test_build.py::"
+_NAMED = "unit/training/test_bridge_ops.py::test_what_the_bridge_lacks_is_named"
+
+ELSEWHERE = {
+    "cannot be shared by": "unit/training/test_training_parts.py::test_processes_share_a_batch",
+    "values beyond the range of": _BRIDGE
+    + "test_half_precision_is_trained_in_single_and_written_in_half",
+    "does not take a batch of": _BRIDGE
+    + "test_where_a_larger_batch_does_not_go_in_the_node_is_named",
+    "the PyTorch bridge has no op": _BRIDGE
+    + "test_part_of_a_graph_needs_only_the_ops_of_that_part",
+    ", which the PyTorch bridge does not have": _NAMED,
+    "is computed by the graph, so its": "unit/training/test_concurrent.py::"
+    "test_a_weight_that_the_graph_computes_is_refused_before_anything_is_trained",
+    "is to be kept: it belongs to another model": "unit/training/test_apply_cuts.py::"
+    "test_a_tensor_of_another_size_is_refused",
+    "an engine is not portable": _BUILT + "test_another_gpu_or_version_is_refused",
+    "was built by TensorRT ": _BUILT + "test_another_gpu_or_version_is_refused",
+    "nvidia-smi finds no GPU": _BUILT + "test_a_gpu_that_is_not_there",
+    "images of shape ": "unit/runtime/test_evaluate.py::test_refusals",
+    "are not finite before ": "unit/recovery/test_least_squares.py::"
+    "test_activations_that_overflow_are_named",
+    "are not finite at ": "unit/pruner/sensitivity/test_curves.py::"
+    "test_values_that_overflow_inside_the_network",
+    "the model gives label ": "e2e/test_evaluate_detection.py::"
+    "test_what_does_not_go_together_is_one_line",
+    "--recover ": "unit/recovery/test_recover.py::test_a_method_that_needs_images",
+    "--accelerator ": "e2e/training/test_refusals.py::test_options_out_of_range_are_usage",
+    "other sizes": "unit/test_sizes.py::test_a_refusal_names_the_sizes_that_were_tried",
+}
+MADE_APART = {
+    "deployment/engine.py": _BUILT + "test_what_fails",
+    "cli/bench.py": "e2e/test_bench.py::test_out_of_memory_keeps_what_was_measured",
+    "runtime/ort.py": "unit/runtime/test_ort_session.py::test_errors_are_one_line",
+    "verification/inputs.py": "unit/test_inputs_of_a_proof.py::test_sizes_that_do_not_fit_are_named",
+}
+"""Files whose refusals without words get their message from a function of their own."""
+
+OUT_OF_REACH = {
+    "OpenVINO cannot ": "another runtime, which tests do without",
+    "TensorRT cannot run ": "a GPU",
+    "TensorRT cannot load ": "a GPU",
+    "build the engine with inputs and outputs in float32": "a GPU",
+    "build it for that batch size": "a GPU",
+    "such engines are not measured": "a GPU",
+}
+
+WITHOUT_A_ROW = (
+    " has a damaged attribute '",
+    "exists; give another name, or --force to replace it",
+    " cannot be made ready for ",
+    "the model's outputs have no row per image",
+    "has objects without a segmentation",
+    " fewer MACs lose ",
+    "is no classifier of images, whose accuracy or agreement could be measured",
+    "the written model differs from the trained one by ",
+    "no Conv with a bias of its own lacks a BatchNormalization",
+    ", the PyTorch bridge reads ",
+    "is a sparse tensor, which the PyTorch bridge lacks",
+    " fails in PyTorch: ",
+    "no channel of the model can go",
+    ": a Python loader's images must fit into ",
+    " yields fewer batches than there are processes (",
+    ": with --loss, every batch is (x, target)",
+    ": its weight is computed from constants, so it cannot start from random values",
+    "a function that yields batches as data needs a loss",
+    "--distill: the original has ",
+    "the model has no output (N, classes): give the original with --distill",
+    "the model has no output (N, classes), so --val measures nothing",
+    ": labels are 0 to ",
+    "integers of tensor '",
+)
+"""What still lacks one: this list may only become shorter."""

@@ -1,0 +1,75 @@
+"""Where the package refuses: every call of one of its error classes, found in its source."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import reprune_onnx
+from reprune_onnx import errors
+
+PACKAGE = Path(reprune_onnx.__file__).parent
+ERRORS = {
+    name
+    for name, value in vars(errors).items()
+    if isinstance(value, type) and issubclass(value, errors.RepruneError)
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """``words`` are the constant parts of the message."""
+
+    path: str
+    first: int
+    last: int
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.first} {'…'.join(self.words)[:90]!r}"
+
+
+@cache
+def sites() -> tuple[Site, ...]:
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).as_posix()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and _name(node.func) in ERRORS:
+                words = [w for w in ast.walk(node) if isinstance(w, ast.Constant)]
+                texts = tuple(w.value for w in words if isinstance(w.value, str))
+                found.append(Site(name, node.lineno, node.end_lineno or node.lineno, texts))
+    return tuple(found)
+
+
+def _name(function: ast.expr) -> str:
+    return function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
+
+
+@contextmanager
+def recorded() -> Iterator[set[Site]]:
+    """The sites whose errors are made meanwhile."""
+    reached: set[Site] = set()
+    plain = errors.RepruneError.__init__
+
+    def init(self: errors.RepruneError, *args: Any) -> None:
+        frame = sys._getframe(1)
+        path = Path(frame.f_code.co_filename)
+        if path.is_relative_to(PACKAGE):
+            name = path.relative_to(PACKAGE).as_posix()
+            reached.update(
+                s for s in sites() if s.path == name and s.first <= frame.f_lineno <= s.last
+            )
+        plain(self, *args)
+
+    errors.RepruneError.__init__ = init  # type: ignore[method-assign]
+    try:
+        yield reached
+    finally:
+        errors.RepruneError.__init__ = plain  # type: ignore[method-assign]

@@ -1,0 +1,147 @@
+"""Files that are no models, damaged ones, and what cannot be pruned or proven."""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+import reprune_onnx as rp
+from reprune_onnx.analyzer.graph import to_array
+from reprune_onnx.runtime.ort import with_outputs
+from reprune_onnx.types import Verification
+from reprune_onnx.verification.cut import check
+
+
+def without(proto, op_type, field):
+    """Take a list away from the first node of a kind."""
+    node = next(n for n in proto.graph.node if n.op_type == op_type)
+    del getattr(node, field)[:]
+
+
+def untyped(proto, op_type):
+    node = next(n for n in proto.graph.node if n.op_type == op_type)
+    node.attribute[0].CopyFrom(helper.make_attribute(node.attribute[0].name, 0.5))
+
+
+def unnamed(proto):
+    next(n for n in proto.graph.node if n.op_type == "Relu").output[0] = ""
+
+
+def complex_numbers():
+    return helper.make_tensor("c", TensorProto.COMPLEX64, [1], [1 + 2j])
+
+
+def incomplete():
+    return TensorProto(name="t", data_type=TensorProto.FLOAT, dims=[4], raw_data=b"\0")
+
+
+def pruned(p, body, *options, **weights):
+    return p.prune("--sparsity", 0.4, *options, model=p.graph(body, **weights))
+
+
+def odd(passed=False, **more):
+    values = {"max_abs_diff": 0.0, "scale": 1.0, "negative_control": 0.0, "tolerance": 1e-5}
+    return Verification(passed, **{**values, **more}, runs=1)
+
+
+OPEN = '<ir_version: 8, opset_import: ["": 17]> g (float[1,3,h,l] x) => (float[a,b,c,d] y) '
+FOREIGN = '<ir_version: 8, opset_import: ["": 17, "foreign": 1]> g (float[1,8,8,8] x)'
+FOREIGN += " => (float[a,b,c,d] y) "
+
+
+ROWS = [
+    ("cannot read", lambda p: rp.load(p.tmp / "nothing.onnx")),
+    ("is not an ONNX file", lambda p: rp.load(p.text("no model", ".onnx"))),
+    ("holds no ONNX graph", lambda p: rp.load(p.save(onnx.ModelProto(ir_version=8)))),
+    ("holds complex numbers", lambda p: to_array(complex_numbers())),
+    ("has damaged values", lambda p: to_array(incomplete())),
+    (
+        "the model is quantized",
+        lambda p: pruned(
+            p, "a = Conv(x, w) b = DequantizeLinear(a, s) y = Relu(b)", s=np.float32(1)
+        ),
+    ),
+    (
+        "made by nodes of the domain 'foreign'",
+        lambda p: p.prune(
+            "--sparsity",
+            0.4,
+            model=p.graph(
+                "q = foreign.Quant(v) y = Conv(x, q)",
+                FOREIGN,
+                v=np.ones((6, 8, 3, 3)),
+            ),
+        ),
+    ),
+    ("the model has no layer with weights", lambda p: pruned(p, "y = Relu(x)")),
+    (
+        "do not fit together",
+        lambda p: pruned(p, "a = Conv(x, w) b = Transpose <perm = [0, 1, 2]> (a) y = Conv(b, v)"),
+    ),
+    (
+        "is rejected by ONNX's shape inference (Mismatch between the sum",
+        lambda p: pruned(
+            p, "a = Conv(x, w) b = Split <axis = 1> (a, s) y = Conv(b, v)", s=np.array([5])
+        ),
+    ),
+    (
+        "(--input-shape gives other sizes)",
+        lambda p: p.prune(
+            "--sparsity",
+            0.4,
+            model=p.graph(
+                "a = Conv(x, w) b = Concat <axis = 1> (a, a) y = Conv(b, v)",
+                OPEN,
+            ),
+        ),
+    ),
+    ("has 8 channels there", lambda p: pruned(p, "a = Conv(x, w, c) y = Relu(a)", c=np.ones(5))),
+    (
+        "has no output with a name",
+        lambda p: rp.analyze(rp.load(p.altered(unnamed))),
+    ),
+    (
+        "and at least 1 are allowed",
+        lambda p: rp.analyze(rp.load(p.altered(lambda m: without(m, "Relu", "input")))),
+    ),
+    (
+        "lacks its attribute 'axis'",
+        lambda p: pruned(p, "a = Conv(x, w) b = Concat(a, a) y = Relu(b)"),
+    ),
+    (
+        "and not INTS: the file is damaged",
+        lambda p: rp.analyze(rp.load(p.altered(lambda m: untyped(m, "Conv")))),
+    ),
+    ("no node of the graph computes 'nothing'", lambda p: with_outputs(p.model.proto, ["nothing"])),
+    (
+        "--no-verify writes the model unproven",
+        lambda p: pruned(
+            p,
+            "a = Conv(x, w) b = Cast<to = 11>(a) c = Selu(b) d = Cast<to = 1>(c) y = Conv(d, v)",
+        ),
+    ),
+    (
+        "are not finite on any inputs tried",
+        lambda p: pruned(
+            p,
+            "a = Conv(x, w) b = Div(a, n) c = Log(b) d = Mul(c, i) y = Conv(d, v)",
+            n=np.float32(1),
+            i=np.float32(np.inf),
+        ),
+    ),
+    ("amplifies rounding", lambda p: check(odd(max_abs_diff=1.0, rounding=2.0))),
+    (
+        "this is a bug of reprune-onnx; please report the model",
+        lambda p: check(odd(max_abs_diff=1.0)),
+    ),
+    ("a deliberately wrong cut changes them by only", lambda p: check(odd())),
+    ("nothing can be pruned", lambda p: pruned(p, "y = Conv(x, w)")),
+    (
+        "has values that are not finite",
+        lambda p: pruned(
+            p,
+            "a = Conv(x, w) b = BatchNormalization(a, g, o, o, g) y = Conv(b, v)",
+            g=np.full(8, np.nan),
+            o=np.ones(8),
+        ),
+    ),
+]

@@ -1,0 +1,65 @@
+"""Options out of range, and files that options name."""
+
+import reprune_onnx as rp
+from reprune_onnx.benchmark.settings import BenchSettings
+from reprune_onnx.deployment.engine import BuildOptions
+from reprune_onnx.pruner.allocate.sparsity import exact
+from reprune_onnx.shapes import parse_input_shapes
+
+ROWS = [
+    ("give exactly one of --sparsity", lambda p: rp.Settings()),
+    ("--sparsity 1 is outside [0, 1)", lambda p: rp.Settings(sparsity=1.0)),
+    ("must be at least 0 and less than 1", lambda p: exact(1.5)),
+    ("--macs-reduction 0 is outside (0, 1)", lambda p: rp.Settings(macs_reduction=0.0)),
+    ("--max-drop 100 is outside", lambda p: rp.Settings(max_drop=100)),
+    (
+        "--latency-table goes with --latency-reduction",
+        lambda p: rp.Settings(sparsity=0.5, latency_table=p.demo),
+    ),
+    ("--precision is that of a --target", lambda p: rp.Settings(sparsity=0.5, precision="fp16")),
+    ("--method 'best' is not one of reprune", lambda p: rp.Settings(sparsity=0.5, method="best")),
+    ("--min-channels must be at least 1", lambda p: rp.Settings(sparsity=0.5, min_channels=0)),
+    ("keeps at least 1 channel", lambda p: rp.Settings(sparsity=0.5, layer=(("a", 0),))),
+    ("--jobs is a number of processes", lambda p: rp.Settings(sparsity=0.5, jobs=0)),
+    ("--seed -1 must not be negative", lambda p: rp.Settings(sparsity=0.5, seed=-1)),
+    ("--max-drop needs images", lambda p: rp.Settings(max_drop=1)),
+    ("needs images", lambda p: rp.Settings(sparsity=0.5, recover="least-squares")),
+    ("is not GLOB=N", lambda p: p.prune("--sparsity", 0.5, "--layer", "conv")),
+    ("is not NAME=1,3,224,224", lambda p: parse_input_shapes(["x"])),
+    ("give it once", lambda p: parse_input_shapes(["x=1", "x=2"])),
+    ("the model has no input", lambda p: p("analyze", p.demo, "--input-shape", "z=1,1,8,8")),
+    ("has rank 3", lambda p: p("analyze", p.demo, "--input-shape", "input=1,8,8")),
+    (
+        "change only the symbolic extents",
+        lambda p: p("analyze", p.demo, "--input-shape", "input=1,9,8,8"),
+    ),
+    ("is not known", lambda p: rp.Settings(sparsity=0.5, target="toaster")),
+    ("--backend 'gpu' is not one of", lambda p: BenchSettings(backend="gpu")),
+    ("a batch holds at least 1 image", lambda p: BenchSettings(batch_sizes=(0,))),
+    ("or 0 for all cores", lambda p: BenchSettings(threads=-1)),
+    ("--clock 'sun' is not one of", lambda p: BenchSettings(clock="sun")),
+    ("give --threads 1 with it", lambda p: BenchSettings(clock="cpu")),
+    ("computes on a GPU", lambda p: BenchSettings(backend="ort-cuda", threads=1)),
+    ("are timed in ONNX Runtime", lambda p: BenchSettings(backend="ort-cuda", layers=True)),
+    ("is no time to measure in", lambda p: BenchSettings(seconds=0)),
+    ("--layers are written with --json", lambda p: p("bench", p.demo, "--layers")),
+    ("is not numbers, as in 1,8,32", lambda p: p("bench", p.demo, "--batch-size", "many")),
+    ("three that do not fall", lambda p: BuildOptions(batches=(4, 2, 1))),
+    ("at least 1 MiB", lambda p: BuildOptions(workspace_mib=0)),
+    (
+        "is not one number of images or three",
+        lambda p: p("build", p.demo, "--target", "rtx-a6000", "--batch-size", "1,2"),
+    ),
+    ("give --task detection", lambda p: p.evaluate(p.digits, "--annotations", p.digits)),
+    ("must be N or H,W in whole pixels", lambda p: p.evaluate(p.digits, "--preprocess", "size=x")),
+    (
+        "give one value, or one per channel",
+        lambda p: p.evaluate(p.digits, "--preprocess", "mean=1,2;std=1,2,3"),
+    ),
+    ("give none, cifar10", lambda p: p.evaluate(p.digits, "--preprocess", "fancy")),
+    ("unknown key 'hue'", lambda p: p.evaluate(p.digits, "--preprocess", "hue=1")),
+    ("matches no layer", lambda p: p.prune("--sparsity", 0.5, "--include", "nothing*")),
+    ("of which at least", lambda p: p.prune("--sparsity", 0.5, "--layer", "*conv1*=999")),
+    ("cannot be reached: at most", lambda p: p.prune("--macs-reduction", 0.999)),
+    ("leave no channel that could go", lambda p: p.prune("--sparsity", 0.5, "--exclude", "*")),
+]
