@@ -20,7 +20,6 @@ from reprune_onnx.pruner.allocate import (
     widths,
 )
 from reprune_onnx.pruner.allocate.reach import out_of_reach
-from reprune_onnx.pruner.allocate.sparsity import exact
 from reprune_onnx.pruner.knowledge import Knowledge
 from reprune_onnx.pruner.multilinear import Multilinear, multilinear
 from reprune_onnx.pruner.sensitivity.allocate import by_losses, least_loss
@@ -89,7 +88,7 @@ def allocate(
     goal = full, full * (1 - wanted.share)
     if wanted.measure == "channels":
         free = sum(int(g.free.sum()) for g in groups)
-        goal = free, full - math.ceil(exact(wanted.share) * free)
+        goal = free, full - wanted.share * free
     kept = nearer(kept, choices, cost, goal, at_least=bool(settings.rounding))
     found = {g.id: int(k) for g, k in zip(groups, kept, strict=True)}
     return Allocation(found, notes, 1 - cost(kept) / max(full, 1e-12), unrounded)

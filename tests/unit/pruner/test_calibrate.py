@@ -106,3 +106,12 @@ def test_a_grouped_layers_kernels_get_the_mean_energy_of_their_place() -> None:
         assert part.kernels.shape[1] == len(part.energy)
         of_groups = part.energy.reshape(-1, 3)
         np.testing.assert_array_equal(of_groups, [[1.5, 2.5, 3.5]] * len(of_groups))
+
+
+@pytest.mark.parametrize(("asked", "left"), [(0.3, 4), (0.4, 4), (0.6, 2), (0.7, 2)])
+def test_of_three_slots_that_many_go_that_are_nearest_to_the_sparsity(
+    asked: float, left: int
+) -> None:
+    settings = rp.Settings(sparsity=asked, residual="prune", allocation="uniform", recover="none")
+    report = rp.prune(network(*NETWORKS["grouped Conv"][:2]), settings).report
+    assert report["layers"][0]["out_channels"] == [6, left]
