@@ -14,7 +14,7 @@ _REJECTED = re.compile(
 
 
 def rejected(graph: Graph, op: Op) -> str | None:
-    """Return the first node that is rejected and why, where ``op`` does not come before it.
+    """Return the first node that is rejected and why, where it stands before ``op``.
 
     It is the cause where ``op``, which reads what it makes, is where the trouble shows.
     """
@@ -27,7 +27,7 @@ def rejected(graph: Graph, op: Op) -> str | None:
         same = [other for other in graph.ops if other.type == found["type"]]
         if found["name"] is not None:
             same = [other for other in same if other.name == found["name"]]
-        if len(same) == 1 and same[0].index <= op.index:
+        if len(same) == 1 and same[0].index < op.index:
             why = found["why"].rstrip(".")
             return f"{same[0].title} is rejected by ONNX's shape inference ({why})"
     return None
