@@ -63,7 +63,9 @@ class Files:
         return made
 
     def move(self, partial: Path, path: Path) -> None:
-        """Let a file that is written already become the file ``path``."""
+        """Let a file that is written already become the file ``path``, as open as a new one is."""
+        with told(path):
+            partial.chmod(0o666 & ~_umask())
         self._staged.append((partial, path))
 
     def commit(self) -> None:

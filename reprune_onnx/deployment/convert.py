@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import onnx
@@ -12,12 +13,15 @@ import onnx
 from reprune_onnx import __version__
 from reprune_onnx.activations.images import Images
 from reprune_onnx.analyzer.graph import QUANTIZED
-from reprune_onnx.deployment import half as half_precision
+from reprune_onnx.deployment import half as float16
 from reprune_onnx.deployment import quantize as int8
 from reprune_onnx.deployment.equal import ALLOWED, compare
 from reprune_onnx.deployment.lower import Lowered, Rewritten, lower
+from reprune_onnx.deployment.measured_on import measured_on
+from reprune_onnx.deployment.rounded import rounded
 from reprune_onnx.errors import ModelError, UsageError, VerificationError
 from reprune_onnx.model import size
+from reprune_onnx.precision import as_float32
 from reprune_onnx.sizes import fitting_shapes
 from reprune_onnx.targets import Target
 from reprune_onnx.types import Model
@@ -30,6 +34,8 @@ class Converted:
     ``difference`` is the largest of an output relative to its scale, on random inputs, of the file
     before int8; ``error`` is that of int8 on the calibration images, see `quantize.output_error`.
     ``flag`` is the precision that building an engine has to ask for, where the file does not.
+    ``beyond`` are the nodes that float16 has no range for: they stay float32 where the file states
+    its types, and overflow on the device where a flag does.
     """
 
     model: Model
@@ -39,6 +45,7 @@ class Converted:
     difference: float
     allowed: float
     error: float | None = None
+    beyond: tuple[float16.Beyond, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return what was done, in JSON's types."""
@@ -54,6 +61,7 @@ class Converted:
             "difference": self.difference,
             "allowed": self.allowed,
             "int8_error": self.error,
+            "beyond_float16": [node.as_json() for node in self.beyond],
         }
 
 
@@ -70,7 +78,8 @@ def convert(
     * Opset, IR version and ops come within the target's limits (`lower`), and ONNX Runtime shows
       that this changed nothing, to 1e-4 of an output's scale.
     * ``fp16`` goes into the file where the target goes by the file's types, else it stays a flag.
-      It is compared on ``images`` where they are given.
+      Nodes that it has no range for are found on ``images`` and on random inputs, and stay float32
+      in the file. It is compared on ``images`` where they are given, with every result rounded.
     * ``int8`` is measured on ``images``; UsageError without them.
 
     Raises ModelError where the target cannot have the model, VerificationError where the result
@@ -85,17 +94,25 @@ def convert(
             f"the model is quantized ({quantized.op_type} '{quantized.name}'): convert the float"
             " model it was made from, with --precision int8"
         )
+    # ONNX Runtime's CPU runs neither double nor bfloat16: the float32 copy is what is compared.
+    model = replace(model, proto=as_float32(model.proto))
     shapes = fitting_shapes(model.proto, input_shapes or {}).shapes
     lowered = lower(model, target.limits, target.name)
     worst = compare(model.proto, lowered.model.proto, shapes)
     flag = chosen if target.limits.types == "flags" and chosen != "fp32" else ""
     if chosen == "int8" and images is not None:
         return _in_int8(model, lowered, (target, images, flag), worst)
-    if chosen == "fp16" and not flag:
-        found = half_precision.half(lowered.model)
-        worst = _compared(model, found, shapes, images)
-        out = _stamped(found, target, chosen)
-        return Converted(out, chosen, "", lowered.rewritten, worst, half_precision.ALLOWED)
+    if chosen == "fp16":
+        feeds = partial(measured_on, model.proto, shapes, images)
+        if flag:
+            beyond = float16.beyond_half(lowered.model, feeds)
+            out = _stamped(lowered.model, target, chosen)
+            return Converted(out, chosen, flag, lowered.rewritten, worst, ALLOWED, None, beyond)
+        found = float16.half(lowered.model, feeds)
+        worst = _compared(model, found.model, shapes, images)
+        out = _stamped(found.model, target, chosen)
+        how = (lowered.rewritten, worst, float16.ALLOWED, None, found.beyond)
+        return Converted(out, chosen, "", *how)
     out = _stamped(lowered.model, target, chosen)
     return Converted(out, chosen, flag, lowered.rewritten, worst, ALLOWED)
 
@@ -103,17 +120,18 @@ def convert(
 def _compared(
     model: Model, found: Model, shapes: Mapping[str, tuple[int, ...]], images: Images | None
 ) -> float:
-    """By how much float16 differs: on images where there are any, else on random inputs."""
-    allowed = half_precision.ALLOWED
+    """By how much float16 differs, rounded as it will be: on images, else on random inputs."""
+    allowed = float16.ALLOWED
+    as_run = rounded(found.proto)
     if images is None:
         try:
-            return compare(model.proto, found.proto, shapes, allowed)
+            return compare(model.proto, as_run, shapes, allowed)
         except VerificationError as error:
             raise VerificationError(
                 f"{error} (random inputs may be beyond what the network takes: compare on images"
                 " with --calibration, or use --precision fp32)"
             ) from error
-    off = int8.output_error(model.proto, found.proto, images, "tensorrt")
+    off = int8.output_error(model.proto, as_run, images, "tensorrt")
     if not off <= allowed:
         raise VerificationError(
             f"fp16 changes the output by {off:.1%} on the calibration images, more than the"

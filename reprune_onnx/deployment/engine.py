@@ -24,6 +24,7 @@ from reprune_onnx.deployment.convert import Converted, convert
 from reprune_onnx.deployment.references import ALLOWED, References, references
 from reprune_onnx.errors import EngineError, ModelError, UsageError, VerificationError
 from reprune_onnx.json_text import json_bytes
+from reprune_onnx.precision import as_float32
 from reprune_onnx.runtime.tensorrt import Engine, Gpu, about, require, this_gpu
 from reprune_onnx.sizes import fitting_shapes
 from reprune_onnx.targets import Target
@@ -94,7 +95,8 @@ def build(
     shapes = options.input_shapes
     start = time.perf_counter()
     found = convert(model, target, options.precision, input_shapes=shapes, images=images)
-    taken = references(model.proto, shapes, images=images.batches[0] if images else None)
+    plain = as_float32(model.proto)
+    taken = references(plain, shapes, images=images.batches[0] if images else None)
     batches = _batches(model, taken, options)
     data, version = _serialized(found, taken, batches, options)
     facts = _facts(found, (target, gpu, version), batches, data)

@@ -19,6 +19,14 @@ _HOW = {
     "trtexec": "bundle (TensorRT {})",
 }
 
+_FLAGS = {
+    "fp16": "fp16 is not in the file: it is asked for when the engine is built",
+    "int8": "int8 is in the file as QuantizeLinear; it is asked for when the engine is built, too",
+}
+_SHOWN = 10  # nodes that the terminal names
+_KEPT = {False: "stays float32", True: "leaves the range of fp16 on the device"}
+_KEPT_ALL = {False: "stay float32", True: "leave the range of fp16 on the device"}
+
 
 def print_targets(targets: Sequence[Target]) -> None:
     """Print one row per target."""
@@ -52,7 +60,12 @@ def print_conversion(found: Converted, where: str) -> None:
     if found.error is not None:
         print(f"int8 changes the output by {found.error:.1%} on the calibration images")
     if found.flag:
-        print(f"{found.flag} is not in the file: it is asked for when the engine is built")
+        print(_FLAGS[found.flag])
+    for node in found.beyond[:_SHOWN]:
+        print(f"{node.op} '{node.node}' {_KEPT[bool(found.flag)]}: {node.reason}")
+    if len(found.beyond) > _SHOWN:
+        more = len(found.beyond) - _SHOWN
+        print(f"{more} more nodes {_KEPT_ALL[bool(found.flag)]}: --json names them")
     print(f"wrote {where}")
 
 

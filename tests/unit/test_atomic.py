@@ -99,3 +99,21 @@ def test_a_pipe_or_a_device_is_not_replaced(tmp_path):
             write()
     assert pipe.is_fifo()
     assert list(tmp_path.iterdir()) == [pipe]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are those of a Unix")
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_a_file_that_is_moved_into_place_is_as_open_as_a_new_one(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        with Files() as files:
+            made = files.folder(tmp_path / "m.onnx") / "m.onnx.data"
+            made.write_bytes(b"weights")
+            made.chmod(0o600)  # as a library leaves it
+            files.move(made, tmp_path / "m.onnx.data")
+            files.add(tmp_path / "m.onnx", b"graph")
+            files.commit()
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {0o666 & ~mask}
