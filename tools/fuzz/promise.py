@@ -100,8 +100,13 @@ def _check(code: int, said: str, seconds: float) -> None:
 
 @contextlib.contextmanager
 def _bounded():
+    """Let a command take `MEMORY` beyond what this process has by now.
+
+    Where not even a thread's stack fits, `Thread.start` waits for ever.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, hard))
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, hard))
     try:
         yield
     finally:
