@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from reprune_onnx.training.bridge import torch_module as torch_module
     from reprune_onnx.training.bridge import write_back as write_back
     from reprune_onnx.training.cuts import apply_cuts as apply_cuts
-    from reprune_onnx.training.finetune import Run as Run
     from reprune_onnx.training.finetune import finetune as finetune
     from reprune_onnx.training.plan import PrunePlan as PrunePlan
     from reprune_onnx.training.prepare import Task as Task
+    from reprune_onnx.training.run import Run as Run
     from reprune_onnx.training.settings import TrainSettings as TrainSettings
     from reprune_onnx.training.train import train as train
     from reprune_onnx.types import ChannelMap, Model
@@ -59,7 +59,7 @@ _HOME = {
 
 _TRAINING = {  # these need the extra [torch], so a star import leaves them out
     "PrunePlan": "plan",
-    "Run": "finetune",
+    "Run": "run",
     "Task": "prepare",
     "TrainSettings": "settings",
     "apply_cuts": "cuts",

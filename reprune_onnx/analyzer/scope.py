@@ -28,8 +28,13 @@ def locked_by_scope(w: Walk, include: tuple[str, ...], exclude: tuple[str, ...])
     return locks
 
 
-def matching(globs: tuple[str, ...], names: list[str], option: str) -> set[str]:
-    """The names that match any of the globs; each glob must match something."""
+def matching(
+    globs: tuple[str, ...], names: list[str], option: str, what: str = "layer"
+) -> set[str]:
+    """The names that match any of the globs; each glob must match something.
+
+    Raises SelectionError for a glob that matches no ``what``, naming near misses.
+    """
     found: set[str] = set()
     for glob in globs:
         hits = {name for name in names if fnmatch.fnmatchcase(name, glob)}
@@ -38,6 +43,6 @@ def matching(globs: tuple[str, ...], names: list[str], option: str) -> set[str]:
             near = [n for n in names if bare and bare.lower() in n.lower()]
             near = near or difflib.get_close_matches(bare, names, n=3, cutoff=0.3) or names[:3]
             hint = ", ".join(f"'{n}'" for n in near[:3])
-            raise SelectionError(f"{option} '{glob}' matches no layer; near misses: {hint}")
+            raise SelectionError(f"{option} '{glob}' matches no {what}; near misses: {hint}")
         found |= hits
     return found

@@ -16,7 +16,7 @@ def command(
     data: t.Data,
     out: t.Out,
     val: t.Val = None,
-    epochs: t.Epochs = 10,
+    epochs: t.Epochs = 3,
     distill: t.Distill = None,
     loss: t.LossName = None,
     sparsity: Annotated[
@@ -31,7 +31,9 @@ def command(
     ] = 1,
     residual: Residual = "keep",
     batch_size: t.BatchSize = 64,
-    lr: t.Lr = 0.02,
+    optimizer: t.OptimizerChoice = "sgd",
+    lr: t.Lr = "auto",
+    clip_norm: t.ClipNorm = 1.0,
     momentum: t.Momentum = 0.9,
     weight_decay: t.WeightDecay = 5e-4,
     schedule: t.ScheduleName = "cosine",
@@ -44,6 +46,10 @@ def command(
     distill_weight: t.DistillWeight = 0.5,
     temperature: t.Temperature = 4.0,
     batch_norm: t.BatchNorm = "keep",
+    freeze: t.Freeze = None,
+    freeze_bn: t.FreezeBn = False,
+    patience: t.Patience = 0,
+    keep_epoch: t.KeepEpoch = "best",
     no_sync_batch_norm: t.NoSync = False,
     precision: t.PrecisionName = "fp32",
     accelerator: t.Accelerator = "auto",
@@ -88,12 +94,14 @@ def command(
     source = load(model)
     files.protect(source.files)
     task = t.read_task(source, t.Sources(data, val, distill, loss, preprocess), shapes)
-    from reprune_onnx.training.finetune import Run, finetune
+    from reprune_onnx.training.finetune import finetune
     from reprune_onnx.training.rounds import Rounds, finetune_in_rounds
+    from reprune_onnx.training.run import Run
 
     with Bar(quiet) as bar:
-        show = None if quiet else t.print_epoch
-        run = Run(out, tensorboard, restart, bar, show, shapes, command=tuple(typed(context)))
+        show, say = (None, None) if quiet else (t.print_epoch, typer.echo)
+        words = tuple(typed(context))
+        run = Run(out, tensorboard, restart, bar, show, say, shapes, command=words)
         if pruning is None:
             result = finetune(source, task, settings, run)
         else:

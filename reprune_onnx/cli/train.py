@@ -62,7 +62,9 @@ def command(
     distill: t.Distill = None,
     loss: t.LossName = None,
     batch_size: t.BatchSize = 256,
-    lr: t.Lr = 0.1,
+    optimizer: t.OptimizerChoice = "sgd",
+    lr: t.Lr = "0.1",
+    clip_norm: t.ClipNorm = 1.0,
     momentum: t.Momentum = 0.9,
     weight_decay: t.WeightDecay = 5e-4,
     schedule: t.ScheduleName = "cosine",
@@ -75,6 +77,10 @@ def command(
     distill_weight: t.DistillWeight = 0.5,
     temperature: t.Temperature = 4.0,
     batch_norm: t.BatchNorm = "keep",
+    freeze: t.Freeze = None,
+    freeze_bn: t.FreezeBn = False,
+    patience: t.Patience = 0,
+    keep_epoch: t.KeepEpoch = "best",
     no_sync_batch_norm: t.NoSync = False,
     precision: t.PrecisionName = "fp32",
     accelerator: t.Accelerator = "auto",
@@ -102,6 +108,7 @@ def command(
     from reprune_onnx.settings import Settings
     from reprune_onnx.shapes import parse_input_shapes
     from reprune_onnx.training.plan import PrunePlan
+    from reprune_onnx.training.plot import check_plot, plot_coverage
 
     settings = t.train_settings(context.params)
     shapes = parse_input_shapes(input_shape or [])
@@ -117,19 +124,23 @@ def command(
         round_to=round_to,
         input_shapes=tuple(shapes.items()),
     )
-    last = int(0.6 * epochs) // interval * interval if prune_epochs is None else prune_epochs
-    plan = PrunePlan(pruning, max(last, interval), interval, regrow)
+    if prune_epochs is None and interval >= 1:
+        prune_epochs = PrunePlan.default_end(epochs, interval)
+    plan = PrunePlan(pruning, prune_epochs or interval, interval, regrow)
+    plan.check(epochs)
+    if plot is not None:
+        check_plot(plot)
     files = t.destination(model, out, report_path(out), force)
     source = load(model)
     files.protect(source.files)
     task = t.read_task(source, t.Sources(data, val, distill, loss, preprocess), shapes)
-    from reprune_onnx.training.finetune import Run
-    from reprune_onnx.training.plot import plot_coverage
+    from reprune_onnx.training.run import Run
     from reprune_onnx.training.train import train
 
     with Bar(quiet) as bar:
-        show = None if quiet else t.print_epoch
-        run = Run(out, tensorboard, restart, bar, show, shapes, command=tuple(typed(context)))
+        show, say = (None, None) if quiet else (t.print_epoch, typer.echo)
+        words = tuple(typed(context))
+        run = Run(out, tensorboard, restart, bar, show, say, shapes, command=words)
         result = train(source, task, settings, plan, run, from_random=init == "random")
     t.write(result, run, files)
     if plot is not None and result.main:

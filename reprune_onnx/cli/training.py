@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from reprune_onnx.data.dataset import Dataset
     from reprune_onnx.data.labels import Labels
     from reprune_onnx.report.files import Destination
-    from reprune_onnx.training.finetune import Finetuned, Run
+    from reprune_onnx.training.finetune import Finetuned
     from reprune_onnx.training.prepare import Task
+    from reprune_onnx.training.run import Run
     from reprune_onnx.training.settings import TrainSettings
     from reprune_onnx.types import Model
 
@@ -30,7 +31,11 @@ Data = Annotated[
 ]
 Val = Annotated[
     str | None,
-    typer.Option(metavar="DATA", help="Labelled images: accuracy is measured after every epoch."),
+    typer.Option(
+        metavar="DATA",
+        help="Measured before the first epoch and after each, to keep the best; default: a tenth of"
+        " --data, held back. With --distill it needs no labels; with --loss it is a function.",
+    ),
 ]
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="The model to write.")]
 Epochs = Annotated[int, typer.Option(metavar="N", help="Passes over the training images.")]
@@ -48,9 +53,53 @@ LossName = Annotated[
     ),
 ]
 BatchSize = Annotated[int, typer.Option(metavar="N", help="Images per step, of all processes.")]
-Lr = Annotated[float, typer.Option(metavar="RATE", help="The highest learning rate.")]
-Momentum = Annotated[float, typer.Option(help="Of SGD.")]
-WeightDecay = Annotated[float, typer.Option(help="Of SGD, on all parameters.")]
+OptimizerChoice = Annotated[
+    Literal["sgd", "adamw"], typer.Option("--optimizer", help="What takes the steps.")
+]
+Lr = Annotated[
+    str,
+    typer.Option(
+        metavar="RATE|auto",
+        help="The highest learning rate; auto finds one by short trials, and prints it.",
+    ),
+]
+ClipNorm = Annotated[
+    float,
+    typer.Option(
+        "--clip-norm",
+        "--clip",
+        metavar="NORM",
+        help="Gradients longer than this are shortened to it; 0 for none.",
+    ),
+]
+Momentum = Annotated[float, typer.Option(help="Of SGD; of AdamW, the first beta.")]
+WeightDecay = Annotated[float, typer.Option(help="On all parameters.")]
+Freeze = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB",
+        help="Keep the values of tensors, or of nodes' tensors, whose name matches; repeatable.",
+    ),
+]
+FreezeBn = Annotated[
+    bool,
+    typer.Option(
+        "--freeze-bn",
+        help="Keep BatchNormalization's running statistics, and normalise with them; its scale and"
+        " shift train on.",
+    ),
+]
+KeepEpoch = Annotated[
+    Literal["best", "last"],
+    typer.Option(
+        help="Write the best epoch that was measured, the start included; or the last, with nothing"
+        " held back from --data."
+    ),
+]
+Patience = Annotated[
+    int,
+    typer.Option(metavar="N", help="End after N epochs without a better one; 0 for never."),
+]
 ScheduleName = Annotated[
     Literal["cosine", "step", "constant"],
     typer.Option(help="Of the learning rate: half a cosine to 0, or a tenth from each milestone."),
@@ -110,7 +159,16 @@ def train_settings(options: Mapping[str, Any]) -> TrainSettings:
     own = {f.name: options[f.name] for f in fields(TrainSettings) if f.name in options}
     own["milestones"] = _milestones(options["milestones"])
     own["sync_batch_norm"] = not options["no_sync_batch_norm"]
+    own["freeze"] = tuple(options["freeze"] or ())
+    own["lr"] = _rate(options["lr"])
     return TrainSettings(**own)
+
+
+def _rate(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text  # auto, or what the settings refuse
 
 
 def _milestones(text: str) -> tuple[float, ...]:
@@ -141,10 +199,11 @@ def read_task(model: Model, sources: Sources, shapes: dict[str, tuple[int, ...]]
 
     teacher = None if sources.distill is None else load(sources.distill)
     if sources.loss is not None:
-        functions = _function(sources.data), _function(sources.loss)
+        data, loss = _function("--data", sources.data), _function("--loss", sources.loss)
+        own_val = None if sources.val is None else _function("--val", sources.val)
         from reprune_onnx.training.prepare import Task  # PyTorch, once the rest is known to be fine
 
-        return Task(functions[0], None, teacher, functions[1])
+        return Task(data, own_val, teacher, loss)
     port = image_input(model.proto, shapes)
 
     def dataset(spec: str, split: Literal["train", "test"], labels: Labels) -> Dataset:
@@ -166,11 +225,14 @@ def read_task(model: Model, sources: Sources, shapes: dict[str, tuple[int, ...]]
     return Task(train, val, teacher)
 
 
-def _function(spec: str) -> Callable[..., Any]:
+def _function(option: str, spec: str) -> Callable[..., Any]:
     from reprune_onnx.data.loader import open_loader
 
     if ":" not in spec:
-        raise UsageError(f"'{spec}' is not MODULE:FUNCTION; with --loss, data is a function too")
+        raise UsageError(
+            f"{option} '{spec}' is not MODULE:FUNCTION: with --loss, --data and --val are functions"
+            " that yield batches (x, target)"
+        )
     function: Callable[..., Iterable[Any]] = open_loader(spec).function
     return function
 
@@ -183,12 +245,20 @@ def destination(model: Path, out: Path, report: Path, force: bool) -> Destinatio
     return Destination.of(model, out, report, force=force or going_on, dry_run=False)
 
 
+_SHOWN = {
+    "train_top1": "train {:.2f} %",
+    "val_top1": "val {:.2f} %",
+    "val_agreement": "agreement {:.2f} %",
+    "val_loss": "val loss {:.4f}",
+}
+
+
 def print_epoch(record: dict[str, Any]) -> None:
     """One line per epoch."""
     parts = [f"epoch {record['epoch']:>3}", f"loss {record['loss']:.4f}"]
-    for key, name in (("train_top1", "train"), ("val_top1", "val")):
+    for key, text in _SHOWN.items():
         if record.get(key) is not None:
-            parts.append(f"{name} {record[key]:.2f} %")
+            parts.append(text.format(record[key]))
     if "macs" in record:
         parts.append(f"{record['macs']:,} MACs")
     parts.append(f"{record['seconds']:.1f} s")

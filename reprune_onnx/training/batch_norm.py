@@ -45,13 +45,16 @@ class Inserted:
         return f"{self.output}.inserted_{part}"
 
 
-def insert_batch_norm(model: Model, feed: Feed, fabric: Fabric) -> tuple[Model, list[Inserted]]:
+def insert_batch_norm(
+    model: Model, feed: Feed, fabric: Fabric, frozen: frozenset[str] = frozenset()
+) -> tuple[Model, list[Inserted]]:
     """``model`` with a BatchNormalization behind every Conv that has a bias and none already.
 
-    It computes what ``model`` does. Raises ModelError where there is no such Conv.
+    It computes what ``model`` does. A layer whose weight or bias is ``frozen`` gets none, which
+    would change it. Raises ModelError where there is no such Conv.
     """
     model = written_out(model)
-    places = list(_places(Graph(model)))
+    places = [p for p in _places(Graph(model)) if not frozen & {p.weight, p.bias}]
     if not places:
         raise ModelError(
             "--batch-norm insert: no Conv with a bias of its own lacks a BatchNormalization"

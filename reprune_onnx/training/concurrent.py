@@ -26,6 +26,7 @@ from reprune_onnx.surgeon import cut
 from reprune_onnx.training.bridge import OnnxModule, torch_module, write_back
 from reprune_onnx.training.cuts import State, narrowed, widen
 from reprune_onnx.training.feed import seed_of
+from reprune_onnx.training.optimizers import Memory
 from reprune_onnx.training.plan import PrunePlan
 from reprune_onnx.training.regrowth import counts, delta, filters_of, regrown, residuals
 from reprune_onnx.types import Bools, ChannelMap, Choice, Cut, GammaSource, Model
@@ -45,15 +46,16 @@ class Update:
 class Whole:
     """The network with all channels: what Algorithm 2 chooses from.
 
-    ``values`` and ``momentum`` are by the names of the file; ``keep (n_units,)`` says which
-    channels are there now, ``cuts`` what the narrow network lacks of ``values``.
+    ``values`` are by the names of the file, as is what the optimizer remembers, its ``memory``;
+    ``keep (n_units,)`` says which channels are there now, ``cuts`` what the narrow network lacks of
+    ``values``.
     """
 
     model: Model
     plan: PrunePlan
     channels: ChannelMap
     values: State
-    momentum: State
+    memory: Memory
     keep: Bools
     cuts: Cut | None = None
     coverage: dict[str, float] = field(default_factory=dict)
@@ -97,12 +99,17 @@ class Whole:
 
     # ── between whole and narrow ────────────────────────────────────────────────────────────
 
-    def take_in(self, module: OnnxModule, momentum: Mapping[str, Tensor]) -> None:
+    def take_in(self, module: OnnxModule, memory: Memory) -> None:
         """Put a narrow module's values back; momentum of absent channels is 0."""
         cuts = () if self.cuts is None else self.cuts.cuts
         widen(self.values, module.values(), cuts)
-        self.momentum = {name: torch.zeros_like(self.values[name]) for name in momentum}
-        widen(self.momentum, momentum, cuts)
+        for kind, held in memory.items():
+            wide = {
+                name: torch.zeros_like(self.values[name]) if value.ndim else value.clone()
+                for name, value in held.items()
+            }
+            widen(wide, _with_channels(held), cuts)
+            self.memory[kind] = wide
 
     def full_model(self) -> Model:
         """The model with all channels, at the values they last had."""
@@ -112,11 +119,15 @@ class Whole:
                 value.copy_(self.values[name])
         return write_back(self.model, module)
 
-    def narrow(self, outputs: list[str] | None) -> tuple[OnnxModule, dict[str, Tensor]]:
-        """The module of only the kept channels, and its momentum by name."""
+    def narrow(self, outputs: list[str] | None) -> tuple[OnnxModule, Memory]:
+        """The module of only the kept channels, and what the optimizer remembers of it."""
         self.cuts = cut(self.full_model(), self.channels, self.keep)
         module = torch_module(self.cuts.model, outputs)
-        return module, narrowed(self.momentum, self.cuts.cuts)
+        narrow = {
+            kind: {**held, **narrowed(_with_channels(held), self.cuts.cuts)}
+            for kind, held in self.memory.items()
+        }
+        return module, narrow
 
     # ── Algorithm 2 ─────────────────────────────────────────────────────────────────────────
 
@@ -152,6 +163,11 @@ class Whole:
         self.coverage = _coverage(channels, choices)
         self.last = Update(kept, grown, choices, sources)
         return self.last
+
+
+def _with_channels(held: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What is remembered per value; not counts of steps, which no cut changes."""
+    return {name: value for name, value in held.items() if value.ndim}
 
 
 def _coverage(channels: ChannelMap, choices: Mapping[int, Choice]) -> dict[str, float]:

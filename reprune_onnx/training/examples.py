@@ -28,8 +28,13 @@ MEMORY = 2 * 2**30
 class Examples(Protocol):
     """Images that can be had in any order."""
 
-    name: str
-    labels: Tensor | None
+    @property
+    def name(self) -> str:
+        """What messages call the data."""
+
+    @property
+    def labels(self) -> Tensor | None:
+        """The labels (n,), None where there are none."""
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -81,6 +86,31 @@ class OnDisk(ByNumber[Pair]):
             self, batch_size=None, sampler=list(order), num_workers=workers
         )
         yield from loader
+
+
+@dataclass
+class Part:
+    """Some of ``whole``: those with the numbers ``index (n,)``."""
+
+    whole: Examples
+    index: Ints
+
+    @property
+    def name(self) -> str:
+        """What messages call the data."""
+        return self.whole.name
+
+    @property
+    def labels(self) -> Tensor | None:
+        """The labels (n,) of these images, None where there are none."""
+        return None if self.whole.labels is None else self.whole.labels[self.index]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def batches(self, order: Sequence[Ints], workers: int) -> Iterator[Pair]:
+        """Yield ``(x, y)`` of each of the index arrays ``order``, which count within the part."""
+        return self.whole.batches([self.index[numbers] for numbers in order], workers)
 
 
 def read_examples(data: Dataset, progress: Progress | None = None) -> Examples:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -78,7 +78,10 @@ class ImageFeed:
 
 @dataclass(frozen=True)
 class StreamFeed:
-    """The batches of your own function, as they come: each process takes every world-th."""
+    """The batches of your own function, as they come: each process takes every world-th.
+
+    ``skip`` batches at the beginning are left to others.
+    """
 
     name: str
     function: Callable[[], Iterable[Any]]
@@ -86,6 +89,7 @@ class StreamFeed:
     steps: int
     rank: int = 0
     world: int = 1
+    skip: int = 0
 
     @classmethod
     def of(
@@ -98,10 +102,19 @@ class StreamFeed:
             raise DataError(f"{name} yields fewer batches than there are processes ({world})")
         return cls(name, function, device, steps, rank, world)
 
+    def split(self) -> tuple[StreamFeed, StreamFeed | None]:
+        """What to train on, and the last tenth of the steps to measure on; None of too few."""
+        held = self.steps // 10
+        if not held:
+            return self, None
+        kept = self.steps - held
+        return replace(self, steps=kept), replace(self, steps=held, skip=kept * self.world)
+
     def epoch(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Any]]:
         """Yield this process's ``(x, target)`` of every step from ``start`` on."""
         del epoch
-        first, last = self.rank + start * self.world, self.steps * self.world
+        first = self.skip + self.rank + start * self.world
+        last = self.skip + self.steps * self.world
         for item in itertools.islice(self.function(), first, last, self.world):
             if not isinstance(item, tuple | list) or len(item) != 2:
                 raise DataError(f"{self.name}: with --loss, every batch is (x, target)")

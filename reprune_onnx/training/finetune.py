@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from lightning_fabric import Fabric
@@ -14,58 +12,15 @@ from reprune_onnx.training.alike import check_alike
 from reprune_onnx.training.batch_norm import Inserted, fold_batch_norm, insert_batch_norm
 from reprune_onnx.training.bridge import torch_module, write_back
 from reprune_onnx.training.checkpoint import Checkpoint
-from reprune_onnx.training.log import RunLog, log_path
+from reprune_onnx.training.frozen import frozen_parameters
+from reprune_onnx.training.log import RunLog
+from reprune_onnx.training.loop import begin, run_epochs
+from reprune_onnx.training.outcome import Outcome, finetuned, scores_of_file
 from reprune_onnx.training.prepare import Prepared, Task, machine, prepare, start_fabric
+from reprune_onnx.training.run import Run
 from reprune_onnx.training.settings import TrainSettings
-from reprune_onnx.training.trainer import Epoch, Trainer, Watch
+from reprune_onnx.training.trainer import Trainer, Watch
 from reprune_onnx.types import Model
-from reprune_onnx.watch import Progress
-
-_PLACES = ("accelerator", "devices", "workers")
-
-
-@dataclass(frozen=True)
-class Run:
-    """Where a run leaves what it knows; nothing is written without ``out``.
-
-    ``out`` names the model that will be written: the checkpoint and the JSON log lie beside it.
-    ``restart`` ignores a checkpoint. ``on_epoch`` is called with every epoch's record. ``command``
-    are the words that were typed, for the log.
-    """
-
-    out: Path | None = None
-    tensorboard: Path | None = None
-    restart: bool = False
-    progress: Progress | None = None
-    on_epoch: Callable[[Epoch], None] | None = None
-    input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    write_log: bool = True
-    save_seconds: float = 60.0
-    command: tuple[str, ...] = ()
-
-    def checkpoint(self, facts: Mapping[str, Any]) -> Checkpoint | None:
-        """The checkpoint of this run, which is of no other; it may go on on other devices."""
-        if self.out is None:
-            return None
-        settings = {k: v for k, v in facts["settings"].items() if k not in _PLACES}
-        found = Checkpoint.of(self.out, {**facts, "settings": settings})
-        if self.restart:
-            found.delete()
-        return found
-
-    def part(self, k: int) -> Run:
-        """Round ``k`` of this run: with a checkpoint of its own, and no log file of its own."""
-        out = None if self.out is None else self.out.with_name(f"{self.out.stem}.round{k}.onnx")
-        board = None if self.tensorboard is None else self.tensorboard / f"round{k}"
-        return replace(self, out=out, tensorboard=board, write_log=False)
-
-    def log(self, facts: dict[str, Any], main: bool) -> RunLog:
-        """The log; of several processes only the ``main`` one writes."""
-        facts = {"command": list(self.command) or None, **facts}
-        if not main:
-            return RunLog(facts)
-        path = None if self.out is None or not self.write_log else log_path(self.out)
-        return RunLog(facts, path, self.tensorboard)
 
 
 @dataclass(frozen=True)
@@ -98,39 +53,38 @@ def finetune(
 def fit(model: Model, task: Task, settings: TrainSettings, fabric: Fabric, run: Run) -> Finetuned:
     """`finetune` in processes that were started before."""
     prepared = prepare(model, task, settings, fabric, run.progress)
-    facts = facts_of(model, settings, prepared)
+    facts = facts_of(model, task, settings, prepared)
     checkpoint = run.checkpoint(facts)
     state = None if checkpoint is None else checkpoint.load()
     log = run.log({**facts, "machine": machine(fabric)}, fabric.is_global_zero)
     source = model
     inserted: list[Inserted] = []
+    frozen = frozen_parameters(model, settings.freeze)
     if settings.batch_norm == "insert":
-        source, inserted = insert_batch_norm(model, prepared.feed, fabric)
+        source, inserted = insert_batch_norm(model, prepared.feed, fabric, frozen)
+    judge = prepared.judge
     watch = Watch(run.progress, checkpoint, run.save_seconds)
-    trainer = Trainer(fabric, settings, prepared.objective, prepared.feed, watch)
-    module = torch_module(source, prepared.outputs)
-    if state is None:
-        trainer.adopt(module)
-        trainer.save()
-    else:
-        trainer.resume(state, module)
-        log.epochs.extend(trainer.history)
-    while trainer.epoch < settings.epochs:
-        record = trainer.train_epoch()
-        if prepared.val is not None:
-            record["val_top1"] = trainer.top1(prepared.val)
-        trainer.history.append(record)
-        log.add(record)
-        if run.on_epoch is not None and fabric.is_global_zero:
-            run.on_epoch(record)
-        trainer.save()
+    trainer = Trainer(fabric, settings, prepared.objective, prepared.feed, watch, frozen)
+    begin(trainer, torch_module(source, prepared.outputs), judge, state)
+    run_epochs(trainer, judge, run, log)
     final = trainer.finish()
     trained = write_back(source, final)
     if inserted:
         trained = fold_batch_norm(trained, inserted)
-    log.result["difference"] = check_alike(trained, final, run.input_shapes)
-    log.write()
+    difference = check_alike(trained, final, run.input_shapes)
+    outcome = finetuned(trainer, judge, scores_of_file(trained, prepared.outputs, judge))
+    if outcome.epoch == 0:
+        trained = model
+    conclude(outcome, {"difference": difference}, run, log)
     return Finetuned(trained, log.as_json(), fabric.is_global_zero, kept(checkpoint))
+
+
+def conclude(outcome: Outcome, result: dict[str, Any], run: Run, log: RunLog) -> None:
+    """Write down what came of a run, and tell it."""
+    log.result = {**result, **outcome.as_json()}
+    log.write()
+    if run.on_line is not None and log.main:
+        run.on_line(outcome.line)
 
 
 def kept(checkpoint: Checkpoint | None) -> tuple[Checkpoint, ...]:
@@ -143,14 +97,17 @@ def _digest(model: Model) -> str:
     return hashlib.sha256(model.proto.SerializeToString(deterministic=True)).hexdigest()
 
 
-def facts_of(model: Model, settings: TrainSettings, prepared: Prepared) -> dict[str, Any]:
+def facts_of(
+    model: Model, task: Task, settings: TrainSettings, prepared: Prepared
+) -> dict[str, Any]:
     """What decides about the result of a run."""
-    train = prepared.train
-    data: dict[str, Any] = {"steps": prepared.feed.steps}
-    if train is not None:
-        data |= {"name": train.name, "images": len(train), "labels": train.labels is not None}
     return {
-        "source": {"path": str(model.path or ""), "sha256": model.sha256 or _digest(model)},
+        "source": _told(model),
+        "teacher": None if task.teacher is None else _told(task.teacher),
         "settings": settings.as_report(),
-        "data": data,
+        "data": prepared.data,
     }
+
+
+def _told(model: Model) -> dict[str, str]:
+    return {"path": str(model.path or ""), "sha256": model.sha256 or _digest(model)}

@@ -23,12 +23,14 @@ def log_path(out: Path) -> Path:
 class RunLog:
     """The facts of a run, then one record per epoch; ``files`` are written after every epoch.
 
-    ``path`` None writes nothing; ``tensorboard`` is a folder for TensorBoard.
+    ``path`` None writes nothing; ``tensorboard`` is a folder for TensorBoard. ``main``: this is the
+    process that tells and writes.
     """
 
     facts: dict[str, Any]
     path: Path | None = None
     tensorboard: Path | None = None
+    main: bool = True
     epochs: list[dict[str, Any]] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
 

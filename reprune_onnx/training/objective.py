@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from reprune_onnx.training.settings import TrainSettings
 
+Counted = Literal["top1", "agreement"]
 Loss = Callable[[Any, Any], Tensor]
 """(outputs of the graph, target) -> a scalar."""
 
@@ -33,7 +34,7 @@ class Objective:
     custom: Loss | None = None
 
     def __call__(self, module: Callable[..., Any], x: Tensor, target: Any) -> tuple[Tensor, Tensor]:
-        """The loss, and how many images are classified rightly (0 where that means nothing)."""
+        """The loss, and how many images are classified rightly: as `counts` says, else 0."""
         outputs = module(x)
         none = torch.zeros((), device=x.device)
         if self.custom is not None:
@@ -43,10 +44,12 @@ class Objective:
         logits = outputs.flatten(1).float()
         share = self.settings.distill_weight if target is not None else 1.0
         loss = torch.zeros((), device=x.device)
+        answers = none
         if self.teacher is not None and share > 0:
-            loss = loss + share * self._divergence(logits, x)
+            answers = self._answers(x).flatten(1).float()
+            loss = loss + share * self._divergence(logits, answers)
         if target is None:
-            return loss, none
+            return loss, (logits.argmax(1) == answers.argmax(1)).sum()
         if self.teacher is None or share < 1:
             own = 1.0 if self.teacher is None else 1.0 - share
             smoothing = self.settings.label_smoothing
@@ -54,9 +57,14 @@ class Objective:
         hard = target.argmax(1) if target.ndim == 2 else target
         return loss, (logits.argmax(1) == hard).sum()
 
-    def _divergence(self, logits: Tensor, x: Tensor) -> Tensor:
+    def counts(self, labelled: bool) -> Counted | None:
+        """What an image is counted for: its label, or the original's answer; None for nothing."""
+        if self.custom is not None or self.classes is None:
+            return None
+        return "top1" if labelled else "agreement"
+
+    def _divergence(self, logits: Tensor, answers: Tensor) -> Tensor:
         T = self.settings.temperature
-        answers = self._answers(x).flatten(1).float()
         mine, theirs = (logits / T).log_softmax(1), (answers / T).log_softmax(1)
         return F.kl_div(mine, theirs, reduction="batchmean", log_target=True) * T**2
 

@@ -34,6 +34,34 @@ class PrunePlan:
         if not 0 <= self.regrow <= 1:
             raise UsageError(f"--regrow {self.regrow} is outside [0, 1]")
 
+    @classmethod
+    def default_end(cls, epochs: int, interval: int) -> int:
+        """T_prune where none is given: 0.6 of the epochs, in whole intervals, at least one.
+
+        >>> [PrunePlan.default_end(epochs, 2) for epochs in (3, 6, 160)]
+        [2, 2, 96]
+        """
+        return max(int(0.6 * epochs) // interval, 1) * interval
+
+    def check(self, epochs: int) -> None:
+        """Raise UsageError where ``epochs`` leave none after the last choice of channels.
+
+        What is written then would be a network that was cut and not trained since.
+        """
+        if epochs > self.prune_epochs:
+            return
+        longest = (epochs - 1) // self.interval * self.interval
+        ways = [f"--epochs {self.prune_epochs + 1}"]
+        if longest:
+            ways.append(f"--prune-epochs {longest}")
+        elif epochs > 1:
+            ways.append(f"--interval 1 --prune-epochs {epochs - 1}")
+        raise UsageError(
+            f"channels would be chosen for the last time after epoch {self.prune_epochs}, and"
+            f" --epochs {epochs} leaves none to train after that: use at least"
+            f" {', or '.join(ways)}"
+        )
+
     def updates_after(self, epoch: int) -> bool:
         """Whether channels are chosen after this many epochs."""
         return epoch % self.interval == 0 and epoch <= self.prune_epochs

@@ -8,6 +8,27 @@ from typing import Any
 
 from reprune_onnx.errors import OutputError, TrainingError
 
+_LACKING = "a plot needs matplotlib: pip install 'reprune-onnx[torch]'"
+
+
+def check_plot(file: str | Path) -> None:
+    """Raise, before anything is trained, what `plot_coverage` would raise for this name."""
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError as error:
+        raise TrainingError(_LACKING) from error
+
+    file = Path(file)
+    if not file.resolve().parent.is_dir():
+        raise OutputError(
+            f"--plot '{file}': the folder '{file.parent}' does not exist; make it first"
+        )
+    kinds = sorted(FigureCanvasBase.get_supported_filetypes())
+    if file.is_dir() or file.suffix.lower().lstrip(".") not in kinds:
+        raise OutputError(
+            f"--plot '{file}' is no picture: end its name with one of .{', .'.join(kinds)}"
+        )
+
 
 def plot_coverage(log: Mapping[str, Any], file: str | Path) -> None:
     """Draw the coverage rates of all pruned layers at every update in ``log``.
@@ -18,7 +39,7 @@ def plot_coverage(log: Mapping[str, Any], file: str | Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise TrainingError("a plot needs matplotlib: pip install 'reprune-onnx[torch]'") from error
+        raise TrainingError(_LACKING) from error
 
     updates = [e for e in log["epochs"] if e.get("coverage")]
     figure = Figure(figsize=(8, 3.5), layout="constrained")

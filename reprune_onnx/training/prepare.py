@@ -18,8 +18,10 @@ from reprune_onnx.data.dataset import Dataset
 from reprune_onnx.errors import DataError, UsageError
 from reprune_onnx.training.augment import Views
 from reprune_onnx.training.bridge import torch_module
-from reprune_onnx.training.examples import Examples, read_examples
+from reprune_onnx.training.examples import Examples, Part, read_examples
 from reprune_onnx.training.feed import Feed, ImageFeed, StreamFeed
+from reprune_onnx.training.held_out import held_back, rest_of, spread
+from reprune_onnx.training.judge import Judge, batches_of
 from reprune_onnx.training.objective import Loss, Objective
 from reprune_onnx.training.sampler import Sampler
 from reprune_onnx.training.scores import logits_of
@@ -35,25 +37,26 @@ class Task:
     """What to train on, and towards what.
 
     ``data`` are images (labels, or a ``teacher``, say what they should give), or, with ``loss``, a
-    function that yields batches ``(x, target)``. ``val`` are labelled images. ``teacher`` is the
+    function that yields batches ``(x, target)``. ``val`` is of the same kind: what is measured on
+    it decides which epoch is kept; without it a part of ``data`` is held back. ``teacher`` is the
     unpruned model. ``loss(outputs, target)`` takes the graph's outputs: a tensor, or a tuple.
     """
 
     data: Dataset | Callable[[], Iterable[Any]]
-    val: Dataset | None = None
+    val: Dataset | Callable[[], Iterable[Any]] | None = None
     teacher: Model | None = None
     loss: Loss | None = None
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """``outputs`` are the tensors that the module has to compute."""
+    """``outputs`` are the tensors that the module computes; ``data`` are facts for the log."""
 
     objective: Objective
     feed: Feed
+    judge: Judge
     outputs: list[str] | None
-    train: Examples | None
-    val: Examples | None
+    data: dict[str, Any]
 
 
 def start_fabric(settings: TrainSettings, free: bool = False) -> Fabric:
@@ -94,30 +97,78 @@ def prepare(
 
     Ops that the bridge lacks are named here too, in a ModelError.
     """
-    place = fabric.global_rank, fabric.world_size
+    torch_module(model)
     if task.loss is not None and not isinstance(task.data, Dataset):
-        torch_module(model)
-        name = getattr(task.data, "__name__", "the data")
-        feed: Feed = StreamFeed.of(name, task.data, fabric.device, place)
-        return Prepared(Objective(settings, custom=task.loss), feed, None, None, None)
+        return _prepare_stream(task, Objective(settings, custom=task.loss), fabric)
     if not isinstance(task.data, Dataset):
         raise DataError("a function that yields batches as data needs a loss: give --loss")
-    torch_module(model)
+    if not isinstance(task.val, Dataset | None):
+        raise DataError("--val is a function, but the data are images: give images as --val too")
     train = read_examples(task.data, progress)
     val = None if task.val is None else read_examples(task.val, progress)
     first = next(iter(train.batches(Sampler(len(train), 2).epoch(0)[:1], 0)))[0]
     found = None if task.loss is not None else logits_of(model, first)
     outputs, classes = (None, None) if found is None else ([found[0]], found[1])
     _check_labels(train, val, classes, task)
-    sampler = Sampler(len(train), settings.batch_size, *place, settings.seed)
-    views = Views.of(settings.augment, task.data)
-    more = settings.workers, settings.mixup, classes
-    feed = ImageFeed(train, sampler, views, fabric.device, *more)
     teacher = None
     if task.teacher is not None:
         teacher = _teacher(task.teacher, first, classes).to(fabric.device)
     objective = Objective(settings, classes, teacher, task.loss)
-    return Prepared(objective, feed, outputs, train, val)
+    facts = {"name": train.name, "images": len(train), "labels": train.labels is not None}
+    train, val, said = _split(train, val, settings)
+    place = fabric.global_rank, fabric.world_size
+    sampler = Sampler(len(train), settings.batch_size, *place, settings.seed)
+    views = Views.of(settings.augment, task.data)
+    more = settings.workers, settings.mixup, classes
+    feed = ImageFeed(train, sampler, views, fabric.device, *more)
+    batches = batches_of(val, fabric, sampler.size // fabric.world_size, settings.workers)
+    judge = Judge(objective, fabric, batches, said, objective.counts(val.labels is not None))
+    facts |= {"steps": feed.steps, "measured_on": said}
+    return Prepared(objective, feed, judge, outputs, facts)
+
+
+def _split(
+    train: Examples, val: Examples | None, settings: TrainSettings
+) -> tuple[Examples, Examples, str]:
+    """What is trained on, what is measured on, and how the latter is called."""
+    if val is not None:
+        return train, val, f"{len(val)} images of {val.name}"
+    if settings.keep_epoch == "last":
+        some = spread(len(train))
+        return train, Part(train, some), f"{len(some)} of the training images themselves"
+    held = held_back(len(train), settings.seed)
+    if held is None:
+        said = f"the {len(train)} training images themselves, too few to hold some back"
+        return train, train, said
+    said = f"{len(held)} of {len(train)} images of {train.name}, held back from training"
+    return Part(train, rest_of(len(train), held)), Part(train, held), said
+
+
+def _prepare_stream(task: Task, objective: Objective, fabric: Fabric) -> Prepared:
+    def stream(function: Any, other: str) -> StreamFeed:
+        place = fabric.global_rank, fabric.world_size
+        return StreamFeed.of(getattr(function, "__name__", other), function, fabric.device, place)
+
+    if isinstance(task.val, Dataset):
+        raise DataError("--val are images, but the data is a function: give a function as --val")
+    feed = stream(task.data, "the data")
+    facts: dict[str, Any] = {"name": feed.name}
+    if task.val is not None:
+        val = stream(task.val, "the --val data")
+        said = f"{val.steps * val.world} batches of {val.name}"
+    elif objective.settings.keep_epoch == "last":
+        val, said = feed, f"all {feed.steps * feed.world} training batches themselves"
+    else:
+        feed, held = feed.split()
+        val = feed if held is None else held
+        said = (
+            f"the {feed.steps * feed.world} training batches themselves, too few to hold some back"
+            if held is None
+            else f"the last {held.steps * held.world} batches of {feed.name}, held back"
+        )
+    judge = Judge(objective, fabric, lambda _: val.epoch(0, 0), said, None)
+    facts |= {"steps": feed.steps, "measured_on": said}
+    return Prepared(objective, feed, judge, None, facts)
 
 
 def _teacher(original: Model, images: torch.Tensor, classes: int | None) -> torch.nn.Module:
@@ -136,8 +187,6 @@ def _check_labels(train: Examples, val: Examples | None, classes: int | None, ta
                 "the model has no output (N, classes): give the original with --distill, or a"
                 " --loss"
             )
-        if val is not None:
-            raise DataError("the model has no output (N, classes), so --val measures nothing")
         return
     if train.labels is None and task.teacher is None:
         raise DataError(
@@ -152,8 +201,11 @@ def _check_labels(train: Examples, val: Examples | None, classes: int | None, ta
                     f" 0 to {classes - 1}; give data with the model's classes, or with --distill"
                     " name the images alone, as in FILE.npz:x,"
                 )
-    if val is not None and val.labels is None:
-        raise DataError(f"{val.name} has no labels, so --val measures nothing")
+    if val is not None and val.labels is None and task.teacher is None:
+        raise DataError(
+            f"{val.name} has no labels, so --val measures nothing: give labelled images, or the"
+            " original with --distill"
+        )
 
 
 def machine(fabric: Fabric) -> dict[str, Any]:

@@ -7,21 +7,21 @@ import math
 from reprune_onnx.training.settings import TrainSettings
 
 
-def learning_rate(settings: TrainSettings, epoch: float) -> float:
-    """The learning rate after ``epoch`` epochs (a fraction within one).
+def learning_rate(settings: TrainSettings, highest: float, epoch: float) -> float:
+    """The learning rate after ``epoch`` epochs (a fraction within one); it rises to ``highest``.
 
-    >>> s = TrainSettings(epochs=10, lr=1.0, warmup=2)
-    >>> [round(learning_rate(s, e), 3) for e in (0.5, 2, 6, 10)]
+    >>> s = TrainSettings(epochs=10, warmup=2)
+    >>> [round(learning_rate(s, 1.0, e), 3) for e in (0.5, 2, 6, 10)]
     [0.25, 1.0, 0.5, 0.0]
-    >>> [learning_rate(TrainSettings(epochs=4, lr=1.0, schedule="step"), e) for e in (1, 2, 3)]
+    >>> [learning_rate(TrainSettings(epochs=4, schedule="step"), 1.0, e) for e in (1, 2, 3)]
     [1.0, 0.1, 0.01]
     """
     if epoch < settings.warmup:
-        return settings.lr * epoch / settings.warmup
+        return highest * epoch / settings.warmup
     if settings.schedule == "constant":
-        return settings.lr
+        return highest
     done = (epoch - settings.warmup) / max(1e-9, settings.epochs - settings.warmup)
     if settings.schedule == "cosine":
-        return settings.lr * (1 + math.cos(math.pi * min(1.0, done))) / 2
+        return highest * (1 + math.cos(math.pi * min(1.0, done))) / 2
     passed = sum(epoch / settings.epochs >= m for m in settings.milestones)
-    return settings.lr / 10**passed
+    return highest / 10**passed

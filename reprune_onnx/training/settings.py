@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -11,12 +12,16 @@ Schedule = Literal["cosine", "step", "constant"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Augment = Literal["none", "flip", "crop", "crop-flip", "resized-crop"]
 NormMode = Literal["keep", "insert"]
+OptimizerName = Literal["sgd", "adamw"]
+KeptEpoch = Literal["best", "last"]
 
 _CHOICES: dict[str, Any] = {
     "schedule": Schedule,
     "precision": Precision,
     "augment": Augment,
     "batch_norm": NormMode,
+    "optimizer": OptimizerName,
+    "keep_epoch": KeptEpoch,
 }
 
 
@@ -26,15 +31,24 @@ class TrainSettings:
 
     ``batch_size`` is that of all processes together. ``lr`` is reached after ``warmup`` epochs and
     then follows ``schedule``: half a cosine to 0, or a tenth of it from each of ``milestones``
-    (shares of the epochs) on. ``ema`` is the decay of the averaged weights that are kept, 0 for
-    the last ones. ``distill_weight`` is the share of the original's answers in the loss, where both
-    they and labels are there. ``batch_norm="insert"`` trains a folded layer with a
-    BatchNormalization of its own, which is folded again at the end.
+    (shares of the epochs) on; "auto" is found by a range test (`find_rate`). ``momentum`` is that
+    of SGD, or the first β of AdamW. ``clip_norm`` is the longest gradient (L2 norm over all
+    parameters) that a step takes, 0 for any. ``freeze`` are globs over names of tensors and of
+    nodes, whose values stay; ``freeze_bn`` keeps the running statistics of BatchNormalization (its
+    scale and shift train on). ``keep_epoch`` is which epoch is the result: the best of those that
+    were measured, the start included, or the last; then nothing is held back from the training
+    data. ``patience`` is after how many epochs without a better one training ends, 0 for never.
+    ``ema`` is the decay of the averaged weights that are kept, 0 for the last ones.
+    ``distill_weight`` is the share of the original's answers in the loss, where both they and
+    labels are there. ``batch_norm="insert"`` trains a folded layer with a BatchNormalization of its
+    own, which is folded again at the end.
     """
 
-    epochs: int = 10
+    epochs: int = 3
     batch_size: int = 64
-    lr: float = 0.02
+    optimizer: OptimizerName = "sgd"
+    lr: float | Literal["auto"] = "auto"
+    clip_norm: float = 1.0
     momentum: float = 0.9
     weight_decay: float = 5e-4
     schedule: Schedule = "cosine"
@@ -47,6 +61,10 @@ class TrainSettings:
     distill_weight: float = 0.5
     temperature: float = 4.0
     batch_norm: NormMode = "keep"
+    freeze: tuple[str, ...] = ()
+    freeze_bn: bool = False
+    patience: int = 0
+    keep_epoch: KeptEpoch = "best"
     sync_batch_norm: bool = True
     precision: Precision = "fp32"
     accelerator: str = "auto"
@@ -58,15 +76,15 @@ class TrainSettings:
         for name in ("epochs", "batch_size", "devices"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{_option(name)} must be at least 1")
-        for name in ("warmup", "weight_decay", "mixup", "workers", "seed"):
+        for name in ("warmup", "weight_decay", "mixup", "workers", "seed", "clip_norm", "patience"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{_option(name)} must not be negative")
         for name in ("momentum", "label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{_option(name)} {getattr(self, name)} is outside [0, 1)")
-        for name in ("lr", "temperature"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{_option(name)} must be above 0")
+        if not self.temperature > 0:
+            raise UsageError("--temperature must be above 0")
+        self._check_rate()
         if not 0 <= self.distill_weight <= 1:
             raise UsageError(f"--distill-weight {self.distill_weight} is outside [0, 1]")
         if any(not 0 < m < 1 for m in self.milestones):
@@ -76,9 +94,17 @@ class TrainSettings:
                 known = ", ".join(get_args(allowed))
                 raise UsageError(f"{_option(name)} '{getattr(self, name)}' is not one of {known}")
 
+    def _check_rate(self) -> None:
+        if self.lr == "auto":
+            return
+        if isinstance(self.lr, str):
+            raise UsageError(f"--lr '{self.lr}' is neither a number above 0 nor auto")
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise UsageError("--lr must be above 0")
+
     def as_report(self) -> dict[str, Any]:
         """All settings, in JSON's types."""
-        return asdict(self) | {"milestones": list(self.milestones)}
+        return asdict(self) | {"milestones": list(self.milestones), "freeze": list(self.freeze)}
 
 
 def _option(name: str) -> str:

@@ -16,11 +16,15 @@ from reprune_onnx.pruner.measure import cost
 from reprune_onnx.training.alike import check_alike
 from reprune_onnx.training.batch_norm import Inserted, fold_batch_norm, insert_batch_norm
 from reprune_onnx.training.concurrent import Update, Whole
-from reprune_onnx.training.finetune import Finetuned, Run, facts_of, kept
+from reprune_onnx.training.finetune import Finetuned, conclude, facts_of, kept
+from reprune_onnx.training.frozen import frozen_parameters
 from reprune_onnx.training.initial import random_weights
+from reprune_onnx.training.loop import begin, run_epochs
+from reprune_onnx.training.outcome import pruned, scores_of_file
 from reprune_onnx.training.plan import PrunePlan
 from reprune_onnx.training.prepare import Task, machine, prepare, start_fabric
 from reprune_onnx.training.prove import Decided, cut_and_prove
+from reprune_onnx.training.run import Run
 from reprune_onnx.training.settings import TrainSettings
 from reprune_onnx.training.trainer import Epoch, Trainer, Watch
 from reprune_onnx.types import Choice, Model
@@ -36,13 +40,16 @@ def train(
 ) -> Finetuned:
     """Train ``model`` and prune it on the way; the result is cut, proven exact, and reported.
 
-    ``from_random`` starts from random values in place of the file's. Raises what `finetune` raises,
-    and VerificationError where the cut of the trained network cannot be proven.
+    Of the epochs after the last choice of channels the best is kept. ``from_random`` starts from
+    random values in place of the file's. Raises UsageError for a plan that leaves no such epoch,
+    what `finetune` raises, and VerificationError where the cut of the trained network cannot be
+    proven.
     """
+    plan.check(settings.epochs)
     run = run or Run()
     fabric = start_fabric(settings, free=task.loss is not None)
     prepared = prepare(model, task, settings, fabric, run.progress)
-    facts = facts_of(model, settings, prepared) | {"pruning": _plan(plan, from_random)}
+    facts = facts_of(model, task, settings, prepared) | {"pruning": _plan(plan, from_random)}
     checkpoint = run.checkpoint(facts)
     state = None if checkpoint is None else checkpoint.load()
     log = run.log({**facts, "machine": machine(fabric)}, fabric.is_global_zero)
@@ -50,41 +57,34 @@ def train(
     if from_random:
         source = random_weights(source, np.random.default_rng(settings.seed))
     inserted: list[Inserted] = []
+    frozen = frozen_parameters(source, settings.freeze)
     if settings.batch_norm == "insert":
-        source, inserted = insert_batch_norm(source, prepared.feed, fabric)
+        source, inserted = insert_batch_norm(source, prepared.feed, fabric, frozen)
     whole = Whole.of(source, plan)
     watch = Watch(run.progress, checkpoint, run.save_seconds)
-    trainer = Trainer(fabric, settings, prepared.objective, prepared.feed, watch)
-    if state is None:
-        trainer.adopt(whole.narrow(prepared.outputs)[0])
-        trainer.extra = _extra(whole)
-        trainer.save()
-    else:
+    trainer = Trainer(fabric, settings, prepared.objective, prepared.feed, watch, frozen)
+    trainer.extra = _extra(whole)
+    if state is not None:
         _restore(whole, state["extra"])
-        trainer.resume(state, whole.narrow(prepared.outputs)[0])
-        log.epochs.extend(trainer.history)
-    while trainer.epoch < settings.epochs:
-        record = trainer.train_epoch()
-        if prepared.val is not None:
-            record["val_top1"] = trainer.top1(prepared.val)
+    judge = prepared.judge
+    begin(trainer, whole.narrow(prepared.outputs)[0], judge, state)
+
+    def after_epoch(record: Epoch) -> None:
         record["macs"] = cost(whole.channels, whole.keep).macs
         if plan.updates_after(trainer.epoch):
             record |= _update(whole, trainer, prepared.outputs)
             trainer.extra = _extra(whole)
-        trainer.history.append(record)
-        log.add(record)
-        if run.on_epoch is not None and fabric.is_global_zero:
-            run.on_epoch(record)
-        trainer.save()
-    whole.take_in(trainer.module.cpu(), {})
+        if trainer.epoch <= plan.prune_epochs:
+            trainer.best = None  # only what has lost all that is to go can be written
+
+    run_epochs(trainer, judge, run, log, after_epoch)
     trained = trainer.finish()
-    if settings.ema:
-        whole.take_in(trained, {})
+    whole.take_in(trained, {})
     full = fold_batch_norm(whole.full_model(), inserted) if inserted else whole.full_model()
     result, report = cut_and_prove(model, full, _decided(whole), run.progress)
-    log.result = {"difference": check_alike(result, trained, run.input_shapes)}
-    log.result["achieved"] = report["achieved"]
-    log.write()
+    difference = check_alike(result, trained, run.input_shapes)
+    outcome = pruned(trainer, judge, scores_of_file(result, prepared.outputs, judge))
+    conclude(outcome, {"difference": difference, "achieved": report["achieved"]}, run, log)
     report["training"] = {"settings": facts["settings"], "pruning": facts["pruning"]}
     return Finetuned(result, log.as_json(), fabric.is_global_zero, kept(checkpoint), report)
 
@@ -92,8 +92,10 @@ def train(
 def _update(whole: Whole, trainer: Trainer, outputs: list[str] | None) -> Epoch:
     """Choose channels, and give the trainer the network that has only them."""
     start = time.perf_counter()
-    momentum = {k: v.cpu() for k, v in trainer.momentum().items()}
-    whole.take_in(trainer.module.cpu(), momentum)
+    memory = {
+        kind: {k: v.cpu() for k, v in held.items()} for kind, held in trainer.memory().items()
+    }
+    whole.take_in(trainer.module.cpu(), memory)
     update = whole.update(trainer.epoch, trainer.settings.seed)
     trainer.adopt(*whole.narrow(outputs))
     return {
@@ -124,7 +126,7 @@ def _extra(whole: Whole) -> dict[str, Any]:
     return {
         "keep": torch.from_numpy(whole.keep.copy()),
         "values": dict(whole.values),
-        "momentum": dict(whole.momentum),
+        "memory": {kind: dict(held) for kind, held in whole.memory.items()},
         "coverage": dict(whole.coverage),
         "last": None if whole.last is None else _packed(whole.last),
     }
@@ -157,6 +159,6 @@ def _plan(plan: PrunePlan, from_random: bool) -> dict[str, Any]:
 
 def _restore(whole: Whole, extra: Mapping[str, Any]) -> None:
     whole.keep = extra["keep"].numpy()
-    whole.values, whole.momentum = dict(extra["values"]), dict(extra["momentum"])
+    whole.values, whole.memory = dict(extra["values"]), dict(extra["memory"])
     whole.coverage = dict(extra["coverage"])
     whole.last = None if extra["last"] is None else _unpacked(extra["last"])

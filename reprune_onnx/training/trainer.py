@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from reprune_onnx.errors import TrainingError
 from reprune_onnx.training.bridge import OnnxModule
 from reprune_onnx.training.checkpoint import Checkpoint
 from reprune_onnx.training.ema import MovingAverage
-from reprune_onnx.training.examples import Examples
 from reprune_onnx.training.feed import Feed, seed_of
+from reprune_onnx.training.judge import Judge, Scores
 from reprune_onnx.training.objective import Objective
+from reprune_onnx.training.optimizers import OPTIMIZERS, Memory, memory_of, remember
 from reprune_onnx.training.schedule import learning_rate
 from reprune_onnx.training.settings import TrainSettings
 from reprune_onnx.watch import Progress
 
 Epoch = dict[str, Any]
-_EVAL_BATCH = 256
 _SAVE_SECONDS = 60.0  # between checkpoints within an epoch; one is written after every epoch
 
 
@@ -38,8 +38,20 @@ class Watch:
     saved: float = field(default_factory=time.monotonic)
 
 
+@dataclass(frozen=True)
+class Best:
+    """The best that was measured so far: after which epoch (0: none), its scores and values."""
+
+    epoch: int
+    scores: Scores
+    state: dict[str, Tensor]
+
+
 class Trainer:
-    """Trains one module after the other; `adopt` gives it the next, as when channels are cut."""
+    """Trains one module after the other; `adopt` gives it the next, as when channels are cut.
+
+    ``lr`` is the highest learning rate; ``frozen`` are the parameters that stay as they are.
+    """
 
     module: OnnxModule
     optimizer: torch.optim.Optimizer
@@ -51,40 +63,41 @@ class Trainer:
         objective: Objective,
         feed: Feed,
         watch: Watch,
+        frozen: frozenset[str] = frozenset(),
     ) -> None:
         self.fabric, self.settings, self.objective = fabric, settings, objective
-        self.feed, self.watch = feed, watch
+        self.feed, self.watch, self.frozen = feed, watch, frozen
+        self.lr = 0.0
         self.epoch = self.step = 0
         self.loss_sum = self.correct = 0.0
         self.history: list[Epoch] = []
+        self.facts: dict[str, Any] = {}
         self.extra: dict[str, Any] = {}
+        self.best: Best | None = None
         self.ema: MovingAverage | None = None
 
-    def adopt(self, module: OnnxModule, momentum: Mapping[str, Tensor] | None = None) -> None:
-        """Train ``module`` from now on, with the optimizer's ``momentum`` by name."""
+    def adopt(self, module: OnnxModule, memory: Memory | None = None) -> None:
+        """Train ``module`` from now on, with what an optimizer remembers of its parameters."""
         s = self.settings
         module.mode.synchronize = s.sync_batch_norm and self.fabric.world_size > 1
+        module.mode.keep_statistics = s.freeze_bn
         self.module = module
-        for weight in module.parameters():
+        for name, weight in module.named_parameters():
+            weight.requires_grad_(name not in self.frozen)
             if weight.ndim == 4:  # convolutions are quicker with channels last
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-        self.optimizer = torch.optim.SGD(
-            module.parameters(), lr=s.lr, momentum=s.momentum, weight_decay=s.weight_decay
-        )
+        trained = self._trained()
+        self.optimizer = OPTIMIZERS[s.optimizer].make(trained.values(), s)
         self._wrapped, self._stepper = self.fabric.setup(module, self.optimizer)
-        for key, parameter in module.named_parameters():
-            if momentum and key in momentum:
-                buffer = torch.empty_like(parameter).copy_(momentum[key])
-                self.optimizer.state[parameter]["momentum_buffer"] = buffer
+        remember(self.optimizer, trained, memory or {})
         self.ema = MovingAverage(module, s.ema) if s.ema else None
 
-    def momentum(self) -> dict[str, Tensor]:
-        """The optimizer's momentum by name, where there is some."""
-        found = {
-            key: self.optimizer.state[p].get("momentum_buffer")
-            for key, p in self.module.named_parameters()
-        }
-        return {key: buffer for key, buffer in found.items() if buffer is not None}
+    def _trained(self) -> dict[str, nn.Parameter]:
+        return {k: p for k, p in self.module.named_parameters() if k not in self.frozen}
+
+    def memory(self) -> Memory:
+        """What the optimizer remembers of the parameters, by their names."""
+        return memory_of(OPTIMIZERS[self.settings.optimizer], self.optimizer, self._trained())
 
     # ── training ────────────────────────────────────────────────────────────────────────────
 
@@ -105,7 +118,7 @@ class Trainer:
             seen = len(x) * self.feed.steps
         record: Epoch = {
             "epoch": self.epoch + 1,
-            "lr": learning_rate(self.settings, self.epoch + 0.5),
+            "lr": learning_rate(self.settings, self.lr, self.epoch + 0.5),
             "loss": self.loss_sum / self.feed.steps,
             "train_top1": 100 * self.correct / seen if counted else None,
             "seconds": round(time.perf_counter() - start, 3),
@@ -116,18 +129,8 @@ class Trainer:
 
     def _one_step(self, x: Tensor, target: Any) -> None:
         s, steps = self.settings, self.feed.steps
-        lr = learning_rate(s, self.epoch + (self.step + 0.5) / steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        torch.manual_seed(seed_of(s.seed, self.epoch, self.step, self.fabric.global_rank, 2))
-        loss, correct = self.objective(self._wrapped, x, target)
-        both = torch.stack([loss.detach().float(), correct.float()])
-        mean_loss, mean_correct = self._reduced(both, "mean").tolist()
-        if not torch.isfinite(torch.tensor(mean_loss)):
-            raise self._diverged(f"the loss is {mean_loss}")
-        self.optimizer.zero_grad()
-        self.fabric.backward(loss)
-        self._stepper.step()
+        lr = learning_rate(s, self.lr, self.epoch + (self.step + 0.5) / steps)
+        mean_loss, mean_correct = self.take_step(x, target, lr)
         if self.ema is not None:
             self.ema.update(self.module)
         self.step += 1
@@ -138,6 +141,32 @@ class Trainer:
         if time.monotonic() - self.watch.saved > self.watch.save_seconds and self.step < steps:
             self.save()
 
+    def take_step(self, x: Tensor, target: Any, lr: float) -> tuple[float, float]:
+        """One step at the rate ``lr``: the mean loss before it, and how many were right.
+
+        Raises TrainingError where loss or gradient is not finite; no value has changed then.
+        """
+        s = self.settings
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        torch.manual_seed(seed_of(s.seed, self.epoch, self.step, self.fabric.global_rank, 2))
+        loss, correct = self.objective(self._wrapped, x, target)
+        both = torch.stack([loss.detach().float(), correct.float()])
+        mean_loss, mean_correct = self._reduced(both, "mean").tolist()
+        if not math.isfinite(mean_loss):
+            raise self._diverged(f"the loss is {mean_loss}")
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        if s.clip_norm:
+            norm = self.fabric.clip_gradients(
+                self._wrapped, self._stepper, max_norm=s.clip_norm, error_if_nonfinite=False
+            )
+            # in fp16 the scaler leaves such a step out, and makes its scale smaller
+            if s.precision != "fp16" and norm is not None and not torch.isfinite(norm):
+                raise self._diverged(f"the gradient's norm is {norm.item()}")
+        self._stepper.step()
+        return mean_loss, mean_correct
+
     def _reduced(self, x: Tensor, how: str) -> Tensor:
         return torch.as_tensor(self.fabric.all_reduce(x, reduce_op=how))
 
@@ -145,30 +174,38 @@ class Trainer:
         kept = self.watch.checkpoint
         last = f"; the last good state is in '{kept.path}'" if kept and kept.path.exists() else ""
         return TrainingError(
-            f"{what} at step {self.step + 1} of epoch {self.epoch + 1}: try a smaller --lr, or"
-            f" --warmup 1{last}"
+            f"{what} at step {self.step + 1} of epoch {self.epoch + 1}, at a learning rate of up to"
+            f" {self.lr:g}: try a smaller --lr{last}"
         )
 
     # ── measuring ───────────────────────────────────────────────────────────────────────────
 
-    @torch.no_grad()
-    def top1(self, examples: Examples) -> float:
-        """The percentage of ``examples`` that the (averaged) module classifies rightly."""
+    def measured(self, judge: Judge) -> Scores:
+        """The scores of the (averaged) module."""
         own = None if self.ema is None else _copied(self.module)
         if self.ema is not None:
             self.module.load_state_dict(self.ema.state)
-        self.module.eval()
-        numbers = np.arange(self.fabric.global_rank, len(examples), self.fabric.world_size)
-        order = [numbers[i : i + _EVAL_BATCH] for i in range(0, len(numbers), _EVAL_BATCH)]
-        right = torch.zeros((), device=self.fabric.device)
-        for x, y in examples.batches(order, self.settings.workers):
-            assert y is not None
-            logits = self.module(x.to(self.fabric.device)).flatten(1)
-            right += (logits.argmax(1) == y.to(self.fabric.device)).sum()
-        total = self._reduced(right, "sum").item()
+        scores = judge(self.module)
         if own is not None:
             self.module.load_state_dict(own)
-        return round(100 * total / len(examples), 4)
+        return scores
+
+    def keep_as_best(self, scores: Scores) -> None:
+        """Remember the (averaged) module as it is now as the best, with its ``scores``."""
+        state = self.module.state_dict() if self.ema is None else self.ema.state
+        self.best = Best(
+            self.epoch, scores, {k: v.detach().cpu().clone() for k, v in state.items()}
+        )
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """The module's values as they are, to be put back after a trial."""
+        return _copied(self.module)
+
+    def put_back(self, snapshot: Mapping[str, Tensor]) -> None:
+        """The module as it was, and an optimizer that remembers nothing."""
+        self.module.load_state_dict(snapshot)
+        self.optimizer.state.clear()
+        self.optimizer.zero_grad()
 
     # ── checkpoints ─────────────────────────────────────────────────────────────────────────
 
@@ -188,8 +225,14 @@ class Trainer:
                 "sums": [self.loss_sum, self.correct],
                 "history": self.history,
                 "module": {k: v.cpu() for k, v in state.items()},
-                "momentum": {k: v.cpu() for k, v in self.momentum().items()},
+                "memory": {
+                    kind: {k: v.cpu() for k, v in held.items()}
+                    for kind, held in self.memory().items()
+                },
                 "ema": ema,
+                "lr": self.lr,
+                "facts": self.facts,
+                "best": None if self.best is None else vars(self.best),
                 "extra": self.extra,
             }
         )
@@ -197,17 +240,19 @@ class Trainer:
     def resume(self, state: Mapping[str, Any], module: OnnxModule) -> None:
         """Go on from a checkpoint's ``state``; ``module`` has the structure it was written with."""
         module.load_state_dict(state["module"])
-        self.adopt(module, state["momentum"])
+        self.adopt(module, state["memory"])
         if self.ema is not None:
             self.ema.load(state["ema"]["state"], state["ema"]["steps"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.loss_sum, self.correct = state["sums"]
         self.history, self.extra = state["history"], state["extra"]
+        self.lr, self.facts = state["lr"], state["facts"]
+        self.best = None if state["best"] is None else Best(**state["best"])
 
     def finish(self) -> OnnxModule:
-        """The trained module in eval mode, on the CPU; with EMA, its averaged values."""
-        if self.ema is not None:
-            self.module.load_state_dict(self.ema.state)
+        """The best module that was measured, in eval mode, on the CPU."""
+        if self.best is not None:
+            self.module.load_state_dict(self.best.state)
         return self.module.to("cpu").eval()
 
 

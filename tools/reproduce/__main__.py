@@ -106,6 +106,8 @@ def prepare(arguments: argparse.Namespace) -> Setting:
             epochs=arguments.epochs or EXPERIMENTS[arguments.table].epochs,
             batch_size=arguments.batch_size,
             lr=arguments.lr,
+            clip_norm=0.0,  # the paper clips nothing, and reports the last epoch
+            keep_epoch="last",
             weight_decay=arguments.weight_decay,
             augment=arguments.augment,
             precision=arguments.precision,

@@ -18,10 +18,10 @@ import reprune_onnx as rp
 from reprune_onnx.data.dataset import Dataset
 from reprune_onnx.errors import OutputError
 from reprune_onnx.training.finetune import Finetuned, finetune
-from reprune_onnx.training.finetune import Run as Place
 from reprune_onnx.training.initial import random_weights
 from reprune_onnx.training.plan import PrunePlan
 from reprune_onnx.training.prepare import Task
+from reprune_onnx.training.run import Run as Place
 from reprune_onnx.training.settings import TrainSettings
 from reprune_onnx.training.train import train
 from reprune_onnx.types import Model
@@ -109,7 +109,8 @@ def _pruning(run: Run, seed: int) -> rp.Settings:
 
 
 def _plan(run: Run, seed: int, settings: TrainSettings) -> PrunePlan:
-    last = max(INTERVAL, round(run.prune_share * settings.epochs) // INTERVAL * INTERVAL)
+    share = min(round(run.prune_share * settings.epochs), settings.epochs - 1)  # then train on
+    last = max(INTERVAL, share // INTERVAL * INTERVAL)
     return PrunePlan(_pruning(run, seed), last, INTERVAL, REGROW)
 
 

@@ -24,9 +24,11 @@ class Mode:
 
     ``stated_batch`` is the batch size that the file fixes, None where it is open; ``batch`` is that
     of the input at hand. ``synchronize``: batch statistics are those of all processes.
+    ``keep_statistics``: BatchNormalization normalises with the running ones in training too.
     """
 
     training: bool = False
+    keep_statistics: bool = False
     synchronize: bool = False
     stated_batch: int | None = None
     batch: int | None = None

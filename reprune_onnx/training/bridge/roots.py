@@ -53,7 +53,7 @@ def find_roots(graph: Graph) -> Roots:
     the first layer, grids, anchors and single numbers stay.
     """
     read = [name for op in graph.ops for name in _weights(graph, op)]
-    trained = {root for name in read for root in _trainable(graph, name)}
+    trained = {root for name in read for root in trainable_roots(graph, name)}
     running = {
         op.inputs[i]
         for op in graph.ops
@@ -64,7 +64,7 @@ def find_roots(graph: Graph) -> Roots:
     live = {
         index
         for name in read
-        if not is_root(graph, name) and _trainable(graph, name)
+        if not is_root(graph, name) and trainable_roots(graph, name)
         for index in _makers(graph, name)
     }
     return Roots(frozenset(trained - running), frozenset(running), frozenset(live))
@@ -101,8 +101,8 @@ def _vector(graph: Graph, name: str) -> bool:
     return graph.is_constant(name) and sum(n > 1 for n in graph.shape(name)) == 1
 
 
-def _trainable(graph: Graph, name: str) -> list[str]:
-    """The roots behind a weight; single numbers that it is computed with stay."""
+def trainable_roots(graph: Graph, name: str) -> list[str]:
+    """The roots behind ``name``, a constant weight; single numbers it is computed with stay."""
     if is_root(graph, name):
         return [name] if graph.element_type(name) in FLOATS else []
     inputs = {i for index in _makers(graph, name) for i in graph.ops[index].inputs if i}

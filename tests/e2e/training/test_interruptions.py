@@ -24,7 +24,7 @@ SCRIPT = "from reprune_onnx.cli import main\nmain()\n"
 OFTEN = """
 import functools, os, time
 from reprune_onnx.training.checkpoint import Checkpoint
-from reprune_onnx.training.finetune import Run
+from reprune_onnx.training.run import Run
 
 Run.__init__ = functools.partialmethod(Run.__init__, save_seconds=0.0)
 save, saves, last = Checkpoint.save, 0, int(os.environ.get("SAVES", 1000))

@@ -13,9 +13,9 @@ import reprune_onnx as rp
 torch = pytest.importorskip("torch", reason="training needs PyTorch")
 pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric")
 
-from reprune_onnx.training.finetune import Run
 from reprune_onnx.training.plan import PrunePlan
 from reprune_onnx.training.prepare import Task
+from reprune_onnx.training.run import Run
 from reprune_onnx.training.settings import TrainSettings
 from reprune_onnx.training.train import train
 

@@ -49,9 +49,10 @@ def momentum_of(module, optimizer) -> dict:
 
 
 def train_narrow(whole: Whole, seed: int) -> None:
-    module, momentum = whole.narrow(None)
+    module, memory = whole.narrow(None)
+    momentum = memory.get("momentum_buffer", {})
     *_, optimizer = steps(module, momentum, seed)
-    whole.take_in(module, momentum_of(module, optimizer))
+    whole.take_in(module, {"momentum_buffer": momentum_of(module, optimizer)})
 
 
 def masks_of(whole: Whole) -> dict[str, torch.Tensor]:
@@ -100,7 +101,8 @@ def test_a_dropped_channel_regrows_with_exactly_the_values_it_had(whole):
     whole.update(4, seed=0)
     back = dropped & whole.keep
     assert back.any()
-    module, momentum = whole.narrow(None)
+    module, memory = whole.narrow(None)
+    momentum = memory["momentum_buffer"]
     narrow = dict(module.values())
     masks = masks_of(whole)
     regrown_elements = 0

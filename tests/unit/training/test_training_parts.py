@@ -38,12 +38,12 @@ def test_processes_share_a_batch():
 
 
 def test_the_rate_warms_up_and_falls():
-    s = TrainSettings(epochs=10, lr=0.4, warmup=1)
-    rates = [learning_rate(s, e / 10) for e in range(101)]
+    s = TrainSettings(epochs=10, warmup=1)
+    rates = [learning_rate(s, 0.4, e / 10) for e in range(101)]
     assert max(rates) == pytest.approx(0.4)
     assert rates[5] == pytest.approx(0.2)
     assert rates[100] == pytest.approx(0.0)
-    assert learning_rate(TrainSettings(lr=0.3, schedule="constant"), 7.5) == 0.3
+    assert learning_rate(TrainSettings(schedule="constant"), 0.3, 7.5) == 0.3
 
 
 IMAGES = torch.arange(4 * 3 * 8 * 8, dtype=torch.float32).reshape(4, 3, 8, 8) + 1

@@ -24,7 +24,7 @@ def batch_norm(node: Node) -> Function:
     fixed = 3 in node.known or 4 in node.known
 
     def run(x: Tensor, w: Tensor, b: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-        training = node.mode.training and not fixed
+        training = node.mode.training and not (fixed or node.mode.keep_statistics)
         if training and node.mode.synchronize:
             return _over_processes(x, (w, b, mean, var), keep, eps)
         return F.batch_norm(x, mean, var, w, b, training, 1.0 - keep, eps)

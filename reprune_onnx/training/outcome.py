@@ -1,0 +1,67 @@
+"""What came of a training: measured on the file that is written, and said in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reprune_onnx.training.bridge import torch_module
+from reprune_onnx.training.judge import Judge, Scores
+from reprune_onnx.training.trainer import Best, Trainer
+from reprune_onnx.types import Model
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The scores of the written file, and how they compare with those of the file as given."""
+
+    epoch: int
+    start: Scores
+    scores: Scores
+    line: str
+
+    def as_json(self) -> dict[str, Any]:
+        """What the log tells of it."""
+        return {"kept_epoch": self.epoch, "scores": self.scores, "said": self.line}
+
+
+def scores_of_file(written: Model, outputs: Sequence[str] | None, judge: Judge) -> Scores:
+    """What ``judge`` finds of the very file that is written."""
+    return judge(torch_module(written, outputs).to(judge.fabric.device))
+
+
+def finetuned(trainer: Trainer, judge: Judge, scores: Scores) -> Outcome:
+    """The outcome of fine-tuning: where no epoch is better, the file as given is written."""
+    start, best = trainer.facts["start"], _best(trainer)
+    better = judge.better(scores, start)
+    if trainer.settings.keep_epoch == "best" and (best.epoch == 0 or not better):
+        others = [{k: e[k] for k in start} for e in trainer.history]
+        tops = max(others, key=judge.key) if others else start
+        line = (
+            f"no epoch was better than the file as given ({judge.said(start)}, the best epoch"
+            f" {judge.said(tops)}), so OUT holds the values as given: try --distill ORIGINAL, more"
+            " images, or another --lr"
+        )
+        return Outcome(0, start, start, line)
+    line = (
+        f"OUT holds epoch {best.epoch}: {judge.said(scores)}, measured on the written file"
+        f" (as given: {judge.said(start)}{'' if better else ', which was better'})"
+    )
+    return Outcome(best.epoch, start, scores, line)
+
+
+def pruned(trainer: Trainer, judge: Judge, scores: Scores) -> Outcome:
+    """The outcome of pruning while training, of an epoch after the last choice of channels."""
+    start, best = trainer.facts["start"], _best(trainer)
+    worse = "" if judge.better(scores, start) else ", which was better"
+    line = (
+        f"OUT holds epoch {best.epoch}: {judge.said(scores)},"
+        f" measured on the written file (before pruning: {judge.said(start)}{worse})"
+    )
+    return Outcome(best.epoch, start, scores, line)
+
+
+def _best(trainer: Trainer) -> Best:
+    assert trainer.best is not None, "every run measures at least its last epoch"
+    return trainer.best
