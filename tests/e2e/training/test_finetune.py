@@ -32,15 +32,21 @@ def test_it_repairs_a_pruned_model_and_changes_nothing_but_numbers(
     how = ("--epochs", "2", "--val", digits, "--ema", "0.8", "--mixup", "0.1", "--warmup", "0.5")
     result = call("finetune", small, "--data", digits, *PRE, "-o", out, *how)
     assert result.code == 0, result.err
-    lines = result.out.splitlines()
-    assert len(lines) == 2
-    assert lines[1].startswith("epoch   2  loss ")
     before, after = accuracy(small, digits), accuracy(out, digits)
+    measured, rate, given, first, second, kept = result.out.splitlines()
+    assert measured == f"measured on 597 images of {digits}:x"
+    assert re.match(r"learning rate [\d.e-]+: of short trials it left the smallest loss", rate)
+    assert given == f"epoch   0  val {before:.2f} %  (the file as given)"
+    assert first.startswith("epoch   1  loss ")
+    assert second.startswith("epoch   2  loss ")
+    assert re.match(rf"OUT holds epoch [12]: val {after:.2f} %, measured on the written file", kept)
     assert before < 80
     assert after > 94
     log = json.loads((tmp_path / "out.training.json").read_text())
     assert [e["epoch"] for e in log["epochs"]] == [1, 2]
-    assert log["epochs"][1]["val_top1"] == pytest.approx(after, abs=0.2)
+    assert max(e["val_top1"] for e in log["epochs"]) == pytest.approx(after, abs=1e-3)
+    assert log["result"]["scores"]["val_top1"] == pytest.approx(after, abs=1e-3)
+    assert log["start"]["val_top1"] == pytest.approx(before, abs=1e-3)
     assert log["result"]["difference"] < 1e-5
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.onnx", "out.training.json"]
     a, b = onnx.load(small), onnx.load(out)
@@ -67,7 +73,8 @@ def test_a_folded_model_trains_with_batch_normalisation_of_its_own(call, digits,
     rp.save(rp.Model(fold(onnx.load(demo))), folded)
     assert "BatchNormalization" not in {n.op_type for n in onnx.load(folded).graph.node}
     out = tmp_path / "out.onnx"
-    how = ("--epochs", "1", "--batch-norm", "insert", "--lr", "0.005")
+    how = ("--epochs", "1", "--batch-norm", "insert", "--lr", "0.005", "--val", digits)
+    how += ("--keep-epoch", "last")  # the file as given is hard to beat
     result = call("finetune", folded, "--data", digits, *PRE, "-o", out, *how)
     assert result.code == 0, result.err
     assert list(onnx.load(out).graph.node) == list(onnx.load(folded).graph.node)
@@ -75,6 +82,7 @@ def test_a_folded_model_trains_with_batch_normalisation_of_its_own(call, digits,
     assert set(before) == set(after)
     assert any(np.abs(before[n] - after[n]).max() > 1e-4 for n in before)
     assert accuracy(out, digits) > 97
+    assert f"epoch   0  val {accuracy(folded, digits):.2f} %" in result.out  # as before it was put in
 
 
 def test_any_other_task_trains_with_a_loss_of_ones_own(call, small, digits, tmp_path, monkeypatch):
@@ -138,10 +146,12 @@ def test_every_other_option_trains_too(call, small, few, digits, tmp_path):
         "0.1",
     )
     more = ("--precision", "bf16", "--augment", "crop", "--tensorboard", tmp_path / "board")
+    more += ("--optimizer", "adamw", "--lr", "0.01", "--freeze", "*stem*")
+    more += ("--clip-norm", "5", "--patience", "3", "--keep-epoch", "last")
     result = call("finetune", small, "--data", few, "--val", digits, *PRE, "-o", out, *how, *more)
     assert result.code == 0, result.err
     log = json.loads((tmp_path / "out.training.json").read_text())
-    assert [e["lr"] for e in log["epochs"]] == pytest.approx([0.02, 0.002, 0.0002])
+    assert [e["lr"] for e in log["epochs"]] == pytest.approx([0.01, 0.001, 0.0001])
     assert log["epochs"][-1]["loss"] < log["epochs"][0]["loss"]
     assert accuracy(out, digits) > accuracy(small, digits)
     assert len(list((tmp_path / "board").glob("events.*"))) >= 1

@@ -110,6 +110,8 @@ def test_without_the_extra_one_line_says_what_to_install(run_cli, small, digits,
     ("option", "message"),
     [
         (("--lr", "0"), "--lr must be above 0"),
+        (("--lr", "fast"), "--lr 'fast' is neither a number above 0 nor auto"),
+        (("--loss", "own:loss"), "is not MODULE:FUNCTION: with --loss, --data and --val are"),
         (("--epochs", "0"), "--epochs must be at least 1"),
         (("--ema", "1"), "--ema 1.0 is outside [0, 1)"),
         (("--milestones", "a"), "--milestones 'a' is not numbers"),

@@ -81,7 +81,7 @@ class KilledError(Exception):
     """What stands for kill -9 here."""
 
 
-@pytest.mark.parametrize("more", [{}, {"batch_norm": "insert"}, {"ema": 0.8}], ids=str)
+@pytest.mark.parametrize("more", [{}, {"batch_norm": "insert"}, {"ema": 0.8}, {"optimizer": "adamw"}], ids=str)
 def test_a_run_that_stopped_goes_on_to_the_same_result(demo, images, tmp_path, more):
     model = rp.load(demo)
     data = images.take(256)
@@ -129,6 +129,40 @@ def test_it_starts_from_random_values_too(demo, digits, tmp_path, call):
     losses = [e["loss"] for e in log["epochs"]]
     assert losses[0] > 0.5  # it had to learn; the file's own values begin near 0.01
     assert losses[-1] < losses[0] / 2
+
+
+def test_what_is_printed_last_is_the_accuracy_of_the_file(call, demo, digits, tmp_path):
+    out = tmp_path / "out.onnx"
+    how = ("--sparsity", "0.5", "--epochs", "2", "--interval", "1", "--val", digits, "--lr", "0.02")
+    result = call("train", demo, "--data", digits, *PRE, *how, "-o", out)
+    assert result.code == 0, result.err
+    data = rp.data.open_data(
+        str(digits), preprocess="scale=1/16", input_shape=(None, 1, 8, 8), dtype=np.float32
+    )
+    top1 = rp.evaluate(rp.load(out), data).top1
+    assert f"OUT holds epoch 2: val {top1:.2f} %, measured on the written file" in result.out
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        (("--epochs", "1"), "use at least --epochs 3"),
+        (("--epochs", "2"), "use at least --epochs 3, or --interval 1 --prune-epochs 1"),
+        (("--epochs", "6", "--prune-epochs", "6"), "--epochs 7, or --prune-epochs 4"),
+        (("--plot", "missing/rates.svg"), "the folder 'missing' does not exist"),
+        (("--plot", "rates.odd"), "end its name with one of .eps, "),
+    ],
+    ids=lambda p: " ".join(p) if isinstance(p, tuple) else "",
+)
+def test_what_would_not_be_written_is_refused_before_the_first_epoch(
+    call, demo, digits, tmp_path, how, message
+):
+    out = tmp_path / "out.onnx"
+    result = call("train", demo, "--data", digits, *PRE, "--sparsity", "0.5", *how, "-o", out)
+    assert result.code in (1, 2)
+    assert message in result.err
+    assert "epoch" not in result.out
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_asked_for_is_usage(call, demo, digits, tmp_path):

@@ -1,0 +1,214 @@
+"""The start is measured, the best epoch is kept, and the rate suits the network."""
+
+import math
+
+import numpy as np
+import onnx
+import pytest
+
+import reprune_onnx as rp
+from reprune_onnx.errors import SelectionError, UsageError
+
+torch = pytest.importorskip("torch", reason="training needs PyTorch")
+pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric")
+
+from reprune_onnx.training.frozen import frozen_parameters
+from reprune_onnx.training.held_out import held_back, rest_of
+from reprune_onnx.training.optimizers import OPTIMIZERS, memory_of, remember
+from reprune_onnx.training.plan import PrunePlan
+from reprune_onnx.training.run import Run
+
+NET = """<ir_version: 8, opset_import: ["" : 17]>
+g (float[N, 3] x) => (float[N, 2] y)
+<float[3, 4] w1 = {WONE}, float[4] b1 = {0.1, 0.2, 0.3, 0.4}, float[4, 2] w2 = {WTWO}>
+{
+   [first] m = MatMul(x, w1)
+   [shift] h = Add(m, b1)
+   [act] r = Relu(h)
+   [second] y = MatMul(r, w2)
+}"""
+
+
+def net(scale: float = 1.0) -> rp.Model:
+    """A classifier of two classes by three numbers; ``scale`` of its first layer."""
+    rng = np.random.default_rng(0)
+    texts = {
+        key: ", ".join(f"{v:.6f}" for v in factor * rng.standard_normal(n))
+        for key, n, factor in (("WONE", 12, scale), ("WTWO", 8, 1.0))
+    }
+    text = NET
+    for key, numbers in texts.items():
+        text = text.replace(key, numbers)
+    return rp.Model(onnx.parser.parse_model(text))
+
+
+def batches(n: int = 20, seed: int = 0):
+    def function():
+        rng = np.random.default_rng(seed)
+        for _ in range(n):
+            x = rng.standard_normal((16, 3)).astype(np.float32)
+            yield x, (x[:, 0] > x[:, 1]).astype(np.int64)
+
+    return function
+
+
+def loss(outputs, target):
+    return torch.nn.functional.cross_entropy(outputs, target)
+
+
+def weights(model: rp.Model) -> dict[str, np.ndarray]:
+    return {t.name: onnx.numpy_helper.to_array(t) for t in model.proto.graph.initializer}
+
+
+def tuned(model=None, lines=None, **settings):
+    run = Run(on_line=None if lines is None else lines.append)
+    task = rp.Task(batches(), batches(4, seed=9), loss=loss)
+    how = rp.TrainSettings(**{"epochs": 2, "momentum": 0.9, **settings})
+    return rp.finetune(model or net(), task, how, run)
+
+
+def test_what_is_held_back_is_never_trained_on():
+    held = held_back(1000, 3)
+    assert len(held) == 100
+    assert not np.intersect1d(held, rest_of(1000, held)).size
+    assert len(rest_of(1000, held)) == 900
+    assert (held != held_back(1000, 4)).any()
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.01, 100.0])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_the_rate_that_is_found_trains_a_network_of_any_scale(scale, optimizer):
+    lines = []
+    result = tuned(net(scale), lines, optimizer=optimizer)
+    log = result.log
+    assert log["result"]["scores"]["val_loss"] < log["start"]["val_loss"]
+    assert log["lr"]["rate"] > 0
+    assert f"learning rate {log['lr']['rate']:g}: " in "\n".join(lines)
+
+
+def test_the_values_that_are_written_are_those_of_the_best_epoch():
+    result = tuned(epochs=4, lr=0.3, schedule="constant")
+    losses = [e["val_loss"] for e in result.log["epochs"]]
+    best = result.log["result"]["kept_epoch"]
+    assert best == 1 + int(np.argmin(losses))
+    assert result.log["result"]["scores"]["val_loss"] == pytest.approx(min(losses), rel=1e-5)
+    last = tuned(epochs=4, lr=0.3, schedule="constant", keep_epoch="last").log["result"]
+    assert last["kept_epoch"] == 4
+    assert last["scores"]["val_loss"] == pytest.approx(losses[-1], rel=1e-5)
+
+
+def test_where_no_epoch_is_better_the_file_as_given_is_written_and_that_is_said():
+    start, lines = tuned(epochs=4).model, []
+    result = tuned(start, lines, lr=30, epochs=1)
+    assert result.model.proto == start.proto
+    assert result.log["result"]["kept_epoch"] == 0
+    assert lines[-1].startswith("no epoch was better than the file as given (val loss ")
+    worse = tuned(start, lines, lr=30, epochs=1, keep_epoch="last")
+    assert worse.model.proto != start.proto
+    assert lines[-1].endswith(", which was better)")
+
+
+def test_patience_ends_a_run_that_gets_no_better():
+    lines = []
+    good = tuned(epochs=4).model
+    result = tuned(good, lines, lr=30, epochs=9, patience=2)
+    assert len(result.log["epochs"]) == 2
+    assert len(tuned(net(), epochs=3, patience=2).log["epochs"]) == 3  # which gets better
+
+
+def test_a_gradient_is_shortened_to_the_norm_that_is_given():
+    """One step of plain SGD moves all parameters together by the rate times that norm."""
+
+    def moved(**settings) -> float:
+        start = net(10.0)
+        task = rp.Task(batches(1), loss=loss)
+        how = rp.TrainSettings(
+            epochs=1, lr=1e-3, momentum=0.0, weight_decay=0.0, schedule="constant", **settings
+        )
+        after, before = weights(rp.finetune(start, task, how).model), weights(start)
+        return math.sqrt(sum(((after[n] - before[n]) ** 2).sum() for n in after))
+
+    assert moved(clip_norm=0.25) == pytest.approx(0.25e-3, rel=1e-3)
+    assert moved(clip_norm=0.0) > 0.5e-3
+
+
+@pytest.mark.parametrize(
+    ("globs", "frozen"),
+    [
+        (("w1",), {"w1"}),
+        (("second",), {"w2"}),
+        (("w*", "shift"), None),
+        (("*irst", "b?"), {"w1", "b1"}),
+    ],
+)
+def test_globs_freeze_tensors_by_their_name_or_by_their_nodes(globs, frozen):
+    if frozen is None:
+        with pytest.raises(SelectionError, match="leaves none of 3 parameters to train"):
+            frozen_parameters(net(), globs)
+        return
+    assert frozen_parameters(net(), globs) == frozen
+    before, after = weights(net()), weights(tuned(freeze=globs, optimizer="adamw").model)
+    assert {n for n in before if np.array_equal(before[n], after[n])} == frozen
+
+
+def test_a_glob_that_names_nothing_that_is_trained_is_refused():
+    with pytest.raises(SelectionError, match="--freeze 'act' matches no trained tensor"):
+        tuned(freeze=("act",))
+
+
+def test_frozen_statistics_stay_and_the_scale_still_trains(demo):
+    model = rp.load(demo)
+    rng = np.random.default_rng(0)
+
+    def function():
+        for _ in range(2):
+            yield rng.random((8, 1, 8, 8)).astype(np.float32), rng.integers(0, 10, 8)
+
+    for freeze in (True, False):
+        how = rp.TrainSettings(epochs=1, lr=1e-2, freeze_bn=freeze, keep_epoch="last")
+        result = rp.finetune(model, rp.Task(function, loss=loss), how)
+        before, after = weights(model), weights(result.model)
+        moved = {n for n in before if not np.array_equal(before[n], after[n])}
+        statistics = {n for n in before if "running" in n}
+        assert statistics
+        assert (statistics & moved == set()) is freeze
+        assert moved - statistics
+
+
+def test_what_an_optimizer_remembers_goes_by_name():
+    for kind in OPTIMIZERS.values():
+        module = torch.nn.Linear(3, 2)
+        settings = rp.TrainSettings()
+        first, second = (kind.make(module.parameters(), settings) for _ in range(2))
+        named = dict(module.named_parameters())
+        module(torch.ones(1, 3)).sum().backward()
+        first.step()
+        memory = memory_of(kind, first, named)
+        assert set(memory) == set(kind.remembers)
+        remember(second, named, memory)
+        again = memory_of(kind, second, named)
+        for key, held in memory.items():
+            for name, value in held.items():
+                torch.testing.assert_close(again[key][name], value)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "end", "interval", "ways"),
+    [
+        (1, 2, 2, "--epochs 3$"),
+        (2, 2, 2, "--epochs 3, or --interval 1 --prune-epochs 1$"),
+        (6, 6, 2, "--epochs 7, or --prune-epochs 4$"),
+        (6, 9, 3, "--epochs 10, or --prune-epochs 3$"),
+    ],
+)
+def test_a_plan_that_leaves_no_epoch_after_the_last_cut_is_refused(epochs, end, interval, ways):
+    plan = PrunePlan(rp.Settings(sparsity=0.5), end, interval)
+    with pytest.raises(UsageError, match=ways):
+        plan.check(epochs)
+    plan.check(end + 1)
+
+
+@pytest.mark.parametrize("wrong", [{"lr": "fast"}, {"clip_norm": -1}, {"patience": -1}], ids=str)
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(UsageError):
+        rp.TrainSettings(**wrong)
