@@ -16,7 +16,7 @@ def command(
     data: t.Data,
     out: t.Out,
     val: t.Val = None,
-    epochs: t.Epochs = 3,
+    epochs: t.Epochs = 4,
     distill: t.Distill = None,
     loss: t.LossName = None,
     sparsity: Annotated[

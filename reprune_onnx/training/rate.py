@@ -1,9 +1,11 @@
 """The learning rate that suits a network and its data, found by short trial runs.
 
 A trial begins at the network as it is, takes a few steps at a rate that falls to 0 along half a
-cosine, as training's own does, and is judged by the loss on the images that are held back. Rates
-are tried in steps of a factor, downhill from a middle one, until the loss rises on both sides; the
-network and what the optimizer remembers are as before afterwards.
+cosine, as training's own does, and is judged by the loss on the images that are measured on. Of
+rates a factor apart, the largest is taken whose trial is not clearly worse than the best one: the
+training is many times longer than a trial, and what a larger rate loses at first it regains when it
+falls. Where trials improve the network and the next larger rate would spoil it, that is an edge,
+and one factor less is taken. The network and what the optimizer remembers are as before afterwards.
 
 How large a step a network bears differs by a factor of a hundred: weights that a folded
 BatchNormalization has scaled, or whose outputs are normalised, or that a recovery has fitted.
@@ -22,6 +24,7 @@ from reprune_onnx.training.trainer import Trainer
 _FACTOR = 3.0
 _STEPS = 16
 _FIRST = {"sgd": 0.01, "adamw": 0.0003}
+_WORSE = 0.15  # of the smallest loss: what is above it by more is clearly worse
 _TRIALS = 7  # at most, in one direction: the range is a factor of 2,000 either way
 
 
@@ -35,7 +38,7 @@ class FoundRate:
 
 
 def find_rate(trainer: Trainer, judge: Judge) -> FoundRate:
-    """Try rates until one gives a smaller loss on the images of ``judge`` than its neighbours."""
+    """Try rates, a factor apart, around a middle one; the losses are on the images of ``judge``."""
     start = trainer.measured(judge)["val_loss"]
     snapshot = trainer.snapshot()
     losses: dict[float, float] = {}
@@ -48,18 +51,25 @@ def find_rate(trainer: Trainer, judge: Judge) -> FoundRate:
             trainer.put_back(snapshot)
         return losses[rate]
 
-    best = 0
-    for step in (-1, 1):
-        while abs(best) < _TRIALS and loss_of(best + step) < loss_of(best):
-            best += step
-        if best:
-            break
-    lr = float(f"{first * _FACTOR**best:.1g}")
+    k = 0
+    while k > -_TRIALS and (not math.isfinite(loss_of(k)) or loss_of(k) > _limit(loss_of(k - 1))):
+        k -= 1
+    while k < _TRIALS and loss_of(k + 1) <= _limit(min(losses.values())):
+        k += 1
+    if min(losses.values()) < start - _WORSE * abs(start) and loss_of(k + 1) > start:
+        k -= 1
+    lr = float(f"{first * _FACTOR**k:.1g}")
     shown = ", ".join(f"{rate:g}: {loss:.4g}" for rate, loss in sorted(losses.items()))
     reason = (
-        f"of short trials it left the smallest loss on these images ({shown}; before: {start:.4g})"
+        f"the largest whose short trial was not clearly worse than the best (loss on these images"
+        f" after each: {shown}; before: {start:.4g})"
     )
     return FoundRate(lr, reason, losses)
+
+
+def _limit(loss: float) -> float:
+    """What is clearly worse than ``loss`` is above this."""
+    return loss + _WORSE * abs(loss)
 
 
 def _trial(trainer: Trainer, judge: Judge, rate: float) -> float:

@@ -35,7 +35,7 @@ def test_it_repairs_a_pruned_model_and_changes_nothing_but_numbers(
     before, after = accuracy(small, digits), accuracy(out, digits)
     measured, rate, given, first, second, kept = result.out.splitlines()
     assert measured == f"measured on 597 images of {digits}:x"
-    assert re.match(r"learning rate [\d.e-]+: of short trials it left the smallest loss", rate)
+    assert re.match(r"learning rate [\d.e-]+: the largest whose short trial was", rate)
     assert given == f"epoch   0  val {before:.2f} %  (the file as given)"
     assert first.startswith("epoch   1  loss ")
     assert second.startswith("epoch   2  loss ")
@@ -82,7 +82,8 @@ def test_a_folded_model_trains_with_batch_normalisation_of_its_own(call, digits,
     assert set(before) == set(after)
     assert any(np.abs(before[n] - after[n]).max() > 1e-4 for n in before)
     assert accuracy(out, digits) > 97
-    assert f"epoch   0  val {accuracy(folded, digits):.2f} %" in result.out  # as before it was put in
+    as_given = accuracy(folded, digits)  # before the nodes were put in
+    assert f"epoch   0  val {as_given:.2f} %" in result.out
 
 
 def test_any_other_task_trains_with_a_loss_of_ones_own(call, small, digits, tmp_path, monkeypatch):

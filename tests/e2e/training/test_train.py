@@ -81,7 +81,9 @@ class KilledError(Exception):
     """What stands for kill -9 here."""
 
 
-@pytest.mark.parametrize("more", [{}, {"batch_norm": "insert"}, {"ema": 0.8}, {"optimizer": "adamw"}], ids=str)
+@pytest.mark.parametrize(
+    "more", [{}, {"batch_norm": "insert"}, {"ema": 0.8}, {"optimizer": "adamw"}], ids=str
+)
 def test_a_run_that_stopped_goes_on_to_the_same_result(demo, images, tmp_path, more):
     model = rp.load(demo)
     data = images.take(256)
@@ -150,7 +152,7 @@ def test_what_is_printed_last_is_the_accuracy_of_the_file(call, demo, digits, tm
         (("--epochs", "2"), "use at least --epochs 3, or --interval 1 --prune-epochs 1"),
         (("--epochs", "6", "--prune-epochs", "6"), "--epochs 7, or --prune-epochs 4"),
         (("--plot", "missing/rates.svg"), "the folder 'missing' does not exist"),
-        (("--plot", "rates.odd"), "end its name with one of .eps, "),
+        (("--plot", "rates.odd"), "is no picture: end its name with one of ."),
     ],
     ids=lambda p: " ".join(p) if isinstance(p, tuple) else "",
 )
