@@ -140,6 +140,7 @@ def finish(job: Prepared, found: Found) -> Pruned:
         verification,
         repaired,
         found,
+        () if job.images is None else job.images.notes,
     )
     stamped = stamp(record)
     return Pruned(stamped, build_report(record, stamped, job.watch.seconds))

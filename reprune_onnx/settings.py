@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from reprune_onnx.data.reading import Reading
 from reprune_onnx.errors import UsageError
 from reprune_onnx.rounding import Rounding
 from reprune_onnx.targets import read_target
@@ -87,6 +88,8 @@ class Settings:
     calibration: str | None = None
     calibration_size: int = 512
     preprocess: str | None = None
+    classes: Path | None = None
+    skip_broken: bool = False
     recover: Recover = "auto"
     latency_table: Path | None = None
     verify: bool = True
@@ -119,6 +122,11 @@ class Settings:
         if self.coverage == "auto":
             return "norm" if self.method == "reprune" and self.calibration else "count"
         return self.coverage
+
+    @property
+    def reading(self) -> Reading:
+        """How the calibration images are read."""
+        return Reading(self.preprocess, self.classes, self.skip_broken)
 
     @property
     def rounding(self) -> Rounding:
@@ -170,7 +178,7 @@ class Settings:
         """All settings that decide about the result, in JSON's types; no paths, no jobs."""
         plain = asdict(self) | {"coverage": self.worth}
         del plain["jobs"]
-        for name in ("keep", "calibration", "latency_table"):
+        for name in ("keep", "calibration", "latency_table", "classes"):
             plain[name] = plain[name] is not None
         plain["round_to"] = self.rounding.multiple
         plain["target"] = None if self.target is None else Path(self.target).stem

@@ -30,13 +30,15 @@ _LEAST = 8  # images; half of them test what is fitted to the others
 class Images:
     """``n`` images of the data called ``name``, as inputs ``{name: array}`` of every batch.
 
-    ``labels`` are those of every batch, (b,) each, where the data has them.
+    ``labels`` are those of every batch, (b,) each, where the data has them. ``notes`` say what the
+    data is and what is done to it, in lines for the user.
     """
 
     name: str
     batches: tuple[Arrays, ...]
     n: int
     labels: tuple[Ints, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     def split(self) -> tuple[Images, Images]:
         """Return images to fit to and, every third batch, others to measure on."""
@@ -47,7 +49,7 @@ class Images:
     def _only(self, which: list[int]) -> Images:
         batches = tuple(self.batches[k] for k in which)
         labels = None if self.labels is None else tuple(self.labels[k] for k in which)
-        return Images(self.name, batches, sum(map(_length, batches)), labels)
+        return Images(self.name, batches, sum(map(_length, batches)), labels, self.notes)
 
     def check(self) -> None:
         """Raise DataError where a layer could not be fitted to these images."""
@@ -82,14 +84,15 @@ def calibration_images(proto: onnx.ModelProto, settings: Settings) -> Images:
         input_shape=port.shape,
         dtype=port.dtype,
         split="train",
-        labels=IF_CLASSES,
-    ).take(settings.calibration_size)
+        reading=settings.reading.options(proto, IF_CLASSES),
+    )
+    data = data.take(settings.calibration_size).sound()
     static = port.shape[0] if port.shape else None
     size = static or _batch(data.size or settings.calibration_size, next(data.batches(1))[0].nbytes)
     found = [(x, y) for x, y in data.batches(size) if not static or len(x) == static]
     images = _checked(data.name, [{port.name: x} for x, _ in found], static)
     labels = tuple(y for _, y in found if y is not None)
-    return replace(images, labels=labels if len(labels) == len(found) else None)
+    return replace(images, labels=labels if len(labels) == len(found) else None, notes=data.notes)
 
 
 def _named(proto: onnx.ModelProto, spec: str, n: int) -> Images:

@@ -15,6 +15,7 @@ from reprune_onnx.cli.options import (
     ModelArgument,
     Preprocess,
     Quiet,
+    SkipBroken,
     WrittenPrecision,
 )
 
@@ -44,6 +45,7 @@ def command(
     calibration: Calibration = None,
     calibration_size: CalibrationSize = 512,
     preprocess: Preprocess = None,
+    skip_broken: SkipBroken = False,
     input_shape: InputShape = None,
     force: Force = False,
     quiet: Quiet = False,
@@ -52,6 +54,7 @@ def command(
 
     It serves this GPU and this version of TensorRT alone: ENGINE.json beside it says which.
     """
+    from reprune_onnx.data.reading import Reading
     from reprune_onnx.deployment.engine import BuildOptions, build, check_target
     from reprune_onnx.deployment.files import calibrated, destination, read
     from reprune_onnx.report.devices import print_engine
@@ -67,7 +70,8 @@ def command(
     destination(where, model, force=force)
     own = read(model)
     require()
-    images = calibrated(own, calibration, (calibration_size, preprocess), shapes)
+    how = Reading(preprocess, skip_broken=skip_broken)
+    images = calibrated(own, calibration, calibration_size, how, shapes)
     facts = build(own, device, where, options, images)
     if not quiet:
         print_engine(facts, str(where))

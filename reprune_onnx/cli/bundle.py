@@ -13,6 +13,7 @@ from reprune_onnx.cli.options import (
     InputShape,
     Preprocess,
     Quiet,
+    SkipBroken,
 )
 
 
@@ -30,6 +31,7 @@ def command(
     calibration: Calibration = None,
     calibration_size: CalibrationSize = 512,
     preprocess: Preprocess = None,
+    skip_broken: SkipBroken = False,
     input_shape: InputShape = None,
     quiet: Quiet = False,
 ) -> None:
@@ -39,6 +41,7 @@ def command(
     and scripts for a POSIX shell and Python 3.6. Engines are built there; none is portable.
     """
     from reprune_onnx.cli.progress import Bar
+    from reprune_onnx.data.reading import Reading
     from reprune_onnx.deployment.bundle import BundleOptions, bundle
     from reprune_onnx.report.devices import print_bundle
     from reprune_onnx.shapes import parse_input_shapes
@@ -52,7 +55,7 @@ def command(
         parse_input_shapes(input_shape or []),
         calibration,
         calibration_size,
-        preprocess,
+        Reading(preprocess, skip_broken=skip_broken),
     )
     with Bar(quiet) as bar:
         manifest = bundle(models, device, out, options, bar)

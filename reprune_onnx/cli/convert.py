@@ -16,6 +16,7 @@ from reprune_onnx.cli.options import (
     ModelArgument,
     Preprocess,
     Quiet,
+    SkipBroken,
     WrittenPrecision,
     check_json,
     emit_json,
@@ -33,6 +34,7 @@ def command(
     calibration: Calibration = None,
     calibration_size: CalibrationSize = 512,
     preprocess: Preprocess = None,
+    skip_broken: SkipBroken = False,
     input_shape: InputShape = None,
     force: Force = False,
     json: JsonFile = None,
@@ -51,6 +53,7 @@ def command(
     where = out or model.with_name(f"{model.stem}-{device.name}.onnx")
     destination(where, model, force=force)
     check_json(json, model, where)
+    from reprune_onnx.data.reading import Reading
     from reprune_onnx.deployment.convert import convert
     from reprune_onnx.deployment.files import read
     from reprune_onnx.model import save
@@ -58,7 +61,8 @@ def command(
 
     own = read(model)
     shapes = parse_input_shapes(input_shape or [])
-    images = calibrated(own, calibration, (calibration_size, preprocess), shapes)
+    how = Reading(preprocess, skip_broken=skip_broken)
+    images = calibrated(own, calibration, calibration_size, how, shapes)
     found = convert(own, device, precision, input_shapes=shapes, images=images)
     save(found.model, where)
     emit_json(found.as_json(), json)

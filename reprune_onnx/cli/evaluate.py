@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from reprune_onnx.cli.options import (
+    Classes,
     InputShape,
     JsonFile,
     ModelArgument,
     Preprocess,
     Quiet,
+    SkipBroken,
     check_json,
     emit_json,
 )
@@ -72,6 +74,8 @@ def command(
         ),
     ] = None,
     preprocess: Preprocess = None,
+    classes: Classes = None,
+    skip_broken: SkipBroken = False,
     input_shape: InputShape = None,
     json: JsonFile = None,
     quiet: Quiet = False,
@@ -87,6 +91,7 @@ def command(
     from reprune_onnx.data.labels import CLASSES
     from reprune_onnx.data.open import open_data
     from reprune_onnx.data.preprocess import parse_preprocess
+    from reprune_onnx.data.reading import Reading
     from reprune_onnx.errors import UsageError
     from reprune_onnx.model import load
     from reprune_onnx.report.tables import print_evaluation, print_task
@@ -122,8 +127,10 @@ def command(
         preprocess=preprocess,
         input_shape=port.shape,
         dtype=port.dtype,
-        labels=wanted if against is None else wanted.where_they_fit(),
-    )
+        reading=Reading(preprocess, classes, skip_broken).options(
+            own.proto, wanted if against is None else wanted.where_they_fit()
+        ),
+    ).sound()
     told = {"model": model, "against": against, "data": data, "preprocess": preprocess}
     named = {name: None if value is None else str(value) for name, value in told.items()}
     original = None if against is None else load(against)
@@ -139,7 +146,7 @@ def command(
     emit_json((asdict(found) if kind is None else measured.as_json()) | named, json)
     if not quiet and json != "-":
         if kind is None:
-            print_evaluation(asdict(found), str(dataset.preprocess))
+            print_evaluation(asdict(found), str(dataset.preprocess), dataset.notes)
         else:
             print_task(measured, kind, str(dataset.preprocess))
 

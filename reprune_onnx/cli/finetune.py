@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from reprune_onnx.cli import training as t
-from reprune_onnx.cli.options import InputShape, ModelArgument, Preprocess, Quiet, Residual
+from reprune_onnx.cli.options import (
+    Classes,
+    InputShape,
+    ModelArgument,
+    Preprocess,
+    Quiet,
+    Residual,
+    SkipBroken,
+)
 
 
 def command(
@@ -57,6 +65,8 @@ def command(
     workers: t.Workers = 0,
     seed: t.Seed = 0,
     preprocess: Preprocess = None,
+    classes: Classes = None,
+    skip_broken: SkipBroken = False,
     input_shape: InputShape = None,
     tensorboard: t.TensorBoard = None,
     restart: t.Restart = False,
@@ -69,6 +79,7 @@ def command(
     require("finetune")
     from reprune_onnx.cli.progress import Bar
     from reprune_onnx.cli.typed import typed
+    from reprune_onnx.data.reading import Reading
     from reprune_onnx.errors import UsageError
     from reprune_onnx.model import load
     from reprune_onnx.report.files import report_path
@@ -93,7 +104,10 @@ def command(
     files = t.destination(model, out, beside, force)
     source = load(model)
     files.protect(source.files)
-    task = t.read_task(source, t.Sources(data, val, distill, loss, preprocess), shapes)
+    how = Reading(preprocess, classes, skip_broken)
+    task = t.read_task(source, t.Sources(data, val, distill, loss, how), shapes)
+    if not quiet:
+        t.print_notes(task)
     from reprune_onnx.training.finetune import finetune
     from reprune_onnx.training.rounds import Rounds, finetune_in_rounds
     from reprune_onnx.training.run import Run

@@ -28,6 +28,19 @@ Preprocess = Annotated[
         "color=…;layout=….",
     ),
 ]
+Classes = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Names of the classes in the order of the model's outputs, where sub-folders are the"
+        " labels: a name per line, or JSON or YAML. Default: the model's metadata, else sorted"
+        " order, of numbers by value.",
+    ),
+]
+SkipBroken = Annotated[
+    bool,
+    typer.Option("--skip-broken", help="Leave out images that cannot be decoded; count them."),
+]
 Calibration = Annotated[
     str | None,
     typer.Option(

@@ -10,6 +10,7 @@ import typer
 from reprune_onnx.cli.options import (
     Calibration,
     CalibrationSize,
+    Classes,
     Exclude,
     Force,
     Include,
@@ -21,6 +22,7 @@ from reprune_onnx.cli.options import (
     Recover,
     Residual,
     RoundTo,
+    SkipBroken,
     Target,
 )
 from reprune_onnx.errors import UsageError
@@ -135,6 +137,8 @@ def command(
     calibration: Calibration = None,
     calibration_size: CalibrationSize = 512,
     preprocess: Preprocess = None,
+    classes: Classes = None,
+    skip_broken: SkipBroken = False,
     recover: Recover = "auto",
     latency_table: Annotated[
         Path | None,
@@ -202,6 +206,8 @@ def command(
         calibration=calibration,
         calibration_size=calibration_size,
         preprocess=preprocess,
+        classes=classes,
+        skip_broken=skip_broken,
         verify=not no_verify,
         jobs=jobs,
         **chosen,

@@ -15,6 +15,7 @@ from reprune_onnx.cli.options import (
     Preprocess,
     Quiet,
     Recover,
+    SkipBroken,
 )
 
 
@@ -29,6 +30,7 @@ def command(
     calibration: Calibration = None,
     calibration_size: CalibrationSize = 512,
     preprocess: Preprocess = None,
+    skip_broken: SkipBroken = False,
     recover: Recover = "auto",
     input_shape: InputShape = None,
     force: Force = False,
@@ -47,6 +49,7 @@ def command(
         calibration=calibration,
         calibration_size=calibration_size,
         preprocess=preprocess,
+        skip_broken=skip_broken,
         recover=recover,
         input_shapes=tuple(parse_input_shapes(input_shape or []).items()),
     )

@@ -10,6 +10,7 @@ import typer
 from reprune_onnx.cli.options import (
     Calibration,
     CalibrationSize,
+    Classes,
     Exclude,
     Include,
     InputShape,
@@ -19,6 +20,7 @@ from reprune_onnx.cli.options import (
     Quiet,
     Residual,
     RoundTo,
+    SkipBroken,
     Target,
 )
 
@@ -47,6 +49,8 @@ def command(
         ),
     ] = None,
     preprocess: Preprocess = None,
+    classes: Classes = None,
+    skip_broken: SkipBroken = False,
     residual: Residual = "keep",
     include: Include = None,
     exclude: Exclude = None,
@@ -94,11 +98,14 @@ def command(
         calibration=calibration,
         calibration_size=calibration_size,
         preprocess=preprocess,
+        classes=classes,
+        skip_broken=skip_broken,
     )
     ways = {"method": method, "coverage": coverage, "allocation": allocation, "recover": recover}
     chosen = {name: list(dict.fromkeys(text.split(","))) for name, text in ways.items()}
     planned = cases(base, shares, chosen)
-    job = Job(model.absolute(), out.absolute(), data, preprocess)
+    how = base.reading
+    job = Job(model.absolute(), out.absolute(), data, how)
     with Bar(quiet) as bar:
         rows = run(job, planned, jobs, scheduler, bar)
     write(job, rows, typed(context))

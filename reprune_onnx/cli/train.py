@@ -8,6 +8,7 @@ import typer
 
 from reprune_onnx.cli import training as t
 from reprune_onnx.cli.options import (
+    Classes,
     Exclude,
     Include,
     InputShape,
@@ -15,6 +16,7 @@ from reprune_onnx.cli.options import (
     Preprocess,
     Quiet,
     Residual,
+    SkipBroken,
 )
 
 
@@ -88,6 +90,8 @@ def command(
     workers: t.Workers = 0,
     seed: t.Seed = 0,
     preprocess: Preprocess = None,
+    classes: Classes = None,
+    skip_broken: SkipBroken = False,
     input_shape: InputShape = None,
     tensorboard: t.TensorBoard = None,
     plot: Annotated[
@@ -103,6 +107,7 @@ def command(
     require("train")
     from reprune_onnx.cli.progress import Bar
     from reprune_onnx.cli.typed import typed
+    from reprune_onnx.data.reading import Reading
     from reprune_onnx.model import load
     from reprune_onnx.report.files import report_path
     from reprune_onnx.settings import Settings
@@ -133,7 +138,10 @@ def command(
     files = t.destination(model, out, report_path(out), force)
     source = load(model)
     files.protect(source.files)
-    task = t.read_task(source, t.Sources(data, val, distill, loss, preprocess), shapes)
+    how = Reading(preprocess, classes, skip_broken)
+    task = t.read_task(source, t.Sources(data, val, distill, loss, how), shapes)
+    if not quiet:
+        t.print_notes(task)
     from reprune_onnx.training.run import Run
     from reprune_onnx.training.train import train
 

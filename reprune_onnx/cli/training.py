@@ -14,6 +14,7 @@ from reprune_onnx.errors import UsageError
 if TYPE_CHECKING:
     from reprune_onnx.data.dataset import Dataset
     from reprune_onnx.data.labels import Labels
+    from reprune_onnx.data.reading import Reading
     from reprune_onnx.report.files import Destination
     from reprune_onnx.training.finetune import Finetuned
     from reprune_onnx.training.prepare import Task
@@ -186,7 +187,7 @@ class Sources:
     val: str | None
     distill: Path | None
     loss: str | None
-    preprocess: str | None
+    reading: Reading
 
 
 def read_task(model: Model, sources: Sources, shapes: dict[str, tuple[int, ...]]) -> Task:
@@ -209,12 +210,12 @@ def read_task(model: Model, sources: Sources, shapes: dict[str, tuple[int, ...]]
     def dataset(spec: str, split: Literal["train", "test"], labels: Labels) -> Dataset:
         return open_data(
             spec,
-            preprocess=sources.preprocess,
+            preprocess=sources.reading.preprocess,
             input_shape=port.shape,
             dtype=port.dtype,
             split=split,
-            labels=labels,
-        )
+            reading=sources.reading.options(model.proto, labels),
+        ).sound()
 
     val = None if sources.val is None else dataset(sources.val, "test", CLASSES)
     train = dataset(sources.data, "train", CLASSES if teacher is None else IF_CLASSES)
@@ -243,6 +244,16 @@ def destination(model: Path, out: Path, report: Path, force: bool) -> Destinatio
 
     going_on = out.with_name(f"{out.stem}.checkpoint.pt").exists() and not out.exists()
     return Destination.of(model, out, report, force=force or going_on, dry_run=False)
+
+
+def print_notes(task: Task) -> None:
+    """Say what the data is, and what is done to it."""
+    from reprune_onnx.data.dataset import Dataset
+    from reprune_onnx.printable import printable
+
+    for data in (task.data, task.val):
+        for note in data.notes if isinstance(data, Dataset) else ():
+            typer.echo(f"note: {printable(note)}")
 
 
 _SHOWN = {

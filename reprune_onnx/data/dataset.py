@@ -21,11 +21,15 @@ BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images fitted to a model's input. Files are read and decoded batch by batch, in order."""
+    """Images fitted to a model's input. Files are read and decoded batch by batch, in order.
+
+    ``said`` are lines for the user about how they are fitted.
+    """
 
     source: Source
     preprocess: Preprocess
     target: Target
+    said: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -52,6 +56,39 @@ class Dataset:
     def unused(self) -> str | None:
         """Why labels that are there are not used, where they are not needed; else None."""
         return self.source.unused
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The names of the classes; ``None`` where labels are mere numbers."""
+        return self.source.classes
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What there is and what is done to it, in lines for the user."""
+        return (*self.source.notes, *self.said)
+
+    def class_count(self, outputs: int) -> str | None:
+        """Say that there are fewer or more class folders than ``outputs``; None where all is well.
+
+        Folders in the order of known names may be fewer: these say which outputs they are.
+        """
+        if self.classes is None or len(self.classes) == outputs:
+            return None
+        n = len(self.classes)
+        both = (
+            f"{self.name} has {n} class folders, '{self.classes[0]}' to '{self.classes[-1]}', but"
+            f" the model has {outputs} classes"
+        )
+        if n > outputs:
+            return f"{both}: give the folders of these, in the model's order with --classes FILE"
+        return (
+            f"{both}: folders are taken for outputs 0 to {n - 1} in this order; give all names in"
+            " the model's order with --classes FILE"
+        )
+
+    def sound(self) -> Dataset:
+        """Return the images that can be read, where broken ones are to be left out."""
+        return replace(self, source=self.source.sound())
 
     def take(self, n: int, rng: np.random.Generator | None = None) -> Dataset:
         """Return ``n`` of the images, or all where there are fewer.

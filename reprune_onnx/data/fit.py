@@ -14,13 +14,15 @@ from reprune_onnx.data.target import Target
 from reprune_onnx.errors import DataError
 from reprune_onnx.shapes import IMAGE_CHANNELS, IMAGE_SIDE, Layout
 
+_MUCH_LARGER = 1.5
 _GRAY = np.array([0.299, 0.587, 0.114])  # luma of R, G, B (ITU-R BT.601, as Pillow's "L")
 
 
 def fit(batch: RawBatch, how: Preprocess, target: Target, source: str) -> Raw:
     """Return the batch as the model's input wants it; DataError naming ``source`` if it cannot be.
 
-    * Image files are resized, then cropped to ``how.crop``, by default to the model's size.
+    * Image files are resized, then cropped to ``how.crop``, by default to the model's size. Where
+      ``how`` says neither, those much larger than the model's size are resized to cover it first.
     * Arrays must have the model's size, or ``how`` must say how they get it.
     """
     if isinstance(batch.x, np.ndarray):
@@ -86,6 +88,8 @@ def _fitted_image(
         crop = (target.height or h, target.width or w)
     elif crop is None and target.height and target.width:
         crop = (target.height, target.width)
+    cover = covering(h, w, how, target)
+    image = image if cover is None else resize(image, cover, nearest=mask)
     return _geometry(image, how, crop, name, mask)
 
 
@@ -119,6 +123,21 @@ def fit_masks(batch: RawBatch, how: Preprocess, target: Target, source: str) -> 
 
 def _named(masks: Iterable[Answers], batch: RawBatch) -> Iterator[tuple[Answers, str]]:
     return zip(masks, batch.names, strict=True)
+
+
+def covering(h: int, w: int, how: Preprocess, target: Target) -> tuple[int, int] | None:
+    """Return the size that an h×w image file is resized to before it is cropped to the model's.
+
+    It is the least that covers the model's size in the image's proportions. None, and no resizing,
+    where ``how`` has a size or a crop, where the model leaves its size open, or where the image is
+    less than 1.5 times as large: images prepared for a crop, such as 256×256 for 224×224, are.
+    """
+    if how.size is not None or how.crop is not None or not (target.height and target.width):
+        return None
+    times = min(h / target.height, w / target.width)
+    if times < _MUCH_LARGER:
+        return None
+    return max(round(h / times), target.height), max(round(w / times), target.width)
 
 
 def _crop(how: Preprocess, target: Target) -> tuple[int, int] | None:

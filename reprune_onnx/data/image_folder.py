@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 
 import numpy as np
 
+from reprune_onnx.data.class_names import ClassNames
 from reprune_onnx.data.npz import Split
 from reprune_onnx.errors import DataError
 from reprune_onnx.types import Ints
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 SPLITS: dict[Split, tuple[str, ...]] = {"test": ("test", "val"), "train": ("train",)}
 _DEPTH = 5  # wrapper/split/class/image and one more to notice what is nested too deep
 
@@ -35,10 +37,28 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class Entry:
-    """A sub-folder (``file`` is None) or an image; ``parts`` is its path below the root."""
+    """A sub-folder (``file`` is None), an image, or a file of another kind, ``left_out``.
+
+    ``parts`` is its path below the root.
+    """
 
     parts: tuple[str, ...]
     file: ImageFile | None = None
+    left_out: bool = False
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The images of a folder in sorted order.
+
+    ``labels (n,)`` are numbers of ``classes``, None where there are no sub-folders. ``left_out``
+    counts the files of other kinds by suffix.
+    """
+
+    files: tuple[ImageFile, ...]
+    labels: Ints | None
+    classes: tuple[str, ...] | None
+    left_out: tuple[tuple[str, int], ...]
 
 
 def hidden(name: str) -> bool:
@@ -73,36 +93,49 @@ def _entries(folder: Path, parts: tuple[str, ...]) -> list[Entry]:
                     f"{child} is no ordinary file (a pipe, a device, a link to nothing); remove it"
                 )
             found.append(Entry(below, ImageFile(str(child), child)))
+        else:
+            found.append(Entry(below, left_out=True))
     return found
 
 
 def label_images(
-    entries: Sequence[Entry], name: str, split: Split
-) -> tuple[tuple[ImageFile, ...], Ints | None]:
-    """Return the images in sorted order and their labels (n,); DataError where there is no order.
+    entries: Sequence[Entry], name: str, split: Split, names: ClassNames | None = None
+) -> Labelled:
+    """Return the images in sorted order with their labels; DataError where there is no order.
 
-    * Images in sub-folders: the position of the sub-folder in sorted order is the label. An empty
-      sub-folder keeps its position.
+    * Images in sub-folders: the position of the sub-folder in sorted order is the label, or its
+      position in ``names``. Names that are all numbers are sorted as numbers. An empty sub-folder
+      keeps its position.
     * Images in the folder itself: no labels.
     * Where the folder holds nothing but one folder of sub-folders, or folders of sub-folders named
       ``train`` and ``test`` (or ``val``), that one, or the one of ``split``, is taken.
     """
     entries = sorted(entries, key=lambda entry: entry.parts)
-    while (inner := _inner(entries, split)) is not None:
+    while (inner := _inner([e for e in entries if not e.left_out], split)) is not None:
         entries = [
-            Entry(e.parts[1:], e.file) for e in entries if e.parts[0] == inner and e.parts[1:]
+            replace(e, parts=e.parts[1:]) for e in entries if e.parts[0] == inner and e.parts[1:]
         ]
+    others = Counter(PurePath(e.parts[-1]).suffix.lower() for e in entries if e.left_out)
+    left_out = tuple(sorted(others.items()))
+    entries = [entry for entry in entries if not entry.left_out]
     images = [(entry.parts, entry.file) for entry in entries if entry.file is not None]
     if not images:
-        raise DataError(f"{name}: no images ({', '.join(SUFFIXES)}) in this folder; check the path")
+        more = f"; {left_out_text(left_out)}" if left_out else ""
+        raise DataError(
+            f"{name}: no images ({', '.join(SUFFIXES)}) in this folder{more}; check the path"
+        )
     depths = {len(parts) for parts, _ in images}
     files = tuple(file for _, file in images)
     if depths == {1}:
-        return files, None
+        return Labelled(files, None, None, left_out)
     if depths == {2}:
-        classes = sorted({e.parts[0] for e in entries if e.file is None or len(e.parts) > 1})
-        number = {folder: i for i, folder in enumerate(classes)}
-        return files, np.array([number[parts[0]] for parts, _ in images], dtype=np.int64)
+        folders = in_order({e.parts[0] for e in entries if e.file is None or len(e.parts) > 1})
+        number = {folder: i for i, folder in enumerate(folders)}
+        classes = tuple(folders)
+        if names is not None and (known := names.numbers(folders, name)) is not None:
+            number, classes = known, names.names
+        labels = np.array([number[parts[0]] for parts, _ in images], dtype=np.int64)
+        return Labelled(files, labels, classes, left_out)
     if 1 in depths:
         here = next(file for parts, file in images if len(parts) == 1)
         raise DataError(
@@ -114,6 +147,29 @@ def label_images(
         f"{name}: '{'/'.join(deep)}' lies {len(deep) - 1} folders deep, not 1; give the folder "
         "whose sub-folders are the classes"
     )
+
+
+def in_order(folders: Collection[str]) -> list[str]:
+    """Return names of folders sorted; as numbers where all of them are numbers.
+
+    >>> in_order(["10", "9", "0"]), in_order(["10", "9", "dog"])
+    (['0', '9', '10'], ['10', '9', 'dog'])
+    """
+    if all(folder.isascii() and folder.isdigit() for folder in folders):
+        return sorted(folders, key=lambda folder: (int(folder), folder))
+    return sorted(folders)
+
+
+def left_out_text(left_out: Sequence[tuple[str, int]]) -> str:
+    """Say how many files are not read, and of which kinds.
+
+    >>> left_out_text([(".heic", 12), ("", 1)])
+    '13 files are no images that are read: .heic (12), without a suffix (1)'
+    """
+    total = sum(n for _, n in left_out)
+    kinds = ", ".join(f"{suffix or 'without a suffix'} ({n})" for suffix, n in left_out)
+    verb = "file is no image that is" if total == 1 else "files are no images that are"
+    return f"{total} {verb} read: {kinds}"
 
 
 def _inner(entries: Sequence[Entry], split: Split) -> str | None:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from reprune_onnx.data.image_folder import SUFFIXES, Entry, ImageFile, label_images, list_folder
+from reprune_onnx.data.class_names import ClassNames
+from reprune_onnx.data.image_folder import (
+    SUFFIXES,
+    Entry,
+    ImageFile,
+    label_images,
+    left_out_text,
+    list_folder,
+)
 from reprune_onnx.data.labels import CLASSES, Labels
 from reprune_onnx.data.mask_folder import decode_mask, paired_masks
 from reprune_onnx.data.npz import Split
@@ -21,8 +31,16 @@ from reprune_onnx.data.tar import list_tar
 from reprune_onnx.errors import DataError
 from reprune_onnx.types import Ints
 
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
 Mode = Literal["L", "RGB", "RGBA"]
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM")
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF")
+_SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N"}
+_AT_MOST_SIXTEEN = {"PNG", "PPM"}  # formats whose pixels Pillow may widen to 32 bits
+_MEMORY_ADDRESS = re.compile(r" ?<[^<>]* object at 0x[0-9a-fA-F]+>")
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, 5  # EXIF's tag, and the least value that swaps the sides
+_SHOWN = 3  # broken images that are named
 
 
 @dataclass(frozen=True)
@@ -30,6 +48,8 @@ class ImageSource:
     """Encoded images, decoded to uint8 (h, w, c) with the c of Pillow's ``mode``.
 
     ``masks``, one per image, are decoded with them, and take the place of ``labels``.
+    ``labels (n,)`` are numbers of ``classes``. ``notes`` say what there is. With ``skip_broken``
+    images that cannot be decoded are left out, see ``sound``.
     """
 
     name: str
@@ -38,6 +58,9 @@ class ImageSource:
     mode: Mode = "RGB"
     masks: tuple[ImageFile, ...] = ()
     unused: str | None = None
+    classes: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+    skip_broken: bool = False
 
     @property
     def size(self) -> int:
@@ -55,6 +78,43 @@ class ImageSource:
         masks = tuple(self.masks[i] for i in positions) if self.masks else ()
         return replace(self, files=files, labels=labels, masks=masks)
 
+    def sound(self) -> ImageSource:
+        """Return the images that can be decoded, where ``skip_broken``; else all of them.
+
+        Every image is decoded once to see. DataError where all of them are broken.
+        """
+        if not self.skip_broken:
+            return self
+        with ThreadPoolExecutor() as threads:
+            problems = list(threads.map(self._problem, self.files))
+        good = np.array([i for i, problem in enumerate(problems) if problem is None], np.int64)
+        broken = [problem for problem in problems if problem is not None]
+        if not len(good):
+            raise DataError(f"{self.name}: all {len(broken)} images are broken: {broken[0]}")
+        left = replace(self.at(good), skip_broken=False)
+        if not broken:
+            return left
+        names = [file.name for file, problem in zip(self.files, problems, strict=True) if problem]
+        more = ", …" if len(names) > _SHOWN else ""
+        verb = "image is broken and" if len(names) == 1 else "images are broken and"
+        note = f"{self.name}: {len(names)} {verb} left out: {', '.join(names[:_SHOWN])}{more}"
+        return replace(left, notes=(*self.notes, note))
+
+    def first(self) -> ImageSource:
+        """Return one image: the first, or with ``skip_broken`` the first that can be decoded."""
+        i = 0
+        if self.skip_broken:
+            checked = (k for k, file in enumerate(self.files) if self._problem(file) is None)
+            i = next(checked, 0)
+        return self.at(np.array([i]))
+
+    def _problem(self, file: ImageFile) -> str | None:
+        try:
+            decode(file, self.mode)
+        except DataError as error:
+            return str(error)
+        return None
+
     def batches(self, size: int) -> Iterator[RawBatch]:
         """Yield the images in order; each is decoded when the batch is iterated over."""
         for start in range(0, len(self.files), size):
@@ -70,11 +130,25 @@ class ImageSource:
             yield RawBatch(images, y, names)
 
 
-def open_images(path: Path, mode: Mode, split: Split, labels: Labels = CLASSES) -> ImageSource:
-    """Open a folder or a tar of images, with the labels that lie where ``labels`` says.
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How data are read: ``names`` give the order of the classes, if they are known.
+
+    With ``skip_broken`` images that cannot be decoded are left out and counted. ``labels`` says
+    which labels there are, and where they lie.
+    """
+
+    names: ClassNames | None = None
+    skip_broken: bool = False
+    labels: Labels = CLASSES
+
+
+def open_images(path: Path, mode: Mode, split: Split, how: ReadingOptions) -> ImageSource:
+    """Open a folder or a tar of images, with the labels that lie where ``how.labels`` says.
 
     Where labels are not needed, a folder with masks/ is read for its images/.
     """
+    labels = how.labels
     entries = list_folder(path) if path.is_dir() else list_tar(path)
     pairs = None
     if labels.beside == "masks" or not labels.needed:
@@ -86,8 +160,17 @@ def open_images(path: Path, mode: Mode, split: Split, labels: Labels = CLASSES) 
         return _bare(path, entries, mode)
     if labels.beside == "table":
         return _with_table(path, entries, mode, labels)
-    files, classes = label_images(entries, str(path), split)
-    return ImageSource(str(path), files, classes, mode)
+    seen = label_images(entries, str(path), split, how.names)
+    note = f"{path}: {len(seen.files)} image{'s' if len(seen.files) > 1 else ''}"
+    if seen.classes is not None:
+        n, first, last = len(seen.classes), seen.classes[0], seen.classes[-1]
+        note += f" of {n} classes, 0 is '{first}' and {n - 1} is '{last}'"
+        if how.names is not None and seen.classes is how.names.names:
+            note += f" (the order is that of {how.names.source})"
+    if seen.left_out:
+        note += f"; {left_out_text(seen.left_out)}"
+    source = ImageSource(str(path), seen.files, seen.labels, mode, skip_broken=how.skip_broken)
+    return replace(source, classes=seen.classes, notes=(note,))
 
 
 def _bare(path: Path, entries: Sequence[Entry], mode: Mode) -> ImageSource:
@@ -133,24 +216,52 @@ def decoded_mode(color: Color | None, channels: int | None) -> Mode:
 
 
 def decode(file: ImageFile, mode: Mode) -> Raw:
-    """Return the pixels (h, w, c) uint8; DataError naming the file if it is no 8-bit image."""
-    from PIL import Image
+    """Return the pixels (h, w, c) uint8; DataError naming the file if they cannot be had.
+
+    * The image is turned upright as its EXIF orientation says.
+    * 16 bits per channel become 8: 65535 is 255.
+    * Of several pages or frames the first is read. Transparency is dropped unless ``mode`` has it.
+    """
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(io.BytesIO(file.read()), formats=_FORMATS) as image:
-            if image.mode in ("I", "F") or image.mode.startswith("I;"):
-                raise DataError(
-                    f"{file.name}: pixels of mode {image.mode} are not 8-bit; convert the image "
-                    "to 8 bits per channel, or give the values as a .npz"
-                )
-            if "transparency" in image.info:
-                image = image.convert("RGBA")  # noqa: PLW2901 (a palette's transparency, first)
-            pixels = np.asarray(image.convert(mode))
+            upright = ImageOps.exif_transpose(_eight_bit(image, file.name))
+            pixels = np.asarray(upright.convert(mode))
     except DataError:
         raise
     except Exception as error:  # Pillow's plugins raise anything on a broken file
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(_MEMORY_ADDRESS.sub("", str(error)).split()) or type(error).__name__
         raise DataError(
             f"{file.name} cannot be read as an image: {reason}; replace or remove it"
         ) from error
     return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def image_size(file: ImageFile) -> tuple[int, int] | None:
+    """Return the (h, w) that decoding gives, from the header alone; None where it is broken."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(file.read()), formats=_FORMATS) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) >= _ON_ITS_SIDE
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except Exception:  # decoding it tells what is wrong
+        return None
+
+
+def _eight_bit(image: Picture, name: str) -> Picture:
+    """Return the image with 8 bits per channel, its transparency as a channel."""
+    from PIL import Image
+
+    if image.mode in _SIXTEEN_BITS or (image.mode == "I" and image.format in _AT_MOST_SIXTEEN):
+        wide = np.asarray(image).astype(np.int64)
+        narrow = Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+        narrow.getexif().update(image.getexif())
+        return narrow
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        raise DataError(
+            f"{name}: pixels of mode {image.mode} have neither 8 nor 16 bits; convert the image "
+            "to 8 bits per channel, or give the values as a .npz or .npy"
+        )
+    return image.convert("RGBA") if "transparency" in image.info else image

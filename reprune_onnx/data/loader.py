@@ -41,6 +41,24 @@ class LoaderSource:
         """Unknown before a pass; the batches have them."""
         return
 
+    @property
+    def classes(self) -> None:
+        """A loader has no names of classes."""
+        return
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Nothing to say."""
+        return ()
+
+    def first(self) -> LoaderSource:
+        """Return the first image."""
+        return self.take(1, None)
+
+    def sound(self) -> LoaderSource:
+        """Return itself: what a loader yields is its own."""
+        return self
+
     def take(self, n: int, rng: np.random.Generator | None) -> LoaderSource:
         """Return the first ``n`` images: a loader's order is its own, so ``rng`` draws nothing."""
         return replace(self, limit=n if self.limit is None else min(n, self.limit))

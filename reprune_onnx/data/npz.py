@@ -49,6 +49,24 @@ class ArraySource:
         """All labels (n,)."""
         return None if self.y is None else self.y[self.index]
 
+    @property
+    def classes(self) -> None:
+        """Arrays have no names of classes."""
+        return
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Nothing to say."""
+        return ()
+
+    def first(self) -> ArraySource:
+        """Return the first image."""
+        return self.at(np.arange(1))
+
+    def sound(self) -> ArraySource:
+        """Return itself: an array is read whole."""
+        return self
+
     def take(self, n: int, rng: np.random.Generator | None) -> ArraySource:
         """Return ``n`` of the images: drawn by ``rng``, else evenly spread."""
         return self.at(pick(len(self.index), n, rng))

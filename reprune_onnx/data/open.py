@@ -11,17 +11,24 @@ from numpy.typing import DTypeLike
 
 from reprune_onnx.data.cifar import cifar_folder, open_cifar
 from reprune_onnx.data.dataset import Dataset
-from reprune_onnx.data.images import decoded_mode, open_images
-from reprune_onnx.data.labels import CLASSES, Labels
+from reprune_onnx.data.fit import covering
+from reprune_onnx.data.images import (
+    ImageSource,
+    ReadingOptions,
+    decoded_mode,
+    image_size,
+    open_images,
+)
 from reprune_onnx.data.loader import open_loader
 from reprune_onnx.data.npz import Split, open_npz
 from reprune_onnx.data.preprocess import Preprocess, parse_preprocess
-from reprune_onnx.data.source import Source
+from reprune_onnx.data.source import Source, pick
 from reprune_onnx.data.target import Target, image_target
 from reprune_onnx.errors import DataError
 from reprune_onnx.types import Shape
 
 _LOADER = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+_LOOKED_AT = 16  # image files whose size is read to tell what happens to them
 _FORMS = "DATA is a .npz, a folder or .tar of images, or package.module:function"
 
 
@@ -32,18 +39,19 @@ def open_data(
     input_shape: Shape,
     dtype: DTypeLike,
     split: Split = "test",
-    labels: Labels = CLASSES,
+    reading: ReadingOptions | None = None,
 ) -> Dataset:
     """Open the data ``spec`` for a model input of this shape and type.
 
     * ``FILE.npz``, ``FILE.npz:x_name`` or ``FILE.npz:x_name,y_name``: see ``open_npz``;
-    * a folder of images, or a .tar of one, whose sub-folders in sorted order are the labels;
+    * a folder of images, or a .tar of one, whose sub-folders in sorted order are the labels, or
+      in the order that ``folder`` states;
     * the folder into which torchvision puts CIFAR-10 or CIFAR-100;
     * ``package.module:function``, which yields batches ``x`` or ``(x, y)``.
 
     ``input_shape`` is (N, C, H, W) or (N, H, W, C); arrays are transposed to it. ``split`` says
     what is wanted where the data holds both: ``test`` for evaluation, ``train`` for calibration.
-    ``labels`` says what labels are, and whether they are needed.
+    ``reading`` says what labels are, whether they are needed, and how folders are read.
     ``preprocess`` is the text of ``--preprocess``, see ``parse_preprocess``; without it 8-bit data
     (image files, uint8 arrays) is scaled to 0–1 and floats are taken as they are. The
     ``preprocess`` of the result says what was decided.
@@ -53,19 +61,36 @@ def open_data(
     """
     how = parse_preprocess(preprocess)
     target = image_target(input_shape, np.dtype(dtype))
-    source = _open_source(spec, (how, target), split, labels)
+    source = _open_source(spec, (how, target), split, reading or ReadingOptions())
     dataset = Dataset(source, how, target)
     if source.size is None:
         return dataset
-    first = next(source.batches(1)).x
+    one = source.first()
+    first = next(one.batches(1)).x
     raw = first.dtype if isinstance(first, np.ndarray) else np.dtype(np.uint8)
     dataset = replace(dataset, preprocess=how.resolve(raw, target.dtype))
-    next(dataset.batches(1))
-    return dataset
+    next(replace(dataset, source=one).batches(1))
+    return replace(dataset, said=_resized(source, how, target))
+
+
+def _resized(source: Source, how: Preprocess, target: Target) -> tuple[str, ...]:
+    """Say that large images are resized, where some of them are."""
+    if not isinstance(source, ImageSource):
+        return ()
+    for i in pick(source.size, _LOOKED_AT, None):
+        size = image_size(source.files[i])
+        if size is not None and (to := covering(*size, how, target)) is not None:
+            h, w = target.height, target.width
+            return (
+                f"images much larger than {h}×{w} are resized to cover it, then cropped"
+                f" ({source.files[i].name}: {size[0]}×{size[1]} to {to[0]}×{to[1]}); --preprocess"
+                " size=…;crop=… says otherwise",
+            )
+    return ()
 
 
 def _open_source(
-    spec: str, wanted: tuple[Preprocess, Target], split: Split, labels: Labels
+    spec: str, wanted: tuple[Preprocess, Target], split: Split, reading: ReadingOptions
 ) -> Source:
     how, target = wanted
     path = Path(spec).expanduser()
@@ -74,15 +99,15 @@ def _open_source(
     if named and not path.exists():
         path, names = Path(named[1]).expanduser(), named[2]
     elif not path.exists() and _LOADER.fullmatch(spec):
-        return open_loader(spec, labels)
+        return open_loader(spec, reading.labels)
     if not spec.strip() or not path.exists():
         raise DataError(f"'{path if spec.strip() else spec}' does not exist; {_FORMS}")
     cifar = cifar_folder(path)
     if cifar is not None:
         return open_cifar(cifar, split)
     if path.is_dir() or path.suffix.lower() == ".tar":
-        return open_images(path, decoded_mode(how.color, target.channels), split, labels)
+        return open_images(path, decoded_mode(how.color, target.channels), split, reading)
     if path.suffix.lower() != ".npz":
         hint = "decompress it first; " if path.name.lower().endswith((".tar.gz", ".tgz")) else ""
         raise DataError(f"{path} is of no known kind; {hint}{_FORMS}")
-    return open_npz(path, names, split, labels)
+    return open_npz(path, names, split, reading.labels)

@@ -49,6 +49,20 @@ class Source(Protocol):
     def unused(self) -> str | None:
         """Why labels that are there are not used, where they are not needed; else None."""
 
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The names of the classes that labels are numbers of, where there are names."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What there is, in lines for the user."""
+
+    def first(self) -> Source:
+        """Return a source of one image, to look at."""
+
+    def sound(self) -> Source:
+        """Return the images that can be read, where broken ones are to be left out."""
+
     def take(self, n: int, rng: np.random.Generator | None) -> Source:
         """Return ``n`` of the images, or all where there are fewer."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from reprune_onnx.data.image_folder import SUFFIXES, Entry, ImageFile, hidden
@@ -29,7 +30,7 @@ def list_tar(path: Path) -> list[Entry]:
     entries = list(found.values())
     tops = {entry.parts[0] for entry in entries}
     if len(tops) == 1 and any(len(entry.parts) > 1 for entry in entries):
-        entries = [Entry(e.parts[1:], e.file) for e in entries if len(e.parts) > 1]
+        entries = [replace(e, parts=e.parts[1:]) for e in entries if len(e.parts) > 1]
     return entries
 
 
@@ -40,7 +41,9 @@ def _entry(member: tarfile.TarInfo, path: Path) -> Entry | None:
         return None
     if member.isdir():
         return Entry(pure.parts)
-    if not member.isreg() or member.issparse() or pure.suffix.lower() not in SUFFIXES:
+    if not member.isreg() or member.issparse():
         return None
+    if pure.suffix.lower() not in SUFFIXES:
+        return Entry(pure.parts, left_out=True)
     file = ImageFile(f"{path}:{member.name}", path, member.offset_data, member.size)
     return Entry(pure.parts, file)

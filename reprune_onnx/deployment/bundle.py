@@ -14,6 +14,7 @@ import onnx
 from reprune_onnx.activations.images import Images
 from reprune_onnx.analyzer import analyze
 from reprune_onnx.atomic import write_atomically
+from reprune_onnx.data.reading import Reading
 from reprune_onnx.deployment.convert import Converted, convert
 from reprune_onnx.deployment.files import calibrated, read
 from reprune_onnx.deployment.references import ALLOWED, References, references
@@ -40,7 +41,7 @@ class BundleOptions:
     input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     calibration: str | None = None
     calibration_size: int = 512
-    preprocess: str | None = None
+    reading: Reading = field(default_factory=Reading)
 
     def __post_init__(self) -> None:
         for batch in self.batches or ():
@@ -134,8 +135,8 @@ def _model(
     path: Path, name: str, target: Target, folder: Path, options: BundleOptions
 ) -> tuple[Converted, dict[str, Any]]:
     model = read(path)
-    how = (options.calibration_size, options.preprocess)
-    images = calibrated(model, options.calibration, how, options.input_shapes)
+    size, how = options.calibration_size, options.reading
+    images = calibrated(model, options.calibration, size, how, options.input_shapes)
     names = options.precisions or [p for p in target.precisions if p != "int8" or images]
     precisions = [target.precision(p) for p in names]
     found, files = _converted(model, name, precisions, (target, folder, options, images))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reprune_onnx.activations.images import Images, calibration_images
+from reprune_onnx.data.reading import Reading
 from reprune_onnx.errors import ModelError, OutputError
 from reprune_onnx.model import load
 from reprune_onnx.settings import Settings
@@ -47,18 +48,20 @@ def destination(path: Path, source: Path, *, force: bool) -> None:
 def calibrated(
     model: Model,
     calibration: str | None,
-    how: tuple[int, str | None],
+    size: int,
+    how: Reading,
     shapes: Mapping[str, tuple[int, ...]],
 ) -> Images | None:
-    """Return up to ``how[0]`` images of ``calibration``, preprocessed as ``how[1]``."""
+    """Return up to ``size`` images of ``calibration``; None where none are given."""
     if calibration is None:
         return None
-    size, preprocess = how
     settings = Settings(
         sparsity=0.0,
         calibration=calibration,
         calibration_size=size,
-        preprocess=preprocess,
+        preprocess=how.preprocess,
+        classes=how.classes,
+        skip_broken=how.skip_broken,
         input_shapes=tuple(shapes.items()),
     )
     return calibration_images(model.proto, settings)

@@ -48,6 +48,7 @@ class PruneRecord:
     verification: Verification | None
     recovery: Recovery | None = None
     found: Found | None = None
+    notes: tuple[str, ...] = ()
 
 
 def stamp(record: PruneRecord) -> Model:
@@ -132,6 +133,7 @@ def build_report(
         "latency": None if found is None else found.details.get("latency"),
         "drop": None if found is None else found.details.get("drop"),
         "notes": [
+            *record.notes,
             *record.selection.notes,
             *(found.notes if found else ()),
             *missing(channels),
@@ -253,7 +255,7 @@ def _order_note(source: Model) -> list[str]:
 
 def _settings(record: PruneRecord) -> dict[str, Any]:
     plain = asdict(record.settings) | {"coverage": record.settings.worth}
-    for name in ("keep", "latency_table"):
+    for name in ("keep", "latency_table", "classes"):
         plain[name] = None if plain[name] is None else str(plain[name])
     plain["round_to"] = record.settings.rounding.multiple
     plain["custom_ops"] = loaded()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,11 @@ def print_pruning(report: dict[str, Any], destination: Destination) -> None:
         console.print(line, soft_wrap=True)
 
 
-def print_evaluation(found: dict[str, Any], preprocess: str) -> None:
-    """The measured percentages."""
+def print_evaluation(found: dict[str, Any], preprocess: str, notes: Sequence[str] = ()) -> None:
+    """The measured percentages, after what the data is."""
     console = Terminal()
+    for note in notes:
+        console.print(f"note: {note}", soft_wrap=True)
     names = {
         "top1": "top-1 {:.2f} %",
         "top5": "top-5 {:.2f} %",

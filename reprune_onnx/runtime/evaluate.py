@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -68,9 +69,14 @@ def evaluate(
     tally = _Tally(name, data.unused if isinstance(data, Dataset) else None)
     for x, y in data.batches(size) if isinstance(data, Dataset) else data:
         scores = [classifier.scores(x, tally.n) for classifier in models]
+        classes = scores[0].shape[1]
+        if isinstance(data, Dataset) and len(data.classes or ()) > classes:
+            raise DataError(str(data.class_count(classes)))
         tally.add(scores, y, [classifier.normalized for classifier in models])
         if progress is not None:
             progress(tally.n, total)
+    if isinstance(data, Dataset) and (problem := data.class_count(tally.classes)) is not None:
+        warnings.warn(problem, RuntimeWarning, stacklevel=2)
     return tally.result()
 
 

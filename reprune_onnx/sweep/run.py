@@ -13,6 +13,7 @@ from typing import Any
 from reprune_onnx.atomic import Files, told, write_atomically
 from reprune_onnx.data.labels import IF_CLASSES
 from reprune_onnx.data.open import open_data
+from reprune_onnx.data.reading import Reading
 from reprune_onnx.errors import ModelError, OutputError, RepruneError, UsageError
 from reprune_onnx.json_text import json_bytes, parse_json
 from reprune_onnx.model import load, stage
@@ -37,7 +38,7 @@ class Job:
     model: Path
     folder: Path
     data: str | None
-    preprocess: str | None
+    reading: Reading
 
     def result(self, case: Case) -> Path:
         """The file with what came of a case."""
@@ -163,11 +164,11 @@ def _quality(job: Job, result: Pruned, prepared: Prepared) -> dict[str, Any]:
             port = image_input(original.proto, dict(prepared.settings.input_shapes))
             data = open_data(
                 job.data,
-                preprocess=job.preprocess,
+                preprocess=job.reading.preprocess,
                 input_shape=port.shape,
                 dtype=port.dtype,
-                labels=IF_CLASSES,
-            )
+                reading=job.reading.options(original.proto, IF_CLASSES),
+            ).sound()
             return asdict(evaluate(result.model, data, against=original))
         if prepared.held_out is not None:
             return asdict(evaluated(result.model, original, prepared.held_out))

@@ -101,9 +101,9 @@ def test_refusals(tmp_path, classes):
     refused(classes, "1.png", "cannot be read as an image")
     (classes / "d" / "1.png").write_text("not an image")
     refused(classes, "1.png", "cannot be read as an image")
-    Image.fromarray(np.full((6, 8), 60000, np.uint16)).save(tmp_path / "deep.png")
-    (classes / "d" / "1.png").write_bytes((tmp_path / "deep.png").read_bytes())
-    refused(classes, "1.png", "8-bit")
+    (classes / "d" / "1.png").unlink()
+    Image.fromarray(np.full((6, 8), 0.5, np.float32)).save(classes / "d" / "1.tif")
+    refused(classes, "1.tif", "mode F", "neither 8 nor 16 bits")
 
 
 def test_images_of_several_sizes_need_a_size(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from reprune_onnx.data import open_data
+from reprune_onnx.data.images import ReadingOptions
 from reprune_onnx.data.labels import CLASSES, IF_CLASSES
 from reprune_onnx.errors import DataError
 
@@ -23,7 +24,7 @@ OTHER = {
 
 def opened(spec, labels):
     how = {"preprocess": "none", "input_shape": (None, 3, 4, 4), "dtype": np.float32}
-    return open_data(str(spec), labels=labels, **how)
+    return open_data(str(spec), reading=ReadingOptions(labels=labels), **how)
 
 
 @pytest.fixture(params=OTHER)

@@ -1,0 +1,27 @@
+"""What the options of a command say about how its DATA is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from reprune_onnx.data.class_names import model_class_names, read_class_names
+from reprune_onnx.data.images import ReadingOptions
+from reprune_onnx.data.labels import CLASSES, Labels
+
+
+@dataclass(frozen=True)
+class Reading:
+    """``--preprocess``, ``--classes`` and ``--skip-broken``; see ``parse_preprocess``."""
+
+    preprocess: str | None = None
+    classes: Path | None = None
+    skip_broken: bool = False
+
+    def options(self, proto: onnx.ModelProto, labels: Labels = CLASSES) -> ReadingOptions:
+        """Return how data are read for a model, whose metadata may name its classes."""
+        given = self.classes
+        names = model_class_names(proto) if given is None else read_class_names(given)
+        return ReadingOptions(names, self.skip_broken, labels)
