@@ -148,7 +148,7 @@ def command(
         if kind is None:
             print_evaluation(asdict(found), str(dataset.preprocess), dataset.notes)
         else:
-            print_task(measured, kind, str(dataset.preprocess))
+            print_task(measured, kind, str(dataset.preprocess), dataset.notes)
 
 
 def _detect(

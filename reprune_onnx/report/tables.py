@@ -108,9 +108,13 @@ def print_evaluation(found: dict[str, Any], preprocess: str, notes: Sequence[str
         console.print(f"labels are not used: {found['unused_labels']}", soft_wrap=True)
 
 
-def print_task(found: TaskEvaluation, task: TaskKind, preprocess: str) -> None:
-    """What was measured of a task, then what was assumed."""
+def print_task(
+    found: TaskEvaluation, task: TaskKind, preprocess: str, notes: Sequence[str] = ()
+) -> None:
+    """What the data is, what was measured of a task, then what was assumed."""
     console = Terminal()
+    for note in notes:
+        console.print(f"note: {note}", soft_wrap=True)
     parts = [m.said(found.scores) for m in task.said if found.scores.get(m.key) is not None]
     line = f"{', '.join(parts)} on {found.n} images (preprocess: {preprocess})"
     console.print(line, soft_wrap=True)

@@ -175,7 +175,7 @@ ROWS = [
     ("the file is truncated or belongs to another model", lambda p: external(p, [64], 8)),
     ("is of a type or shape that has no bytes", lambda p: external(p, [-1], 8)),
     ("numbers such as 0.5,0.75", lambda p: _milestones("soon")),
-    ("is not MODULE:FUNCTION", lambda p: _function("loss")),
+    ("is not MODULE:FUNCTION", lambda p: _function("--data", "loss")),
     ("--epochs must be at least 1", lambda p: TrainSettings(epochs=0)),
     ("--warmup must not be negative", lambda p: TrainSettings(warmup=-1)),
     ("--ema 1", lambda p: TrainSettings(ema=1)),
