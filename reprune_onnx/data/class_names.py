@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import onnx
 
 from reprune_onnx.errors import DataError
+from reprune_onnx.json_text import parse_json
 
 _KEYS = ("names", "labels", "classes", "class_names", "id2label")
 _NUMBERED = re.compile(r"""\s*["']?(\d+)["']?\s*:\s*(.+?)\s*,?\s*""")
@@ -99,7 +99,7 @@ def model_class_names(proto: onnx.ModelProto) -> ClassNames | None:
 
 def _literal(text: str) -> object:
     """Return what JSON or a Python literal says; None for anything else."""
-    for parse in (json.loads, ast.literal_eval):
+    for parse in (parse_json, ast.literal_eval):
         try:
             parsed: object = parse(text.strip())
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
