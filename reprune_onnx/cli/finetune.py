@@ -24,7 +24,7 @@ def command(
     data: t.Data,
     out: t.Out,
     val: t.Val = None,
-    epochs: t.Epochs = 4,
+    epochs: t.Epochs = 3,
     distill: t.Distill = None,
     loss: t.LossName = None,
     sparsity: Annotated[

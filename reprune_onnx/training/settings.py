@@ -44,7 +44,7 @@ class TrainSettings:
     own, which is folded again at the end.
     """
 
-    epochs: int = 4
+    epochs: int = 3
     batch_size: int = 64
     optimizer: OptimizerName = "sgd"
     lr: float | Literal["auto"] = "auto"

@@ -141,7 +141,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_last_good_s
     (line,) = result.err.splitlines()
     assert "the loss is " in line
     assert "at step " in line
-    assert "of epoch 1: try a smaller --lr" in line
+    assert "of epoch 1, at a learning rate of up to 1e+09: try a smaller --lr" in line
     assert "out.checkpoint.pt" in line
     assert not out.exists()
     state = torch.load(tmp_path / "out.checkpoint.pt", weights_only=True)["state"]
