@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reprune_onnx import recovery
-from reprune_onnx.activations.images import calibration_images
+from reprune_onnx.activations.images import images_to_fit
 from reprune_onnx.errors import UsageError
 from reprune_onnx.json_text import parse_json
 from reprune_onnx.model import load, stage
@@ -86,7 +86,7 @@ def recover(
     pair = matched(original, pruned, earlier)
     images = None
     if settings.calibration is not None:
-        images = calibration_images(pair.original.proto, settings)
+        images = images_to_fit(pair.original.proto, settings)
     watch = Watch(progress)
     with watch.stage("recover"):
         models = (pair.original, pruned)

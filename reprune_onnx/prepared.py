@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from reprune_onnx.activations.images import Images, calibration_images
+from reprune_onnx.activations.images import Images, images_to_fit
 from reprune_onnx.analyzer import Scope, analyze
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.errors import SelectionError
@@ -142,7 +142,7 @@ def prepare(model: Model, settings: Settings, watch: Watch, *, hold_out: bool = 
     images, held_out = None, None
     if settings.calibration is not None:
         with watch.stage("load"):
-            images = calibration_images(plain.proto, settings)
+            images = images_to_fit(plain.proto, settings)
         if hold_out:
             images, held_out = images.split()
     known, source = Knowledge({}), dict[int, GammaSource]()

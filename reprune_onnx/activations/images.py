@@ -40,6 +40,23 @@ class Images:
     labels: tuple[Ints, ...] | None = None
     notes: tuple[str, ...] = ()
 
+    def shuffled(self, rng: np.random.Generator) -> Images:
+        """Return the same images in an order drawn by ``rng``, in batches of the same sizes.
+
+        Early layers look at the first batches alone, which of sorted data would be one class.
+        """
+        rows = [(b, i) for b, batch in enumerate(self.batches) for i in range(_length(batch))]
+        order = iter([rows[k] for k in rng.permutation(len(rows))])
+        places = [[next(order) for _ in range(_length(batch))] for batch in self.batches]
+        batches = tuple(
+            {key: np.stack([self.batches[b][key][i] for b, i in place]) for key in batch}
+            for place, batch in zip(places, self.batches, strict=True)
+        )
+        labels = self.labels and tuple(
+            np.array([self.labels[b][i] for b, i in place]) for place in places
+        )
+        return replace(self, batches=batches, labels=labels)
+
     def split(self) -> tuple[Images, Images]:
         """Return images to fit to and, every third batch, others to measure on."""
         held = [k for k in range(len(self.batches)) if k % _HELD == _HELD - 1]
@@ -93,6 +110,11 @@ def calibration_images(proto: onnx.ModelProto, settings: Settings) -> Images:
     images = _checked(data.name, [{port.name: x} for x, _ in found], static)
     labels = tuple(y for _, y in found if y is not None)
     return replace(images, labels=labels if len(labels) == len(found) else None, notes=data.notes)
+
+
+def images_to_fit(proto: onnx.ModelProto, settings: Settings) -> Images:
+    """Return the `calibration_images` in an order that is always the same and is not the data's."""
+    return calibration_images(proto, settings).shuffled(np.random.default_rng(0))
 
 
 def _named(proto: onnx.ModelProto, spec: str, n: int) -> Images:

@@ -191,3 +191,26 @@ def test_a_model_in_half_precision_takes_half_precision(given: Any) -> None:
 def test_a_model_that_is_run_in_single_precision(given: Any, kind: str) -> None:
     proto = model(ONE.replace("N", "n").replace("float[", f"{kind}["))
     assert given(proto, x=normal(16)).batches[0]["x"].dtype == np.float32
+
+
+def test_the_first_images_of_shuffled_ones_are_a_fair_sample_of_sorted_data(given: Any) -> None:
+    classes = np.repeat(np.arange(10), 33)
+    x = np.broadcast_to(classes[:, None, None, None], (330, 3, 8, 8)).astype(np.float32)
+    images = given(one(), x=x, y=classes)
+    assert set(images.batches[0]["x"].ravel().tolist()) == {0.0}, "the control: they are sorted"
+    mixed = images.shuffled(np.random.default_rng(0))
+    assert sizes(mixed) == sizes(images)
+    assert len(set(mixed.batches[0]["x"].ravel().tolist())) >= 5
+    assert mixed.labels is not None
+    for batch, labels in zip(mixed.batches, mixed.labels, strict=True):
+        np.testing.assert_array_equal(batch["x"][:, 0, 0, 0], labels)
+    everything = np.concatenate([b["x"][:, 0, 0, 0] for b in mixed.batches])
+    np.testing.assert_array_equal(np.sort(everything), classes)
+
+
+def test_rows_of_several_inputs_stay_together_when_shuffled(given: Any) -> None:
+    left = np.broadcast_to(np.arange(40)[:, None, None, None], (40, 3, 8, 8)).astype(np.float32)
+    mixed = given(two(), left=left, right=2 * left).shuffled(np.random.default_rng(0))
+    assert mixed.batches[0]["left"][:, 0, 0, 0].tolist() != list(range(5))
+    for batch in mixed.batches:
+        np.testing.assert_array_equal(batch["right"], 2 * batch["left"])
