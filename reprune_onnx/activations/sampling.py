@@ -23,7 +23,7 @@ from reprune_onnx.types import Ints
 
 _PER_INPUT = 48  # samples for each input of a layer
 _FEWEST, _MOST = 12_000, 40_000  # samples of any layer, where there are so many
-_SPREAD = 2  # one position in so many is looked at, where there are enough images
+_SPREAD = 4  # one position in so many is looked at, where there are enough images
 _EACH = 16  # positions of every image at least
 _BATCHES = 4  # at least: fits to the even ones are tested on the odd ones
 
