@@ -36,11 +36,18 @@ def refuse_without_layers(graph: Graph) -> None:
     inside = layers_in_bodies(graph)
     if inside:
         raise ModelError(f"nothing can be pruned: {said(inside)}")
+    computed = [op for op in candidates if not (op.has(1) and graph.is_constant(op.inputs[1]))]
+    if candidates and not computed:
+        raise ModelError(
+            f"nothing can be pruned: {candidates[0].title} and all other layers compute constants"
+            " from constants; export the model with the images as an input"
+        )
     if candidates:
-        op = candidates[0]
+        op = computed[0]
         raise ModelError(
             f"nothing can be pruned: none of {len(candidates)} layers, such as {op.title}, has a"
-            f" constant weight ('{op.inputs[1]}' depends on the graph's inputs)"
+            f" constant weight ('{op.inputs[1]}' depends on the graph's inputs): export the model"
+            " with its weights as initializers"
         )
     raise ModelError(
         f"the model has no layer with weights ({', '.join(WEIGHTED)}): there is nothing that this"
