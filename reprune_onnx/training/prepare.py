@@ -24,7 +24,7 @@ from reprune_onnx.training.held_out import held_back, rest_of, spread
 from reprune_onnx.training.judge import Judge, batches_of
 from reprune_onnx.training.objective import Loss, Objective
 from reprune_onnx.training.sampler import Sampler
-from reprune_onnx.training.scores import logits_of
+from reprune_onnx.training.scores import logits_of, taught_tensors
 from reprune_onnx.training.settings import TrainSettings
 from reprune_onnx.types import Model
 from reprune_onnx.watch import Progress
@@ -107,11 +107,12 @@ def prepare(
     train = read_examples(task.data, progress)
     val = None if task.val is None else read_examples(task.val, progress)
     first = next(iter(train.batches(Sampler(len(train), 2).epoch(0)[:1], 0)))[0]
-    found = None if task.loss is not None else logits_of(model, first)
-    outputs, classes = (None, None) if found is None else ([found[0]], found[1])
+    logits = None if task.loss is not None else logits_of(model, first)
+    outputs, classes = (None, None) if logits is None else ([logits[0]], logits[1])
     _check_labels(train, val, classes, task)
     teacher = None
     if task.teacher is not None:
+        outputs = outputs or taught_tensors(model, first)
         teacher = _teacher(task.teacher, first, classes).to(fabric.device)
     objective = Objective(settings, classes, teacher, task.loss)
     facts = {"name": train.name, "images": len(train), "labels": train.labels is not None}
@@ -172,12 +173,13 @@ def _prepare_stream(task: Task, objective: Objective, fabric: Fabric) -> Prepare
 
 
 def _teacher(original: Model, images: torch.Tensor, classes: int | None) -> torch.nn.Module:
-    found = None if classes is None else logits_of(original, images)
-    if classes is not None and (found is None or found[1] != classes):
-        theirs = "no classes" if found is None else f"{found[1]} classes"
+    if classes is None:
+        return torch_module(original, taught_tensors(original, images)).requires_grad_(False)
+    logits = logits_of(original, images)
+    if logits is None or logits[1] != classes:
+        theirs = "no classes" if logits is None else f"{logits[1]} classes"
         raise DataError(f"--distill: the original has {theirs}, the model has {classes}")
-    teacher = torch_module(original, None if found is None else [found[0]])
-    return teacher.requires_grad_(False)
+    return torch_module(original, [logits[0]]).requires_grad_(False)
 
 
 def _check_labels(train: Examples, val: Examples | None, classes: int | None, task: Task) -> None:

@@ -1,4 +1,4 @@
-"""Which tensor of a classifier holds its logits."""
+"""Which tensors of a network are trained on: logits, and what an ArgMax chooses from."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import torch
 from torch import Tensor
 
 from reprune_onnx.analyzer.functions import written_out
-from reprune_onnx.analyzer.graph import Graph
+from reprune_onnx.analyzer.graph import Graph, Op
+from reprune_onnx.errors import DataError
 from reprune_onnx.training.bridge import torch_module
 from reprune_onnx.types import Model
 
 _COPIES = {"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 _SQUASHES = {"Softmax", "LogSoftmax", "Sigmoid"}
+_CHOICES = {"ArgMax": 0, "ArgMin": 0, "TopK": 1}  # the output that holds places, without gradient
 
 
 def logits_of(model: Model, images: Tensor) -> tuple[str, int] | None:
     """The tensor to train a classifier on, and its number of classes; None if it is none.
 
-    The classes are the first floating-point output of shape (N, classes[, 1, 1]), of two or more.
-    Where a Softmax, LogSoftmax or Sigmoid made it, the tensor before that is taken: a loss of
-    logits keeps its precision. Raises ModelError for what the bridge lacks.
+    The classes are the first floating-point output of shape (N, classes[, 1, 1]), of two or more,
+    or what an ArgMax chooses from. Where a Softmax, LogSoftmax or Sigmoid made it, the tensor
+    before that is taken: a loss of logits keeps its precision. Raises ModelError for what the
+    bridge lacks.
     """
-    module = torch_module(model)
-    with torch.no_grad():
-        outputs = module(images)
-    values = outputs if isinstance(outputs, tuple) else (outputs,)
-    for name, y in zip(module.output_names, values, strict=True):
+    names = [_before_choice(model, name) or name for name in _outputs(model)]
+    for name, y in zip(names, _computed(model, names, images), strict=True):
         if y.is_floating_point() and y.ndim >= 2 and y.shape[0] == len(images):
             classes = y.shape[1]
             if classes >= 2 and y.numel() == len(images) * classes:
@@ -33,9 +33,55 @@ def logits_of(model: Model, images: Tensor) -> tuple[str, int] | None:
     return None
 
 
+def taught_tensors(model: Model, images: Tensor) -> list[str]:
+    """The tensors that a teacher teaches: floating-point outputs, or what choices are made by.
+
+    Raises DataError where there are neither.
+    """
+    outputs = _outputs(model)
+    floats = [
+        name
+        for name, y in zip(outputs, _computed(model, outputs, images), strict=True)
+        if y.is_floating_point()
+    ]
+    behind = [_before_choice(model, name) for name in outputs]
+    taught = floats or list(dict.fromkeys(name for name in behind if name is not None))
+    if not taught:
+        raise DataError(
+            f"the outputs ({', '.join(outputs)}) hold no floating-point numbers, and no"
+            f" {', '.join(sorted(_CHOICES))} makes them, so --distill has nothing to teach: export"
+            " the model with its scores as an output"
+        )
+    return taught
+
+
+def _outputs(model: Model) -> list[str]:
+    return list(torch_module(model).output_names)
+
+
+def _computed(model: Model, names: list[str], images: Tensor) -> tuple[Tensor, ...]:
+    with torch.no_grad():
+        outputs = torch_module(model, names)(images)
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+def _before_choice(model: Model, output: str) -> str | None:
+    """What the ArgMax, ArgMin or TopK that makes ``output`` chooses from; None without one."""
+    op, made = _maker(Graph(written_out(model)), output)
+    if op is None or op.type not in _CHOICES or made != op.outputs[_CHOICES[op.type]]:
+        return None
+    return op.inputs[0]
+
+
 def _before_squash(model: Model, output: str) -> str:
-    graph = Graph(written_out(model))
-    op = graph.producer(output)
-    while op is not None and op.type in _COPIES:
-        op = graph.producer(op.inputs[0])
+    op, _ = _maker(Graph(written_out(model)), output)
     return op.inputs[0] if op is not None and op.type in _SQUASHES else output
+
+
+def _maker(graph: Graph, tensor: str) -> tuple[Op | None, str]:
+    """The node that makes a tensor, other than by passing on what it reads, and what it makes."""
+    op = graph.producer(tensor)
+    while op is not None and op.type in _COPIES:
+        tensor = op.inputs[0]
+        op = graph.producer(tensor)
+    return op, tensor
