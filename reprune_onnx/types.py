@@ -204,6 +204,18 @@ class Computed:
 
 
 @dataclass(frozen=True)
+class Passing:
+    """A product with a constant matrix that channels pass: to it they are positions.
+
+    Each of the units ``ids (n,)`` costs ``macs`` multiply-adds.
+    """
+
+    node: int
+    ids: Ints
+    macs: float
+
+
+@dataclass(frozen=True)
 class ChannelMap:
     """Everything the analysis states about a model; ``unit_of[label]`` is the label's unit.
 
@@ -211,6 +223,7 @@ class ChannelMap:
     follow them by themselves: they are written down as a constant where channels go. ``scope`` are
     the nodes of the layers that ``--include`` names, whose multiply-adds a reduction is of; None
     where that is all of them. ``sizes_found`` says why open sizes are not those that are assumed.
+    ``passing`` are products that are no layers, of which multiply-adds go with the channels.
     """
 
     tensors: dict[str, Labels]
@@ -225,6 +238,7 @@ class ChannelMap:
     input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     scope: frozenset[int] | None = None
     sizes_found: str = ""
+    passing: tuple[Passing, ...] = ()
 
     def counts_layer(self, layer: Layer) -> bool:
         """Whether a reduction of multiply-adds counts those of ``layer``."""

@@ -19,7 +19,17 @@ from reprune_onnx.analyzer.rules import RULES
 from reprune_onnx.analyzer.scope import locked_by_scope, matching
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.sizes import fitting_shapes
-from reprune_onnx.types import Bools, ChannelMap, Ints, Labels, Layer, Lock, Model, Residual
+from reprune_onnx.types import (
+    Bools,
+    ChannelMap,
+    Ints,
+    Labels,
+    Layer,
+    Lock,
+    Model,
+    Passing,
+    Residual,
+)
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,7 @@ def _facts(w: Walk, scope: Scope, shapes: dict[str, tuple[int, ...]]) -> Channel
         written=counts.written,
         input_shapes=shapes,
         scope=_named(layers, scope.include),
+        passing=tuple(Passing(d.op.index, unit_of[d.ids], d.macs) for d in w.passing),
     )
 
 

@@ -62,6 +62,18 @@ class LayerDraft:
 
 
 @dataclass(frozen=True)
+class PassingDraft:
+    """A product with a constant matrix whose rows are channels, or other labels, by themselves.
+
+    Each of the labels ``ids (n,)`` costs ``macs`` multiply-adds.
+    """
+
+    op: Op
+    ids: Ints
+    macs: float
+
+
+@dataclass(frozen=True)
 class GroupedConv:
     """A convolution in ``g`` groups: inputs ``(g, n_in/g)``, outputs ``(g, n_out/g)``.
 

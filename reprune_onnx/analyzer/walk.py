@@ -22,6 +22,7 @@ from reprune_onnx.analyzer.drafts import (
     GroupedConv,
     LayerDraft,
     LockDraft,
+    PassingDraft,
     ResidualAdd,
     SiteDraft,
 )
@@ -52,6 +53,7 @@ class Walk:
         self.counts: list[CountDraft] = []
         self.locks: list[LockDraft] = []
         self.layers: list[LayerDraft] = []
+        self.passing: list[PassingDraft] = []
         self.grouped: list[GroupedConv] = []
         self.adds: list[ResidualAdd] = []
         self.unknown: set[str] = set()  # activations of which not even the rank is known

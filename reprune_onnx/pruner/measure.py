@@ -30,7 +30,7 @@ def cost(channels: ChannelMap, keep: Bools | None = None) -> Cost:
     """The cost once only the units of ``keep (n_units,)`` are left; of the whole model by default.
 
     A layer needs ``positions · weight.size`` multiply-adds, so the shapes of the cut constants tell
-    everything; nothing is cut for it.
+    everything; nothing is cut for it. Products that channels pass cost as many of them as are left.
     """
     kept: dict[tuple[int, int], dict[int, int]] = {}
     if keep is not None:
@@ -45,6 +45,10 @@ def cost(channels: ChannelMap, keep: Bools | None = None) -> Cost:
         macs += own_macs
         within += own_macs if channels.counts_layer(layer) else 0
         out += len(layer.out_ids) if keep is None else int(keep[layer.out_ids].sum())
+    for product in channels.passing:
+        own = product.macs * (len(product.ids) if keep is None else int(keep[product.ids].sum()))
+        macs += round(own)
+        within += round(own) if channels.scope is None else 0
     params = sum(
         _size(graph.shape(name), kept.get(reader, {})) for name, reader in weights(channels, keep)
     )

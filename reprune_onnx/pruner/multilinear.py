@@ -89,6 +89,8 @@ def _sizes(channels: ChannelMap, measure: Measure) -> list[Term]:
     else:
         places = [(1.0, graph.shape(name), reader) for name, reader in weights(channels)]
     terms: list[Term] = []
+    if measure == "macs" and channels.scope is None:
+        terms += [(product.macs, [product.ids]) for product in channels.passing]
     for scale, shape, place in places:
         own = sites.get(place, {})
         rest = prod(n for axis, n in enumerate(shape) if axis not in own)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from reprune_onnx.analyzer.drafts import LayerDraft, SiteDraft
+from reprune_onnx.analyzer.drafts import LayerDraft, PassingDraft, SiteDraft
 from reprune_onnx.analyzer.graph import Op
 from reprune_onnx.analyzer.labels import expand, varying
 from reprune_onnx.analyzer.rules.products import Terms, matmul_terms, product
@@ -44,7 +44,10 @@ def matmul(op: Op, w: Walk, in_axis: int = 0) -> Labels | None:
             len(w.constant_shape(op, i) if w.is_constant(op, i) else w.labels(op, i).shape)
             for i in (0, 1)
         ]
-        return _product(op, w, matmul_terms(*ranks))
+        made = _product(op, w, matmul_terms(*ranks))
+        if matrix and made is not None:
+            _count(op, w, a)
+        return made
     out = _apply(op, w, (a.ids, rank - 1), in_axis)
     lead = a.shape[1:-1]
     positions = 0 if None in lead else prod(n or 0 for n in lead)
@@ -96,6 +99,15 @@ def _apply(op: Op, w: Walk, a: tuple[Ints, int], in_axis: int) -> Ints:
     w.site(SiteDraft(op, 1, in_axis, expand(k, 0, weight[in_axis]), 0, "in"))
     w.site(SiteDraft(op, 1, 1 - in_axis, out, 0, "out"))
     return out
+
+
+def _count(op: Op, w: Walk, a: Labels) -> None:
+    """Note the multiply-adds of a matrix that channels pass, one share for each of their labels."""
+    ids = a.ids.ravel()
+    lead = a.shape[1:-1]
+    if None not in lead:
+        rows = prod(n or 0 for n in lead)
+        w.passing.append(PassingDraft(op, ids, rows * prod(w.constant_shape(op, 1)) / len(ids)))
 
 
 def _is_layer(a: Labels, w: Walk) -> bool:
