@@ -15,7 +15,7 @@ from reprune_onnx.types import ChannelMap
 MOST = 2**28
 """Numbers that activations may hold at the same time: 1 GiB in float32."""
 
-HEAVY = 2 * 10**10
+HEAVY = 10**11
 """Multiply-adds of a run beyond which one run of a size is enough."""
 
 _SMALLEST = 32  # positions that a side keeps at least
