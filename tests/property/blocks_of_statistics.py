@@ -150,6 +150,19 @@ def _arg(net: Net, x: str, block: Block) -> str:
     return net.add(x, net.same("Mul", number, net.number(0.1)))
 
 
+def _boxes(net: Net, x: str, block: Block) -> str:
+    """One box of every image, as a small map."""
+    if net.opset >= 22:  # ONNX Runtime has no kernel for it
+        return net.conv(x, block.width)
+    n, side = net.shapes[x]
+    corners = np.array([[0.0, 0.0, 0.5, 0.8], [0.2, 0.1, 0.9, 1.0]], np.float32) * max(side - 1, 1)
+    small = 1 + block.variant % 3
+    operands = [x, net.constant(corners[:BATCH]), net.constant(np.arange(BATCH))]
+    mode = "max" if block.variant % 2 else "avg"
+    sides = {"output_height": small, "output_width": small, "sampling_ratio": 1}
+    return net.node("RoiAlign", operands, (n, small), mode=mode, **sides)
+
+
 STATISTICS: dict[Kind, Callable[[Net, str, Block], str]] = {
     "instance-norm": _instance_norm,
     "group-norm": _group_norm,
@@ -158,4 +171,5 @@ STATISTICS: dict[Kind, Callable[[Net, str, Block], str]] = {
     "selective": _selective,
     "reduce": _reduce,
     "arg": _arg,
+    "boxes": _boxes,
 }

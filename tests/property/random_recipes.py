@@ -31,6 +31,7 @@ Kind = Literal[
     "selective",
     "reduce",
     "arg",
+    "boxes",
     "blocks-of-depth",
     "tile",
     "expand",

@@ -25,7 +25,7 @@ from structure import structure
 import reprune_onnx as rp
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.runtime.random_inputs import random_inputs
-from reprune_onnx.shapes import concrete_shapes
+from reprune_onnx.sizes import fitting_shapes
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "models"
 FILES = (
@@ -88,7 +88,7 @@ def _judged(folder: Path) -> Judgement:
 
 def _inputs(model: onnx.ModelProto) -> list[Feeds]:
     ports = Session(model, optimize=False, threads=1).inputs
-    shapes = concrete_shapes(model, {})
+    shapes = fitting_shapes(model, {}).shapes
     return [random_inputs(ports, shapes, np.random.default_rng(k)) for k in (100, 101)]
 
 
