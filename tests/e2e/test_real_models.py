@@ -59,6 +59,8 @@ REASONS = [
 ATTENTION = [
     r"(Sub|Div) '.*' spreads it over all channels of another input",
     r"MatMul '.*' (computes rows from channels along another axis|multiplies activations .*)",
+    r"MatMul '.*' sums over the channels, with no weight that could be cut",
+    r"the channels of '.*' are arranged along several axes and cannot be cut apart",
 ]
 WITH_ATTENTION = {"zoo_vittracker", "person_reid_0248"}
 
