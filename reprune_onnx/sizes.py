@@ -71,7 +71,7 @@ def fitting_shapes(proto: onnx.ModelProto, overrides: Mapping[str, tuple[int, ..
     for shapes in islice(search.fitting(misfit, tried), _RUNS):
         if runs(shapes):
             names = [name for name in shapes if shapes[name] != assumed[name]]
-            fits, not_ = ({name: found[name] for name in names} for found in (shapes, assumed))
+            fits, not_ = ({name: sizes[name] for name in names} for sizes in (shapes, assumed))
             text = f"{_text(fits)} fits, and {_text(not_)}, which is assumed, does not"
             return Found(shapes, f"sizes of inputs are open: {text} ({misfit.reason})")
     if not misfit.node:
@@ -152,9 +152,9 @@ class _Search:
 
     def misfit(self, shapes: Shapes) -> _Misfit | None:
         """What does not fit by shape inference; the first, by the numbers of a node if possible."""
-        for found in self._needs(shapes):
-            if found.have % max(found.want, 1):
-                return found
+        for need in self._needs(shapes):
+            if need.have % max(need.want, 1):
+                return need
         try:
             self._inferred(shapes, strict=True)
         except Exception as error:  # onnx raises whatever its C++ threw
@@ -188,16 +188,16 @@ class _Search:
     def _needs(self, shapes: Shapes) -> Iterator[_Misfit]:
         """What Reshapes to constant numbers and matrices want of what comes to them."""
         try:
-            found = self._inferred(shapes, strict=False)
+            inferred = self._inferred(shapes, strict=False)
         except Exception:  # the same error is raised again, and told, when all is checked
             return
         extents = {
             v.name: _extents(v)
-            for v in (*found.graph.value_info, *found.graph.input, *found.graph.output)
+            for v in (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
         }
-        extents |= {t.name: tuple(t.dims) for t in found.graph.initializer}
-        constants = _integers(found.graph)
-        for node in found.graph.node:
+        extents |= {t.name: tuple(t.dims) for t in inferred.graph.initializer}
+        constants = _integers(inferred.graph)
+        for node in inferred.graph.node:
             data = extents.get(node.input[0]) if node.input else None
             if node.domain or not data or 0 in data:
                 continue

@@ -19,7 +19,7 @@ def layers_in_bodies(graph: Graph) -> Counter[tuple[str, str]]:
 
     A Gemm or MatMul counts where its matrix is a constant of the body, or of the graph around it.
     """
-    found: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     for op in graph.ops:
         for body in bodies(op.proto):
             for node, constants in _nodes(body, frozenset()):
@@ -27,8 +27,8 @@ def layers_in_bodies(graph: Graph) -> Counter[tuple[str, str]]:
                     node.op_type in _MATRIX
                     and (node.input[1] in constants or graph.is_constant(node.input[1]))
                 ):
-                    found[node.op_type, op.type] += 1
-    return found
+                    counts[node.op_type, op.type] += 1
+    return counts
 
 
 def said(inside: Counter[tuple[str, str]]) -> str:

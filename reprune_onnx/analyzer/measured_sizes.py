@@ -29,10 +29,10 @@ def measured(
     blind = [layer for layer in layers if not layer.positions and layer.op.type != "Einsum"]
     if not blind:
         return list(layers)
-    found = _extents(graph, {_tensor(layer.op) for layer in blind}, shapes)
+    extents = _extents(graph, {_tensor(layer.op) for layer in blind}, shapes)
     return [
-        replace(layer, positions=_positions(layer, found[_tensor(layer.op)]))
-        if layer in blind and _tensor(layer.op) in found
+        replace(layer, positions=_positions(layer, extents[_tensor(layer.op)]))
+        if layer in blind and _tensor(layer.op) in extents
         else layer
         for layer in layers
     ]

@@ -21,13 +21,13 @@ def rejected(graph: Graph, op: Op) -> str | None:
     try:
         onnx.shape_inference.infer_shapes(graph.proto, strict_mode=True, data_prop=True)
     except Exception as error:  # a file beyond 2 GiB, or whatever else it stumbles over
-        found = _REJECTED.search(str(error))
-        if found is None:
+        message = _REJECTED.search(str(error))
+        if message is None:
             return None
-        same = [other for other in graph.ops if other.type == found["type"]]
-        if found["name"] is not None:
-            same = [other for other in same if other.name == found["name"]]
+        same = [other for other in graph.ops if other.type == message["type"]]
+        if message["name"] is not None:
+            same = [other for other in same if other.name == message["name"]]
         if len(same) == 1 and same[0].index < op.index:
-            why = found["why"].rstrip(".")
+            why = message["why"].rstrip(".")
             return f"{same[0].title} is rejected by ONNX's shape inference ({why})"
     return None

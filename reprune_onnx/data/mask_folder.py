@@ -45,7 +45,7 @@ def paired_masks(entries: Sequence[Entry], name: str, split: Split) -> Pairs | N
 
 def _keyed(entries: Sequence[Entry], names: tuple[str, ...]) -> dict[tuple[str, ...], ImageFile]:
     """The files below a folder of one of these names, by the rest of their paths."""
-    found = {}
+    files_by_stem = {}
     for entry in entries:
         place = next((i for i, p in enumerate(entry.parts[:-1]) if p.lower() in names), None)
         if entry.file is None or place is None:
@@ -55,8 +55,8 @@ def _keyed(entries: Sequence[Entry], names: tuple[str, ...]) -> dict[tuple[str, 
             ending = next((e for e in _ENDINGS if stem.lower().endswith(e)), "")
             stem = stem[: len(stem) - len(ending)]
         key = (*entry.parts[:place], *entry.parts[place + 1 : -1], stem)
-        found[key] = entry.file
-    return found
+        files_by_stem[key] = entry.file
+    return files_by_stem
 
 
 def _of_split(

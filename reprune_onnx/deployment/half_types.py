@@ -34,14 +34,14 @@ def half_ports(graph: Graph, floats: set[str]) -> dict[int, Ports]:
     makes floats of a type that nothing but an attribute says; a Cast is the exception.
     """
     moving = _activations(graph)
-    found = {}
+    ports_by_node = {}
     for op in graph.ops:
         if op.domain or op.type in _CHOICES or not moving & set(op.outputs) or _has_body(op):
             continue
         ports = _ports(op, floats)
         if ports.inputs or ports.outputs:
-            found[op.index] = ports
-    return found
+            ports_by_node[op.index] = ports
+    return ports_by_node
 
 
 def _activations(graph: Graph) -> set[str]:

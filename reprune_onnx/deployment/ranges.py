@@ -53,12 +53,12 @@ class Range:
 
 def constant_ranges(graph: Graph, floats: set[str]) -> dict[str, Range]:
     """Return the ranges of the float32 constants among ``floats``; infinities are float16's too."""
-    found = {}
+    ranges = {}
     for name in floats:
         if graph.is_constant(name):
             array = graph.array(name).astype(np.float64)
-            found[name] = _range(array[np.isfinite(array)])
-    return found
+            ranges[name] = _range(array[np.isfinite(array)])
+    return ranges
 
 
 def measured_ranges(graph: Graph, floats: set[str], feeds: Iterable[Arrays]) -> dict[str, Range]:
@@ -69,24 +69,24 @@ def measured_ranges(graph: Graph, floats: set[str], feeds: Iterable[Arrays]) -> 
     asked = [*sorted(n for n in floats if not graph.is_constant(n))]
     probed, factors = _probed(graph, asked)
     session = Session(probed, optimize=False)
-    found: dict[str, Range] = {}
+    ranges: dict[str, Range] = {}
     for one in feeds:
         values = session.run(one)
         for name in asked:
             largest, lost, size = (float(values[_of(name, k)]) for k in ("max", "lost", "size"))
             own = Range(largest, float(np.sqrt(lost / size)) if 0 < size < np.inf else 0.0)
-            found[name] = own.joined(found.get(name, own))
+            ranges[name] = own.joined(ranges.get(name, own))
         for name, (tensor, count) in factors.items():
             largest = float(values[tensor])
             if count:
                 largest *= float(values[count[0]]) / max(1.0, float(values[count[1]]))
             own = Range(largest, 0.0)
-            found[inner(name)] = own.joined(found.get(inner(name), own))
+            ranges[inner(name)] = own.joined(ranges.get(inner(name), own))
         for op in graph.ops:
-            if op.type in _SQUARES and op.inputs[0] in found:
-                wide = found[op.outputs[0] if op.type == "ReduceL2" else op.inputs[0]].largest
-                found[inner(op.name)] = Range(wide**2, 0.0)
-    return found
+            if op.type in _SQUARES and op.inputs[0] in ranges:
+                wide = ranges[op.outputs[0] if op.type == "ReduceL2" else op.inputs[0]].largest
+                ranges[inner(op.name)] = Range(wide**2, 0.0)
+    return ranges
 
 
 def inner(node: str) -> str:

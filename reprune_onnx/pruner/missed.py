@@ -96,8 +96,8 @@ def _next(
         return scores
 
     free = [np.zeros(len(v)) for v in choices]
-    found = Exchange(choices, free, cost, score).improve(kept)
-    return found if sign * (cost(found) - wanted) >= 0 else None
+    neighbour = Exchange(choices, free, cost, score).improve(kept)
+    return neighbour if sign * (cost(neighbour) - wanted) >= 0 else None
 
 
 def _because(settings: Settings) -> str:

@@ -39,7 +39,7 @@ def stays(channels: ChannelMap) -> dict[int, Stay]:
     savings = _Savings(channels)
     costs = {g.id: savings.of(g) for g in {owner[x.node].id: owner[x.node] for x in whole}.values()}
     locks = [(lock, _mask(lock, channels.n_units)) for lock in channels.locks]
-    found = {}
+    by_layer = {}
     for layer in whole:
         lock = _main(layer.out_ids, locks)
         node, reason = ("", "no channel may go") if lock is None else (lock.node, lock.reason)
@@ -48,8 +48,8 @@ def stays(channels: ChannelMap) -> dict[int, Stay]:
             reason = f"its channels are graph {lock.node}"
         elif head is not None:
             reason = f"a head: no layer reads it before graph output '{head}', and {reason}"
-        found[layer.node] = Stay(node, reason, costs[owner[layer.node].id])
-    return found
+        by_layer[layer.node] = Stay(node, reason, costs[owner[layer.node].id])
+    return by_layer
 
 
 def _mask(lock: Lock, n_units: int) -> Bools:

@@ -103,16 +103,16 @@ class _Answering(Predictor):
     ) -> NDArray[np.generic]:
         """The answers to x, with a row per image."""
         names = [self.head.name] if self.head.name else [o.name for o in self.session.outputs]
-        found = self.outputs(x, names)
+        outputs = self.outputs(x, names)
         if not self.head.name:
-            fitting = [name for name, v in found.items() if self.task.fits(v, len(x))]
+            fitting = [name for name, v in outputs.items() if self.task.fits(v, len(x))]
             if not fitting:
                 raise ModelError(
                     f"{self.title} has no output {self.task.output}, only {self.listed()}; --task"
                     f" {self.task.name} needs one"
                 )
-            self.head = self._head(found, fitting, y)
-        answers = found[self.head.name]
+            self.head = self._head(outputs, fitting, y)
+        answers = outputs[self.head.name]
         if answers.dtype.kind == "f" and not np.isfinite(answers).all():
             bad = np.flatnonzero(~np.isfinite(answers).reshape(len(answers), -1).all(axis=1))
             raise ModelError(
@@ -122,7 +122,7 @@ class _Answering(Predictor):
         return answers
 
     def _head(
-        self, found: dict[str, NDArray[np.generic]], fitting: list[str], y: NDArray[Any] | None
+        self, outputs: dict[str, NDArray[np.generic]], fitting: list[str], y: NDArray[Any] | None
     ) -> Head:
         """The first output that the labels go with; without labels, or where none does, the first.
 
@@ -132,7 +132,7 @@ class _Answering(Predictor):
         if y is not None:
             for head in heads:
                 try:
-                    self.task.beside(found[head.name], y, head, Reading())
+                    self.task.beside(outputs[head.name], y, head, Reading())
                 except DataError:
                     continue
                 return head

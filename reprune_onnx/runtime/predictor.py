@@ -44,14 +44,14 @@ class Predictor:
             with np.errstate(over="ignore"):
                 x = x.astype(self.input.dtype, copy=False)
         try:
-            found = self._all(x, names)
+            outputs = self._all(x, names)
         except ModelError:
             if self.batch is not None or len(x) == 1 or self.ran:
                 raise
             self.batch = 1
-            found = self._all(x, names)
+            outputs = self._all(x, names)
         self.ran = True
-        return found
+        return outputs
 
     def maker(self, output: str) -> str | None:
         """The op that computes ``output``, past what only copies and moves values."""

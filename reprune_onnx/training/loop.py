@@ -36,9 +36,9 @@ def begin(
     trainer.facts["start"] = trainer.best.scores
     lr = trainer.settings.lr
     if lr == "auto":
-        found = find_rate(trainer, judge)
-        trainer.lr = found.lr
-        trainer.facts["lr"] = {"rate": found.lr, "reason": found.reason}
+        rate = find_rate(trainer, judge)
+        trainer.lr = rate.lr
+        trainer.facts["lr"] = {"rate": rate.lr, "reason": rate.reason}
     else:
         trainer.lr = float(lr)
         trainer.facts["lr"] = {"rate": trainer.lr, "reason": "given by --lr"}

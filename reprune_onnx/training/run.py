@@ -40,10 +40,10 @@ class Run:
         if self.out is None:
             return None
         settings = {k: v for k, v in facts["settings"].items() if k not in _PLACES}
-        found = Checkpoint.of(self.out, {**facts, "settings": settings})
+        checkpoint = Checkpoint.of(self.out, {**facts, "settings": settings})
         if self.restart:
-            found.delete()
-        return found
+            checkpoint.delete()
+        return checkpoint
 
     def part(self, k: int) -> Run:
         """Round ``k`` of this run: with a checkpoint of its own, and no log file of its own."""

@@ -38,29 +38,29 @@ def _compared(
     graph: onnx.GraphProto, names: set[str], constants: dict[str, np.ndarray]
 ) -> set[float]:
     """The numbers that a tensor, known by ``names``, is compared with, in bodies too."""
-    names, found = set(names), set[float]()
+    names, values = set(names), set[float]()
     for node in graph.node:
         read = names.intersection(node.input)
         if read and node.op_type in _PASSING and node.input[0] in names:
             names.update(node.output)
         if read and node.op_type in _COMPARING:
             others = [constants[i] for i in node.input if i in constants]
-            found.update(float(a.ravel()[0]) for a in others if a.size == 1)
+            values.update(float(a.ravel()[0]) for a in others if a.size == 1)
         for attribute in node.attribute:
             for body in (attribute.g, *attribute.graphs):
                 if names & outer_tensors(body):
-                    found |= _compared(body, names, constants | _constants(body))
-    return found
+                    values |= _compared(body, names, constants | _constants(body))
+    return values
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
     """The small constants of a graph, by name."""
-    found = {t.name: to_array(t) for t in graph.initializer if np.prod(t.dims) <= 1}
+    constants = {t.name: to_array(t) for t in graph.initializer if np.prod(t.dims) <= 1}
     for node in graph.node:
         for attribute in node.attribute:
             if node.op_type == "Constant" and attribute.HasField("t"):
                 if np.prod(attribute.t.dims) <= 1:
-                    found[node.output[0]] = to_array(attribute.t)
+                    constants[node.output[0]] = to_array(attribute.t)
             elif node.op_type == "Constant" and attribute.name in ("value_int", "value_float"):
-                found[node.output[0]] = np.array(onnx.helper.get_attribute_value(attribute))
-    return found
+                constants[node.output[0]] = np.array(onnx.helper.get_attribute_value(attribute))
+    return constants

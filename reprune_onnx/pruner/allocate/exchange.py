@@ -37,14 +37,14 @@ class Exchange:
 
         A group whose number is none of its choices stays as it is, and costs no penalty.
         """
-        found = kept.astype(np.float64)
-        paid = np.array([self._paid(g, k) for g, k in enumerate(found)])
-        best = float(self.score(np.array([self.cost(found)]), paid.sum(keepdims=True))[0])
+        kept_now = kept.astype(np.float64)
+        paid = np.array([self._paid(g, k) for g, k in enumerate(kept_now)])
+        best = float(self.score(np.array([self.cost(kept_now)]), paid.sum(keepdims=True))[0])
         for _ in range(_ROUNDS):
-            better, pick, movable = best, None, self._movable(found)
-            for g, values in self._first(found, movable):
+            better, pick, movable = best, None, self._movable(kept_now)
+            for g, values in self._first(kept_now, movable):
                 for k in values:
-                    trial, own = found.copy(), paid.copy()
+                    trial, own = kept_now.copy(), paid.copy()
                     trial[g], own[g] = k, self._paid(g, k)
                     for h in movable:
                         costs = self.cost.along(h, trial, self.choices[h])
@@ -56,14 +56,14 @@ class Exchange:
             if pick is None:
                 break
             g, k, h, other = pick
-            found[g], found[h], best = k, other, better
+            kept_now[g], kept_now[h], best = k, other, better
             paid[g], paid[h] = self._paid(g, k), self._paid(h, other)
-        return np.rint(found).astype(np.int64)
+        return np.rint(kept_now).astype(np.int64)
 
-    def _movable(self, found: Floats) -> list[int]:
-        return [g for g, v in enumerate(self.choices) if len(v) > 1 and found[g] in v]
+    def _movable(self, kept_now: Floats) -> list[int]:
+        return [g for g, v in enumerate(self.choices) if len(v) > 1 and kept_now[g] in v]
 
-    def _first(self, found: Floats, groups: list[int]) -> list[tuple[int, Ints]]:
+    def _first(self, kept_now: Floats, groups: list[int]) -> list[tuple[int, Ints]]:
         """Of each group the values nearest to its own: as many as there is time for.
 
         Where that is none but its own, one group will do: the others change by themselves.
@@ -74,7 +74,7 @@ class Exchange:
         nearest = []
         for g in groups:
             values = self.choices[g]
-            away = np.argsort(np.abs(values - found[g]), kind="stable")
+            away = np.argsort(np.abs(values - kept_now[g]), kind="stable")
             nearest.append((g, values[away[:n]]))
         return nearest
 

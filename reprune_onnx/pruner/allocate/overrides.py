@@ -14,7 +14,7 @@ def overrides(channels: ChannelMap, settings: Settings) -> dict[int, int]:
     Raises SelectionError where a layer has not so many channels, or more must stay.
     """
     names = [layer.name for layer in channels.layers]
-    found: dict[int, int] = {}
+    kept: dict[int, int] = {}
     for glob, wanted in settings.layer:
         hits = matching((glob,), names, "--layer")
         for g in channels.groups:
@@ -29,5 +29,5 @@ def overrides(channels: ChannelMap, settings: Settings) -> dict[int, int]:
                         f"--layer '{glob}={wanted}': '{producer.layer.name}' has {rows} channels,"
                         f" of which at least {least * rows // g.n} must stay"
                     )
-                found[g.id] = n_keep
-    return found
+                kept[g.id] = n_keep
+    return kept
