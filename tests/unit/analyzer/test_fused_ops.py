@@ -92,7 +92,7 @@ def test_the_file_keeps_its_fused_nodes_and_names_them() -> None:
         ("FusedConv", [6, 3]),
         ("FusedConv", [4, 4]),
     ]
-    assert result.report["before"]["macs"] == 64 * (6 * 3 + 4 * 6)  # type: ignore[index]
+    assert result.report["before"]["macs"] == 64 * (6 * 3 + 4 * 6)
 
 
 def test_a_fused_shortcut_is_a_residual_one() -> None:

@@ -68,8 +68,8 @@ def recorded() -> Iterator[set[Site]]:
             )
         plain(self, *args)
 
-    errors.RepruneError.__init__ = init  # type: ignore[method-assign]
+    errors.RepruneError.__init__ = init
     try:
         yield reached
     finally:
-        errors.RepruneError.__init__ = plain  # type: ignore[method-assign]
+        errors.RepruneError.__init__ = plain

@@ -7,7 +7,9 @@ refusal with neither fails the last test.
 
 import ast
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -81,11 +83,17 @@ def missing() -> Iterator[Site]:
             yield site
 
 
-def test_every_refusal_has_a_row_or_a_test_of_its_own():
-    if len(REACHED) < len(ROWS):
-        pytest.skip("only some of the rows were run")
+def test_every_refusal_has_a_row_or_a_test_of_its_own(place, tmp_path, monkeypatch):
+    """Of several processes each has run some of the rows: the others are run here."""
+    for k, (words, provoke) in enumerate(ROWS):
+        if words not in REACHED:
+            own = replace(place, tmp=tmp_path / str(k), files={})
+            own.tmp.mkdir()
+            test_the_line_has_these_words(words, provoke, own, monkeypatch)
     lacking = list(missing())
     left = [s for s in lacking if not any(w in t for w in WITHOUT_A_ROW for t in s.words)]
+    if find_spec("torch") is None:  # without it those of training are not reached
+        left = [s for s in left if not s.path.startswith("training/")]
     assert not left, "\n".join(map(str, left))
     served = [w for w in WITHOUT_A_ROW if not any(w in t for s in lacking for t in s.words)]
     assert not served, f"these have a row now: take them off the list: {served}"
