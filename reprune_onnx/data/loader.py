@@ -30,6 +30,8 @@ class LoaderSource:
     limit: int | None = None
     read: Labels = CLASSES
     unused: None = None
+    classes: None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def size(self) -> None:
@@ -40,16 +42,6 @@ class LoaderSource:
     def labels(self) -> None:
         """Unknown before a pass; the batches have them."""
         return
-
-    @property
-    def classes(self) -> None:
-        """A loader has no names of classes."""
-        return
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Nothing to say."""
-        return ()
 
     def first(self) -> LoaderSource:
         """Return the first image."""

@@ -38,6 +38,8 @@ class ArraySource:
     y: Answers | None
     index: Ints
     unused: str | None = None
+    classes: None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -48,16 +50,6 @@ class ArraySource:
     def labels(self) -> Answers | None:
         """All labels (n,)."""
         return None if self.y is None else self.y[self.index]
-
-    @property
-    def classes(self) -> None:
-        """Arrays have no names of classes."""
-        return
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Nothing to say."""
-        return ()
 
     def first(self) -> ArraySource:
         """Return the first image."""
