@@ -82,16 +82,14 @@ def attributes_of(node: onnx.NodeProto, name: str, domain: str, opset: int) -> d
     if schema is not None:
         _check_places(node, title, schema)
         _check_attributes(node, title, schema)
-    values = {}
     for attribute in node.attribute:
-        try:
-            values[attribute.name] = onnx.helper.get_attribute_value(attribute)
-        except ValueError as error:
+        if attribute.ref_attr_name:
             raise ModelError(
-                f"{title} has a damaged attribute '{attribute.name}': check the file with"
-                " onnx.checker"
-            ) from error
-    return values
+                f"attribute '{attribute.name}' of {title} takes the value of"
+                f" '{attribute.ref_attr_name}' of a function, and the node stands in none: the file"
+                " is damaged; check it with onnx.checker"
+            )
+    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
 
 
 def _schema(op_type: str, domain: str, opset: int) -> onnx.defs.OpSchema | None:

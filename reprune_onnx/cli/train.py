@@ -129,9 +129,9 @@ def command(
         round_to=round_to,
         input_shapes=tuple(shapes.items()),
     )
-    if prune_epochs is None and interval >= 1:
-        prune_epochs = PrunePlan.default_end(epochs, interval)
-    plan = PrunePlan(pruning, prune_epochs or interval, interval, regrow)
+    if prune_epochs is None:
+        prune_epochs = PrunePlan.default_end(epochs, max(interval, 1))
+    plan = PrunePlan(pruning, prune_epochs, interval, regrow)
     plan.check(epochs)
     if plot is not None:
         check_plot(plot)

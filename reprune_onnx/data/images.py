@@ -90,7 +90,7 @@ class ImageSource:
         good = np.array([i for i, problem in enumerate(problems) if problem is None], np.int64)
         broken = [problem for problem in problems if problem is not None]
         if not len(good):
-            raise DataError(f"{self.name}: all {len(broken)} images are broken: {broken[0]}")
+            raise self._none_left(broken)
         left = replace(self.at(good), skip_broken=False)
         if not broken:
             return left
@@ -101,12 +101,25 @@ class ImageSource:
         return replace(left, notes=(*self.notes, note))
 
     def first(self) -> ImageSource:
-        """Return one image: the first, or with ``skip_broken`` the first that can be decoded."""
-        i = 0
-        if self.skip_broken:
-            checked = (k for k, file in enumerate(self.files) if self._problem(file) is None)
-            i = next(checked, 0)
-        return self.at(np.array([i]))
+        """Return one image: the first, or with ``skip_broken`` the first that can be decoded.
+
+        DataError where ``skip_broken`` leaves none.
+        """
+        if not self.skip_broken:
+            return self.at(np.array([0]))
+        broken: list[str] = []
+        for i, file in enumerate(self.files):
+            problem = self._problem(file)
+            if problem is None:
+                return self.at(np.array([i]))
+            broken.append(problem)
+        raise self._none_left(broken)
+
+    def _none_left(self, problems: list[str]) -> DataError:
+        which = f"all {len(problems)} images are" if len(problems) > 1 else "the only image is"
+        return DataError(
+            f"{self.name}: {which} broken, so --skip-broken leaves none: {problems[0]}"
+        )
 
     def _problem(self, file: ImageFile) -> str | None:
         try:

@@ -70,12 +70,16 @@ def references(
 
 def _independent(session: Session, feeds: Arrays, outputs: Arrays) -> None:
     """Raise ModelError unless every output has a row per image that depends on that image alone."""
-    first = session.run({name: array[:1] for name, array in feeds.items()})
     n = len(next(iter(feeds.values())))
-    rows = {name: a[:1] for name, a in outputs.items() if a.ndim and len(a) == n}
-    own = {name: first[name] for name in rows}
-    if len(rows) < len(outputs) or difference(rows, own, list(rows)).relative > _SAME:
+    first = session.run({name: array[:1] for name, array in feeds.items()})
+    for name, rows in outputs.items():
+        if not rows.ndim or len(rows) != n:
+            why = f"has shape {list(rows.shape)} for {n} images, so no row for each"
+        elif difference({name: rows[:1]}, {name: first[name]}, [name]).relative > _SAME:
+            why = "has other values for an image where other images are in its batch"
+        else:
+            continue
         raise ModelError(
-            "the model's outputs have no row per image, so batches cannot be compared: fix its"
-            " batch to 1 where it is exported"
+            f"output '{name}' {why}: engines of several batch sizes could not be checked; fix the"
+            " batch to 1 where the model is exported"
         )

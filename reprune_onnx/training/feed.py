@@ -97,9 +97,11 @@ class StreamFeed:
     ) -> StreamFeed:
         """Count the batches; ``place`` is (rank, world). DataError where there are too few."""
         rank, world = place
-        steps = sum(1 for _ in function()) // world
+        n = sum(1 for _ in function())
+        steps = n // world
         if not steps:
-            raise DataError(f"{name} yields fewer batches than there are processes ({world})")
+            few = "no batches" if not n else f"{n} batches for {world} processes"
+            raise DataError(f"{name} yields {few}: yield at least one for each process")
         return cls(name, function, device, steps, rank, world)
 
     def split(self) -> tuple[StreamFeed, StreamFeed | None]:
@@ -117,9 +119,20 @@ class StreamFeed:
         last = self.skip + self.steps * self.world
         for item in itertools.islice(self.function(), first, last, self.world):
             if not isinstance(item, tuple | list) or len(item) != 2:
-                raise DataError(f"{self.name}: with --loss, every batch is (x, target)")
+                raise DataError(
+                    f"{self.name} yields {_described(item)} as a batch; with --loss, yield"
+                    " (x, target)"
+                )
             x, target = item
             yield _on(torch.as_tensor(x).float(), self.device), _on(target, self.device)
+
+
+def _described(item: Any) -> str:
+    """What a batch is, where it is no pair."""
+    if isinstance(item, tuple | list):
+        return f"a {type(item).__name__} of {len(item)}"
+    shape = getattr(item, "shape", None)
+    return type(item).__name__ if shape is None else f"an array of shape {tuple(shape)}"
 
 
 def _on(value: Any, device: torch.device) -> Any:

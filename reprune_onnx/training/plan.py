@@ -26,10 +26,13 @@ class PrunePlan:
             raise UsageError("training prunes to a --sparsity")
         if self.interval < 1:
             raise UsageError("--interval must be at least 1")
-        if self.prune_epochs < 1 or self.prune_epochs % self.interval:
+        if self.prune_epochs < 1:
+            raise UsageError(f"--prune-epochs must be at least 1, and not {self.prune_epochs}")
+        if self.prune_epochs % self.interval:
             raise UsageError(
                 f"--prune-epochs {self.prune_epochs} is not a multiple of --interval"
-                f" {self.interval}: regrowth ends with the last update"
+                f" {self.interval}, and channels are chosen every {self.interval} epochs: use"
+                " another of the two"
             )
         if not 0 <= self.regrow <= 1:
             raise UsageError(f"--regrow {self.regrow} is outside [0, 1]")
@@ -51,15 +54,14 @@ class PrunePlan:
         if epochs > self.prune_epochs:
             return
         longest = (epochs - 1) // self.interval * self.interval
-        ways = [f"--epochs {self.prune_epochs + 1}"]
+        ways = [f"--epochs {self.prune_epochs + 1} or more"]
         if longest:
             ways.append(f"--prune-epochs {longest}")
         elif epochs > 1:
             ways.append(f"--interval 1 --prune-epochs {epochs - 1}")
         raise UsageError(
-            f"channels would be chosen for the last time after epoch {self.prune_epochs}, and"
-            f" --epochs {epochs} leaves none to train after that: use at least"
-            f" {', or '.join(ways)}"
+            f"--epochs {epochs} leaves no epoch to train in after channels are chosen for the last"
+            f" time, which is after epoch {self.prune_epochs}: use {', or '.join(ways)}"
         )
 
     def updates_after(self, epoch: int) -> bool:

@@ -37,15 +37,15 @@ class Site:
 
 @cache
 def sites() -> tuple[Site, ...]:
-    found = []
+    calls = []
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and _name(node.func) in ERRORS:
                 words = [w for w in ast.walk(node) if isinstance(w, ast.Constant)]
                 texts = tuple(w.value for w in words if isinstance(w.value, str))
-                found.append(Site(name, node.lineno, node.end_lineno or node.lineno, texts))
-    return tuple(found)
+                calls.append(Site(name, node.lineno, node.end_lineno or node.lineno, texts))
+    return tuple(calls)
 
 
 def _name(function: ast.expr) -> str:

@@ -43,6 +43,10 @@ def odd(passed=False, **more):
     return Verification(passed, **{**values, **more}, runs=1)
 
 
+def borrowed(proto):
+    proto.graph.node[0].attribute[0].ref_attr_name = "size"
+
+
 OPEN = '<ir_version: 8, opset_import: ["": 17]> g (float[1,3,h,l] x) => (float[a,b,c,d] y) '
 FOREIGN = '<ir_version: 8, opset_import: ["": 17, "foreign": 1]> g (float[1,8,8,8] x)'
 FOREIGN += " => (float[a,b,c,d] y) "
@@ -110,6 +114,10 @@ ROWS = [
     (
         "and not INTS: the file is damaged",
         lambda p: rp.analyze(rp.load(p.altered(lambda m: untyped(m, "Conv")))),
+    ),
+    (
+        "takes the value of 'size' of a function, and the node stands in none",
+        lambda p: p.prune("--sparsity", 0.5, model=p.altered(borrowed)),
     ),
     ("no node of the graph computes 'nothing'", lambda p: with_outputs(p.model.proto, ["nothing"])),
     (

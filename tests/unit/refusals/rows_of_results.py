@@ -122,7 +122,68 @@ def external(p, dims, size):
     return rp.load(p.altered(change))
 
 
+ANY = '<ir_version: 8, opset_import: ["": 17]> g (float[n,3,8,8] x) => (float[a,b,c,d] y) '
+
+
+def bundled(p, body):
+    how = ("--target", "jetson-tx2", "-o", p.tmp / "out")
+    return p("bundle", p.graph(body, ANY), *how)
+
+
+def of_two_inputs(p):
+    head = '<ir_version: 8, opset_import: ["": 17]> g (float[n,3,8,8] x, float[n,3,8,8] z)'
+    head += " => (float[a,b] y) "
+    body = "s = Add(x, z) a = Conv(s, w) b = Conv(a, v) c = GlobalAveragePool(b) y = Flatten(c)"
+    data = p.npz(**{name: RNG.random((180, 3, 8, 8), np.float32) for name in "xz"})
+    return p.prune("--max-drop", 1, "--calibration", data, model=p.graph(body, head))
+
+
+def useless(p):
+    """Eight random channels, none of which can be made up for: one less changes some answer."""
+    body = "a = Conv(x, w) r = Relu(a) b = Conv(r, v) y = Flatten(b)"
+    data = p.npz(x=RNG.random((180, 3, 8, 8), np.float32))
+    model = p.graph(body, ANY.replace("[a,b,c,d]", "[a,b]"))
+    return p.prune("--max-drop", 0.1, "--calibration", data, model=model)
+
+
+def renumbered(p):
+    """A pruned model, one of whose integers was changed since."""
+    body = "a = Conv(x, w) b = Reshape(a, s) c = Relu(b) d = Reshape(c, t) y = Conv(d, v)"
+    shapes = {"s": np.array([1, 8, 36]), "t": np.array([1, 8, 6, 6])}
+    whole, out = p.graph(body, **shapes), p.tmp / "small.onnx"
+    p("prune", whole, "--sparsity", 0.5, "-o", out)
+    proto = onnx.load(out)
+    tensor = next(t for t in proto.graph.initializer if t.name == "s")
+    tensor.CopyFrom(numpy_helper.from_array(np.array([1, 4, -1]), "s"))
+    onnx.save(proto, out)
+    return p("verify", whole, out)
+
+
+def halved(p):
+    """A network whose answers hang on the last bits of its numbers."""
+    body = "a = Conv(x, w) b = Add(a, k) c = Sub(b, k) y = Conv(c, v)"
+    model = p.graph(body, k=np.float32(2000))
+    return p("convert", model, "--target", "cuda", "-o", p.tmp / "out.onnx")
+
+
 ROWS = [
+    (
+        ".onnx' exists; give another name",
+        lambda p: p("convert", p.demo, "--target", "cpu", "-o", p.text("", ".onnx")),
+    ),
+    ("cannot be made ready for jetson-tx2", lambda p: bundled(p, "a = Conv(x, w) y = Shrink(a)")),
+    (
+        "for 4 images, so no row for each",
+        lambda p: bundled(p, "a = Conv(x, w) y = ReduceMean <axes = [0]> (a)"),
+    ),
+    (
+        "for an image where other images are in its batch",
+        lambda p: bundled(p, "a = Conv(x, w) b = ReduceMean <axes = [0]> (a) y = Sub(a, b)"),
+    ),
+    ("even 1% fewer MACs lose", useless),
+    ("a model with 2 inputs is no classifier of images", of_two_inputs),
+    ("random inputs may be beyond what the network takes", halved),
+    ("integers of tensor 's' differ", renumbered),
     ("is not a report of this tool", lambda p: kept(p, {"cuts": [{"initializer": 1}]})),
     ("leaves no channel of a part of", lambda p: applied(p, 0, [])),
     ("which has 16 rows: it belongs to another model", lambda p: applied(p, 0, [0, 99])),
