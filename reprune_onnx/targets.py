@@ -12,31 +12,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from reprune_onnx.errors import UsageError
+from reprune_onnx.limits import Limits, parser_tables, read_limits
 from reprune_onnx.rounding import Rounding
 
 _PACKAGE = Path(__file__).parent
 _FOLDERS = (_PACKAGE / "deploy", _PACKAGE.parent / "deploy")
 """Where a wheel has what `deploy/` holds, and where a source tree has it."""
 
-Types = Literal["file", "flags"]
 Builder = Literal["onnxruntime", "tensorrt", "trtexec"]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a device can read. ``opset`` and ``ir`` are the highest, None where there is no limit.
-
-    ``types`` says where a precision is stated: in the ``file``, or in ``flags`` when an engine is
-    built. ``constants``: inputs that do not depend on the graph's inputs must be initializers.
-    ``unsupported`` are ops it lacks, ``resize_modes`` those of Resize that it has, if not all.
-    """
-
-    opset: int | None = None
-    ir: int | None = None
-    types: Types = "file"
-    constants: bool = False
-    unsupported: tuple[str, ...] = ()
-    resize_modes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,20 +129,9 @@ def _target(name: str, fields: Mapping[str, Any]) -> Target:
         str(fields.get("description", "")),
         precisions,
         rounding,
-        _limits(fields.get("onnx", {})),
+        read_limits(fields.get("onnx", {}), parser_tables(shipped_folder("parsers"), _parsed)),
         _build(build),
     )
-
-
-def _limits(fields: Mapping[str, Any]) -> Limits:
-    for key in ("opset", "ir"):
-        if key in fields and (not isinstance(fields[key], int) or fields[key] < 1):
-            raise ValueError(f"'{key} = {fields[key]}' is not a version")
-    lists = {k: tuple(v) for k, v in fields.items() if isinstance(v, list)}
-    found = Limits(**{**fields, **lists})
-    if found.types not in get_args(Types):
-        raise ValueError(f"'types = {found.types}' is not one of {', '.join(get_args(Types))}")
-    return found
 
 
 def _build(fields: Mapping[str, Any]) -> Build:

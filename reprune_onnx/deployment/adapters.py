@@ -1,6 +1,6 @@
 """Ops whose older version says the same thing in another way: an attribute for an input, or less.
 
-An adapter gets the node's draft and the graph. It returns None where the older version cannot say
+An adapter gets the node's draft. It returns None where the older version cannot say
 it, and else a copy of the node as the older version writes it, its attributes not yet checked.
 """
 
@@ -13,11 +13,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from reprune_onnx.analyzer.graph import Graph
-from reprune_onnx.deployment.expansions import Draft
+from reprune_onnx.deployment.draft import Draft
 
-Adapter = Callable[[Draft, Graph, "int | None"], "onnx.NodeProto | None"]
-"""(the draft, the graph, the rank of the node's first input or None) -> the older node."""
+Adapter = Callable[[Draft], "onnx.NodeProto | None"]
+"""The draft of a node -> the older node."""
 
 
 def copy_of(d: Draft) -> onnx.NodeProto:
@@ -36,11 +35,10 @@ def without(node: onnx.NodeProto, *names: str) -> onnx.NodeProto:
     return node
 
 
-def _reduce(d: Draft, graph: Graph, rank: int | None) -> onnx.NodeProto | None:
+def _reduce(d: Draft) -> onnx.NodeProto | None:
     """Axes became an input in 18; without any, all are reduced."""
-    del rank
     node = without(copy_of(d), "noop_with_empty_axes")
-    axes = _constant(d, graph, 1)
+    axes = _constant(d, 1)
     if d.op.has(1) and axes is None:
         return None
     if axes is None or not axes.size:
@@ -52,13 +50,12 @@ def _reduce(d: Draft, graph: Graph, rank: int | None) -> onnx.NodeProto | None:
     return node
 
 
-def _split(d: Draft, graph: Graph, rank: int | None) -> onnx.NodeProto | None:
+def _split(d: Draft) -> onnx.NodeProto | None:
     """Equal parts had no number of their own before 18: the outputs are counted."""
-    del graph, rank
     return without(copy_of(d), "num_outputs")
 
 
-def _pad(d: Draft, graph: Graph, rank: int | None) -> onnx.NodeProto | None:
+def _pad(d: Draft) -> onnx.NodeProto | None:
     """Axes are new in 18: the others are padded by 0."""
     node = copy_of(d)
     if d.op.attrs.get("mode", b"constant") not in (b"constant", b"edge", b"reflect"):
@@ -66,7 +63,8 @@ def _pad(d: Draft, graph: Graph, rank: int | None) -> onnx.NodeProto | None:
     if not d.op.has(3):
         del node.input[3:]
         return node
-    pads, axes = _constant(d, graph, 1), _constant(d, graph, 3)
+    pads, axes = _constant(d, 1), _constant(d, 3)
+    rank = d.facts.rank(d.op.inputs[0])
     if pads is None or axes is None or rank is None:
         return None
     every = np.zeros((2, rank), dtype=np.int64)
@@ -76,13 +74,13 @@ def _pad(d: Draft, graph: Graph, rank: int | None) -> onnx.NodeProto | None:
     return node
 
 
-def _resize(d: Draft, graph: Graph, rank: int | None) -> onnx.NodeProto | None:
+def _resize(d: Draft) -> onnx.NodeProto | None:
     """Axes are new in 18: the others keep their size."""
     node = copy_of(d)
     axes = d.op.attrs.get("axes")
     if axes is None:
         return node
-    scales = _constant(d, graph, 2)
+    scales, rank = _constant(d, 2), d.facts.rank(d.op.inputs[0])
     if scales is None or not scales.size or rank is None:
         return None
     every = np.ones(rank, dtype=np.float32)
@@ -91,18 +89,16 @@ def _resize(d: Draft, graph: Graph, rank: int | None) -> onnx.NodeProto | None:
     return without(node, "axes")
 
 
-def _reshape(d: Draft, graph: Graph, rank: int | None) -> onnx.NodeProto | None:
+def _reshape(d: Draft) -> onnx.NodeProto | None:
     """Whether a 0 means none or copy is a choice since 14: without a 0 there is none to make."""
-    del rank
-    shape = _constant(d, graph, 1)
+    shape = _constant(d, 1)
     if d.op.attrs.get("allowzero", 0) and (shape is None or (shape == 0).any()):
         return None
     return without(copy_of(d), "allowzero")
 
 
-def _shape(d: Draft, graph: Graph, rank: int | None) -> onnx.NodeProto | None:
+def _shape(d: Draft) -> onnx.NodeProto | None:
     """A part of the shape could not be asked for before 15: a Slice takes it."""
-    del graph, rank
     start, end = int(d.op.attrs.get("start", 0)), d.op.attrs.get("end")
     if start == 0 and end is None:
         return without(copy_of(d), "start")
@@ -113,14 +109,20 @@ def _shape(d: Draft, graph: Graph, rank: int | None) -> onnx.NodeProto | None:
     return onnx.helper.make_node("Slice", [whole, *bounds, axes], list(d.op.outputs), d.op.name)
 
 
-def _average_pool(d: Draft, graph: Graph, rank: int | None) -> onnx.NodeProto | None:
+def _written_out(d: Draft) -> onnx.NodeProto | None:
+    """The older op means something else by the same inputs: another one's expansion says it."""
+    del d
+    return None
+
+
+def _average_pool(d: Draft) -> onnx.NodeProto | None:
     """Dilations are new in 19."""
-    del graph, rank
     dilated = any(n != 1 for n in d.op.attrs.get("dilations", ()))
     return None if dilated else without(copy_of(d), "dilations")
 
 
-def _constant(d: Draft, graph: Graph, i: int) -> NDArray[Any] | None:
+def _constant(d: Draft, i: int) -> NDArray[Any] | None:
+    graph = d.facts.graph
     return (
         graph.array(d.op.inputs[i]) if d.op.has(i) and graph.is_constant(d.op.inputs[i]) else None
     )
@@ -128,6 +130,7 @@ def _constant(d: Draft, graph: Graph, i: int) -> NDArray[Any] | None:
 
 ADAPTERS: dict[str, Adapter] = {
     "AveragePool": _average_pool,
+    "GroupNormalization": _written_out,  # a scale a group until 20, a scale a channel since
     "Pad": _pad,
     "ReduceL1": _reduce,
     "ReduceL2": _reduce,

@@ -1,47 +1,26 @@
 """Ops that a device lacks, written out in ops that it has.
 
-Each function returns the nodes that make the op's first output from its inputs.
+An expansion fills a draft with the nodes that make the op's outputs from its inputs. It returns
+None, or the reason why it cannot.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
-import numpy as np
-import onnx
-from numpy.typing import ArrayLike, DTypeLike
+from reprune_onnx.deployment.draft import Draft
+from reprune_onnx.deployment.norms import NORMS
 
-from reprune_onnx.analyzer.graph import Op
+Expansion = Callable[[Draft], "str | None"]
 
 
-class Draft:
-    """The nodes that replace one node, with the constants that they read."""
-
-    def __init__(self, op: Op, dtype: np.dtype[Any]) -> None:
-        self.op = op
-        self.nodes: list[onnx.NodeProto] = []
-        self.tensors: list[onnx.TensorProto] = []
-        self._dtype = dtype
-        self._root = next(o for o in op.outputs if o)
-
-    def add(self, kind: str, *inputs: str, last: bool = False, **attributes: float) -> str:
-        """Add a node; the name of its output, which is the op's own for the ``last`` one."""
-        k = len(self.nodes)
-        output = self._root if last else f"{self._root}__{kind.lower()}{k}"
-        name = self.op.name if last else f"{self.op.name}__{kind.lower()}{k}"
-        self.nodes.append(
-            onnx.helper.make_node(kind, inputs, [output], name, None, None, None, **attributes)
-        )
-        return output
-
-    def constant(self, value: ArrayLike, dtype: DTypeLike | None = None) -> str:
-        """Add a constant, a float of the op's own type unless ``dtype`` is given; its name."""
-        name = f"{self._root}__constant{len(self.tensors)}"
-        array = np.asarray(value, dtype=dtype or self._dtype)
-        self.tensors.append(onnx.numpy_helper.from_array(array, name))
-        return name
+def _cast_like(d: Draft) -> str | None:
+    to = d.facts.types.get(d.op.inputs[1])
+    if to is None:
+        return f"the type of '{d.op.inputs[1]}', which it casts to, is not known"
+    d.add("Cast", d.op.inputs[0], last=True, to=to)
+    return None
 
 
 def _hard_swish(d: Draft) -> None:
@@ -78,7 +57,9 @@ def _reciprocal(d: Draft) -> None:
     d.add("Div", d.constant(1.0), d.op.inputs[0], last=True)
 
 
-EXPANSIONS: dict[str, Callable[[Draft], None]] = {
+EXPANSIONS: dict[str, Expansion] = {
+    **NORMS,
+    "CastLike": _cast_like,
     "Gelu": _gelu,
     "HardSwish": _hard_swish,
     "Mish": _mish,

@@ -12,18 +12,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import onnx
 
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.deployment.adapters import ADAPTERS, copy_of, without
 from reprune_onnx.deployment.constants import folded
-from reprune_onnx.deployment.expansions import EXPANSIONS, Draft
+from reprune_onnx.deployment.draft import Draft
+from reprune_onnx.deployment.expansions import EXPANSIONS
+from reprune_onnx.deployment.facts import facts_of
+from reprune_onnx.deployment.lacking import lacking
+from reprune_onnx.deployment.schemas import schema_of
 from reprune_onnx.errors import ModelError
+from reprune_onnx.limits import Limits
 from reprune_onnx.model import copy_emptied
 from reprune_onnx.precision import as_float32
-from reprune_onnx.targets import Limits
 from reprune_onnx.types import Model
 
 Rewritten = list[dict[str, object]]
@@ -71,12 +74,11 @@ def _replace_nodes(
     proto: onnx.ModelProto, graph: Graph, to: tuple[Limits, int, str], rewritten: Rewritten
 ) -> None:
     limits, opset, device = to
-    ranks, dtype = _ranks(graph.proto), _float_type(graph)
+    facts = facts_of(graph)
     del proto.graph.node[:]
     for op in graph.ops:
-        draft = Draft(op, dtype)
-        rank = ranks.get(op.inputs[0]) if op.inputs else None
-        reason = _rewrite(draft, graph, (limits, opset), rank)
+        draft = Draft(op, facts, opset)
+        reason = _rewrite(draft, limits, opset)
         if reason:
             raise ModelError(f"{op.title} cannot be made ready for {device}: {reason}")
         proto.graph.node.extend(draft.nodes)
@@ -87,52 +89,73 @@ def _replace_nodes(
             rewritten.append({"node": op.name, "before": op.type, "after": after})
 
 
-def _rewrite(draft: Draft, graph: Graph, to: tuple[Limits, int], rank: int | None) -> str | None:
+def _rewrite(draft: Draft, limits: Limits, opset: int) -> str | None:
     """Fill the draft; the reason, where it cannot be."""
-    limits, opset = to
     op = draft.op
-    if op.domain:
-        draft.nodes.append(copy_of(draft))
-        own = f"it is an op of the domain '{op.domain}'; export the model with ONNX's own ops"
-        return None if limits.opset is None else own
-    if reason := _not_there(op, limits):
+    if op.domain or (_never_onnx(op) and op.type not in EXPANSIONS):
+        return _of_others(draft, limits)
+    reason = _missing(op, limits, opset) or lacking(op, limits, draft.facts)
+    if reason is None:
+        reason = _restated(draft, opset)
+        if reason is None:
+            return None
+    if op.type not in EXPANSIONS:
         return reason
-    old = _schema(op.type, opset)
-    if old is not None and op.type not in limits.unsupported:
-        return _restated(draft, graph, opset, rank)
-    if op.type in EXPANSIONS:
-        EXPANSIONS[op.type](draft)
+    draft.clear()
+    return EXPANSIONS[op.type](draft)
+
+
+def _of_others(draft: Draft, limits: Limits) -> str | None:
+    """A plugin, or an op of another domain: it stays, where the device has it."""
+    op = draft.op
+    draft.nodes.append(copy_of(draft))
+    if limits.opset is None or op.type in limits.plugins:
         return None
-    known = f"opset {opset} has no such op" if old is None else "its parser has no such op"
-    return f"{known}, and it cannot be written out in others; change the model there"
+    domain = f"of the domain '{op.domain}'" if op.domain else "that ONNX does not have"
+    return (
+        f"it is an op {domain}, and none of the plugins there; export the model with ONNX's own"
+        " ops, or name it under 'plugins' in a target file of your own, if the device has it"
+    )
 
 
-def _restated(draft: Draft, graph: Graph, opset: int, rank: int | None) -> str | None:
+def _never_onnx(op: Op) -> bool:
+    """Whether no opset of ONNX's has an op of this name."""
+    return not onnx.defs.has(op.type)
+
+
+def _missing(op: Op, limits: Limits, opset: int) -> str | None:
+    """The reason why the device has no such op at all; None where it has one."""
+    out = "and it cannot be written out in others; change the model there"
+    if schema_of(op.type, opset) is None:
+        return f"opset {opset} has no such op, {out}"
+    return f"its parser has no such op, {out}" if op.type in limits.unsupported else None
+
+
+def _restated(draft: Draft, opset: int) -> str | None:
     """Write the node as an older opset does; the reason, where that cannot say it."""
     op = draft.op
-    old, new = _schema(op.type, opset), _schema(op.type, op.opset)
+    old, new = schema_of(op.type, opset), schema_of(op.type, op.opset)
     if new is None or new.since_version == old.since_version:
-        draft.nodes.append(copy_of(draft))
+        draft.nodes.append(_without_unread(copy_of(draft), draft, old))
         return _bodies(op, opset)
-    node = ADAPTERS[op.type](draft, graph, rank) if op.type in ADAPTERS else copy_of(draft)
+    node = ADAPTERS[op.type](draft) if op.type in ADAPTERS else copy_of(draft)
     if node is None:
         return f"what it says cannot be said in opset {opset}; change the model there"
-    draft.nodes.append(node)
+    draft.nodes.append(_without_unread(node, draft, old))
     reason = _fits(node, (new, old)) if node.op_type == op.type else None
     return reason or _bodies(op, opset)
 
 
-def _not_there(op: Op, limits: Limits) -> str | None:
-    """What a device lacks of an op that it has."""
-    if op.type not in ("Resize", "Upsample") or limits.resize_modes is None:
-        return None
-    mode = op.attrs.get("mode", b"nearest").decode()
-    if mode not in limits.resize_modes:
-        return f"its mode '{mode}' is not there; use {' or '.join(limits.resize_modes)}"
-    way = op.attrs.get("coordinate_transformation_mode", b"half_pixel").decode()
-    if way in ("tf_crop_and_resize", "half_pixel_symmetric"):
-        return f"its coordinate transformation '{way}' is not there; use half_pixel"
-    return None
+def _without_unread(node: onnx.NodeProto, draft: Draft, schema: Any) -> onnx.NodeProto:
+    """The node without the last outputs that may be left out and that nothing reads."""
+    optional = onnx.defs.OpSchema.FormalParameterOption.Optional
+    while node.op_type == draft.op.type and len(node.output) > 1:
+        k = len(node.output) - 1
+        formal = schema.outputs[min(k, len(schema.outputs) - 1)]
+        if formal.option != optional or draft.facts.given(draft.op, k):
+            break
+        del node.output[k]
+    return node
 
 
 def _fits(node: onnx.NodeProto, schemas: tuple[Any, Any]) -> str | None:
@@ -158,7 +181,7 @@ def _bodies(op: Op, opset: int) -> str | None:
     """The bodies of If, Loop and Scan are left as they are: nothing in them may need a change."""
     for graph in (v for v in op.attrs.values() if isinstance(v, onnx.GraphProto)):
         for node in graph.node:
-            new, old = _schema(node.op_type, op.opset), _schema(node.op_type, opset)
+            new, old = schema_of(node.op_type, op.opset), schema_of(node.op_type, opset)
             if new is None or old is None or new.since_version != old.since_version:
                 return (
                     f"its body has {node.op_type} '{node.name}', which is newer than opset {opset}"
@@ -167,42 +190,9 @@ def _bodies(op: Op, opset: int) -> str | None:
 
 
 def _says_otherwise(op: Op, node: onnx.NodeProto) -> bool:
-    same_inputs = list(op.proto.input) == list(node.input)
-    return not same_inputs or len(op.proto.attribute) != len(node.attribute)
-
-
-def _schema(kind: str, opset: int) -> Any:
-    try:
-        schema = onnx.defs.get_schema(kind, opset)
-    except onnx.defs.SchemaError:
-        return None
-    return None if schema.deprecated else schema
-
-
-def _ranks(proto: onnx.ModelProto) -> dict[str, int]:
-    """The ranks of tensors, as far as they can be inferred."""
-    light = copy_emptied(proto, {t.name for t in proto.graph.initializer if len(t.dims) > 1})
-    for tensor, full in zip(light.graph.initializer, proto.graph.initializer, strict=True):
-        tensor.data_type = full.data_type
-        del tensor.dims[:]
-        tensor.dims.extend(full.dims)
-    try:
-        inferred = onnx.shape_inference.infer_shapes(light)
-    except Exception:  # inference is a help, not a check; onnx's errors share no base class
-        inferred = light
-    values = (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
-    return {
-        v.name: len(v.type.tensor_type.shape.dim)
-        for v in values
-        if v.type.tensor_type.HasField("shape")
-    }
-
-
-def _float_type(graph: Graph) -> np.dtype[Any]:
-    """float16 in a file whose weights are, else float32."""
-    types = {t.data_type for t in graph.proto.graph.initializer}
-    half = onnx.TensorProto.FLOAT16 in types and onnx.TensorProto.FLOAT not in types
-    return np.dtype(np.float16 if half else np.float32)
+    same_ports = list(op.proto.input) == list(node.input)
+    same_ports &= list(op.proto.output) == list(node.output)
+    return not same_ports or len(op.proto.attribute) != len(node.attribute)
 
 
 def _restate(proto: onnx.ModelProto, opset: int, ir: int) -> None:

@@ -34,6 +34,7 @@ def test_the_wheel_has_the_package_and_no_tests(wheel):
     assert {t for t in tops if not t.endswith(".dist-info")} == {"reprune_onnx"}
     assert "reprune_onnx/py.typed" in names
     assert "reprune_onnx/deploy/targets/cpu.toml" in names
+    assert "reprune_onnx/deploy/parsers/tensorrt-8.2.toml" in names
     assert "reprune_onnx/deploy/jetson/run.sh" in names
     assert not any("__pycache__" in name for name in names)
     assert any("licenses/LICENSE" in name for name in names)
