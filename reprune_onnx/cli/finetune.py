@@ -25,7 +25,7 @@ def command(
     out: t.Out,
     val: t.Val = None,
     epochs: t.Epochs = 3,
-    distill: t.Distill = None,
+    distill: t.DistillAuto = "auto",
     loss: t.LossName = None,
     sparsity: Annotated[
         float | None,
@@ -78,6 +78,7 @@ def command(
 
     require("finetune")
     from reprune_onnx.cli.progress import Bar
+    from reprune_onnx.cli.teacher import AUTO, NONE, Teacher
     from reprune_onnx.cli.typed import typed
     from reprune_onnx.data.reading import Reading
     from reprune_onnx.errors import UsageError
@@ -105,9 +106,11 @@ def command(
     source = load(model)
     files.protect(source.files)
     how = Reading(preprocess, classes, skip_broken)
-    task = t.read_task(source, t.Sources(data, val, distill, loss, how), shapes)
+    wanted = NONE if loss is not None and distill == AUTO else distill  # a loss of one's own
+    teacher = Teacher.chosen(wanted, model, source, pruned_here=pruning is not None)
+    task = t.read_task(source, t.Sources(data, val, teacher, loss, how), shapes)
     if not quiet:
-        t.print_notes(task)
+        t.print_notes(task, teacher)
     from reprune_onnx.training.finetune import finetune
     from reprune_onnx.training.rounds import Rounds, finetune_in_rounds
     from reprune_onnx.training.run import Run

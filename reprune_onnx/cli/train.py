@@ -106,6 +106,7 @@ def command(
 
     require("train")
     from reprune_onnx.cli.progress import Bar
+    from reprune_onnx.cli.teacher import Teacher
     from reprune_onnx.cli.typed import typed
     from reprune_onnx.data.reading import Reading
     from reprune_onnx.model import load
@@ -139,7 +140,7 @@ def command(
     source = load(model)
     files.protect(source.files)
     how = Reading(preprocess, classes, skip_broken)
-    task = t.read_task(source, t.Sources(data, val, distill, loss, how), shapes)
+    task = t.read_task(source, t.Sources(data, val, Teacher.named(distill), loss, how), shapes)
     if not quiet:
         t.print_notes(task)
     from reprune_onnx.training.run import Run

@@ -12,6 +12,7 @@ import typer
 from reprune_onnx.errors import UsageError
 
 if TYPE_CHECKING:
+    from reprune_onnx.cli.teacher import Teacher
     from reprune_onnx.data.dataset import Dataset
     from reprune_onnx.data.labels import Labels
     from reprune_onnx.data.reading import Reading
@@ -41,8 +42,16 @@ Val = Annotated[
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="The model to write.")]
 Epochs = Annotated[int, typer.Option(metavar="N", help="Passes over the training images.")]
 Distill = Annotated[
-    Path | None,
+    str | None,
     typer.Option(metavar="ORIGINAL", help="Learn the unpruned model's answers; no labels needed."),
+]
+DistillAuto = Annotated[
+    str,
+    typer.Option(
+        metavar="ORIGINAL|auto|none",
+        help="Learn the unpruned model's answers; no labels needed. auto: of the file that the"
+        " report beside MODEL names, or of MODEL where it is pruned here; none: labels alone.",
+    ),
 ]
 LossName = Annotated[
     str | None,
@@ -185,7 +194,7 @@ class Sources:
 
     data: str
     val: str | None
-    distill: Path | None
+    teacher: Teacher
     loss: str | None
     reading: Reading
 
@@ -194,17 +203,16 @@ def read_task(model: Model, sources: Sources, shapes: dict[str, tuple[int, ...]]
     """Open the data for the model's input."""
     from reprune_onnx.data.labels import CLASSES, IF_CLASSES
     from reprune_onnx.data.open import open_data
-    from reprune_onnx.model import load
     from reprune_onnx.printable import printable
     from reprune_onnx.runtime.image_input import image_input
 
-    teacher = None if sources.distill is None else load(sources.distill)
+    teacher = sources.teacher
     if sources.loss is not None:
         data, loss = _function("--data", sources.data), _function("--loss", sources.loss)
         own_val = None if sources.val is None else _function("--val", sources.val)
         from reprune_onnx.training.prepare import Task  # PyTorch, once the rest is known to be fine
 
-        return Task(data, own_val, teacher, loss)
+        return Task(data, own_val, teacher.model, loss)
     port = image_input(model.proto, shapes)
 
     def dataset(spec: str, split: Literal["train", "test"], labels: Labels) -> Dataset:
@@ -218,12 +226,12 @@ def read_task(model: Model, sources: Sources, shapes: dict[str, tuple[int, ...]]
         ).sound()
 
     val = None if sources.val is None else dataset(sources.val, "test", CLASSES)
-    train = dataset(sources.data, "train", CLASSES if teacher is None else IF_CLASSES)
+    train = dataset(sources.data, "train", CLASSES if teacher.model is None else IF_CLASSES)
     if train.unused is not None:
         typer.echo(f"labels are not used: {printable(train.unused)}", err=True)
     from reprune_onnx.training.prepare import Task
 
-    return Task(train, val, teacher)
+    return Task(train, val, teacher.model, if_better=bool(teacher.told))
 
 
 def _function(option: str, spec: str) -> Callable[..., Any]:
@@ -246,14 +254,16 @@ def destination(model: Path, out: Path, report: Path, force: bool) -> Destinatio
     return Destination.of(model, out, report, force=force or going_on, dry_run=False)
 
 
-def print_notes(task: Task) -> None:
-    """Say what the data is, and what is done to it."""
+def print_notes(task: Task, teacher: Teacher | None = None) -> None:
+    """Say what the data is, what is done to it, and who teaches that was not asked for."""
     from reprune_onnx.data.dataset import Dataset
     from reprune_onnx.printable import printable
 
     for data in (task.data, task.val):
         for note in data.notes if isinstance(data, Dataset) else ():
             typer.echo(f"note: {printable(note)}")
+    if teacher is not None and teacher.told:
+        typer.echo(printable(teacher.told))
 
 
 _SHOWN = {

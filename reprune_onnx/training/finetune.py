@@ -54,6 +54,9 @@ def fit(model: Model, task: Task, settings: TrainSettings, fabric: Fabric, run: 
     """`finetune` in processes that were started before."""
     prepared = prepare(model, task, settings, fabric, run.progress)
     facts = facts_of(model, task, settings, prepared)
+    if run.on_line is not None and fabric.is_global_zero:
+        for note in prepared.notes:
+            run.on_line(note)
     checkpoint = run.checkpoint(facts)
     state = None if checkpoint is None else checkpoint.load()
     log = run.log({**facts, "machine": machine(fabric)}, fabric.is_global_zero)
@@ -103,7 +106,7 @@ def facts_of(
     """What decides about the result of a run."""
     return {
         "source": _told(model),
-        "teacher": None if task.teacher is None else _told(task.teacher),
+        "teacher": None if prepared.original is None else _told(prepared.original),
         "settings": settings.as_report(),
         "data": prepared.data,
     }

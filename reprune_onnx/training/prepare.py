@@ -6,7 +6,7 @@ import os
 import platform
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -26,6 +26,7 @@ from reprune_onnx.training.objective import Loss, Objective
 from reprune_onnx.training.sampler import Sampler
 from reprune_onnx.training.scores import logits_of, taught_tensors
 from reprune_onnx.training.settings import TrainSettings
+from reprune_onnx.training.teacher import remembering, teacher_of
 from reprune_onnx.types import Model
 from reprune_onnx.watch import Progress
 
@@ -39,24 +40,32 @@ class Task:
     ``data`` are images (labels, or a ``teacher``, say what they should give), or, with ``loss``, a
     function that yields batches ``(x, target)``. ``val`` is of the same kind: what is measured on
     it decides which epoch is kept; without it a part of ``data`` is held back. ``teacher`` is the
-    unpruned model. ``loss(outputs, target)`` takes the graph's outputs: a tensor, or a tuple.
+    unpruned model; with ``if_better`` it teaches only where it is better on labelled images than
+    the model that is trained. ``loss(outputs, target)`` takes the graph's outputs: a tensor, or a
+    tuple.
     """
 
     data: Dataset | Callable[[], Iterable[Any]]
     val: Dataset | Callable[[], Iterable[Any]] | None = None
     teacher: Model | None = None
     loss: Loss | None = None
+    if_better: bool = False
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """``outputs`` are the tensors that the module computes; ``data`` are facts for the log."""
+    """``outputs`` are the tensors that the module computes; ``data`` are facts for the log.
+
+    ``original`` is the model that teaches; ``notes`` are sentences about what was decided.
+    """
 
     objective: Objective
     feed: Feed
     judge: Judge
     outputs: list[str] | None
     data: dict[str, Any]
+    original: Model | None = None
+    notes: tuple[str, ...] = ()
 
 
 def start_fabric(settings: TrainSettings, free: bool = False) -> Fabric:
@@ -113,8 +122,7 @@ def prepare(
     teacher = None
     if task.teacher is not None:
         outputs = outputs or taught_tensors(model, first)
-        teacher = _teacher(task.teacher, first, classes).to(fabric.device)
-    objective = Objective(settings, classes, teacher, task.loss)
+        teacher = teacher_of(task.teacher, first, classes).to(fabric.device)
     facts = {"name": train.name, "images": len(train), "labels": train.labels is not None}
     train, val, said = _split(train, val, settings)
     place = fabric.global_rank, fabric.world_size
@@ -123,9 +131,26 @@ def prepare(
     more = settings.workers, settings.mixup, classes
     feed = ImageFeed(train, sampler, views, fabric.device, *more)
     batches = batches_of(val, fabric, sampler.size // fabric.world_size, settings.workers)
+    objective = Objective(settings, classes, remembering(teacher, settings, fabric), task.loss)
     judge = Judge(objective, fabric, batches, said, objective.counts(val.labels is not None))
+    original = task.teacher
+    notes: tuple[str, ...] = ()
+    if teacher is not None and task.if_better and _both_labelled(train, val):
+        by_labels = replace(judge, objective=replace(objective, teacher=None))
+        student = by_labels(torch_module(model, outputs).to(fabric.device))
+        theirs = by_labels(teacher)
+        if judge.better(student, theirs):
+            original, judge, objective = None, by_labels, by_labels.objective
+            notes = (
+                f"the original does not teach: on {said} it has {judge.said(theirs)}, the file"
+                f" as given {judge.said(student)} (with --distill ORIGINAL it does)",
+            )
     facts |= {"steps": feed.steps, "measured_on": said}
-    return Prepared(objective, feed, judge, outputs, facts)
+    return Prepared(objective, feed, judge, outputs, facts, original, notes)
+
+
+def _both_labelled(train: Examples, val: Examples) -> bool:
+    return train.labels is not None and val.labels is not None
 
 
 def _split(
@@ -170,16 +195,6 @@ def _prepare_stream(task: Task, objective: Objective, fabric: Fabric) -> Prepare
     judge = Judge(objective, fabric, lambda _: val.epoch(0, 0), said, None)
     facts |= {"steps": feed.steps, "measured_on": said}
     return Prepared(objective, feed, judge, None, facts)
-
-
-def _teacher(original: Model, images: torch.Tensor, classes: int | None) -> torch.nn.Module:
-    if classes is None:
-        return torch_module(original, taught_tensors(original, images)).requires_grad_(False)
-    logits = logits_of(original, images)
-    if logits is None or logits[1] != classes:
-        theirs = "no classes" if logits is None else f"{logits[1]} classes"
-        raise DataError(f"--distill: the original has {theirs}, the model has {classes}")
-    return torch_module(original, [logits[0]]).requires_grad_(False)
 
 
 def _check_labels(train: Examples, val: Examples | None, classes: int | None, task: Task) -> None:

@@ -1,0 +1,81 @@
+"""The unpruned network that teaches: made ready, and not asked twice about one image."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from reprune_onnx.errors import DataError
+from reprune_onnx.training.bridge import OnnxModule, torch_module
+from reprune_onnx.training.scores import logits_of, taught_tensors
+from reprune_onnx.training.settings import TrainSettings
+from reprune_onnx.types import Model
+
+_MEMORY = 2**28
+"""Bytes of answers that are remembered; images beyond are asked about again and again."""
+
+
+def teacher_of(original: Model, images: Tensor, classes: int | None) -> OnnxModule:
+    """What computes the original's answers: its logits, or without classes all that it can teach.
+
+    Raises DataError where the original has other ``classes`` than the model.
+    """
+    if classes is None:
+        return torch_module(original, taught_tensors(original, images)).requires_grad_(False)
+    logits = logits_of(original, images)
+    if logits is None or logits[1] != classes:
+        theirs = "no classes" if logits is None else f"{logits[1]} classes"
+        raise DataError(f"--distill: the original has {theirs}, the model has {classes}")
+    return torch_module(original, [logits[0]]).requires_grad_(False)
+
+
+def remembering(
+    teacher: OnnxModule | None, settings: TrainSettings, fabric: Fabric
+) -> nn.Module | None:
+    """``teacher``, with a memory where it sees the same images again and again, on a CPU.
+
+    On a GPU an answer costs less than to find it.
+    """
+    again = settings.augment == "none" and not settings.mixup
+    if teacher is None or not again or fabric.device.type != "cpu":
+        return teacher
+    return RememberedAnswers(teacher)
+
+
+class RememberedAnswers(nn.Module):
+    """A teacher whose answers are remembered by image, as a hash of its values tells it.
+
+    In epochs after the first, and in the trials of a learning rate, the teacher costs next to
+    nothing then.
+    """
+
+    def __init__(self, teacher: OnnxModule) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self._answers: dict[bytes, tuple[Tensor, ...]] = {}
+        self._bytes = 0
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Any:
+        """The answers to the images ``x (n, …)``: a tensor ``(n, …)``, or a tuple of them."""
+        keys = [hashlib.blake2b(image.numpy(), digest_size=16).digest() for image in x.contiguous()]
+        known = [self._answers.get(key) for key in keys]
+        if all(answer is not None for answer in known):
+            columns = zip(*(answer for answer in known if answer is not None), strict=True)
+            stacked = tuple(torch.stack(column) for column in columns)
+            return stacked if len(stacked) > 1 else stacked[0]
+        outputs = self.teacher(x)
+        self._remember(keys, outputs if isinstance(outputs, tuple) else (outputs,))
+        return outputs
+
+    def _remember(self, keys: list[bytes], outputs: tuple[Tensor, ...]) -> None:
+        if any(y.ndim == 0 or len(y) != len(keys) for y in outputs):
+            return  # not one answer per image
+        for key, answer in zip(keys, zip(*outputs, strict=True), strict=True):
+            if key not in self._answers and self._bytes < _MEMORY:
+                self._answers[key] = tuple(part.clone() for part in answer)
+                self._bytes += sum(part.nbytes for part in answer)
