@@ -33,7 +33,10 @@ def test_it_repairs_a_pruned_model_and_changes_nothing_but_numbers(
     result = call("finetune", small, "--data", digits, *PRE, "-o", out, *how)
     assert result.code == 0, result.err
     before, after = accuracy(small, digits), accuracy(out, digits)
-    measured, rate, given, first, second, kept = result.out.splitlines()
+    taught, measured, rate, given, first, second, kept = result.out.splitlines()
+    assert taught.startswith(
+        f"taught by '{demo}', which '{small.with_suffix('.report.json')}' names"
+    )
     assert measured == f"measured on 597 images of {digits}:x"
     assert re.match(r"learning rate [\d.e-]+: the largest whose short trial was", rate)
     assert given == f"epoch   0  val {before:.2f} %  (the file as given)"
