@@ -98,6 +98,10 @@ def command(
             residual=residual,
             seed=seed,
             input_shapes=tuple(shapes.items()),
+            calibration=data if loss is None else None,
+            preprocess=preprocess,
+            classes=classes,
+            skip_broken=skip_broken,
         )
     elif rounds != 1:
         raise UsageError("--rounds prunes: give --sparsity or --macs-reduction too")
