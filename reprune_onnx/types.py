@@ -216,6 +216,19 @@ class Passing:
 
 
 @dataclass(frozen=True)
+class Summed:
+    """An activation that a node sums over its channels, along ``axis``, with those of another.
+
+    No weight is cut there: the channels ``ids (n,)`` go from both. The verifier zeroes them.
+    """
+
+    node: int
+    input: int
+    axis: int
+    ids: Ints
+
+
+@dataclass(frozen=True)
 class ChannelMap:
     """Everything the analysis states about a model; ``unit_of[label]`` is the label's unit.
 
@@ -223,7 +236,8 @@ class ChannelMap:
     follow them by themselves: they are written down as a constant where channels go. ``scope`` are
     the nodes of the layers that ``--include`` names, whose multiply-adds a reduction is of; None
     where that is all of them. ``sizes_found`` says why open sizes are not those that are assumed.
-    ``passing`` are products that are no layers, of which multiply-adds go with the channels.
+    ``passing`` are products that are no layers, of which multiply-adds go with the channels;
+    ``summed`` products of activations that read channels without a weight.
     """
 
     tensors: dict[str, Labels]
@@ -239,6 +253,7 @@ class ChannelMap:
     scope: frozenset[int] | None = None
     sizes_found: str = ""
     passing: tuple[Passing, ...] = ()
+    summed: tuple[Summed, ...] = ()
 
     def counts_layer(self, layer: Layer) -> bool:
         """Whether a reduction of multiply-adds counts those of ``layer``."""

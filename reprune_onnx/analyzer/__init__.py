@@ -83,7 +83,8 @@ def _facts(w: Walk, scope: Scope, shapes: dict[str, tuple[int, ...]]) -> Channel
     locked = _locked(locks, n_units)
     sites = tuple(resolve.sites(w, unit_of))
     names = {op.index: op.name for op in w.graph.ops}
-    groups = build_groups(layers, sites, locked, names)
+    summed = tuple(resolve.summed(w, unit_of))
+    groups = build_groups(layers, (*sites, *summed), locked, names)
     return ChannelMap(
         tensors=tensors,
         unit_of=unit_of,
@@ -97,6 +98,7 @@ def _facts(w: Walk, scope: Scope, shapes: dict[str, tuple[int, ...]]) -> Channel
         input_shapes=shapes,
         scope=_named(layers, scope.include),
         passing=tuple(Passing(d.op.index, unit_of[d.ids], d.macs) for d in w.passing),
+        summed=summed,
     )
 
 

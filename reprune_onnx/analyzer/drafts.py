@@ -74,6 +74,14 @@ class PassingDraft:
 
 
 @dataclass(frozen=True)
+class SummedDraft:
+    """A product of two activations that sums over the channels of both, of input ``input`` here."""
+
+    op: Op
+    input: int
+
+
+@dataclass(frozen=True)
 class GroupedConv:
     """A convolution in ``g`` groups: inputs ``(g, n_in/g)``, outputs ``(g, n_out/g)``.
 

@@ -142,6 +142,10 @@ class Graph:
             return int(self._initializers[name].data_type)
         return int(onnx.helper.np_dtype_to_tensor_dtype(self.array(name).dtype))
 
+    def activation_type(self, name: str) -> int | None:
+        """The TensorProto type of an activation; None where the nodes before it do not tell."""
+        return element_type(name, self._known_types, self._producer)
+
     def origin(self, name: str) -> str:
         """The constant that ``name`` is a copy of, by way of Identity; itself where it is none."""
         while name in self.derived and self.ops[self.derived[name]].type == "Identity":

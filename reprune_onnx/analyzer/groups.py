@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from reprune_onnx.types import Bools, Group, Ints, Labels, Layer, Producer, Site
+from reprune_onnx.types import Bools, Group, Ints, Labels, Layer, Producer, Site, Summed
 
 
 def build_groups(
-    layers: tuple[Layer, ...], sites: tuple[Site, ...], locked: Bools, names: dict[int, str]
+    layers: tuple[Layer, ...],
+    reads: Sequence[Site | Summed],
+    locked: Bools,
+    names: dict[int, str],
 ) -> tuple[Group, ...]:
     """One group per connected set of layers; ``locked (n_units,)``, ``names`` of nodes by index.
+
+    ``reads`` are the places where channels may be read, with a weight or without.
 
     Groups are in the order of their first layer, channels in the order of the layers' rows.
     """
@@ -25,10 +31,11 @@ def build_groups(
     for layer in layers:
         members.setdefault(int(owner[layer.out_ids[0]]), []).append(layer)
     readers: dict[int, dict[int, str]] = {}
-    for site in sites:
-        if site.role == "in":
-            for k in set(owner[site.ids].tolist()):
-                readers.setdefault(k, {})[site.node] = names[site.node]
+    for read in reads:
+        if isinstance(read, Site) and read.role != "in":
+            continue
+        for k in set(owner[read.ids].tolist()):
+            readers.setdefault(k, {})[read.node] = names[read.node]
     groups = []
     for number, own in enumerate(members.values()):
         stacked = np.concatenate([layer.out_ids for layer in own])

@@ -21,7 +21,7 @@ from reprune_onnx.analyzer.labels import compress, varying
 from reprune_onnx.analyzer.numbers import Number, Term, values
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.errors import ModelError
-from reprune_onnx.types import Computed, Count, Ints, Site
+from reprune_onnx.types import Computed, Count, Ints, Site, Summed
 
 Target = tuple[int, str, int, int]
 Weights = dict[int, Fraction]
@@ -133,6 +133,15 @@ def _site(w: Walk, draft: SiteDraft, units: Ints) -> Site:
             f" {len(units)} channels there: the file is damaged"
         )
     return Site(draft.op.index, draft.input, tensor, draft.axis, units, draft.role)
+
+
+def summed(w: Walk, unit_of: Ints) -> Iterable[Summed]:
+    """The activations whose channels are summed with another's, one of the two operands each."""
+    for draft in w.summed:
+        labels = w.tensors[draft.op.inputs[draft.input]]
+        units = compress(unit_of[labels.ids])
+        for axis in varying(units)[:1]:
+            yield Summed(draft.op.index, draft.input, axis, units.ravel())
 
 
 class Counts:

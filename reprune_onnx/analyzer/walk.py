@@ -25,6 +25,7 @@ from reprune_onnx.analyzer.drafts import (
     PassingDraft,
     ResidualAdd,
     SiteDraft,
+    SummedDraft,
 )
 from reprune_onnx.analyzer.graph import FLOATS, Graph, Op, captured
 from reprune_onnx.analyzer.labels import LabelSpace, TooManyLabelsError, compress, varying
@@ -54,6 +55,7 @@ class Walk:
         self.locks: list[LockDraft] = []
         self.layers: list[LayerDraft] = []
         self.passing: list[PassingDraft] = []
+        self.summed: list[SummedDraft] = []
         self.grouped: list[GroupedConv] = []
         self.adds: list[ResidualAdd] = []
         self.unknown: set[str] = set()  # activations of which not even the rank is known

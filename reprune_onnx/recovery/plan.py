@@ -66,6 +66,7 @@ def plan(channels: ChannelMap, keep: Bools, pruned: Graph) -> list[Step]:
 def _changed(channels: ChannelMap, keep: Bools) -> set[int]:
     """The nodes whose results differ from the original's in channels that are left."""
     cut = {s.node for s in channels.sites if s.role == "in" and not keep[s.ids].all()}
+    cut |= {s.node for s in channels.summed if not keep[s.ids].all()}
     tensors: set[str] = set()
     found: set[int] = set()
     for op in channels.graph.ops:

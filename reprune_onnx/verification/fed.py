@@ -66,6 +66,21 @@ class FedModel:
         self._arrays[name] = array
         node.input[i] = name
 
+    def multiply(self, node: int, i: int, factor: tuple[NDArray[Any], int | None]) -> None:
+        """Let input ``i`` of node ``node`` be what it reads times an array, of a TensorProto type.
+
+        The nodes behind are one further along then. An unknown type is taken for float.
+        """
+        array, kind = factor
+        if kind is None or kind in self._wide:
+            kind = onnx.TensorProto.FLOAT
+        read = self.proto.graph.node[node].input[i]
+        name, made = (f"{read}__{len(self.proto.graph.input)}_{part}" for part in ("by", "made"))
+        _declare(self.proto, name, kind, array.shape)
+        self._arrays[name] = array.astype(onnx.helper.tensor_dtype_to_np_dtype(kind))
+        self.proto.graph.node[node].input[i] = made
+        self.proto.graph.node.insert(node, onnx.helper.make_node("Mul", [read, name], [made]))
+
     def redirect(self, names: Mapping[str, str], like: Arrays) -> None:
         """Let all that reads a tensor read another input, of ``like``'s type and rank.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.precision import WIDE
-from reprune_onnx.types import Bools, ChannelMap, Site
+from reprune_onnx.types import Bools, ChannelMap, Site, Summed
 from reprune_onnx.verification.fed import FedModel
 
 
@@ -30,12 +30,29 @@ def masked_original(
             slices[site.axis] = ~keep[site.ids]
             array[tuple(slices)] = 0
         masked.rewire(masked.proto.graph.node[node], i, array)
+    for read in sorted(sums(channels, keep), key=lambda s: s.node, reverse=True):
+        labels = channels.tensors[channels.graph.ops[read.node].inputs[read.input]]
+        shape = [-1 if axis == read.axis else 1 for axis in range(len(labels.shape))]
+        kind = channels.graph.activation_type(channels.graph.ops[read.node].inputs[read.input])
+        masked.multiply(read.node, read.input, (keep[read.ids].reshape(shape), kind))
     return masked
 
 
 def consumers(channels: ChannelMap, keep: Bools) -> Iterator[Site]:
     """The sites that read a dropped unit."""
     return (s for s in channels.sites if s.role == "in" and not keep[s.ids].all())
+
+
+def sums(channels: ChannelMap, keep: Bools) -> list[Summed]:
+    """The products that sum a dropped unit of two activations; one place of each.
+
+    Zero in one of the two is zero in the sum.
+    """
+    first: dict[int, Summed] = {}
+    for read in channels.summed:
+        if not keep[read.ids].all():
+            first.setdefault(read.node, read)
+    return list(first.values())
 
 
 def constant(graph: Graph, name: str) -> NDArray[Any]:

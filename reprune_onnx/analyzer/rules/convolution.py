@@ -7,14 +7,18 @@ from math import prod
 from reprune_onnx.analyzer.drafts import CountDraft, GroupedConv, LayerDraft, SiteDraft
 from reprune_onnx.analyzer.graph import Op
 from reprune_onnx.analyzer.labels import expand
+from reprune_onnx.analyzer.rules.correlation import correlate
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.types import Ints, Labels, Shape
 
 
 def conv(op: Op, w: Walk) -> Labels | None:
-    """Weight ``(n_out, n_in/g, *k)``: fresh labels out; the input's labels on axis 1."""
+    """Weight ``(n_out, n_in/g, *k)``: fresh labels out; the input's labels on axis 1.
+
+    A kernel that is an activation is no weight, see `correlate`.
+    """
     if not w.is_constant(op, 1):
-        return None
+        return correlate(op, w)
     weight = w.constant_shape(op, 1)
     g = int(op.attrs.get("group", 1))
     n_out, n_in = weight[0], weight[1] * g
@@ -34,9 +38,12 @@ def conv(op: Op, w: Walk) -> Labels | None:
 
 
 def conv_transpose(op: Op, w: Walk) -> Labels | None:
-    """Weight ``(n_in, n_out/g, *k)``: the input's labels on axis 0, fresh labels out on axis 1."""
+    """Weight ``(n_in, n_out/g, *k)``: the input's labels on axis 0, fresh labels out on axis 1.
+
+    A kernel that is an activation is no weight, see `correlate`.
+    """
     if not w.is_constant(op, 1):
-        return None
+        return correlate(op, w)
     weight = w.constant_shape(op, 1)
     g = int(op.attrs.get("group", 1))
     n_in, n_out = weight[0], weight[1] * g

@@ -6,9 +6,11 @@ Every such product is a sum over some axes of both operands, as Einsum writes it
 
 from __future__ import annotations
 
-from reprune_onnx.analyzer.drafts import SiteDraft
+import numpy as np
+
+from reprune_onnx.analyzer.drafts import SiteDraft, SummedDraft
 from reprune_onnx.analyzer.graph import Op
-from reprune_onnx.analyzer.labels import expand, varying
+from reprune_onnx.analyzer.labels import compress, expand, varying
 from reprune_onnx.analyzer.rules.elementwise import broadcast, tied
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.types import Ints, Labels, Shape
@@ -17,33 +19,36 @@ Terms = tuple[str, str, str]
 """The axes of two operands and of the result, a letter each."""
 
 
-def product(op: Op, w: Walk, terms: Terms) -> Labels | None:
-    """Channels pass along axes that are kept; along summed ones whole rows go, or none.
+def product(op: Op, w: Walk, terms: Terms, seen: dict[int, Labels] | None = None) -> Labels | None:
+    """Channels pass along axes that are kept; along summed ones whole rows go from both operands.
 
-    A constant that is summed with channels is cut along them.
+    A constant that is summed with channels is cut along them. ``seen`` are the labels along the
+    axes of ``terms`` of activations whose own axes are others.
     """
+    seen = seen or {}
     *operands, out = terms
     summed = "".join(dict.fromkeys(x for term in operands for x in term if x not in out))
     letters = out + summed
     active = [i for i in (0, 1) if w.is_activation(op, i)]
     if not all(i in active or w.is_constant(op, i) for i in (0, 1)):
         return None
-    shapes = [_aligned(_shape(op, w, i), operands[i], letters, 1) for i in (0, 1)]
-    shape = broadcast(shapes)
-    if shape is None or any(len(operands[i]) != len(_shape(op, w, i)) for i in (0, 1)):
+    given = {i: seen.get(i) or w.labels(op, i) for i in active}
+    own = [given[i].shape if i in given else w.constant_shape(op, i) for i in (0, 1)]
+    if any(len(operands[i]) != len(own[i]) for i in (0, 1)):
         return None
-    ids = {}
-    for i in active:
-        x = w.labels(op, i).ids
-        ids[i] = x.reshape(_aligned(x.shape, operands[i], letters, 1))
+    shapes = [_aligned(own[i], operands[i], letters, 1) for i in (0, 1)]
+    shape = broadcast(shapes)
+    if shape is None:
+        return None
+    ids = {i: _arranged(x.ids, operands[i], letters) for i, x in given.items()}
     axes = list(range(len(out), len(letters)))
     if len(active) == 2:
         for axis in axes:
             if all(ids[i].shape[axis] > 1 for i in active):
                 w.space.tie(*ids.values())  # both go with a channel, along whichever axes
+                ids = {i: compress(w.space.roots(x)) for i, x in ids.items()}
                 break
-    for i in active:
-        ids[i] = _summed(op, w, ids, (i, axes), (operands, letters))
+    ids = {i: _summed(op, w, ids, (i, axes), (operands, letters)) for i in active}
     apart = [set(varying(x)) for x in ids.values()]
     if len(apart) == 2 and not (apart[0] <= apart[1] or apart[1] <= apart[0]):
         return None
@@ -79,7 +84,9 @@ def _summed(
         return w.space.tie_along(own, along)
     other = 1 - i
     letter = letters[along[0]]
-    if len(along) == 1 and w.is_constant(op, other) and letter in operands[other]:
+    if other in ids and np.array_equal(w.space.roots(ids[other]), w.space.roots(own)):
+        w.summed.append(SummedDraft(op, i))
+    elif len(along) == 1 and w.is_constant(op, other) and letter in operands[other]:
         axis = operands[other].index(letter)
         channels = expand(own.reshape(-1), 0, w.constant_shape(op, other)[axis])
         w.site(SiteDraft(op, other, axis, channels, 0, "in"))
@@ -97,13 +104,16 @@ def _sites(op: Op, w: Walk, constant: tuple[int, str], made: tuple[Ints, str]) -
             w.site(SiteDraft(op, i, axis, ids, along, "param"))
 
 
-def _shape(op: Op, w: Walk, i: int) -> Shape:
-    return w.constant_shape(op, i) if w.is_constant(op, i) else w.labels(op, i).shape
-
-
 def _aligned(shape: Shape, own: str, letters: str, missing: int) -> tuple[int | None, ...]:
     """The extents ``shape`` of the axes ``own`` among all ``letters``."""
     return tuple(shape[own.index(x)] if x in own else missing for x in letters)
+
+
+def _arranged(ids: Ints, own: str, letters: str) -> Ints:
+    """The labels with the axes ``own`` in the order of ``letters``, and extent 1 along others."""
+    order = sorted(range(len(own)), key=lambda axis: letters.index(own[axis]))
+    arranged: Ints = ids.transpose(order).reshape(_aligned(ids.shape, own, letters, 1))
+    return arranged
 
 
 def _kept(shape: Shape, n: int) -> Shape:

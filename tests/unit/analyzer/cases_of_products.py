@@ -35,7 +35,8 @@ PRODUCTS = [
         "attention whose values are the channels",
         ATTENTION + IMAGE,
         f"{SIZES}, float[4,8,1,1] k_w, float[4,8,1,1] q_w, int64[3] keys = {{1, 4, 64}}",
-        shapes={"k_w": (4, 4, 1, 1), "q_w": (4, 4, 1, 1)},
+        shapes={"k_w": (2, 4, 1, 1), "q_w": (2, 4, 1, 1)},
+        integers={"keys": [1, 2, 64]},
     ),
     Case(
         "two heads of attention: each stays or goes whole",
@@ -102,18 +103,25 @@ PRODUCTS = [
         "z = Unsqueeze (t, none)",
         "int64[1] two = {2}, int64[1] none = {0}, float[1,8,1,1] q_w",
     ),
-]
-
-SUMMED = [
     Case(
-        "attention with one head: its keys are summed",
+        "attention with one head: its keys and queries go together",
         "[q] q = Conv (f, q_w)\n r = Reshape (c, flat)\n q1 = Reshape (q, flat)\n"
         "t = Transpose <perm = [0,2,1]> (r)\n l = MatMul (t, q1)\n u = Unsqueeze (l, one)\n"
         "z = Transpose <perm = [0,2,1,3]> (u)",
         "float[8,6,1,1] q_w, int64[3] flat = {1, 8, 64}, int64[1] one = {1}",
         n=64,
-        reason="MatMul.* sums over the channels",
+        keep=[],
+        shapes={"q_w": (4, 3, 1, 1)},
+        integers={"flat": [1, 4, 64]},
     ),
+    Case(
+        "squares of channels in one sum",
+        "g = GlobalAveragePool (c)\n h = Flatten (g)\n t = Transpose <perm = [1,0]> (h)\n"
+        "y = Gemm (h, t)",
+    ),
+]
+
+SUMMED = [
     Case(
         "channels times positions that are as many",
         "g = GlobalAveragePool (c)\n h = Reshape (g, row)\n o = Conv (f, o_w)\n"
@@ -123,12 +131,6 @@ SUMMED = [
         " int64[4] image = {1, 1, 8, 1}",
         n=1,
         reason="MatMul.* sums over the channels",
-    ),
-    Case(
-        "matrix that is computed",
-        "g = GlobalAveragePool (c)\n h = Flatten (g)\n t = Transpose <perm = [1,0]> (h)\n"
-        "y = Gemm (h, t)",
-        reason="Gemm.* sums over the channels",
     ),
     Case(
         "Gemm of activations that adds a third",

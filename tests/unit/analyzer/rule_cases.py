@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cases_of_constants import CONSTANTS
+from cases_of_correlation import CORRELATION, UNMATCHED
 from cases_of_extents import EXTENTS, FIXED
 from cases_of_fused_ops import FUSED, MIXED
 from cases_of_layers import LAYERS
@@ -14,7 +15,7 @@ from cases_of_values import ELEMENTWISE, IMAGE, MORE, NORMALIZATION, REDUCTION, 
 from rule_graphs import Case
 
 FREE = ELEMENTWISE + NORMALIZATION + WINDOWS + REDUCTION + SHAPES + PARTS + LAYERS + MORE + RETIRED
-FREE += [IMAGE, *EXTENTS, *RECURRENT, *FUSED, *PRODUCTS, *CONSTANTS]
+FREE += [IMAGE, *EXTENTS, *RECURRENT, *FUSED, *PRODUCTS, *CONSTANTS, *CORRELATION]
 
 LOCKED = [
     Case(
@@ -149,22 +150,10 @@ LOCKED = [
         reason="no rule for op SplitToSequence",
     ),
     Case(
-        "ConvTranspose with a weight that is computed",
-        "g = GlobalAveragePool (c)\n t = Transpose <perm = [1,0,2,3]> (g)\n"
-        "z = ConvTranspose (c, t)",
-        n=1,
-        reason="ConvTranspose.* is not understood",
-    ),
-    Case(
         "LayerNormalization scaled by channels",
         "h = ReduceMean <axes = [0,2,3], keepdims = 0> (c)\n"
         "z = LayerNormalization <axis = -1> (c, h)",
         reason="LayerNormalization.* reads it as a parameter",
-    ),
-    Case(
-        "weight that is computed",
-        "g = GlobalAveragePool (c)\n y = Conv (c, g)",
-        reason="Conv.* is not understood|not a constant",
     ),
     Case(
         "graph output",
@@ -177,4 +166,4 @@ LOCKED = [
         reason="mixes",
     ),
 ]
-LOCKED += FIXED + UNKNOWN + SUMMED
+LOCKED += FIXED + UNKNOWN + SUMMED + UNMATCHED

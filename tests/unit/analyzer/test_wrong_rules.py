@@ -24,6 +24,9 @@ from reprune_onnx.analyzer.walk import Rule, Walk
 from reprune_onnx.errors import ModelError, VerificationError
 from reprune_onnx.types import Labels
 
+_ONE_HEAD = "attention with one head: its keys and queries go together"
+_CORRELATION = "depthwise correlation with a template"
+_BATCH = "depthwise correlation with a batch in the groups"
 _SKIPPED = "SkipLayerNormalization over the channels"
 Wrong = Callable[[Rule], Rule]
 
@@ -79,8 +82,8 @@ def _deaf(w: Walk, what: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if what == "ties":
             patch.setattr(w.space, "tie", lambda a, b: None)
-        elif what == "grouped":
-            patch.setattr(w, "grouped", [])
+        elif what in ("grouped", "summed"):
+            patch.setattr(w, what, [])
         else:
             patch.setattr(w, what, lambda *_: None)
         yield
@@ -111,6 +114,12 @@ TABLE: list[tuple[Rule, str, Wrong, str]] = [
     (rules.conv_transpose, "rolled", rolled, "ConvTranspose reads it"),
     (rules.conv_transpose, "no sites", without("site"), "ConvTranspose reads it"),
     (rules.conv_transpose, "no count", without("count"), "depthwise ConvTranspose"),
+    (rules.conv, "rolled", rolled, _CORRELATION),
+    (rules.conv, "no ties", without("ties"), _CORRELATION),
+    (rules.conv, "no count", without("count"), _BATCH),
+    (rules.conv, "no sums", without("summed"), "correlation that sums the channels"),
+    (rules.conv_transpose, "no ties", without("ties"), "depthwise ConvTranspose with a template"),
+    (rules.conv_transpose, "no sums", without("summed"), "ConvTranspose with several kernels"),
     (rules.gemm, "rolled", rolled, "Gemm with the matrix as it is"),
     (rules.gemm, "no sites", without("site"), "Gemm with the matrix as it is"),
     (rules.gemm, "sites along axis 1", along(1), "Gemm with the matrix as it is"),
@@ -120,7 +129,8 @@ TABLE: list[tuple[Rule, str, Wrong, str]] = [
     (rules.matmul, "rolled", rolled, "attention whose values are the channels"),
     (rules.matmul, "no ties", without("ties"), "two heads of attention: each stays or goes whole"),
     (rules.matmul, "no sites", without("site"), "MatMul with one matrix per channel"),
-    (rules.matmul, "no locks", without("lock"), "attention with one head: its keys are summed"),
+    (rules.matmul, "no locks", without("lock"), "channels times positions that are as many"),
+    (rules.matmul, "no sums", without("summed"), _ONE_HEAD),
     (rules.gemm, "rolled", rolled, "Gemm of activations"),
     (rules.einsum, "no sites", without("site"), "Einsum of channels with a vector"),
     (rules.einsum, "rolled", rolled, "Einsum of two activations over positions"),
