@@ -89,11 +89,11 @@ def recover(
         images = images_to_fit(pair.original.proto, settings)
     watch = Watch(progress)
     with watch.stage("recover"):
-        models = (pair.original, pruned)
+        models = (pair.original, pair.pruned)
         found = recovery.recover(
             models, pair.channels, pair.keep, settings.recover, images, progress
         )
-    model = stamp_recovery(found.model, settings)
+    model = stamp_recovery(pair.whole(found.model), settings)
     return Pruned(model, with_recovery(report, found, model, watch.seconds["recover"]))
 
 
@@ -131,16 +131,20 @@ def finish(job: Prepared, found: Found) -> Pruned:
             check(verification)
     repaired = job.recovered(attempt).recovery
     assert repaired is not None
+    notes = () if job.images is None else job.images.notes
+    whole = repaired.model
+    if job.tail is not None:
+        whole, notes = job.tail.put_back(whole), (*notes, job.tail.note)
     record = PruneRecord(
-        job.model,
+        job.source,
         job.channels,
         job.settings,
         attempt.selection,
-        replace(pruned, model=repaired.model),
+        replace(pruned, model=whole),
         verification,
         repaired,
         found,
-        () if job.images is None else job.images.notes,
+        notes,
     )
     stamped = stamp(record)
     return Pruned(stamped, build_report(record, stamped, job.watch.seconds))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from reprune_onnx.activations.images import Images, images_to_fit
 from reprune_onnx.analyzer import Scope, analyze
 from reprune_onnx.analyzer.functions import written_out
-from reprune_onnx.errors import SelectionError
+from reprune_onnx.errors import KernelError, SelectionError
 from reprune_onnx.order import in_order
 from reprune_onnx.pruner.aim import Aim
 from reprune_onnx.pruner.allocation import allocate
@@ -20,6 +20,7 @@ from reprune_onnx.pruner.selection import select_at, select_channels
 from reprune_onnx.pruner.sensitivity.allocate import by_losses
 from reprune_onnx.pruner.sensitivity.curves import measure_losses
 from reprune_onnx.recovery import Recovery, recover
+from reprune_onnx.runtime.tail import Tail, find_tail
 from reprune_onnx.settings import Settings
 from reprune_onnx.surgeon import cut
 from reprune_onnx.types import (
@@ -47,10 +48,13 @@ class Attempt:
 class Prepared:
     """What every attempt at a model shares.
 
-    ``plain`` is the model without local functions, which ``channels`` describes. Of the calibration
-    images ``images`` are fitted to; ``held_out`` are not, where a drop has to be measured.
+    ``source`` is the file, and ``model`` what of it is pruned: all, or what stands before its
+    ``tail``. ``plain`` is that without local functions, which ``channels`` describes. Of the
+    calibration images ``images`` are fitted to; ``held_out`` are not, where a drop has to be
+    measured.
     """
 
+    source: Model
     model: Model
     plain: Model
     channels: ChannelMap
@@ -60,6 +64,7 @@ class Prepared:
     images: Images | None
     held_out: Images | None
     watch: Watch
+    tail: Tail | None = None
 
     def attempt(self, wanted: Reduction) -> Attempt:
         """Choose channels so that as much goes as is wanted, and cut the rest out.
@@ -136,20 +141,34 @@ def prepare(model: Model, settings: Settings, watch: Watch, *, hold_out: bool = 
     With ``hold_out`` some of the images are kept back to measure on.
     """
     with watch.stage("analyze"):
-        model = in_order(model)
+        source = in_order(model)
+        tail = _tail(source, settings)
+        model = source if tail is None else tail.head
         plain = written_out(model)
         channels = analyze(plain, scope_of(settings))
+        channels = channels if tail is None else tail.explained(channels)
     images, held_out = None, None
     if settings.calibration is not None:
         with watch.stage("load"):
             images = images_to_fit(plain.proto, settings)
         if hold_out:
             images, held_out = images.split()
-    known, source = Knowledge({}), dict[int, GammaSource]()
+    known, gammas = Knowledge({}), dict[int, GammaSource]()
     if settings.keep is None:
         with watch.stage("allocate"):
-            known, source = _known(plain, channels, settings, images, watch)
-    return Prepared(model, plain, channels, settings, known, source, images, held_out, watch)
+            known, gammas = _known(plain, channels, settings, images, watch)
+    models = (source, model, plain)
+    return Prepared(*models, channels, settings, known, gammas, images, held_out, watch, tail)
+
+
+def _tail(model: Model, settings: Settings) -> Tail | None:
+    """Where a model ends for ONNX Runtime, which is not asked to run it where nothing is proven."""
+    try:
+        return find_tail(model)
+    except KernelError:
+        if settings.verify or settings.calibration is not None:
+            raise
+        return None
 
 
 def scope_of(settings: Settings) -> Scope:

@@ -15,6 +15,7 @@ from reprune_onnx.errors import ModelError
 from reprune_onnx.tensor_bytes import BITS
 
 _VERSIONS = 2**31
+_COUNTED = {"", *(domain for domain, _ in onnx.helper.OP_SET_ID_VERSION_MAP)}  # others' may be 0
 _LISTS = ("float", "double", "int32", "int64", "uint64", "string")
 _PER_ENTRY = 4  # values of two bits in an entry of a list
 _REQUIRED = onnx.defs.OpSchema.FormalParameterOption.Single
@@ -22,10 +23,13 @@ _REQUIRED = onnx.defs.OpSchema.FormalParameterOption.Single
 
 def check_file(proto: onnx.ModelProto) -> None:
     """Raise ModelError for versions that no ONNX has, and tensors of another size than stated."""
-    versions = [("IR version", proto.ir_version)]
-    versions += [(f"opset of domain '{o.domain}'", o.version) for o in proto.opset_import]
-    for what, version in versions:
-        if not 0 < version < _VERSIONS:
+    versions = [("IR version", proto.ir_version, 1)]
+    versions += [
+        (f"opset of domain '{o.domain}'", o.version, int(o.domain in _COUNTED))
+        for o in proto.opset_import
+    ]
+    for what, version, least in versions:
+        if not least <= version < _VERSIONS:
             raise ModelError(f"the file states {what} {version}, which does not exist")
     declared = {i.name: i.type.tensor_type.shape for i in proto.graph.input}
     names: set[str] = set()

@@ -31,6 +31,8 @@ def command(
         found = verify(load(original), load(pruned), earlier, bar)
     if quiet:
         return
+    if found.note is not None:
+        typer.echo(f"note: {found.note}")
     if found.result is None:
         typer.echo(
             f"structure verified, and the model runs; {found.changed} tensors have other values"

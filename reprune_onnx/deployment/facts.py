@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from reprune_onnx.analyzer.graph import Graph, Op
-from reprune_onnx.model import copy_emptied
+from reprune_onnx.inferred import inferred
 from reprune_onnx.types import Shape
 
 
@@ -45,27 +45,6 @@ class Facts:
 
 
 def facts_of(graph: Graph) -> Facts:
-    """Return what ONNX's inference tells of a graph: it is a help, not a check."""
-    proto = graph.proto
-    light = copy_emptied(proto, {t.name for t in proto.graph.initializer if len(t.dims) > 1})
-    for tensor, full in zip(light.graph.initializer, proto.graph.initializer, strict=True):
-        tensor.data_type = full.data_type
-        del tensor.dims[:]
-        tensor.dims.extend(full.dims)
-    try:
-        inferred = onnx.shape_inference.infer_shapes(light)
-    except Exception:  # onnx's errors share no base class
-        inferred = light
-    values = (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
-    types = {t.name: int(t.data_type) for t in light.graph.initializer}
-    shapes: dict[str, Shape] = {t.name: tuple(t.dims) for t in light.graph.initializer}
-    for value in values:
-        tensor = value.type.tensor_type
-        if tensor.elem_type:
-            types[value.name] = int(tensor.elem_type)
-        if tensor.HasField("shape"):
-            dims = tensor.shape.dim
-            shapes[value.name] = tuple(
-                d.dim_value if d.HasField("dim_value") else None for d in dims
-            )
-    return Facts(graph, types, shapes)
+    """Return what ONNX's inference tells of a graph."""
+    known = inferred(graph.proto)
+    return Facts(graph, known.types, known.shapes)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from reprune_onnx.errors import DataError, ModelError
 from reprune_onnx.runtime.image_input import image_input
 from reprune_onnx.runtime.ort import Session
+from reprune_onnx.runtime.tail import head_of
 from reprune_onnx.types import Model
 
 _COPIES = {"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
@@ -27,6 +28,7 @@ class Predictor:
 
     def __init__(self, model: Model, title: str, threads: int) -> None:
         self.title = f"'{model.path}'" if model.path else title
+        model = head_of(model)
         self._proto = model.proto
         self.session = Session(model.proto, optimize=True, threads=threads)
         self.input = image_input(model.proto, {})

@@ -15,6 +15,7 @@ from reprune_onnx.errors import SelectionError, VerificationError
 from reprune_onnx.precision import as_float32
 from reprune_onnx.pruner.earlier import EarlierReport, keep_by_cuts
 from reprune_onnx.runtime.ort import Session
+from reprune_onnx.runtime.tail import Tail, find_tail, head_of
 from reprune_onnx.surgeon import cut
 from reprune_onnx.types import Bools, ChannelMap, Model, Verification
 from reprune_onnx.verification.cut import check, verify_cut
@@ -28,11 +29,13 @@ _INTEGERS = {onnx.TensorProto.INT64, onnx.TensorProto.INT32}
 class FileVerification:
     """The result, None where ``changed`` tensors were recovered or trained since the cut.
 
-    Then the structure is that of the cut and the model runs; more cannot be said.
+    Then the structure is that of the cut and the model runs; more cannot be said. ``note`` is said
+    of a model that was run up to its tail.
     """
 
     result: Verification | None
     changed: int
+    note: str | None = None
 
 
 def verify(
@@ -47,25 +50,37 @@ def verify(
     """
     pair = matched(original, pruned, report)
     if pair.changed:
-        session = Session(as_float32(pruned.proto), optimize=False)
+        session = Session(as_float32(pair.pruned.proto), optimize=False)
         list(runs(pair.original.proto, session, pair.channels.input_shapes))
-        return FileVerification(None, pair.changed)
-    result = verify_cut(pair.original, pair.channels, pair.keep, pruned, progress)
+        return FileVerification(None, pair.changed, pair.note)
+    result = verify_cut(pair.original, pair.channels, pair.keep, pair.pruned, progress)
     check(result)
-    return FileVerification(result, 0)
+    return FileVerification(result, 0, pair.note)
 
 
 @dataclass(frozen=True)
 class Pair:
     """An original without local functions, its channels, and which of its units are left.
 
-    ``changed`` tensors of the pruned model have other values than the cut gives them.
+    ``changed`` tensors of the pruned model have other values than the cut gives them. Both are
+    without the ``tail``, where ONNX Runtime lacks operators at the original's end.
     """
 
     original: Model
+    pruned: Model
     channels: ChannelMap
     keep: Bools
     changed: int
+    tail: Tail | None = None
+
+    @property
+    def note(self) -> str | None:
+        """What is said of the tail, if there is one."""
+        return None if self.tail is None else self.tail.note
+
+    def whole(self, pruned: Model) -> Model:
+        """Return ``pruned``, changed or not, with the tail that its file has."""
+        return pruned if self.tail is None else self.tail.put_back(pruned)
 
 
 def matched(original: Model, pruned: Model, report: EarlierReport) -> Pair:
@@ -78,22 +93,26 @@ def matched(original: Model, pruned: Model, report: EarlierReport) -> Pair:
             f"the report is about a model with sha256 {report.source_sha256[:12]}…, but"
             f" '{original.path}' has {original.sha256[:12]}…: give the file that was pruned"
         )
-    original, pruned = written_out(original), written_out(pruned)
+    tail = find_tail(original)
+    original = written_out(original if tail is None else tail.head)
+    pruned = written_out(pruned)
     try:
-        return _pair(original, pruned, report)
+        return _pair(original, pruned, report, tail)
     except VerificationError:
         apart = with_own_parameters(original)  # as `train` has them from the beginning
         if apart is original:
             raise
-        return _pair(apart, pruned, report)
+        return _pair(apart, pruned, report, tail)
 
 
-def _pair(original: Model, pruned: Model, report: EarlierReport) -> Pair:
+def _pair(original: Model, pruned: Model, report: EarlierReport, tail: Tail | None) -> Pair:
     channels = analyze(original, _scope(report))
     keep = keep_by_cuts(channels, report.cuts, "the report")
-    expected = cut(original, channels, keep)
-    changed = _compare_structure(expected.model.proto, pruned.proto)
-    return Pair(original, channels, keep, changed)
+    expected = cut(original, channels, keep).model
+    if tail is not None:
+        expected = tail.put_back(expected)
+    changed = _compare_structure(expected.proto, pruned.proto)
+    return Pair(original, head_of(pruned), channels, keep, changed, tail)
 
 
 def _scope(report: EarlierReport) -> Scope:

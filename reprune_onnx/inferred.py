@@ -1,0 +1,46 @@
+"""What ONNX's inference tells of the tensors of a model: it is a help, not a check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx
+
+from reprune_onnx.model import copy_emptied
+from reprune_onnx.types import Shape
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """Element types and shapes by name, as far as they are known; an extent is None if symbolic."""
+
+    types: Mapping[str, int]
+    shapes: Mapping[str, Shape]
+
+
+def inferred(proto: onnx.ModelProto) -> Inferred:
+    """Return what is known of the tensors of the main graph."""
+    light = copy_emptied(proto, {t.name for t in proto.graph.initializer if len(t.dims) > 1})
+    for tensor, full in zip(light.graph.initializer, proto.graph.initializer, strict=True):
+        tensor.data_type = full.data_type
+        del tensor.dims[:]
+        tensor.dims.extend(full.dims)
+    stated = {o.domain for o in light.opset_import}
+    for domain in sorted({node.domain for node in light.graph.node} - stated):
+        light.opset_import.append(onnx.helper.make_opsetid(domain, 1))  # else nothing is inferred
+    try:
+        told = onnx.shape_inference.infer_shapes(light)
+    except Exception:  # onnx's errors share no base class
+        told = light
+    types = {t.name: int(t.data_type) for t in light.graph.initializer}
+    shapes: dict[str, Shape] = {t.name: tuple(t.dims) for t in light.graph.initializer}
+    for value in (*told.graph.value_info, *told.graph.input, *told.graph.output):
+        tensor_type = value.type.tensor_type
+        if tensor_type.elem_type:
+            types[value.name] = int(tensor_type.elem_type)
+        if tensor_type.HasField("shape"):
+            shapes[value.name] = tuple(
+                d.dim_value if d.HasField("dim_value") else None for d in tensor_type.shape.dim
+            )
+    return Inferred(types, shapes)
