@@ -204,7 +204,7 @@ class Frontier:
         for name in inputs:
             array = self._images[0][name] if name in self._given else self._store.get(name, 0)
             kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
-            graph.input.append(onnx.helper.make_tensor_value_info(name, kind, None))
+            graph.input.append(onnx.helper.make_tensor_value_info(name, kind, [None] * array.ndim))
         graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
         model = onnx.ModelProto(ir_version=max(source.ir_version, 4), graph=graph)
         model.opset_import.extend(source.opset_import)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import onnx
 
+from reprune_onnx.analyzer.dense import as_dense
 from reprune_onnx.analyzer.sequences import as_slices
 from reprune_onnx.analyzer.sharing import as_one
 from reprune_onnx.errors import ModelError
@@ -22,12 +23,11 @@ DEEPEST = 100
 def written_out(model: Model) -> Model:
     """The model with local functions inlined, its nodes in order, and sequences of parts as slices.
 
-    A constant is read under one name only (`sharing.py`). It is the model itself where nothing of
-    that is to be done. The file is not touched: what is
-    written later has the functions' nodes in place of the calls, under names that onnx makes from
-    both. Functions that nobody calls stay. Raises ModelError for functions that cannot be written
-    out, because they call themselves, more than `DEEPEST` of each other, or would make more than
-    `MOST` nodes.
+    Sparse constants are dense, and each is read under one name only (`sharing.py`). It is the model
+    itself where nothing of that is to be done. The file is not touched: what is written later has
+    the functions' nodes in place of the calls, under names that onnx makes from both. Functions
+    that nobody calls stay. Raises ModelError for functions that call themselves, or more than
+    `DEEPEST` of each other, or would make more than `MOST` nodes.
     """
     called = _called(model.proto)
     if called:
@@ -42,7 +42,7 @@ def written_out(model: Model) -> Model:
                 f" ({str(error).splitlines()[0]}): check it with onnx.checker"
             ) from error
         model = replace(model, proto=plain)
-    return as_one(as_slices(in_order(model)))
+    return as_one(as_slices(as_dense(in_order(model))))
 
 
 def _check_size(proto: onnx.ModelProto) -> None:

@@ -17,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.element_types import element_type
+from reprune_onnx.analyzer.quantized import QUANTIZED
 from reprune_onnx.analyzer.well_formed import attributes_of, check_file
 from reprune_onnx.errors import ModelError
 from reprune_onnx.order import outer_tensors, read_by
@@ -27,15 +28,6 @@ FLOATS = {
     onnx.TensorProto.FLOAT16,
     onnx.TensorProto.BFLOAT16,
     onnx.TensorProto.DOUBLE,
-}
-QUANTIZED = {
-    "QuantizeLinear",
-    "DequantizeLinear",
-    "DynamicQuantizeLinear",
-    "QLinearConv",
-    "QLinearMatMul",
-    "ConvInteger",
-    "MatMulInteger",
 }
 RANDOM = {
     "Bernoulli",

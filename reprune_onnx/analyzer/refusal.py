@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from reprune_onnx.analyzer.graph import QUANTIZED, Graph, Op
+from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.analyzer.in_bodies import layers_in_bodies, said
+from reprune_onnx.analyzer.quantized import counted, quantized_nodes
 from reprune_onnx.analyzer.rules.recurrent import GATES
 from reprune_onnx.errors import ModelError
 
@@ -13,10 +14,10 @@ WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", *sorted(GATES))
 
 def refuse_quantized(graph: Graph) -> None:
     """Raise ModelError for a model in whole numbers."""
-    quantized = next((op for op in graph.ops if op.type in QUANTIZED), None)
-    if quantized is not None:
+    nodes = quantized_nodes(graph.proto)
+    if nodes:
         raise ModelError(
-            f"the model is quantized ({quantized.title}): prune the float model it was made from,"
+            f"the model is quantized ({counted(nodes)}): prune the float model it was made from,"
             " then quantize the result"
         )
 

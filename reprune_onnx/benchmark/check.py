@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from reprune_onnx.analyzer.quantized import quantized_nodes
 from reprune_onnx.benchmark.backends import Runner
 from reprune_onnx.benchmark.candidate import Candidate
 from reprune_onnx.errors import ModelError, RepruneError, VerificationError
@@ -127,7 +128,7 @@ def _difference(name: str, found: Results, expected: Results) -> tuple[float, fl
 
 
 def _tolerance(proto: onnx.ModelProto) -> float:
-    if any("QuantizeLinear" in node.op_type for node in proto.graph.node):
+    if quantized_nodes(proto):
         return _QUANTIZED
     types = {tensor.data_type for tensor in proto.graph.initializer}
     return _HALF if onnx.TensorProto.FLOAT16 in types else 0.0

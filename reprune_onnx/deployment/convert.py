@@ -12,7 +12,7 @@ import onnx
 
 from reprune_onnx import __version__
 from reprune_onnx.activations.images import Images
-from reprune_onnx.analyzer.graph import QUANTIZED
+from reprune_onnx.analyzer.quantized import counted, quantized_nodes
 from reprune_onnx.deployment import half as float16
 from reprune_onnx.deployment import quantize as int8
 from reprune_onnx.deployment.equal import ALLOWED, compare
@@ -88,11 +88,11 @@ def convert(
     chosen = target.precision(precision)
     if chosen == "int8" and images is None:
         raise UsageError("--precision int8 needs images to measure ranges on: give --calibration")
-    quantized = next((n for n in model.proto.graph.node if n.op_type in QUANTIZED), None)
-    if quantized is not None:
+    nodes = quantized_nodes(model.proto)
+    if nodes:
         raise ModelError(
-            f"the model is quantized ({quantized.op_type} '{quantized.name}'): convert the float"
-            " model it was made from, with --precision int8"
+            f"the model is quantized ({counted(nodes)}): convert the float model it was made from,"
+            " with --precision int8"
         )
     # ONNX Runtime's CPU runs neither double nor bfloat16: the float32 copy is what is compared.
     model = replace(model, proto=as_float32(model.proto))
@@ -145,6 +145,11 @@ def _in_int8(
 ) -> Converted:
     target, images, flag = how
     found = int8.quantize(lowered.model, images, target.build.builder)
+    if not quantized_nodes(found.proto):
+        raise ModelError(
+            "ONNX Runtime quantizes none of the model's nodes, so nothing of it would be int8: use"
+            " --precision fp32 or fp16"
+        )
     again = lower(found, target.limits, target.name) if target.limits.ir else Lowered(found, [])
     error = int8.output_error(model.proto, again.model.proto, images, target.build.builder)
     out = _stamped(again.model, target, "int8")

@@ -7,6 +7,7 @@ from math import prod
 
 import onnx
 
+from reprune_onnx.analyzer.dense import sparse_tensors
 from reprune_onnx.analyzer.graph import FLOATS
 from reprune_onnx.types import Bools, ChannelMap, Measure
 
@@ -99,7 +100,8 @@ def _size(shape: tuple[int, ...], kept: dict[int, int]) -> int:
 def parameters(proto: onnx.ModelProto) -> int:
     """The elements of the floating-point initializers and Constant nodes of the main graph.
 
-    Those that no node reads, also within bodies, are none of the model's, before a cut and after.
+    Those that no node reads, also within bodies, are none of the model's, before a cut and after. A
+    sparse tensor has as many as it has places.
     """
     graph = proto.graph
     read = {output.name for output in graph.output} | _read(graph)
@@ -107,7 +109,10 @@ def parameters(proto: onnx.ModelProto) -> int:
     for node in graph.node:
         if node.op_type == "Constant" and read.intersection(node.output):
             tensors += [a.t for a in node.attribute]
-    return sum(prod(t.dims) for t in tensors if t.data_type in FLOATS)
+    sparse = [t for name, t in sparse_tensors(proto) if name in read]
+    dims = [t.dims for t in tensors if t.data_type in FLOATS]
+    dims += [t.dims for t in sparse if t.values.data_type in FLOATS]
+    return sum(prod(extents) for extents in dims)
 
 
 def _read(graph: onnx.GraphProto) -> set[str]:

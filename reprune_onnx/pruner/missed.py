@@ -63,6 +63,9 @@ def missed(
     if reached < wanted.share and least < wanted.share - NEAR:
         why = f"every layer keeps the least that it may{_because(settings)}: no more than this goes"
         return Missed(why, reached, None, step)
+    if reached > wanted.share and share(np.array([v[-1] for v in choices])) > wanted.share + NEAR:
+        why = f"no layer keeps more than it may{_because(settings)}: no less than this goes"
+        return Missed(why, None, reached, "")
     if abs(share(kept) - reached) > NEAR:
         why = "layers that share channels have unequal parts of them, so not every share can be met"
         return Missed(why, None, None, step)
@@ -101,7 +104,7 @@ def _next(
 
 
 def _because(settings: Settings) -> str:
-    """What bounds from below how many channels a layer keeps."""
+    """What bounds how many channels a layer keeps."""
     bounds = []
     if settings.min_channels > 1:
         bounds.append(f"--min-channels {settings.min_channels}")

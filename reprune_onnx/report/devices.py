@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import onnx
 from rich.table import Column, Table
 
+from reprune_onnx.analyzer.quantized import counted, quantized_nodes
 from reprune_onnx.deployment.convert import Converted
 from reprune_onnx.report.terminal import Terminal
 from reprune_onnx.rounding import Rounding
@@ -19,10 +21,6 @@ _HOW = {
     "trtexec": "bundle (TensorRT {})",
 }
 
-_FLAGS = {
-    "fp16": "fp16 is not in the file: it is asked for when the engine is built",
-    "int8": "int8 is in the file as QuantizeLinear; it is asked for when the engine is built, too",
-}
 _SHOWN = 10  # nodes that the terminal names
 _KEPT = {False: "stays float32", True: "leaves the range of fp16 on the device"}
 _KEPT_ALL = {False: "stay float32", True: "leave the range of fp16 on the device"}
@@ -59,14 +57,29 @@ def print_conversion(found: Converted, where: str) -> None:
     print(f"differs by {found.difference:.2g} of its output's scale ({found.allowed:g} is allowed)")
     if found.error is not None:
         print(f"int8 changes the output by {found.error:.1%} on the calibration images")
-    if found.flag:
-        print(_FLAGS[found.flag])
+    if found.flag or found.precision == "int8":
+        print(_WHERE[found.precision](found.model.proto) + (_ASKED if found.flag else ""))
     for node in found.beyond[:_SHOWN]:
         print(f"{node.op} '{node.node}' {_KEPT[bool(found.flag)]}: {node.reason}")
     if len(found.beyond) > _SHOWN:
         more = len(found.beyond) - _SHOWN
         print(f"{more} more nodes {_KEPT_ALL[bool(found.flag)]}: --json names them")
     print(f"wrote {where}")
+
+
+def _where_half_is(proto: onnx.ModelProto) -> str:
+    half = sum(t.data_type == onnx.TensorProto.FLOAT16 for t in proto.graph.initializer)
+    return f"fp16 is in the file ({half} weights)" if half else "fp16 is not in the file"
+
+
+def _where_int8_is(proto: onnx.ModelProto) -> str:
+    return f"int8 is in the file ({counted(quantized_nodes(proto))})"
+
+
+_WHERE = {"fp16": _where_half_is, "int8": _where_int8_is}
+"""Whether what the device computes in stands in the file."""
+
+_ASKED = ": it is asked for when the engine is built"
 
 
 def print_bundle(manifest: Mapping[str, Any], where: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from reprune_onnx import __version__
+from reprune_onnx.analyzer.dense import sparse_tensors
 from reprune_onnx.json_text import parse_json
 from reprune_onnx.model import size
 from reprune_onnx.pruner.measure import Cost, cost, parameters
@@ -23,6 +24,7 @@ from reprune_onnx.runtime.custom_ops import loaded
 from reprune_onnx.search.found import Found
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import (
+    Bools,
     ChannelMap,
     Cut,
     Layer,
@@ -138,6 +140,7 @@ def build_report(
             *(found.notes if found else ()),
             *missing(channels),
             *_order_note(source),
+            *_dense_note(source, record.selection.keep),
             *filter(None, [channels.sizes_found]),
         ],
         "seconds": timing(seconds),
@@ -241,6 +244,16 @@ def locked(channels: ChannelMap) -> list[dict[str, object]]:
     return [
         {"node": node, "channels": len(units), "reason": reason}
         for (node, reason), units in found.items()
+    ]
+
+
+def _dense_note(source: Model, keep: Bools) -> list[str]:
+    names = [name for name, _ in sparse_tensors(source.proto)]
+    if not names or keep.all():
+        return []
+    return [
+        f"{len(names)} tensors of the file are sparse, such as '{names[0]}': they are cut and"
+        " written dense"
     ]
 
 

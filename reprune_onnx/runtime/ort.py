@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from reprune_onnx import model as model_file
 from reprune_onnx.errors import KernelError, ModelError
 from reprune_onnx.runtime.custom_ops import register
+from reprune_onnx.runtime.older_opsets import raised
 from reprune_onnx.types import Model, Shape
 
 _SILENT = 4  # only what ends the process is logged; errors reach us as exceptions
@@ -55,11 +56,12 @@ CPU = "CPUExecutionProvider"
 class Session:
     """A model loaded into ONNX Runtime, without a word on stderr.
 
-    ``optimize=False`` computes the graph as it stands in the file. ``threads`` is the number within
-    an operation, 0 for all cores. ``outputs`` are the tensors that ``run`` returns, inner ones too;
-    by default the graph's outputs. ``provider`` says on what, by default the CPU. ``in_turns`` is
-    for sessions that run one after another: the threads of one do not go on spinning, to be ready
-    for more, while the next one runs. Raises ModelError where ONNX Runtime cannot load the model.
+    One of opset 6 or older runs as a copy in opset 7 (`older_opsets`). ``optimize=False`` computes
+    the graph as it stands in the file. ``threads`` is the number within an operation, 0 for all
+    cores. ``outputs`` are the tensors that ``run`` returns, inner ones too; by default the graph's
+    outputs. ``provider`` says on what, by default the CPU. ``in_turns`` is for sessions that run
+    one after another: the threads of one do not go on spinning, to be ready for more, while the
+    next one runs. Raises ModelError where ONNX Runtime cannot load the model.
     """
 
     inputs: tuple[Port, ...]
@@ -88,9 +90,36 @@ class Session:
         )
         register(options)
         self._title = _title(model)
+        start = partial(self._started, options=options, provider=provider)
+        try:
+            self._session = start(model, outputs)
+        except KernelError:
+            if isinstance(model, onnx.ModelProto) or outputs is not None:
+                raise
+            proto = model_file.load(model).proto  # a file: only now it is worth reading it here
+            if raised(proto) is proto:
+                raise
+            self._session = start(proto, outputs)
+        self.inputs = tuple(_port(i) for i in self._session.get_inputs())
+        found = {o.name: _port(o) for o in self._session.get_outputs()}
+        tensors = [o.name for o in self._session.get_outputs() if o.type.startswith("tensor(")]
+        self._names = list(dict.fromkeys(tensors if outputs is None else outputs))
+        self.outputs = tuple(found[name] for name in (found if outputs is None else outputs))
+
+    def _started(
+        self,
+        model: onnx.ModelProto | str | Path,
+        outputs: Sequence[str] | None,
+        *,
+        options: Any,
+        provider: str,
+    ) -> Any:
+        """ONNX Runtime's own session."""
+        import onnxruntime as ort
+
         with _loadable(model, outputs) as source:
             try:
-                self._session = ort.InferenceSession(source, options, providers=[provider])
+                return ort.InferenceSession(source, options, providers=[provider])
             except Exception as error:  # its exceptions share no base class
                 _raise_memory_error(error)
                 reason = _reason(error)
@@ -100,11 +129,6 @@ class Session:
                 if _NO_IMPLEMENTATION in reason:
                     raise KernelError(message) from error
                 raise ModelError(message) from error
-        self.inputs = tuple(_port(i) for i in self._session.get_inputs())
-        found = {o.name: _port(o) for o in self._session.get_outputs()}
-        tensors = [o.name for o in self._session.get_outputs() if o.type.startswith("tensor(")]
-        self._names = list(dict.fromkeys(tensors if outputs is None else outputs))
-        self.outputs = tuple(found[name] for name in (found if outputs is None else outputs))
 
     @property
     def provider(self) -> str:
@@ -223,6 +247,7 @@ def _loadable(
             yield str(model)
             return
         model = model_file.load(model).proto
+    model = raised(model)
     if set(outputs or ()) - {output.name for output in model.graph.output}:
         model = with_outputs(model, outputs or ())
     if model_file.size(model) <= model_file.LIMIT:

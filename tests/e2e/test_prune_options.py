@@ -33,6 +33,28 @@ def test_quiet_is_quiet(call, model):
     assert (result.code, result.out, result.err) == (0, "", "")
 
 
+def test_widths_by_hand_are_all_that_goes(prune, call, model, tmp_path):
+    """`--sparsity 0` and nothing but `--layer`: the last glob wins, and the line says what cut."""
+    globs = ("--layer", "*stage1/*/conv1*=8", "--layer", "*stage1/block2/conv1*=5")
+    report, _ = prune("--sparsity", "0", *globs)
+    cut = {name: w for name, w in widths(report).items() if w[0] != w[1]}
+    assert cut == {"/stage1/block1/conv1/Conv": [16, 8], "/stage1/block2/conv1/Conv": [16, 5]}
+    assert report["verification"]["passed"]
+    assert (
+        report["missed"]["why"]
+        == "no layer keeps more than it may (--layer): no less than this goes"
+    )
+    result = call("prune", model, "-o", tmp_path / "o.onnx", "--sparsity", "0", *globs)
+    assert "(--layer): no less than this goes" in " ".join(result.out.split())
+    # the controls: nothing by hand, nothing goes; coupled layers take one number for all
+    report, _ = prune("--sparsity", "0", name="whole")
+    assert report["before"]["macs"] == report["after"]["macs"]
+    assert report["missed"] is None
+    coupled = ("--residual", "prune", "--layer", "/stage2/block1/conv2*=9")
+    report, _ = prune("--sparsity", "0", *coupled, name="coupled")
+    assert widths(report)["/stage2/block2/conv2/Conv"] == [32, 9]
+
+
 def test_layer_says_how_many_channels_stay(prune):
     name = "/stage3/block1/conv1/Conv"
     report, _ = prune("--sparsity", "0.5", "--layer", f"{name}=11")

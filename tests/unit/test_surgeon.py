@@ -12,6 +12,7 @@ from onnx import numpy_helper
 from text_graphs import model
 
 import reprune_onnx as rp
+from reprune_onnx.analyzer import dense
 
 RNG = np.random.default_rng(7)
 
@@ -193,7 +194,10 @@ def test_other_float_types_are_cut_and_verified(tmp_path: Path, dtype: str) -> N
     assert result.report["verification"]["negative_control"] > 0
 
 
-def test_sparse_tensors_lock_what_meets_them(tmp_path: Path) -> None:
+def test_sparse_tensors_too_large_for_memory_lock_what_meets_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dense, "MOST", 8)
     text = SHARED_BIAS.replace("b = Conv (a, b_w, zeros)", "s = Mul (a, sparse)\n  b = Relu (s)")
     proto = model(
         text,

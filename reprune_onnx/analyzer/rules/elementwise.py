@@ -44,8 +44,13 @@ def affine(op: Op, w: Walk) -> Labels | None:
 
 
 def prelu(op: Op, w: Walk) -> Labels | None:
-    """The slope is broadcast to the input: one value per channel, or one for all."""
-    return elementwise(op, w)
+    """The slope is broadcast to the input: one value per channel, or one for all.
+
+    Before opset 7 one axis is that of the channels, the second.
+    """
+    if op.opset >= 7 or not op.has(1) or len(_shape(op, w, 1)) != 1:
+        return _met(op, w, 0)
+    return _met(op, w, len(w.labels(op).shape) - 2)
 
 
 def residual_add(op: Op, w: Walk) -> Labels | None:
@@ -65,18 +70,31 @@ def residual_add(op: Op, w: Walk) -> Labels | None:
 
 
 def elementwise(op: Op, w: Walk) -> Labels | None:
-    """Tie the labels of all activations place by place; constants get a site per varying axis."""
-    if "broadcast" in op.attrs and op.opset < 7:
+    """Tie the labels of all activations place by place; constants get a site per varying axis.
+
+    Before opset 7 the second operand may lie over the first from an ``axis`` on.
+    """
+    axis = op.attrs.get("axis") if op.opset < 7 and op.attrs.get("broadcast") else None
+    if axis is None:
+        return _met(op, w, 0)
+    rank, own = (len(_shape(op, w, i)) for i in (0, 1))
+    return _met(op, w, rank - axis % rank - own) if rank else None
+
+
+def _met(op: Op, w: Walk, behind: int) -> Labels | None:
+    """``behind`` axes of 1 come behind those of the second operand."""
+    if behind < 0:
         return None
     operands = [i for i in range(len(op.inputs)) if op.has(i)]
+    ones = {i: (1,) * (behind if i == 1 else 0) for i in operands}
     active = [i for i in operands if w.is_activation(op, i)]
-    shape = broadcast([_shape(op, w, i) for i in operands])
+    shape = broadcast([(*_shape(op, w, i), *ones[i]) for i in operands])
     if shape is None:
         return None
-    ids = _tie(op, w, active, shape)
+    ids = _tie(op, w, {i: ones[i] for i in active}, shape)
     for i in operands:
         if w.is_constant(op, i):
-            _site(op, w, i, ids)
+            _site(op, w, i, (ids, len(ones[i])))
     return Labels(shape, ids)
 
 
@@ -84,13 +102,13 @@ def _shape(op: Op, w: Walk, i: int) -> Shape:
     return w.constant_shape(op, i) if w.is_constant(op, i) else w.labels(op, i).shape
 
 
-def _tie(op: Op, w: Walk, active: list[int], shape: Shape) -> Ints:
-    """Tie the operands place by place; the labels of the result."""
+def _tie(op: Op, w: Walk, active: dict[int, Shape], shape: Shape) -> Ints:
+    """Tie the operands place by place, each with axes of 1 behind; the labels of the result."""
     operands = []
-    for i in active:
+    for i, ones in active.items():
         x = w.labels(op, i)
-        lead = (1,) * (len(shape) - len(x.shape))
-        operands.append((x.ids.reshape(lead + x.ids.shape), lead + tuple(x.shape)))
+        lead = (1,) * (len(shape) - len(x.shape) - len(ones))
+        operands.append((x.ids.reshape((*lead, *x.ids.shape, *ones)), (*lead, *x.shape, *ones)))
     return tied(op, w, operands)
 
 
@@ -110,10 +128,11 @@ def tied(op: Op, w: Walk, operands: list[tuple[Ints, Shape]]) -> Ints:
     return max(together, key=lambda ids: ids.size)
 
 
-def _site(op: Op, w: Walk, i: int, ids: Ints) -> None:
+def _site(op: Op, w: Walk, i: int, made: tuple[Ints, int]) -> None:
     """Every axis of the constant that has an extent carries the labels at that place."""
+    ids, behind = made
     constant = w.constant_shape(op, i)
-    lead = ids.ndim - len(constant)
+    lead = ids.ndim - behind - len(constant)
     for axis, n in enumerate(constant):
         if n > 1 and ids.shape[lead + axis] > 1:
             w.site(SiteDraft(op, i, axis, ids, lead + axis, "param"))

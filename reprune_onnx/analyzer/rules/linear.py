@@ -17,7 +17,11 @@ def gemm(op: Op, w: Walk) -> Labels | None:
     if not w.is_constant(op, 1):
         left = "km" if op.attrs.get("transA", 0) else "mk"
         right = "nk" if op.attrs.get("transB", 0) else "kn"
-        return None if op.has(2) else _product(op, w, (left, right, "mn"))
+        if op.has(2):
+            return None
+        if w.is_constant(op, 0):
+            _count(op, w, 1, (left, right, "mn"))
+        return _product(op, w, (left, right, "mn"))
     a = w.labels(op)
     k_axis = 0 if op.attrs.get("transA", 0) else 1
     in_axis = 1 if op.attrs.get("transB", 0) else 0
@@ -44,10 +48,11 @@ def matmul(op: Op, w: Walk, in_axis: int = 0) -> Labels | None:
             len(w.constant_shape(op, i) if w.is_constant(op, i) else w.labels(op, i).shape)
             for i in (0, 1)
         ]
-        made = _product(op, w, matmul_terms(*ranks))
-        if matrix and made is not None:
-            _count(op, w, a)
-        return made
+        terms = matmul_terms(*ranks)
+        for i in (0, 1):
+            if w.is_constant(op, 1 - i):
+                _count(op, w, i, terms)
+        return _product(op, w, terms)
     out = _apply(op, w, (a.ids, rank - 1), in_axis)
     lead = a.shape[1:-1]
     positions = 0 if None in lead else prod(n or 0 for n in lead)
@@ -101,13 +106,22 @@ def _apply(op: Op, w: Walk, a: tuple[Ints, int], in_axis: int) -> Ints:
     return out
 
 
-def _count(op: Op, w: Walk, a: Labels) -> None:
-    """Note the multiply-adds of a matrix that channels pass, one share for each of their labels."""
-    ids = a.ids.ravel()
-    lead = a.shape[1:-1]
-    if None not in lead:
-        rows = prod(n or 0 for n in lead)
-        w.passing.append(PassingDraft(op, ids, rows * prod(w.constant_shape(op, 1)) / len(ids)))
+def _count(op: Op, w: Walk, i: int, terms: Terms) -> None:
+    """Note the multiply-adds of a constant that meets operand ``i``, one share for each label.
+
+    They are the product of all extents but that of the images: the first of three axes or more, or
+    the rows ``m`` of a matrix, unless these are the channels.
+    """
+    x, own = w.labels(op, i), terms[i]
+    extents = dict(zip(terms[1 - i], w.constant_shape(op, 1 - i), strict=False))
+    if len(x.shape) != len(own):
+        return
+    images = (len(own) > 2 or own == "mk") and x.ids.shape[0] == 1
+    for letter, n in list(zip(own, x.shape, strict=True))[int(images) :]:
+        if n is None:
+            return
+        extents[letter] = max(n, extents.get(letter, 1))
+    w.passing.append(PassingDraft(op, x.ids.ravel(), prod(extents.values()) / x.ids.size))
 
 
 def _is_layer(a: Labels, w: Walk) -> bool:
@@ -122,7 +136,18 @@ def _product(op: Op, w: Walk, terms: Terms | None) -> Labels | None:
         return made
     for i in range(len(op.inputs)):
         if w.is_activation(op, i):
-            reason = f"{op.title} multiplies activations with each other"
-            w.lock(op, w.labels(op, i).ids, reason)
+            w.lock(op, w.labels(op, i).ids, f"{op.title} {_why_not(op, w, terms)}")
     shape = w.shape(op)
     return None if shape is None else w.fixed(op, shape, f"{op.title} mixes channels")
+
+
+def _why_not(op: Op, w: Walk, terms: Terms | None) -> str:
+    """What such a product does that is not followed."""
+    if terms is None:
+        return "has an equation that is not followed"
+    kinds = [(w.is_activation(op, i), w.is_constant(op, i)) for i in range(len(op.inputs))]
+    if not all(any(kind) for kind in kinds):
+        return "multiplies it with numbers that are computed from sizes"
+    if not all(active for active, _ in kinds):
+        return "multiplies it with a constant of a shape that does not fit what the file tells"
+    return "multiplies activations with each other"

@@ -63,7 +63,7 @@ def split(op: Op, w: Walk) -> list[Labels | None] | None:
     x = w.labels(op)
     axis = int(op.attrs.get("axis", 0)) % len(x.shape)
     sizes = op.attrs.get("split")
-    at = ("split", -1) if op.opset < 13 else ("", 1)
+    at = ("split", -1) if op.opset < 13 and not op.has(1) else ("", 1)  # opset 1 had an input, too
     if sizes is None and op.has(1):
         sizes = w.integers(op, 1)
         if sizes is None or None in sizes:

@@ -7,6 +7,7 @@ from cases_of_correlation import CORRELATION, UNMATCHED
 from cases_of_extents import EXTENTS, FIXED
 from cases_of_fused_ops import FUSED, MIXED
 from cases_of_layers import LAYERS
+from cases_of_older_opsets import OLDER, OLDER_FIXED
 from cases_of_products import PRODUCTS, SUMMED
 from cases_of_recurrent_layers import RECURRENT
 from cases_of_shapes import PARTS, SHAPES
@@ -16,6 +17,7 @@ from rule_graphs import Case
 
 FREE = ELEMENTWISE + NORMALIZATION + WINDOWS + REDUCTION + SHAPES + PARTS + LAYERS + MORE + RETIRED
 FREE += [IMAGE, *EXTENTS, *RECURRENT, *FUSED, *PRODUCTS, *CONSTANTS, *CORRELATION]
+FREE += [case for case, _ in OLDER]
 
 LOCKED = [
     Case(
@@ -167,3 +169,4 @@ LOCKED = [
     ),
 ]
 LOCKED += FIXED + UNKNOWN + SUMMED + UNMATCHED
+LOCKED += [case for case, _ in OLDER_FIXED]

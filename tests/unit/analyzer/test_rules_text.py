@@ -120,16 +120,6 @@ def test_an_op_that_no_runtime_knows_locks_and_is_not_an_error() -> None:
     assert any("custom domain 'other'" in reason for reason in reasons)
 
 
-def test_the_broadcasts_of_opset_6_lock() -> None:
-    """No ONNX Runtime computes them any more."""
-    case = Case("", "z = Add <broadcast = 1, axis = 1> (c, k)", "float[8] k", opset=6)
-
-    result = pruned(network(case), verify=False)
-
-    assert kept(result) == ALL
-    assert any("Add" in lock["reason"] for lock in result.report["locked"])
-
-
 def test_a_channel_that_says_where_rows_are_cut_off_stays() -> None:
     case = Case(
         "",
