@@ -78,11 +78,12 @@ def old(p):
 
 
 def sparse(p):
+    """Of more columns than memory holds: a smaller one is dense in what is trained."""
     proto = onnx.load(classifier(p))
     dense = next(t for t in proto.graph.initializer if t.name == "m")
     values = numpy_helper.to_array(dense)
     proto.graph.initializer.remove(dense)
-    tensor = proto.graph.sparse_initializer.add(dims=values.shape)
+    tensor = proto.graph.sparse_initializer.add(dims=(len(values), 2**40))
     tensor.values.CopyFrom(numpy_helper.from_array(values.ravel(), "m"))
     tensor.indices.CopyFrom(numpy_helper.from_array(np.arange(values.size), "places"))
     return tuned(p, p.save(proto))
