@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from reprune_onnx.training.cuts import apply_cuts as apply_cuts
     from reprune_onnx.training.finetune import finetune as finetune
     from reprune_onnx.training.plan import PrunePlan as PrunePlan
-    from reprune_onnx.training.prepare import Task as Task
     from reprune_onnx.training.run import Run as Run
     from reprune_onnx.training.settings import TrainSettings as TrainSettings
+    from reprune_onnx.training.task import Task as Task
     from reprune_onnx.training.train import train as train
     from reprune_onnx.types import ChannelMap, Model
     from reprune_onnx.verification.files import verify
@@ -60,7 +60,7 @@ _HOME = {
 _TRAINING = {  # these need the extra [torch], so a star import leaves them out
     "PrunePlan": "plan",
     "Run": "run",
-    "Task": "prepare",
+    "Task": "task",
     "TrainSettings": "settings",
     "apply_cuts": "cuts",
     "finetune": "finetune",

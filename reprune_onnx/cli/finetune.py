@@ -26,7 +26,10 @@ def command(
     val: t.Val = None,
     epochs: t.Epochs = 3,
     distill: t.DistillAuto = "auto",
+    task: t.TaskName = None,
     loss: t.LossName = None,
+    class_weights: t.ClassWeights = None,
+    ignore_index: t.IgnoreIndex = None,
     sparsity: Annotated[
         float | None,
         typer.Option(metavar="S", help="Prune first: share of the prunable channels that go."),
@@ -90,6 +93,7 @@ def command(
 
     settings = t.train_settings(context.params)
     shapes = parse_input_shapes(input_shape or [])
+    own_loss = t.is_function(loss)
     pruning = None
     if sparsity is not None or macs_reduction is not None:
         pruning = Settings(
@@ -98,7 +102,7 @@ def command(
             residual=residual,
             seed=seed,
             input_shapes=tuple(shapes.items()),
-            calibration=data if loss is None else None,
+            calibration=None if own_loss and task is None else data,
             preprocess=preprocess,
             classes=classes,
             skip_broken=skip_broken,
@@ -110,11 +114,11 @@ def command(
     source = load(model)
     files.protect(source.files)
     how = Reading(preprocess, classes, skip_broken)
-    wanted = NONE if loss is not None and distill == AUTO else distill  # a loss of one's own
-    teacher = Teacher.chosen(wanted, model, source, pruned_here=pruning is not None)
-    task = t.read_task(source, t.Sources(data, val, teacher, loss, how), shapes)
+    asked = NONE if own_loss and distill == AUTO else distill
+    teacher = Teacher.chosen(asked, model, source, pruned_here=pruning is not None)
+    wanted = t.read_task(source, t.Sources(data, val, teacher, how, context.params), shapes)
     if not quiet:
-        t.print_notes(task, teacher)
+        t.print_notes(wanted, teacher)
     from reprune_onnx.training.finetune import finetune
     from reprune_onnx.training.rounds import Rounds, finetune_in_rounds
     from reprune_onnx.training.run import Run
@@ -124,7 +128,7 @@ def command(
         words = tuple(typed(context))
         run = Run(out, tensorboard, restart, bar, show, say, shapes, command=words)
         if pruning is None:
-            result = finetune(source, task, settings, run)
+            result = finetune(source, wanted, settings, run)
         else:
-            result = finetune_in_rounds(source, task, settings, Rounds(pruning, rounds), run)
+            result = finetune_in_rounds(source, wanted, settings, Rounds(pruning, rounds), run)
     t.write(result, run, files)

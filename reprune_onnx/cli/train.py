@@ -62,7 +62,10 @@ def command(
         typer.Option(metavar="N", help="Kept channels of a layer become a multiple of N."),
     ] = None,
     distill: t.Distill = None,
+    task: t.TaskName = None,
     loss: t.LossName = None,
+    class_weights: t.ClassWeights = None,
+    ignore_index: t.IgnoreIndex = None,
     batch_size: t.BatchSize = 256,
     optimizer: t.OptimizerChoice = "sgd",
     lr: t.Lr = "0.1",
@@ -140,9 +143,10 @@ def command(
     source = load(model)
     files.protect(source.files)
     how = Reading(preprocess, classes, skip_broken)
-    task = t.read_task(source, t.Sources(data, val, Teacher.named(distill), loss, how), shapes)
+    sources = t.Sources(data, val, Teacher.named(distill), how, context.params)
+    wanted = t.read_task(source, sources, shapes)
     if not quiet:
-        t.print_notes(task)
+        t.print_notes(wanted)
     from reprune_onnx.training.run import Run
     from reprune_onnx.training.train import train
 
@@ -150,7 +154,7 @@ def command(
         show, say = (None, None) if quiet else (t.print_epoch, typer.echo)
         words = tuple(typed(context))
         run = Run(out, tensorboard, restart, bar, show, say, shapes, command=words)
-        result = train(source, task, settings, plan, run, from_random=init == "random")
+        result = train(source, wanted, settings, plan, run, from_random=init == "random")
     t.write(result, run, files)
     if plot is not None and result.main:
         plot_coverage(result.log, plot)

@@ -14,13 +14,12 @@ from reprune_onnx.errors import UsageError
 if TYPE_CHECKING:
     from reprune_onnx.cli.teacher import Teacher
     from reprune_onnx.data.dataset import Dataset
-    from reprune_onnx.data.labels import Labels
     from reprune_onnx.data.reading import Reading
     from reprune_onnx.report.files import Destination
     from reprune_onnx.training.finetune import Finetuned
-    from reprune_onnx.training.prepare import Task
     from reprune_onnx.training.run import Run
     from reprune_onnx.training.settings import TrainSettings
+    from reprune_onnx.training.task import Task
     from reprune_onnx.types import Model
 
 Data = Annotated[
@@ -28,7 +27,8 @@ Data = Annotated[
     typer.Option(
         metavar="DATA",
         help="Training images: FILE.npz, FILE.npz:x_name,y_name, a folder or .tar of images whose"
-        " sub-folders are the labels, or package.module:function.",
+        " sub-folders are the labels, or package.module:function. Of other tasks labels are y in a"
+        " .npz, masks/ beside images/, or a .csv or .json beside the images.",
     ),
 ]
 Val = Annotated[
@@ -57,9 +57,31 @@ LossName = Annotated[
     str | None,
     typer.Option(
         "--loss",
-        metavar="MODULE:FUNCTION",
-        help="loss(outputs, target) for any other task; DATA is then a function that yields"
-        " batches (x, target).",
+        metavar="NAME|MODULE:FUNCTION",
+        help="Of regression mse (default), l1 or smooth-l1; of all, loss(outputs, target) of your"
+        " own. Without --task, DATA is then a function that yields batches (x, target).",
+    ),
+]
+TaskName = Annotated[
+    Literal["classification", "semantic-segmentation", "regression", "multi-label"] | None,
+    typer.Option(
+        "--task",
+        help="What the model does, as evaluate --task has it: what labels are, the loss, and what"
+        " decides which epoch is kept. Default: classification.",
+    ),
+]
+ClassWeights = Annotated[
+    str | None,
+    typer.Option(
+        metavar="W,W,…|FILE|balanced",
+        help="What each class counts for in the loss of labels; balanced: by how often the training"
+        " labels have it. Of several labels: what its presence counts for.",
+    ),
+]
+IgnoreIndex = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Value of a mask that does not count; default: 255, and all below 0."
     ),
 ]
 BatchSize = Annotated[int, typer.Option(metavar="N", help="Images per step, of all processes.")]
@@ -190,33 +212,43 @@ def _milestones(text: str) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Sources:
-    """What is read: training and validation data, the teacher, the loss."""
+    """What is read: training and validation data, the teacher, the loss, and how."""
 
     data: str
     val: str | None
     teacher: Teacher
-    loss: str | None
     reading: Reading
+    options: Mapping[str, Any]
 
 
 def read_task(model: Model, sources: Sources, shapes: dict[str, tuple[int, ...]]) -> Task:
-    """Open the data for the model's input."""
-    from reprune_onnx.data.labels import CLASSES, IF_CLASSES
+    """Open the data for the model's input; ``sources.options`` are a command's parameters."""
     from reprune_onnx.data.open import open_data
     from reprune_onnx.printable import printable
     from reprune_onnx.runtime.image_input import image_input
+    from reprune_onnx.tasks import CLASSIFICATION, TASKS
 
+    named, given = sources.options["task"], sources.options["loss"]
     teacher = sources.teacher
-    if sources.loss is not None:
-        data, loss = _function("--data", sources.data), _function("--loss", sources.loss)
+    own = is_function(given)
+    what: dict[str, Any] = {
+        "kind": named,
+        "class_weights": sources.options["class_weights"],
+        "ignore": sources.options["ignore_index"],
+    }
+    if own and named is None:
+        data, loss = _function("--data", sources.data), _function("--loss", given)
         own_val = None if sources.val is None else _function("--val", sources.val)
-        from reprune_onnx.training.prepare import Task  # PyTorch, once the rest is known to be fine
+        from reprune_onnx.training.task import Task  # PyTorch, once the rest is known to be fine
 
-        return Task(data, own_val, teacher.model, loss)
+        return Task(data, own_val, teacher.model, loss, **what)
     port = image_input(model.proto, shapes)
+    labels = TASKS.get(named, CLASSIFICATION).labels
+    if teacher.model is not None:
+        labels = labels.where_they_fit()
 
-    def dataset(spec: str, split: Literal["train", "test"], labels: Labels) -> Dataset:
-        return open_data(
+    def dataset(spec: str, split: Literal["train", "test"]) -> Dataset:
+        opened = open_data(
             spec,
             preprocess=sources.reading.preprocess,
             input_shape=port.shape,
@@ -224,14 +256,21 @@ def read_task(model: Model, sources: Sources, shapes: dict[str, tuple[int, ...]]
             split=split,
             reading=sources.reading.options(model.proto, labels),
         ).sound()
+        if opened.unused is not None:
+            typer.echo(f"labels are not used: {printable(opened.unused)}", err=True)
+        return opened
 
-    val = None if sources.val is None else dataset(sources.val, "test", CLASSES)
-    train = dataset(sources.data, "train", CLASSES if teacher.model is None else IF_CLASSES)
-    if train.unused is not None:
-        typer.echo(f"labels are not used: {printable(train.unused)}", err=True)
-    from reprune_onnx.training.prepare import Task
+    loss = _function("--loss", given) if own else given
+    val = None if sources.val is None else dataset(sources.val, "test")
+    train = dataset(sources.data, "train")
+    from reprune_onnx.training.task import Task
 
-    return Task(train, val, teacher.model, if_better=bool(teacher.told))
+    return Task(train, val, teacher.model, loss, if_better=bool(teacher.told), **what)
+
+
+def is_function(loss: str | None) -> bool:
+    """Whether ``--loss`` is MODULE:FUNCTION, not the name of a loss."""
+    return loss is not None and ":" in loss
 
 
 def _function(option: str, spec: str) -> Callable[..., Any]:
@@ -239,8 +278,8 @@ def _function(option: str, spec: str) -> Callable[..., Any]:
 
     if ":" not in spec:
         raise UsageError(
-            f"{option} '{spec}' is not MODULE:FUNCTION: with --loss, --data and --val are functions"
-            " that yield batches (x, target)"
+            f"{option} '{spec}' is not MODULE:FUNCTION: with a --loss of your own, --data and --val"
+            " are functions that yield batches (x, target); or name what the model does with --task"
         )
     function: Callable[..., Iterable[Any]] = open_loader(spec).function
     return function
@@ -266,20 +305,12 @@ def print_notes(task: Task, teacher: Teacher | None = None) -> None:
         typer.echo(printable(teacher.told))
 
 
-_SHOWN = {
-    "train_top1": "train {:.2f} %",
-    "val_top1": "val {:.2f} %",
-    "val_agreement": "agreement {:.2f} %",
-    "val_loss": "val loss {:.4f}",
-}
-
-
 def print_epoch(record: dict[str, Any]) -> None:
     """One line per epoch."""
     parts = [f"epoch {record['epoch']:>3}", f"loss {record['loss']:.4f}"]
-    for key, text in _SHOWN.items():
-        if record.get(key) is not None:
-            parts.append(text.format(record[key]))
+    if record.get("train_top1") is not None:
+        parts.append(f"train {record['train_top1']:.2f} %")
+    parts.append(record["said"])
     if "macs" in record:
         parts.append(f"{record['macs']:,} MACs")
     parts.append(f"{record['seconds']:.1f} s")

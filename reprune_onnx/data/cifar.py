@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from reprune_onnx.data.labels import CLASSES, Labels
 from reprune_onnx.data.npz import ArraySource, Split
 from reprune_onnx.errors import DataError
 
@@ -20,8 +21,8 @@ def cifar_folder(path: Path) -> Path | None:
     return inside[0] if len(inside) == 1 else None
 
 
-def open_cifar(folder: Path, split: Split) -> ArraySource:
-    """Open the training or test images, x (n, 32, 32, 3) uint8.
+def open_cifar(folder: Path, split: Split, labels: Labels = CLASSES) -> ArraySource:
+    """Open the training or test images, x (n, 32, 32, 3) uint8, and their classes as ``labels``.
 
     The files are pickles, which can run code: torchvision opens them, and only those whose
     checksums are the published ones. Raises DataError for others, and where torchvision is missing.
@@ -41,5 +42,6 @@ def open_cifar(folder: Path, split: Split) -> ArraySource:
             f"{folder}: a file is missing, or its checksum is not the published one; unpack the"
             " archive again"
         ) from error
-    y = np.asarray(found.targets, dtype=np.int64)
-    return ArraySource(str(folder), found.data, y, np.arange(len(y)))
+    numbers = np.asarray(found.targets, dtype=np.int64)
+    y, unused = labels.read(lambda: numbers, len(numbers), str(folder))
+    return ArraySource(str(folder), found.data, y, np.arange(len(numbers)), unused)

@@ -109,5 +109,12 @@ class Dataset:
             how = self.preprocess, self.target, self.name
             yield fit(batch, *how), fit_masks(batch, *how)
 
+    def targets(self, size: int = BATCH_SIZE) -> Iterator[Answers]:
+        """Yield the labels (b, …) as `batches` gives them, without decoding image files."""
+        for batch in self.source.batches(size):
+            y = fit_masks(batch, self.preprocess, self.target, self.name)
+            if y is not None:
+                yield y
+
     def __iter__(self) -> Iterator[Batch]:
         return self.batches()

@@ -22,7 +22,7 @@ from reprune_onnx.data.image_folder import (
     list_folder,
 )
 from reprune_onnx.data.labels import CLASSES, Labels
-from reprune_onnx.data.mask_folder import decode_mask, paired_masks
+from reprune_onnx.data.mask_folder import decode_mask, images_beside_masks, paired_masks
 from reprune_onnx.data.npz import Split
 from reprune_onnx.data.preprocess import Color
 from reprune_onnx.data.source import Answers, Raw, RawBatch, pick
@@ -86,7 +86,7 @@ class ImageSource:
         if not self.skip_broken:
             return self
         with ThreadPoolExecutor() as threads:
-            problems = list(threads.map(self._problem, self.files))
+            problems = list(threads.map(self.problem, range(len(self.files))))
         good = np.array([i for i, problem in enumerate(problems) if problem is None], np.int64)
         broken = [problem for problem in problems if problem is not None]
         if not len(good):
@@ -108,8 +108,8 @@ class ImageSource:
         if not self.skip_broken:
             return self.at(np.array([0]))
         broken: list[str] = []
-        for i, file in enumerate(self.files):
-            problem = self._problem(file)
+        for i in range(len(self.files)):
+            problem = self.problem(i)
             if problem is None:
                 return self.at(np.array([i]))
             broken.append(problem)
@@ -121,9 +121,17 @@ class ImageSource:
             f"{self.name}: {which} broken, so --skip-broken leaves none: {problems[0]}"
         )
 
-    def _problem(self, file: ImageFile) -> str | None:
+    def check(self, i: int) -> None:
+        """Decode image i, and its mask; DataError where that fails, or their sizes differ."""
+        if self.masks:
+            _beside(self.files[i], self.mode, decode_mask(self.masks[i]))
+        else:
+            decode(self.files[i], self.mode)
+
+    def problem(self, i: int) -> str | None:
+        """Why image i cannot be used, or None."""
         try:
-            decode(file, self.mode)
+            self.check(i)
         except DataError as error:
             return str(error)
         return None
@@ -163,16 +171,14 @@ def open_images(path: Path, mode: Mode, split: Split, how: ReadingOptions) -> Im
     """
     labels = how.labels
     entries = list_folder(path) if path.is_dir() else list_tar(path)
-    pairs = None
     if labels.beside == "masks" or not labels.needed:
-        pairs = paired_masks(entries, str(path), split)
-    if pairs is not None:
-        masks = pairs[1] if labels.beside == "masks" else ()
-        return ImageSource(str(path), pairs[0], None, mode, masks)
+        source = _with_masks(path, entries, (mode, split), how)
+        if source is not None:
+            return source
     if labels.beside == "masks":
-        return _bare(path, entries, mode)
+        return replace(_bare(path, entries, mode), skip_broken=how.skip_broken)
     if labels.beside == "table":
-        return _with_table(path, entries, mode, labels)
+        return replace(_with_table(path, entries, mode, labels), skip_broken=how.skip_broken)
     seen = label_images(entries, str(path), split, how.names)
     note = f"{path}: {len(seen.files)} image{'s' if len(seen.files) > 1 else ''}"
     if seen.classes is not None:
@@ -184,6 +190,36 @@ def open_images(path: Path, mode: Mode, split: Split, how: ReadingOptions) -> Im
         note += f"; {left_out_text(seen.left_out)}"
     source = ImageSource(str(path), seen.files, seen.labels, mode, skip_broken=how.skip_broken)
     return replace(source, classes=seen.classes, notes=(note,))
+
+
+def _with_masks(
+    path: Path, entries: Sequence[Entry], form: tuple[Mode, Split], how: ReadingOptions
+) -> ImageSource | None:
+    """The images that lie beside masks, with these; None where there are no two such folders.
+
+    Masks that are not needed are left out where one is missing or cannot be read.
+    """
+    mode, split = form
+    try:
+        pairs = paired_masks(entries, str(path), split)
+    except DataError as error:
+        if how.labels.needed:
+            raise
+        files = images_beside_masks(entries, split)
+        return ImageSource(
+            str(path), files, None, mode, (), str(error), skip_broken=how.skip_broken
+        )
+    if pairs is None:
+        return None
+    source = ImageSource(str(path), pairs[0], None, mode, pairs[1], skip_broken=how.skip_broken)
+    if how.labels.beside != "masks":
+        return replace(source, masks=())
+    if how.labels.needed or how.skip_broken:
+        return source
+    with ThreadPoolExecutor() as threads:
+        problems = threads.map(source.problem, range(source.size))
+        unused = next((problem for problem in problems if problem is not None), None)
+    return source if unused is None else replace(source, masks=(), unused=unused)
 
 
 def _bare(path: Path, entries: Sequence[Entry], mode: Mode) -> ImageSource:

@@ -43,6 +43,12 @@ def paired_masks(entries: Sequence[Entry], name: str, split: Split) -> Pairs | N
     return tuple(images[key] for key in keys), tuple(masks[key] for key in keys)
 
 
+def images_beside_masks(entries: Sequence[Entry], split: Split) -> tuple[ImageFile, ...]:
+    """Return the images alone that `paired_masks` looks for masks of, sorted."""
+    images = _of_split(_keyed(entries, IMAGES), split)
+    return tuple(images[key] for key in sorted(images))
+
+
 def _keyed(entries: Sequence[Entry], names: tuple[str, ...]) -> dict[tuple[str, ...], ImageFile]:
     """The files below a folder of one of these names, by the rest of their paths."""
     files_by_stem = {}

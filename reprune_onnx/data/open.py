@@ -104,7 +104,7 @@ def _open_source(
         raise DataError(f"'{path if spec.strip() else spec}' does not exist; {_FORMS}")
     cifar = cifar_folder(path)
     if cifar is not None:
-        return open_cifar(cifar, split)
+        return open_cifar(cifar, split, reading.labels)
     if path.is_dir() or path.suffix.lower() == ".tar":
         return open_images(path, decoded_mode(how.color, target.channels), split, reading)
     if path.suffix.lower() != ".npz":

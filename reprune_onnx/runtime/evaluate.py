@@ -12,6 +12,7 @@ from reprune_onnx.data.dataset import BATCH_SIZE, Batch, Dataset
 from reprune_onnx.data.source import Answers
 from reprune_onnx.errors import DataError, ModelError
 from reprune_onnx.runtime.classifier import Classifier
+from reprune_onnx.tasks.classification import ClassTally
 from reprune_onnx.types import Floats, Ints, Model
 from reprune_onnx.watch import Steps
 
@@ -85,7 +86,8 @@ class _Tally:
 
     def __init__(self, name: str, unused: str | None) -> None:
         self.name, self.unused = name, unused
-        self.n = self.classes = self.labelled = self.first = self.top5 = self.same = 0
+        self.n = self.classes = 0
+        self.labels, self.alike = ClassTally(), ClassTally("agreement", five=None)
         self.kl = 0.0
         self.compared = False
 
@@ -98,11 +100,8 @@ class _Tally:
                 f"{self.name} has no labels, so there is nothing to compare with; name them as in "
                 "FILE.npz:x,y or give the original with --against"
             )
-        rank = None if y is None else self._rank(ours, y, needed=len(scores) == 1)
-        if rank is not None:
-            self.labelled += len(rank)
-            self.first += int((rank == 0).sum())
-            self.top5 += int((rank < 5).sum())
+        if y is not None and self._are_classes(y, needed=len(scores) == 1):
+            self.labels.add(ours, y)
         if len(scores) == 2:
             original = scores[1]
             if original.shape != ours.shape:
@@ -111,37 +110,34 @@ class _Tally:
                     "compare models of the same classes"
                 )
             self.compared = True
-            self.same += int((ours.argmax(axis=1) == original.argmax(axis=1)).sum())
+            self.alike.add(ours, original.argmax(axis=1))
             q, p = (probabilities(s, n) for s, n in zip(scores, normalized, strict=True))
             self.kl += float((p * (np.log(p) - np.log(q))).sum())
         self.n += len(ours)
 
-    def _rank(self, scores: Floats, y: Answers, needed: bool) -> Ints | None:
-        """Return how many classes (b,) come before the true one; None for labels of others."""
-        if y.max() >= self.classes or y.min() < 0:
-            wrong = y[(y >= self.classes) | (y < 0)][0]
-            self.unused = (
-                f"{self.name}: label {wrong}, but the model has {self.classes} classes, 0 to "
-                f"{self.classes - 1}; give data with the model's classes"
-            )
-            if needed:
-                raise DataError(self.unused)
-            return None
-        own = scores[np.arange(len(y)), y][:, None]
-        before = np.arange(self.classes) < y[:, None]
-        ranks: Ints = ((scores > own) | ((scores == own) & before)).sum(axis=1)
-        return ranks
+    def _are_classes(self, y: Answers, needed: bool) -> bool:
+        """Whether labels (b,) are classes of the model; DataError where they have to be."""
+        if y.max() < self.classes and y.min() >= 0:
+            return True
+        wrong = y[(y >= self.classes) | (y < 0)][0]
+        self.unused = (
+            f"{self.name}: label {wrong}, but the model has {self.classes} classes, 0 to "
+            f"{self.classes - 1}; give data with the model's classes"
+        )
+        if needed:
+            raise DataError(self.unused)
+        return False
 
     def result(self) -> Evaluation:
         """Return the means."""
         if not self.n:
             raise DataError(f"{self.name} holds no images; give at least one")
-        labelled = self.labelled == self.n
+        measured = self.labels.scores() if self.labels.n == self.n else {}
         return Evaluation(
             n=self.n,
-            top1=100 * self.first / self.n if labelled else None,
-            top5=100 * self.top5 / self.n if labelled and self.classes >= 5 else None,
-            agreement=100 * self.same / self.n if self.compared else None,
+            top1=measured.get("top1"),
+            top5=measured.get("top5"),
+            agreement=self.alike.scores()["agreement"],
             mean_kl=self.kl / self.n if self.compared else None,
             unused_labels=self.unused,
         )

@@ -12,9 +12,9 @@ from reprune_onnx.data.dataset import BATCH_SIZE, Dataset
 from reprune_onnx.errors import DataError, ModelError
 from reprune_onnx.runtime.predictor import Predictor
 from reprune_onnx.tasks import TaskKind
+from reprune_onnx.tasks.heads import head_among
 from reprune_onnx.tasks.kinds import Head, Reading
 from reprune_onnx.tasks.reading import reading_of
-from reprune_onnx.tasks.regression import ErrorTally
 from reprune_onnx.tasks.tally import Tally
 from reprune_onnx.types import Model
 from reprune_onnx.watch import Steps
@@ -56,8 +56,8 @@ def evaluate_task(
         models.append(_Answering(against, "the original", task, data))
     batch = max(each.batch or 1 for each in models)
     size = max(1, BATCH_SIZE // batch) * batch
-    tally, agreement = task.tally(), task.agreement()
     reading, notes = Reading(ignore), [] if data.unused is None else [_unused(data.unused)]
+    tally, agreement = task.tally(reading), task.agreement()
     n = labelled = 0
     for x, y in data.batches(size):
         given = [each.answers(x, y, n) for each in models]
@@ -65,10 +65,9 @@ def evaluate_task(
             raise DataError(f"{data.name} has no labels: give {task.wanted}, or --against ORIGINAL")
         if y is not None:
             if not n:
-                reading, more = reading_of(data, task, given[0], models[0].head, ignore)
+                reading, more = reading_of(data, task, (given[0], y), models[0].head, ignore)
                 notes += more
-                if isinstance(tally, ErrorTally):
-                    tally.peak = 255.0 if y.max(initial=0) > 1.5 else 1.0
+                tally = task.tally(reading)
             tally.add(*task.beside(given[0], y, models[0].head, reading))
             labelled += len(x)
         if against is not None:
@@ -105,13 +104,13 @@ class _Answering(Predictor):
         names = [self.head.name] if self.head.name else [o.name for o in self.session.outputs]
         outputs = self.outputs(x, names)
         if not self.head.name:
-            fitting = [name for name, v in outputs.items() if self.task.fits(v, len(x))]
-            if not fitting:
+            head = head_among(outputs, len(x), self.task, y, self._head)
+            if head is None:
                 raise ModelError(
                     f"{self.title} has no output {self.task.output}, only {self.listed()}; --task"
                     f" {self.task.name} needs one"
                 )
-            self.head = self._head(outputs, fitting, y)
+            self.head = head
         answers = outputs[self.head.name]
         if answers.dtype.kind == "f" and not np.isfinite(answers).all():
             bad = np.flatnonzero(~np.isfinite(answers).reshape(len(answers), -1).all(axis=1))
@@ -121,19 +120,5 @@ class _Answering(Predictor):
             )
         return answers
 
-    def _head(
-        self, outputs: dict[str, NDArray[np.generic]], fitting: list[str], y: NDArray[Any] | None
-    ) -> Head:
-        """The first output that the labels go with; without labels, or where none does, the first.
-
-        Where none does, the comparison itself says why.
-        """
-        heads = [Head(name, self.maker(name), self.layout) for name in fitting]
-        if y is not None:
-            for head in heads:
-                try:
-                    self.task.beside(outputs[head.name], y, head, Reading())
-                except DataError:
-                    continue
-                return head
-        return heads[0]
+    def _head(self, output: str) -> Head:
+        return Head(output, self.maker(output), self.layout)

@@ -12,7 +12,10 @@ from reprune_onnx.runtime.ort import Session
 from reprune_onnx.runtime.tail import head_of
 from reprune_onnx.types import Model
 
-_COPIES = {"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+_COPIES = {
+    *("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"),
+    *("Gather", "Resize", "Slice", "Split", "Upsample"),
+}
 
 Outputs = dict[str, NDArray[np.generic]]
 
@@ -56,7 +59,7 @@ class Predictor:
         return outputs
 
     def maker(self, output: str) -> str | None:
-        """The op that computes ``output``, past what only copies and moves values."""
+        """The op that computes ``output``, as `maker_of` says."""
         return maker_of(self._proto, output)
 
     def _all(self, x: NDArray[np.generic], names: list[str]) -> Outputs:
@@ -92,9 +95,19 @@ class Predictor:
 
 
 def maker_of(proto: onnx.ModelProto, output: str) -> str | None:
-    """The op that computes ``output``, past what only copies and moves values."""
-    makers = {o: node for node in proto.graph.node for o in node.output}
-    node = makers.get(output)
-    while node is not None and node.op_type in _COPIES:
-        node = makers.get(node.input[0])
-    return None if node is None else node.op_type
+    """The op that computes ``output``, past what only copies, picks and resizes values.
+
+    Of what is joined it is the op that computes all the parts; None where they have several.
+    """
+    makers = {name: node for node in proto.graph.node for name in node.output}
+    ops: set[str | None] = set()
+    stack = [output]
+    while stack:
+        node = makers.get(stack.pop())
+        if node is not None and node.op_type in _COPIES:
+            stack.append(node.input[0])
+        elif node is not None and node.op_type == "Concat":
+            stack.extend(node.input)
+        else:
+            ops.add(None if node is None else node.op_type)
+    return ops.pop() if len(ops) == 1 else None

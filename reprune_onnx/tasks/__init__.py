@@ -1,4 +1,4 @@
-"""The tasks beside classification and detection: one table, read by evaluate and by training.
+"""The tasks beside detection: one table, read by evaluate and by training.
 
 A row says what labels are, which output may hold the answers, how both are brought together, and
 what is measured, with labels and without. The loss of each is in `training.losses`.
@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from reprune_onnx.data.labels import FLAGS, MASKS, NUMBERS, Labels
+from reprune_onnx.data.labels import CLASSES, FLAGS, MASKS, NUMBERS, Labels
 from reprune_onnx.data.source import Answers
 from reprune_onnx.tasks import kinds
+from reprune_onnx.tasks.classification import ClassTally
 from reprune_onnx.tasks.kinds import Head, Pair, Reading
 from reprune_onnx.tasks.multi_label import DecisionTally, LabelTally
 from reprune_onnx.tasks.regression import ErrorTally
 from reprune_onnx.tasks.segmentation import ConfusionTally
 from reprune_onnx.tasks.tally import Measure, Tally
 
-__all__ = ["TASKS", "TaskKind"]
+__all__ = ["CLASSIFICATION", "TASKS", "TaskKind"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,10 @@ class TaskKind:
 
     ``fits(output, n)``: whether an output may hold the answers for n images. ``beside`` brings an
     output and the labels together for ``tally``; ``alike`` the outputs of two models for
-    ``agreement``. ``measure`` says which of two models is better, ``said`` what is printed.
-    ``wanted`` is what messages ask for as data.
+    ``agreement``. ``settle(labels, classes, reading)`` makes what counts plain in labels, numpy's
+    or PyTorch's; DataError for what no model of so many classes gives. ``measure`` says which of
+    two models is better, ``likeness`` how alike two are, ``said`` what is printed. ``wanted`` is
+    what messages ask for as data.
     """
 
     name: str
@@ -38,13 +42,33 @@ class TaskKind:
     fits: Callable[[Answers, int], bool]
     beside: Callable[[Answers, Answers, Head, Reading], Pair]
     alike: Callable[[Answers, Answers, Head, Head], Pair]
-    tally: Callable[[], Tally]
+    settle: Callable[[Any, int | None, Reading], Any]
+    tally: Callable[[Reading], Tally]
     agreement: Callable[[], Tally]
     measure: Measure
+    likeness: Measure
     said: tuple[Measure, ...]
 
 
 _PERCENT = " %"
+_DISTANCE = Measure("agreement_relative_error", "relative distance from the original", higher=False)
+
+CLASSIFICATION = TaskKind(
+    name="classification",
+    labels=CLASSES,
+    wanted="class numbers (N,) as y, or a folder whose sub-folders are the classes",
+    output="(N, classes) of floating-point scores",
+    fits=kinds.is_class_per_image,
+    beside=kinds.classes_beside,
+    alike=kinds.classes_alike,
+    settle=kinds.as_given,
+    tally=lambda _: ClassTally(),
+    agreement=lambda: ClassTally("agreement", five=None),
+    measure=Measure("top1", "", unit=_PERCENT),
+    likeness=Measure("agreement", "agreement", unit=_PERCENT),
+    said=(Measure("top1", "top-1", unit=_PERCENT), Measure("top5", "top-5", unit=_PERCENT)),
+)
+"""What training measures of classifiers; `runtime.evaluate` has its own report of them."""
 
 _TABLE = [
     TaskKind(
@@ -55,9 +79,11 @@ _TABLE = [
         fits=kinds.is_class_scores,
         beside=kinds.masks_beside,
         alike=kinds.maps_alike,
-        tally=lambda: ConfusionTally(("pixel_accuracy", "mean_iou", "iou")),
+        settle=kinds.masks_settled,
+        tally=lambda _: ConfusionTally(("pixel_accuracy", "mean_iou", "iou")),
         agreement=lambda: ConfusionTally(("agreement", "agreement_mean_iou", "agreement_iou")),
         measure=Measure("mean_iou", "mean IoU", unit=_PERCENT),
+        likeness=Measure("agreement_mean_iou", "mean IoU with the original", unit=_PERCENT),
         said=(
             Measure("mean_iou", "mean IoU", unit=_PERCENT),
             Measure("pixel_accuracy", "pixels", unit=_PERCENT),
@@ -73,16 +99,18 @@ _TABLE = [
         fits=kinds.is_numbers,
         beside=kinds.numbers_beside,
         alike=kinds.numbers_alike,
-        tally=ErrorTally,
+        settle=kinds.as_given,
+        tally=lambda reading: ErrorTally(peak=reading.peak),
         agreement=lambda: ErrorTally("agreement_"),
         measure=Measure("rmse", "RMSE", higher=False),
+        likeness=_DISTANCE,
         said=(
             Measure("rmse", "RMSE", higher=False),
             Measure("mae", "MAE", higher=False),
             Measure("relative_error", "relative error", higher=False),
             Measure("r2", "R²"),
             Measure("psnr", "PSNR", unit=" dB"),
-            Measure("agreement_relative_error", "relative distance from the original"),
+            _DISTANCE,
             Measure("agreement_psnr", "PSNR against the original", unit=" dB"),
         ),
     ),
@@ -94,9 +122,11 @@ _TABLE = [
         fits=kinds.is_label_scores,
         beside=kinds.labels_beside,
         alike=kinds.labels_alike,
-        tally=LabelTally,
+        settle=kinds.as_given,
+        tally=lambda _: LabelTally(),
         agreement=DecisionTally,
         measure=Measure("mean_ap", "mean AP", unit=_PERCENT),
+        likeness=Measure("agreement", "labels as the original", unit=_PERCENT),
         said=(
             Measure("mean_ap", "mean AP", unit=_PERCENT),
             Measure("agreement", "labels as the original", unit=_PERCENT),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,10 +31,41 @@ class Head:
 
 @dataclass(frozen=True)
 class Reading:
-    """What is settled once for all targets: which value is ignored, whether 255 is a class (1)."""
+    """What is settled once for all targets.
+
+    ``ignore`` is the value of a mask that does not count; ``white``: 255 is class 1 of a mask.
+    ``peak`` is the highest value of an image as a target.
+    """
 
     ignore: int | None = None
     white: bool = False
+    peak: float = 1.0
+
+
+def as_given(target: Any, classes: int | None, reading: Reading) -> Any:
+    """Labels that say themselves what counts."""
+    del classes, reading
+    return target
+
+
+# ── classification ──────────────────────────────────────────────────────────────────────────
+
+
+def is_class_per_image(y: Answers, n: int) -> bool:
+    """Whether an output may be (n, classes[, 1, 1]) of two classes or more."""
+    return is_label_scores(y, n) and y.shape[1] >= 2
+
+
+def classes_beside(y: Answers, target: Answers, head: Head, reading: Reading) -> Pair:
+    """Scores (b, classes) and class numbers (b,)."""
+    del head, reading
+    return y.reshape(len(y), -1), target
+
+
+def classes_alike(y: Answers, other: Answers, head: Head, its: Head) -> Pair:
+    """Scores (b, classes), and the classes (b,) that another model chooses."""
+    del head, its
+    return y.reshape(len(y), -1), other.reshape(len(other), -1).argmax(axis=1)
 
 
 # ── segmentation ────────────────────────────────────────────────────────────────────────────
@@ -73,16 +105,24 @@ def classes_of(y: Answers, head: Head) -> int | None:
     return None if scores.ndim == 3 else max(2, scores.shape[1])
 
 
+def masks_settled(masks: Any, classes: int | None, reading: Reading) -> Any:
+    """Masks (b, h, w), numpy's or PyTorch's, as integers, `UNKNOWN` where they do not count.
+
+    Raises DataError for a class that the model lacks.
+    """
+    wanted = settled(masks, reading.ignore, classes, reading.white)
+    most = -1 if 0 in wanted.shape else int(wanted.max())
+    if classes is not None and most >= classes:
+        raise DataError(
+            f"a mask holds {most}, but the model has {classes} classes, 0 to {classes - 1}; give"
+            f" masks of the model's classes, or --ignore-index {most} where that is no class"
+        )
+    return wanted
+
+
 def masks_beside(y: Answers, target: Answers, head: Head, reading: Reading) -> Pair:
     """Class maps of an output and of masks (b, h, w), at the masks' size."""
-    classes = classes_of(y, head)
-    wanted = settled(target, reading.ignore, classes, reading.white)
-    if classes is not None and wanted.max(initial=-1) >= classes:
-        raise DataError(
-            f"a mask holds {int(wanted.max())}, but the model has {classes} classes, 0 to"
-            f" {classes - 1}; give masks of the model's classes, or --ignore-index"
-            f" {int(wanted.max())} where that is no class"
-        )
+    wanted = masks_settled(target, classes_of(y, head), reading)
     h, w = wanted.shape[1:]
     return class_map(y, head, (h, w)), wanted
 
@@ -102,22 +142,24 @@ def is_numbers(y: Answers, n: int) -> bool:
     return y.ndim >= 1 and len(y) == n and y.dtype.kind == "f"
 
 
-def conformed(target: Answers, shape: tuple[int, ...]) -> Answers:
-    """Targets in the shape of an output: channels moved first or last, axes of 1 put in or out.
+def conformed(target: Any, shape: tuple[int, ...]) -> Any:
+    """Targets, numpy's or PyTorch's, in the shape of an output.
 
-    Raises DataError where that is not enough.
+    Channels are moved first or last, axes of 1 put in or out. Raises DataError where that is not
+    enough.
     """
     if target.shape == shape:
         return target
     if target.ndim == len(shape) == 4:
-        for moved in (np.moveaxis(target, 3, 1), np.moveaxis(target, 1, 3)):
+        turned = target.swapaxes(1, 3)
+        for moved in (turned.swapaxes(2, 3), turned.swapaxes(1, 2)):
             if moved.shape == shape:
                 return moved
     if tuple(n for n in target.shape if n != 1) == tuple(n for n in shape if n != 1):
         return target.reshape(shape)
     raise DataError(
-        f"targets of shape {target.shape[1:]}, but the output is {shape[1:]}; give targets of the"
-        " output's shape"
+        f"targets of shape {tuple(target.shape[1:])}, but the output is {tuple(shape[1:])}; give"
+        " targets of the output's shape"
     )
 
 

@@ -17,15 +17,20 @@ _BATCH = 64
 
 
 def reading_of(
-    data: Dataset, task: TaskKind, answers: Answers, head: Head, ignore: int | None
+    data: Dataset, task: TaskKind, first: tuple[Answers, Answers], head: Head, ignore: int | None
 ) -> tuple[Reading, list[str]]:
-    """How the labels of ``data`` are read for an output ``answers``, and what that assumes.
+    """How the labels of ``data`` are read, and what that assumes.
+
+    ``first`` are an output and the labels of the first images.
 
     Masks of a model of two classes that hold 0 and 255 only are black and white pictures: 255 is
-    class 1, not what is ignored.
+    class 1, not what is ignored. Numbers up to 255 are those of images whose white is that.
     """
-    if task.labels.beside != "masks" or ignore is not None:
+    if task.labels.beside != "masks":
+        return Reading(peak=255.0 if first[1].max(initial=0) > 1.5 else 1.0), []
+    if ignore is not None:
         return Reading(ignore), []
+    answers, _ = first
     if classes_of(answers, head) != 2 or not black_and_white(data):
         return Reading(ignore), []
     return Reading(white=True), ["the masks hold 0 and 255 only: 255 is taken as class 1"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,20 +24,24 @@ class Measure:
     higher: bool = True
     unit: str = ""
 
+    def rank(self, scores: Scores) -> float:
+        """The number such that more is better; −∞ where it was not measured, or is not finite."""
+        value = scores.get(self.key)
+        if value is None or not math.isfinite(value):
+            return -math.inf
+        return float(value if self.higher else -value)
+
     def better(self, a: Scores, b: Scores) -> bool:
         """Whether scores ``a`` are better than ``b``; what was not measured is never better."""
-        mine, other = a.get(self.key), b.get(self.key)
-        if mine is None or other is None:
-            return mine is not None
-        return bool(mine > other if self.higher else mine < other)
+        return self.rank(a) > self.rank(b)
 
     def said(self, scores: Scores) -> str:
         """The number in words: ``mean IoU 71.20 %``."""
         value = scores.get(self.key)
         if value is None:
-            return f"{self.title} –"
+            return f"{self.title} –".strip()
         text = f"{value:.2f}" if self.unit == " %" else f"{value:.4g}"
-        return f"{self.title} {text}{self.unit}"
+        return f"{self.title} {text}{self.unit}".strip()
 
 
 class Tally(Protocol):

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as ByNumber
 
 from reprune_onnx.data.dataset import Dataset
-from reprune_onnx.data.images import ImageSource, decode
+from reprune_onnx.data.images import ImageSource
 from reprune_onnx.data.source import Answers
 from reprune_onnx.errors import DataError
 from reprune_onnx.types import Ints
@@ -33,8 +33,8 @@ class Examples(Protocol):
         """What messages call the data."""
 
     @property
-    def labels(self) -> Tensor | None:
-        """The labels (n,), None where there are none."""
+    def labelled(self) -> bool:
+        """Whether every image has labels."""
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -42,14 +42,22 @@ class Examples(Protocol):
     def batches(self, order: Sequence[Ints], workers: int) -> Iterator[Pair]:
         """Yield ``(x, y)`` of each of the index arrays ``order``."""
 
+    def targets(self, index: Ints | None = None) -> Iterator[Tensor]:
+        """Yield the labels (b, …) of the images ``index``, or of all, without the images."""
+
 
 @dataclass
 class InMemory:
-    """Fitted images ``x (n, ·, ·, ·)`` and labels ``(n,)``."""
+    """Fitted images ``x (n, ·, ·, ·)`` and labels ``(n, …)``."""
 
     name: str
     x: Tensor
     labels: Tensor | None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether every image has labels."""
+        return self.labels is not None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -61,6 +69,11 @@ class InMemory:
             at = torch.from_numpy(index)
             yield self.x[at], None if self.labels is None else self.labels[at]
 
+    def targets(self, index: Ints | None = None) -> Iterator[Tensor]:
+        """Yield the labels of the images ``index``, or of all."""
+        if self.labels is not None:
+            yield self.labels if index is None else self.labels[torch.from_numpy(index)]
+
 
 @dataclass
 class OnDisk(ByNumber[Pair]):
@@ -68,17 +81,18 @@ class OnDisk(ByNumber[Pair]):
 
     name: str
     dataset: Dataset
-    labels: Tensor | None
+    labelled: bool
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: Ints) -> Pair:
         """Return a batch: what PyTorch's loader asks a worker for."""
-        part = replace(self.dataset, source=self.dataset.source.at(index))
-        x = next(part.batches(len(index)))[0]
-        at = torch.from_numpy(index)
-        return torch.from_numpy(x).float(), None if self.labels is None else self.labels[at]
+        x, y = next(self._part(index).batches(len(index)))
+        return torch.from_numpy(x).float(), _tensor(y)
+
+    def _part(self, index: Ints) -> Dataset:
+        return replace(self.dataset, source=self.dataset.source.at(index))
 
     def batches(self, order: Sequence[Ints], workers: int) -> Iterator[Pair]:
         """Yield ``(x, y)`` of each of the index arrays ``order``, decoded by ``workers``."""
@@ -86,6 +100,12 @@ class OnDisk(ByNumber[Pair]):
             self, batch_size=None, sampler=list(order), num_workers=workers
         )
         yield from loader
+
+    def targets(self, index: Ints | None = None) -> Iterator[Tensor]:
+        """Yield the labels of the images ``index``, or of all."""
+        data = self.dataset if index is None else self._part(index)
+        for y in data.targets():
+            yield torch.from_numpy(np.ascontiguousarray(y))
 
 
 @dataclass
@@ -101,9 +121,9 @@ class Part:
         return self.whole.name
 
     @property
-    def labels(self) -> Tensor | None:
-        """The labels (n,) of these images, None where there are none."""
-        return None if self.whole.labels is None else self.whole.labels[self.index]
+    def labelled(self) -> bool:
+        """Whether every image has labels."""
+        return self.whole.labelled
 
     def __len__(self) -> int:
         return len(self.index)
@@ -112,22 +132,26 @@ class Part:
         """Yield ``(x, y)`` of each of the index arrays ``order``, which count within the part."""
         return self.whole.batches([self.index[numbers] for numbers in order], workers)
 
+    def targets(self, index: Ints | None = None) -> Iterator[Tensor]:
+        """Yield the labels of these images, or of those with the numbers ``index`` among them."""
+        return self.whole.targets(self.index if index is None else self.index[index])
+
 
 def read_examples(data: Dataset, progress: Progress | None = None) -> Examples:
     """Read ``data`` into memory where it fits there; otherwise look into every file.
 
     Raises DataError, naming the image, for one that cannot be read: before anything is trained.
     """
-    first = next(data.batches(1))[0]
+    first, label = next(data.batches(1))
     n = data.size
-    if n is None or n * first[0].size * 4 <= MEMORY:
+    if n is None or n * (first[0].size * 4 + (0 if label is None else label.nbytes)) <= MEMORY:
         return _read(data, progress)
     if isinstance(data.source, ImageSource):
-        for k, file in enumerate(data.source.files):
-            decode(file, data.source.mode)
+        for k in range(len(data.source.files)):
+            data.source.check(k)
             if progress is not None:
                 progress("checking images", k + 1, n)
-    return OnDisk(data.name, data, _tensor(data.labels))
+    return OnDisk(data.name, data, label is not None)
 
 
 def _read(data: Dataset, progress: Progress | None) -> InMemory:
@@ -149,7 +173,18 @@ def _read(data: Dataset, progress: Progress | None) -> InMemory:
     if not done:
         raise DataError(f"{data.name} holds no images; give at least one")
     all_labelled = len(ys) == len(xs)
-    return InMemory(data.name, torch.cat(xs), _tensor(np.concatenate(ys) if all_labelled else None))
+    return InMemory(data.name, torch.cat(xs), _tensor(_joined(ys, data) if all_labelled else None))
+
+
+def _joined(labels: list[Answers], data: Dataset) -> Answers:
+    shapes = {y.shape[1:] for y in labels}
+    if len(shapes) > 1:
+        one, other = sorted(shapes)[:2]
+        raise DataError(
+            f"{data.name}: labels of shapes {one} and {other}; give labels of one shape, or of"
+            " masks the size of the images with --preprocess size=…;crop=…"
+        )
+    return np.concatenate(labels)
 
 
 def _tensor(labels: Answers | None) -> Tensor | None:

@@ -36,7 +36,10 @@ def seed_of(*parts: int) -> int:
 
 @dataclass(frozen=True)
 class ImageFeed:
-    """Batches of ``examples``. With ``mixup`` (α), pairs of images and labels of ``classes``."""
+    """Batches of ``examples``.
+
+    With ``mixup`` (α) they are pairs of images, and of numbers as labels or numbers of ``classes``.
+    """
 
     examples: Examples
     sampler: Sampler
@@ -60,7 +63,8 @@ class ImageFeed:
         for k, (x, y) in enumerate(self.examples.batches(order, self.workers), start):
             draw = torch.Generator().manual_seed(seed_of(s.seed, epoch, k))
             x, y = x.to(self.device), None if y is None else y.to(self.device)  # noqa: PLW2901 (the batch, moved)
-            yield self._mixed(self.views(x, mine, s.size, draw), y, (s.seed, epoch, k))
+            x, y = self.views.together(x, y, self.views.drawn(mine, s.size, draw))  # noqa: PLW2901
+            yield self._mixed(x, y, (s.seed, epoch, k))
 
     def _mixed(
         self, x: Tensor, y: Tensor | None, at: tuple[int, int, int]
@@ -70,9 +74,9 @@ class ImageFeed:
             return x, y
         share = float(np.random.default_rng([*at, 1]).beta(self.mixup, self.mixup))
         mixed = share * x + (1 - share) * x.flip(0)
-        if y is None or self.classes is None:
+        if y is None or (self.classes is None and not y.is_floating_point()):
             return mixed, y
-        soft = F.one_hot(y, self.classes).float()
+        soft = y if self.classes is None else F.one_hot(y, self.classes).float()
         return mixed, share * soft + (1 - share) * soft.flip(0)
 
 

@@ -16,9 +16,10 @@ from reprune_onnx.training.frozen import frozen_parameters
 from reprune_onnx.training.log import RunLog
 from reprune_onnx.training.loop import begin, run_epochs
 from reprune_onnx.training.outcome import Outcome, finetuned, scores_of_file
-from reprune_onnx.training.prepare import Prepared, Task, machine, prepare, start_fabric
+from reprune_onnx.training.prepare import Prepared, machine, prepare, start_fabric
 from reprune_onnx.training.run import Run
 from reprune_onnx.training.settings import TrainSettings
+from reprune_onnx.training.task import Task
 from reprune_onnx.training.trainer import Trainer, Watch
 from reprune_onnx.types import Model
 
@@ -46,17 +47,15 @@ def finetune(
     DataError and ModelError before the first epoch where data and model do not go together, and
     TrainingError where the loss is not finite.
     """
-    fabric = start_fabric(settings, free=task.loss is not None)
+    fabric = start_fabric(settings, free=task.custom is not None)
     return fit(model, task, settings, fabric, run or Run())
 
 
 def fit(model: Model, task: Task, settings: TrainSettings, fabric: Fabric, run: Run) -> Finetuned:
     """`finetune` in processes that were started before."""
     prepared = prepare(model, task, settings, fabric, run.progress)
+    tell_notes(prepared, run, fabric)
     facts = facts_of(model, task, settings, prepared)
-    if run.on_line is not None and fabric.is_global_zero:
-        for note in prepared.notes:
-            run.on_line(note)
     checkpoint = run.checkpoint(facts)
     state = None if checkpoint is None else checkpoint.load()
     log = run.log({**facts, "machine": machine(fabric)}, fabric.is_global_zero)
@@ -109,7 +108,15 @@ def facts_of(
         "teacher": None if prepared.original is None else _told(prepared.original),
         "settings": settings.as_report(),
         "data": prepared.data,
+        "task": task.as_report(),
     }
+
+
+def tell_notes(prepared: Prepared, run: Run, fabric: Fabric) -> None:
+    """Say what was assumed of labels, and decided."""
+    if run.on_line is not None and fabric.is_global_zero:
+        for note in prepared.notes:
+            run.on_line(note)
 
 
 def _told(model: Model) -> dict[str, str]:

@@ -13,81 +13,119 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from reprune_onnx.errors import DataError
+from reprune_onnx.tasks.kinds import Pair
+from reprune_onnx.tasks.tally import Measure, Tally
 from reprune_onnx.training.bridge import OnnxModule
 from reprune_onnx.training.examples import Examples
-from reprune_onnx.training.objective import Counted, Objective
+from reprune_onnx.training.objective import Given, Objective
 
-Scores = dict[str, float]
-"""``val_loss``, the mean loss that is trained; ``val_top1`` or ``val_agreement`` in percent."""
+Scores = dict[str, Any]
+"""``val_loss``, the mean loss that is trained, and ``val_…`` of all that the tally counts."""
 
 Batches = Callable[[OnnxModule], Iterable[tuple[Tensor, Any]]]
 
 _BATCH = 256
-_NAMES = {"val_top1": "val", "val_agreement": "agreement"}
 
 
 @dataclass(frozen=True)
 class Judge:
     """Measures networks on the images of ``batches``, which ``images`` describes to the user.
 
-    ``batches(module)`` yields this process's ``(x, target)``, on its device. ``counted`` is what
-    every image is counted for, None where only the loss tells.
+    ``batches(module)`` yields this process's ``(x, target)``, on its device. Where the objective
+    has a task, its tally counts what `evaluate` counts: beside labels where the images are
+    ``labelled``, else beside the original's answers.
     """
 
     objective: Objective
     fabric: Fabric
     batches: Batches
     images: str
-    counted: Counted | None
+    labelled: bool = False
 
     @torch.no_grad()
     def __call__(self, module: OnnxModule) -> Scores:
         """The scores of ``module``, over the images of all processes; it is left in eval mode."""
         module.eval()
         torch.manual_seed(0)  # a loss of one's own may draw
-        sums = torch.zeros(3, dtype=torch.float64)
+        tally = self._tally()
+        sums = torch.zeros(2, dtype=torch.float64)
         for x, target in self.batches(module):
-            loss, right = self.objective(module, x, target)
-            sums += torch.tensor([loss.item() * len(x), right.item(), len(x)], dtype=torch.float64)
+            given = self.objective(module, x, target)
+            sums += torch.tensor([given.loss.item() * len(x), len(x)], dtype=torch.float64)
+            if tally is not None:
+                tally.add(*self._pair(given, target))
         if self.fabric.world_size > 1:
             reduced = self.fabric.all_reduce(sums.to(self.fabric.device), reduce_op="sum")
             sums = torch.as_tensor(reduced).cpu()
-        loss, right, n = sums.tolist()
+            tally = None if tally is None else merged(tally)
+        loss, n = sums.tolist()
         if not n:
             raise DataError(
                 f"{self.images} do not fill one batch of the size that the file was exported for:"
                 " give more --val images, or export it with a dynamic batch"
             )
-        scores = {"val_loss": loss / n}
-        if self.counted is not None:
-            scores[f"val_{self.counted}"] = round(100 * right / n, 4)
-        return scores
+        counted = {} if tally is None else tally.scores()
+        return {"val_loss": loss / n, **{f"val_{key}": value for key, value in counted.items()}}
 
-    def better(self, a: Mapping[str, float], b: Mapping[str, float]) -> bool:
+    def better(self, a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
         """Whether scores ``a`` are better than ``b``.
 
-        Accuracy decides, and the loss between equals. Of agreement with the original, which counts
-        few images, the loss decides: it measures the answers themselves.
+        The task's own number decides, and the loss between equals. Of agreement with the original,
+        which counts few images, the loss decides: it measures the answers themselves.
         """
         return self.key(a) > self.key(b)
 
-    def key(self, scores: Mapping[str, float]) -> tuple[float, float]:
+    def key(self, scores: Mapping[str, Any]) -> tuple[float, float]:
         """What `better` compares."""
         loss = scores["val_loss"]
         small = -loss if math.isfinite(loss) else -math.inf
-        return (scores["val_top1"] if self.counted == "top1" else 0.0), small
+        measure = self._measure
+        counts = measure is not None and self.labelled
+        return (measure.rank(_plain(scores)) if measure and counts else 0.0), small
 
-    def said(self, scores: Mapping[str, float]) -> str:
-        """The scores in words: ``val 91.20 %``, or ``val loss 0.0231``.
-
-        >>> Judge(None, None, None, "", "top1").said({"val_loss": 0.5, "val_top1": 91.2})
-        'val 91.20 %'
-        """
-        if self.counted is None:
+    def said(self, scores: Mapping[str, Any]) -> str:
+        """The scores in words: ``val 91.20 %``, ``val mean IoU 71.20 %``, ``val loss 0.0231``."""
+        measure = self._measure
+        if measure is None:
             return f"val loss {scores['val_loss']:.4f}"
-        key = f"val_{self.counted}"
-        text = f"{_NAMES[key]} {scores[key]:.2f} %"
-        return text if self.counted == "top1" else f"{text}  val loss {scores['val_loss']:.4f}"
+        text = measure.said(_plain(scores))
+        return f"val {text}" if self.labelled else f"{text}  val loss {scores['val_loss']:.4f}"
+
+    @property
+    def _measure(self) -> Measure | None:
+        """The one number of the task, or of agreement in it."""
+        goal = self.objective.goal
+        if goal is None or not (self.labelled or goal.its):
+            return None
+        return goal.task.measure if self.labelled else goal.task.likeness
+
+    def _tally(self) -> Tally | None:
+        goal = self.objective.goal
+        if goal is None or self._measure is None:
+            return None
+        return goal.task.tally(goal.terms.reading) if self.labelled else goal.task.agreement()
+
+    def _pair(self, given: Given, target: Any) -> Pair:
+        goal = self.objective.goal
+        assert goal is not None
+        if self.labelled:
+            return goal.beside(given.outputs, target)
+        return goal.alike(given.outputs, given.answers)
+
+
+def _plain(scores: Mapping[str, Any]) -> Scores:
+    """Scores under the names of the tally."""
+    return {key.removeprefix("val_"): value for key, value in scores.items()}
+
+
+def merged(tally: Tally) -> Tally:
+    """What the tallies of all processes counted together."""
+    each: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(each, tally)
+    first: Tally = each[0]
+    for other in each[1:]:
+        first.merge(other)
+    return first
 
 
 def batches_of(examples: Examples, fabric: Fabric, size: int, workers: int) -> Batches:

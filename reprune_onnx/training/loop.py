@@ -61,7 +61,7 @@ def run_epochs(
     while trainer.epoch < trainer.settings.epochs and not _given_up(trainer):
         record = trainer.train_epoch()
         scores = trainer.measured(judge)
-        record |= scores
+        record |= {**scores, "said": judge.said(scores)}
         last = trainer.settings.keep_epoch == "last"
         if last or trainer.best is None or judge.better(scores, trainer.best.scores):
             trainer.keep_as_best(scores)

@@ -1,88 +1,99 @@
-"""What training makes small: cross-entropy, distance from the original's answers, or your own."""
+"""What training makes small: the loss of labels, of the distance from the original, or of both."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reprune_onnx.training.goal import Goal
 from reprune_onnx.training.settings import TrainSettings
 
-Counted = Literal["top1", "agreement"]
 Loss = Callable[[Any, Any], Tensor]
 """(outputs of the graph, target) -> a scalar."""
 
 
 @dataclass(frozen=True)
-class Objective:
-    """The loss of a batch. One of these decides:
+class Given:
+    """What a batch gave: the loss, the outputs, and the original's outputs where it was asked."""
 
-    * ``custom(outputs, target)``, for any task;
-    * cross-entropy with labels (class numbers, or shares of classes from mixup);
-    * with a ``teacher``, the original model: KL divergence of its softened answers times T², where
-      ``classes`` are known, else the squared error of every output in units of its variance; beside
-      cross-entropy by ``distill_weight`` where there are labels.
+    loss: Tensor
+    outputs: Any
+    answers: Any = None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss of a batch.
+
+    With labels it is that of the ``goal``'s task, or ``custom(outputs, target)`` of the first
+    ``own_outputs`` tensors that the network gives. With a ``teacher``, the original model, it is
+    the distance from its answers: as the task has it, or without a goal the squared error of every
+    output in units of its variance; beside labels by the share ``distill_weight``.
     """
 
     settings: TrainSettings
-    classes: int | None = None
+    goal: Goal | None = None
     teacher: nn.Module | None = None
     custom: Loss | None = None
+    own_outputs: int | None = None
 
-    def __call__(self, module: Callable[..., Any], x: Tensor, target: Any) -> tuple[Tensor, Tensor]:
-        """The loss, and how many images are classified rightly: as `counts` says, else 0."""
+    def __call__(self, module: Callable[..., Any], x: Tensor, target: Any) -> Given:
+        """The loss, and what it was computed from; ``target`` is None without labels."""
         outputs = module(x)
-        none = torch.zeros((), device=x.device)
-        if self.custom is not None:
-            return self.custom(outputs, target), none
-        if self.classes is None:
-            return self._distance(outputs, x), none
-        logits = outputs.flatten(1).float()
-        share = self.settings.distill_weight if target is not None else 1.0
+        share = self._share(target)
         loss = torch.zeros((), device=x.device)
-        answers = none
+        answers = None
         if self.teacher is not None and share > 0:
-            answers = self._answers(x).flatten(1).float()
-            loss = loss + share * self._divergence(logits, answers)
-        if target is None:
-            return loss, (logits.argmax(1) == answers.argmax(1)).sum()
-        if self.teacher is None or share < 1:
-            own = 1.0 if self.teacher is None else 1.0 - share
-            smoothing = self.settings.label_smoothing
-            loss = loss + own * F.cross_entropy(logits, target, label_smoothing=smoothing)
-        hard = target.argmax(1) if target.ndim == 2 else target
-        return loss, (logits.argmax(1) == hard).sum()
+            with torch.no_grad():
+                answers = self.teacher(x)
+            loss = loss + share * self._from_answers(outputs, answers)
+        if share < 1:
+            loss = loss + (1 - share) * self._from_labels(outputs, target)
+        return Given(loss, outputs, answers)
 
-    def counts(self, labelled: bool) -> Counted | None:
-        """What an image is counted for: its label, or the original's answer; None for nothing."""
-        if self.custom is not None or self.classes is None:
+    def right(self, given: Given, target: Any) -> Tensor | None:
+        """How many images of a batch are given their label; None where that cannot be said."""
+        if self.goal is None or target is None:
             return None
-        return "top1" if labelled else "agreement"
+        return self.goal.right(given.outputs, target)
 
-    def _divergence(self, logits: Tensor, answers: Tensor) -> Tensor:
-        T = self.settings.temperature
-        mine, theirs = (logits / T).log_softmax(1), (answers / T).log_softmax(1)
-        return F.kl_div(mine, theirs, reduction="batchmean", log_target=True) * T**2
+    def _share(self, target: Any) -> float:
+        """The teacher's part in the loss."""
+        if self.teacher is None:
+            return 0.0
+        if target is None or (self.goal is None and self.custom is None):
+            return 1.0
+        return self.settings.distill_weight
 
-    def _distance(self, outputs: Any, x: Tensor) -> Tensor:
-        answers = self._answers(x)
-        pairs = zip(_each(outputs), _each(answers), strict=True)
+    def _from_labels(self, outputs: Any, target: Any) -> Tensor:
+        if self.custom is not None:
+            if self.goal is not None and target is not None:
+                target = self.goal.settled(target)
+            return self.custom(_first(outputs, self.own_outputs), target)
+        assert self.goal is not None
+        return self.goal.from_labels(outputs, target)
+
+    def _from_answers(self, outputs: Any, answers: Any) -> Tensor:
+        if self.goal is not None:
+            return self.goal.from_answers(outputs, answers)
         errors = [
             F.mse_loss(a.float(), b.float()) / b.float().var().clamp_min(1e-12)
-            for a, b in pairs
+            for a, b in zip(_each(outputs), _each(answers), strict=True)
             if a.is_floating_point()
         ]
         return torch.stack(errors).mean()
 
-    def _answers(self, x: Tensor) -> Any:
-        assert self.teacher is not None
-        with torch.no_grad():
-            return self.teacher(x)
-
 
 def _each(outputs: Any) -> tuple[Tensor, ...]:
     return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+def _first(outputs: Any, n: int | None) -> Any:
+    """The first n tensors; one alone is not a tuple."""
+    each = _each(outputs)[:n]
+    return each[0] if len(each) == 1 else each

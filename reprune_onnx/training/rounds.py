@@ -15,10 +15,11 @@ from reprune_onnx.pruner.earlier import EarlierReport
 from reprune_onnx.settings import Settings
 from reprune_onnx.training.finetune import Finetuned, fit
 from reprune_onnx.training.log import RunLog, log_path
-from reprune_onnx.training.prepare import Task, start_fabric
+from reprune_onnx.training.prepare import start_fabric
 from reprune_onnx.training.prove import Decided, cut_and_prove
 from reprune_onnx.training.run import Run
 from reprune_onnx.training.settings import TrainSettings
+from reprune_onnx.training.task import Task
 from reprune_onnx.types import Ints, Model, TensorCut
 from reprune_onnx.verification.files import matched
 
@@ -87,7 +88,7 @@ def finetune_in_rounds(
     Each round has a checkpoint of its own. Raises what `prune` and `finetune` raise.
     """
     run = run or Run()
-    fabric = start_fabric(settings, free=task.loss is not None)
+    fabric = start_fabric(settings, free=task.custom is not None)
     original = written_out(model)
     current, rows = original, Rows()
     done: list[Finetuned] = []
@@ -118,5 +119,7 @@ def _log_path(run: Run, main: bool) -> Any:
 
 def _facts(model: Model, log: Mapping[str, Any], rounds: Rounds) -> dict[str, Any]:
     source = {"path": str(model.path or ""), "sha256": model.sha256}
-    shared = {key: log[key] for key in ("command", "teacher", "settings", "data", "machine")}
+    shared = {
+        key: log[key] for key in ("command", "teacher", "settings", "data", "task", "machine")
+    }
     return {"source": source, **shared, "rounds": rounds.count}

@@ -12,7 +12,9 @@ from reprune_onnx.training.bridge import torch_module
 from reprune_onnx.types import Model
 
 _COPIES = {"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
-_SQUASHES = {"Softmax", "LogSoftmax", "Sigmoid"}
+SQUASHES = {"Softmax", "LogSoftmax", "Sigmoid"}
+"""What makes of logits something that the loss computes again, more precisely."""
+
 _CHOICES = {"ArgMax": 0, "ArgMin": 0, "TopK": 1}  # the output that holds places, without gradient
 
 
@@ -29,7 +31,7 @@ def logits_of(model: Model, images: Tensor) -> tuple[str, int] | None:
         if y.is_floating_point() and y.ndim >= 2 and y.shape[0] == len(images):
             classes = y.shape[1]
             if classes >= 2 and y.numel() == len(images) * classes:
-                return _before_squash(model, name), classes
+                return before_squash(Graph(written_out(model)), name), classes
     return None
 
 
@@ -73,9 +75,10 @@ def _before_choice(model: Model, output: str) -> str | None:
     return op.inputs[0]
 
 
-def _before_squash(model: Model, output: str) -> str:
-    op, _ = _maker(Graph(written_out(model)), output)
-    return op.inputs[0] if op is not None and op.type in _SQUASHES else output
+def before_squash(graph: Graph, output: str) -> str:
+    """The logits that a Softmax, LogSoftmax or Sigmoid makes ``output`` of, or itself."""
+    op, _ = _maker(graph, output)
+    return op.inputs[0] if op is not None and op.type in SQUASHES else output
 
 
 def _maker(graph: Graph, tensor: str) -> tuple[Op | None, str]:

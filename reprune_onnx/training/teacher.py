@@ -1,4 +1,4 @@
-"""The unpruned network that teaches: made ready, and not asked twice about one image."""
+"""The unpruned network that teaches is not asked twice about one image."""
 
 from __future__ import annotations
 
@@ -9,28 +9,11 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from reprune_onnx.errors import DataError
-from reprune_onnx.training.bridge import OnnxModule, torch_module
-from reprune_onnx.training.scores import logits_of, taught_tensors
+from reprune_onnx.training.bridge import OnnxModule
 from reprune_onnx.training.settings import TrainSettings
-from reprune_onnx.types import Model
 
 _MEMORY = 2**28
 """Bytes of answers that are remembered; images beyond are asked about again and again."""
-
-
-def teacher_of(original: Model, images: Tensor, classes: int | None) -> OnnxModule:
-    """What computes the original's answers: its logits, or without classes all that it can teach.
-
-    Raises DataError where the original has other ``classes`` than the model.
-    """
-    if classes is None:
-        return torch_module(original, taught_tensors(original, images)).requires_grad_(False)
-    logits = logits_of(original, images)
-    if logits is None or logits[1] != classes:
-        theirs = "no classes" if logits is None else f"{logits[1]} classes"
-        raise DataError(f"--distill: the original has {theirs}, the model has {classes}")
-    return torch_module(original, [logits[0]]).requires_grad_(False)
 
 
 def remembering(

@@ -16,16 +16,17 @@ from reprune_onnx.pruner.measure import cost
 from reprune_onnx.training.alike import check_alike
 from reprune_onnx.training.batch_norm import Inserted, fold_batch_norm, insert_batch_norm
 from reprune_onnx.training.concurrent import Update, Whole
-from reprune_onnx.training.finetune import Finetuned, conclude, facts_of, kept
+from reprune_onnx.training.finetune import Finetuned, conclude, facts_of, kept, tell_notes
 from reprune_onnx.training.frozen import frozen_parameters
 from reprune_onnx.training.initial import random_weights
 from reprune_onnx.training.loop import begin, run_epochs
 from reprune_onnx.training.outcome import pruned, scores_of_file
 from reprune_onnx.training.plan import PrunePlan
-from reprune_onnx.training.prepare import Task, machine, prepare, start_fabric
+from reprune_onnx.training.prepare import machine, prepare, start_fabric
 from reprune_onnx.training.prove import Decided, cut_and_prove
 from reprune_onnx.training.run import Run
 from reprune_onnx.training.settings import TrainSettings
+from reprune_onnx.training.task import Task
 from reprune_onnx.training.trainer import Epoch, Trainer, Watch
 from reprune_onnx.types import Choice, Model
 
@@ -47,8 +48,9 @@ def train(
     """
     plan.check(settings.epochs)
     run = run or Run()
-    fabric = start_fabric(settings, free=task.loss is not None)
+    fabric = start_fabric(settings, free=task.custom is not None)
     prepared = prepare(model, task, settings, fabric, run.progress)
+    tell_notes(prepared, run, fabric)
     facts = facts_of(model, task, settings, prepared) | {"pruning": _plan(plan, from_random)}
     checkpoint = run.checkpoint(facts)
     state = None if checkpoint is None else checkpoint.load()

@@ -113,8 +113,7 @@ class Trainer:
         counted = False
         seen = 0
         for x, target in self.feed.epoch(self.epoch, self.step):
-            counted = self.objective.classes is not None and target is not None
-            self._one_step(x, target)
+            counted = self._one_step(x, target)
             seen = len(x) * self.feed.steps
         record: Epoch = {
             "epoch": self.epoch + 1,
@@ -127,7 +126,8 @@ class Trainer:
         self.epoch, self.step, self.loss_sum, self.correct = self.epoch + 1, 0, 0.0, 0.0
         return record
 
-    def _one_step(self, x: Tensor, target: Any) -> None:
+    def _one_step(self, x: Tensor, target: Any) -> bool:
+        """Take the next step of the epoch; whether it could count images."""
         s, steps = self.settings, self.feed.steps
         lr = learning_rate(s, self.lr, self.epoch + (self.step + 0.5) / steps)
         mean_loss, mean_correct = self.take_step(x, target, lr)
@@ -135,22 +135,28 @@ class Trainer:
             self.ema.update(self.module)
         self.step += 1
         self.loss_sum += mean_loss
-        self.correct += mean_correct
+        self.correct += mean_correct or 0.0
         if self.watch.progress is not None:
             self.watch.progress(f"epoch {self.epoch + 1}/{s.epochs}", self.step, steps)
         if time.monotonic() - self.watch.saved > self.watch.save_seconds and self.step < steps:
             self.save()
+        return mean_correct is not None
 
-    def take_step(self, x: Tensor, target: Any, lr: float) -> tuple[float, float]:
+    def take_step(self, x: Tensor, target: Any, lr: float) -> tuple[float, float | None]:
         """One step at the rate ``lr``: the mean loss before it, and how many were right.
 
-        Raises TrainingError where loss or gradient is not finite; no value has changed then.
+        The latter is None where that cannot be said of single images. Raises TrainingError where
+        loss or gradient is not finite; no value has changed then.
         """
         s = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         torch.manual_seed(seed_of(s.seed, self.epoch, self.step, self.fabric.global_rank, 2))
-        loss, correct = self.objective(self._wrapped, x, target)
+        given = self.objective(self._wrapped, x, target)
+        loss = given.loss
+        with torch.no_grad():
+            right = self.objective.right(given, target)
+        correct = torch.zeros_like(loss) if right is None else right
         both = torch.stack([loss.detach().float(), correct.float()])
         mean_loss, mean_correct = self._reduced(both, "mean").tolist()
         if not math.isfinite(mean_loss):
@@ -165,7 +171,7 @@ class Trainer:
             if s.precision != "fp16" and norm is not None and not torch.isfinite(norm):
                 raise self._diverged(f"the gradient's norm is {norm.item()}")
         self._stepper.step()
-        return mean_loss, mean_correct
+        return mean_loss, None if right is None else mean_correct
 
     def _reduced(self, x: Tensor, how: str) -> Tensor:
         return torch.as_tensor(self.fabric.all_reduce(x, reduce_op=how))

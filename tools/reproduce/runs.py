@@ -20,9 +20,9 @@ from reprune_onnx.errors import OutputError
 from reprune_onnx.training.finetune import Finetuned, finetune
 from reprune_onnx.training.initial import random_weights
 from reprune_onnx.training.plan import PrunePlan
-from reprune_onnx.training.prepare import Task
 from reprune_onnx.training.run import Run as Place
 from reprune_onnx.training.settings import TrainSettings
+from reprune_onnx.training.task import Task
 from reprune_onnx.training.train import train
 from reprune_onnx.types import Model
 

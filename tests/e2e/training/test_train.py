@@ -14,9 +14,9 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch")
 pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric")
 
 from reprune_onnx.training.plan import PrunePlan
-from reprune_onnx.training.prepare import Task
 from reprune_onnx.training.run import Run
 from reprune_onnx.training.settings import TrainSettings
+from reprune_onnx.training.task import Task
 from reprune_onnx.training.train import train
 
 HOW = ("--sparsity", "0.55", "--epochs", "6", "--prune-epochs", "4", "--batch-size", "64")

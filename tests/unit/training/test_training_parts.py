@@ -10,10 +10,15 @@ pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric"
 
 from torch.nn import functional as F
 
+from reprune_onnx.tasks import CLASSIFICATION
+from reprune_onnx.tasks.kinds import Head
+from reprune_onnx.training.answers import Answering
 from reprune_onnx.training.augment import Views
 from reprune_onnx.training.ema import MovingAverage
 from reprune_onnx.training.examples import InMemory
 from reprune_onnx.training.feed import ImageFeed
+from reprune_onnx.training.goal import Goal, Module
+from reprune_onnx.training.losses import LOSSES, Terms
 from reprune_onnx.training.objective import Objective
 from reprune_onnx.training.sampler import Sampler
 from reprune_onnx.training.schedule import learning_rate
@@ -109,12 +114,21 @@ def logits(x):
     return x
 
 
+def of_classes(settings: TrainSettings) -> Goal:
+    """Three classes, by a network and an original that give nothing but their logits."""
+    module = Module(Answering(Head("y"), Head("y"), 3), ("y",))
+    terms = Terms(None, settings.label_smoothing, settings.temperature)
+    loss = LOSSES["classification"]["cross-entropy"]
+    return Goal(CLASSIFICATION, loss, module, terms, module)
+
+
 def test_cross_entropy_with_smoothing_is_torchs():
     x, y = torch.randn(5, 3), torch.tensor([0, 1, 2, 1, 0])
-    objective = Objective(TrainSettings(label_smoothing=0.1), classes=3)
-    loss, right = objective(logits, x, y)
-    torch.testing.assert_close(loss, F.cross_entropy(x, y, label_smoothing=0.1))
-    assert right == (x.argmax(1) == y).sum()
+    settings = TrainSettings(label_smoothing=0.1)
+    objective = Objective(settings, of_classes(settings))
+    given = objective(logits, x, y)
+    torch.testing.assert_close(given.loss, F.cross_entropy(x, y, label_smoothing=0.1))
+    assert objective.right(given, y) == (x.argmax(1) == y).sum()
 
 
 def test_distillation_is_the_divergence_of_softened_answers():
@@ -125,12 +139,12 @@ def test_distillation_is_the_divergence_of_softened_answers():
     q = (x / T).softmax(1)
     divergence = (p * (p.log() - q.log())).sum(1).mean() * T**2
     settings = TrainSettings(temperature=T, distill_weight=0.25)
-    objective = Objective(settings, classes=3, teacher=teacher)
-    torch.testing.assert_close(objective(logits, x, None)[0], divergence)
+    objective = Objective(settings, of_classes(settings), teacher=teacher)
+    torch.testing.assert_close(objective(logits, x, None).loss, divergence)
     both = 0.25 * divergence + 0.75 * F.cross_entropy(x, y)
-    torch.testing.assert_close(objective(logits, x, y)[0], both)
-    same = Objective(settings, classes=3, teacher=torch.nn.Identity())
-    assert same(logits, x, None)[0].abs() < 1e-6
+    torch.testing.assert_close(objective(logits, x, y).loss, both)
+    same = Objective(settings, of_classes(settings), teacher=torch.nn.Identity())
+    assert same(logits, x, None).loss.abs() < 1e-6
 
 
 def test_without_classes_every_output_is_matched_in_units_of_its_variance():
@@ -144,7 +158,7 @@ def test_without_classes_every_output_is_matched_in_units_of_its_variance():
             return x + 1, 100 * (x + 1)
 
     objective = Objective(TrainSettings(), teacher=Teacher())
-    loss, _ = objective(student, x, None)
+    loss = objective(student, x, None).loss
     torch.testing.assert_close(loss, 1 / x.var(), rtol=1e-4, atol=1e-4)
 
 
