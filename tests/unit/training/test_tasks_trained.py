@@ -1,0 +1,428 @@
+"""`finetune --task`: masks, numbers and several labels train a model, and measure it."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+from text_graphs import model as parsed
+
+pytest.importorskip("torch", reason="training needs PyTorch")
+pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric")
+
+HEAD = '<ir_version: 8, opset_import: ["" : 13]>\n'
+RNG = np.random.default_rng(0)
+STEPS = ("--epochs", "6", "--batch-size", "8", "--lr", "0.5", "--weight-decay", "0")
+
+
+def written(path, text, **weights):
+    onnx.save(parsed(HEAD + text, **weights), path)
+    return path
+
+
+def measured(call, model, data, task, *more) -> dict:
+    result = call("evaluate", model, "--task", task, "--data", data, "--json", "-", *more)
+    assert result.code == 0, result.err
+    return json.loads(result.out)
+
+
+def trained(call, tmp_path, model, data, task, *more, name="out"):
+    """Fine-tune: the file, the log, and what was printed."""
+    out = tmp_path / f"{name}.onnx"
+    how = ("--data", data, "--task", task, "-o", out, *STEPS, *more)
+    result = call("finetune", model, *how)
+    assert result.code == 0, result.err
+    return out, json.loads((tmp_path / f"{name}.training.json").read_text()), result.out
+
+
+def start_and_end(log, key) -> tuple[float, float]:
+    return log["start"][key], log["result"]["scores"][key]
+
+
+# ── masks ───────────────────────────────────────────────────────────────────────────────────
+
+PLANES = 0.1 * RNG.standard_normal((2, 1, 1, 1))
+WRONG = np.array([[[[-1.0]]], [[[1.0]]]])  # class 0 where the pixel is dark: all wrong
+BODIES = {
+    "logits": ("float[N,2,h,w]", "y = Conv (x, W)"),
+    "probabilities": ("float[N,2,h,w]", "s = Conv (x, W)\n y = Softmax <axis = 1> (s)"),
+    "a class map": ("int64[N,h,w]", "s = Conv (x, W)\n y = ArgMax <axis = 1, keepdims = 0> (s)"),
+    "strided, resized probabilities": (
+        "float[N,2,h,w]",
+        """p = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (x)
+        c = Conv (p, W)\n s = Softmax <axis = 1> (c)
+        y = Resize <mode = "linear"> (s, , scales)""",
+    ),
+    "channels last": (
+        "float[N,h,w,2]",
+        """c = Conv (x, W)\n t = Transpose <perm = [0, 2, 3, 1]> (c)\n s = Softmax <axis = 3> (t)
+        y = Transpose <perm = [0, 3, 1, 2]> (s)""",
+    ),
+    "strided": (
+        "float[N,2,h,w]",
+        "p = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (x)\n y = Conv (p, W)",
+    ),
+}
+
+
+def segmenter(path, kind):
+    out, body = BODIES[kind]
+    text = f"g (float[N,1,H,W] x) => ({out} y) {{ {body} }}"
+    scales = {"scales": np.array([1, 1, 2, 2], np.float32)} if "scales" in body else {}
+    return written(path / "model.onnx", text, W=WRONG, **scales)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """16 images of blocks of 2×2 pixels: class 1 where they are dark, 255 at the upper border."""
+    classes = RNG.integers(0, 2, (16, 4, 4)).repeat(2, 1).repeat(2, 2).astype(np.uint8)
+    x = ((1.0 - 2 * classes) + 0.05 * RNG.standard_normal(classes.shape)).astype(np.float32)
+    masks = classes.copy()
+    masks[:, :1] = 255
+    np.savez(tmp_path / "d.npz", x=x[:, None], y=masks)
+    return tmp_path / "d.npz"
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_masks_train_what_class_maps_are_made_of(call, tmp_path, pictures, kind):
+    model = segmenter(tmp_path, kind)
+    out, log, said = trained(call, tmp_path, model, pictures, "semantic-segmentation")
+    start, end = start_and_end(log, "val_mean_iou")
+    assert start < 20 and end == 100.0
+    for path, own in ((model, start), (out, end)):  # as evaluate measures it
+        found = measured(call, path, pictures, "semantic-segmentation")
+        assert found["mean_iou"] == pytest.approx(own)
+    assert "epoch   0  val mean IoU" in said and "val mean IoU 100.00 %" in said
+    assert [o.name for o in onnx.load(out).graph.output] == ["y"]
+
+
+def test_one_plane_is_class_one_where_it_is_high(call, tmp_path, pictures):
+    text = """g (float[N,1,H,W] x) => (float[N,1,H,W] y) <float[1,1,1,1] W = {1.0}> {
+        s = Conv (x, W)\n y = Sigmoid (s)}"""
+    model = written(tmp_path / "plane.onnx", text)
+    out, log, _ = trained(call, tmp_path, model, pictures, "semantic-segmentation")
+    assert start_and_end(log, "val_mean_iou")[1] == 100.0
+    assert measured(call, out, pictures, "semantic-segmentation")["mean_iou"] == 100.0
+
+
+def test_a_folder_of_masks_trains_too_and_moves_with_its_images(call, tmp_path, pictures):
+    with np.load(pictures) as arrays:
+        x, masks = arrays["x"], arrays["y"]
+    for k in range(16):
+        for kind in ("images", "masks"):
+            (tmp_path / "d" / kind).mkdir(parents=True, exist_ok=True)
+        pixels = np.clip(x[k, 0] * 100 + 128, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"d/images/{k}.png")
+        Image.fromarray(masks[k]).save(tmp_path / f"d/masks/{k}.png")
+    how = ("--preprocess", "mean=0.5;std=0.4", "--augment", "crop-flip")
+    model = segmenter(tmp_path, "logits")
+    _, log, _ = trained(call, tmp_path, model, tmp_path / "d", "semantic-segmentation", *how)
+    assert start_and_end(log, "val_mean_iou")[1] == 100.0
+    assert log["epochs"][-1]["loss"] < 0.1  # of pixels that moved apart from masks it stays above
+
+
+def test_the_original_teaches_without_masks(call, tmp_path, pictures):
+    text = "g (float[N,1,H,W] x) => (float[N,2,H,W] y) { y = Conv (x, W) }"
+    original = written(tmp_path / "original.onnx", text, W=-WRONG)
+    model = segmenter(tmp_path, "strided, resized probabilities")
+    data = f"{pictures}:x,"
+    how = ("--distill", original)
+    out, log, said = trained(call, tmp_path, model, data, "semantic-segmentation", *how)
+    start, end = start_and_end(log, "val_agreement_mean_iou")
+    assert start < 20 and end > 90
+    assert "mean IoU with the original" in said
+    found = measured(call, out, data, "semantic-segmentation", "--against", original)
+    assert found["agreement_mean_iou"] == pytest.approx(end)
+
+
+# ── numbers ─────────────────────────────────────────────────────────────────────────────────
+
+MEANS = """g (float[N,1,4,4] x) => (float[N,2] y) <float[2] b = {0.0, 0.0}> {
+    m = GlobalAveragePool (x)\n f = Flatten (m)\n s = MatMul (f, W)\n y = Add (s, b) }"""
+
+
+@pytest.fixture
+def numbers(tmp_path):
+    """24 images and twice their mean, and its negative; one number is not known."""
+    x = RNG.random((24, 1, 4, 4)).astype(np.float32) + np.arange(24).reshape(-1, 1, 1, 1) / 12
+    mean = x.mean((1, 2, 3))
+    y = np.stack([2 * mean, -mean], 1)
+    y[3, 1] = np.nan
+    np.savez(tmp_path / "n.npz", x=x.astype(np.float32), y=y)
+    return tmp_path / "n.npz"
+
+
+@pytest.mark.parametrize("loss", ["mse", "l1", "smooth-l1"])
+def test_numbers_are_learned(call, tmp_path, numbers, loss):
+    model = written(tmp_path / "m.onnx", MEANS, W=np.array([[0.5, 0.5]]))
+    out, log, said = trained(call, tmp_path, model, numbers, "regression", "--loss", loss)
+    start, end = start_and_end(log, "val_rmse")
+    assert start > 1 and end < 0.4 * start
+    assert measured(call, out, numbers, "regression")["rmse"] == pytest.approx(end, rel=1e-4)
+    assert "val RMSE" in said and log["task"]["loss"] == loss
+
+
+def test_images_as_targets_in_another_layout(call, tmp_path):
+    text = "g (float[N,1,H,W] x) => (float[N,3,H,W] y) { y = Conv (x, W) }"
+    model = written(tmp_path / "m.onnx", text, W=np.full((3, 1, 1, 1), 0.1))
+    x = RNG.random((16, 1, 4, 4)).astype(np.float32)
+    y = np.moveaxis(x * np.array([1, 0.5, -1]).reshape(1, 3, 1, 1), 1, 3)
+    np.savez(tmp_path / "i.npz", x=x, y=y)
+    how = ("--augment", "flip")
+    _, log, _ = trained(call, tmp_path, model, tmp_path / "i.npz", "regression", *how)
+    start, end = start_and_end(log, "val_rmse")
+    assert end < 0.2 * start
+
+
+def test_a_table_and_the_original_together(call, tmp_path):
+    (tmp_path / "d").mkdir()
+    rows = ["file,a,b"]
+    for k in range(16):
+        pixels = RNG.integers(0, 256, (4, 4)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"d/{k}.png")
+        rows.append(f"{k}.png,{pixels.mean() / 255},{-pixels.mean() / 255}")
+    (tmp_path / "d" / "t.csv").write_text("\n".join(rows))
+    right = np.array([[1.0, -1.0]])
+    original = written(tmp_path / "o.onnx", MEANS, W=right)
+    model = written(tmp_path / "m.onnx", MEANS, W=0.2 * right)
+    data = tmp_path / "d"
+    _, log, _ = trained(call, tmp_path, model, data, "regression", "--distill", original)
+    start, end = start_and_end(log, "val_rmse")
+    assert end < 0.2 * start
+    (tmp_path / "d" / "t.csv").write_text("file,a\n0.png,x\n")  # which nobody needs
+    how = ("--distill", original)
+    _, log, said = trained(call, tmp_path, model, data, "regression", *how, name="taught")
+    assert "relative distance from the original" in said
+    assert start_and_end(log, "val_loss")[1] < start_and_end(log, "val_loss")[0]
+
+
+# ── several labels ──────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def flags(tmp_path):
+    """Two labels: a bright image, and a dark one; some are not known."""
+    x = RNG.standard_normal((32, 1, 4, 4)).astype(np.float32)
+    x += np.where(np.arange(32) % 4 == 0, 2.0, -1.0).reshape(-1, 1, 1, 1)
+    bright = (x.mean((1, 2, 3)) > 0.5) * 1
+    y = np.stack([bright, 1 - bright], 1)
+    y[5, 0] = -1
+    np.savez(tmp_path / "f.npz", x=x.astype(np.float32), y=y)
+    return tmp_path / "f.npz"
+
+
+SQUASHED = MEANS.replace("y = Add (s, b)", "l = Add (s, b)\n y = Sigmoid (l)")
+JOINED = MEANS.replace(
+    "y = Add (s, b)",
+    """l = Add (s, b)\n p = Slice (l, zero, one, one)\n q = Slice (l, one, two, one)
+    u = Sigmoid (p)\n v = Sigmoid (q)\n y = Concat <axis = 1> (u, v)""",
+)
+PLACES = {"zero": np.array([0]), "one": np.array([1]), "two": np.array([2])}
+
+
+@pytest.mark.parametrize("text", [MEANS, SQUASHED, JOINED], ids=["logits", "squashed", "joined"])
+@pytest.mark.parametrize("weights", [(), ("--class-weights", "balanced")], ids=["", "balanced"])
+def test_several_labels_are_learned(call, tmp_path, flags, text, weights):
+    given = PLACES if text is JOINED else {}
+    model = written(tmp_path / "m.onnx", text, W=np.array([[-1.0, 1.0]]), **given)
+    out, log, said = trained(call, tmp_path, model, flags, "multi-label", *weights)
+    start, end = start_and_end(log, "val_mean_ap")
+    assert start < 70 and end == 100.0
+    assert measured(call, out, flags, "multi-label")["mean_ap"] == end
+    assert "val mean AP 100.00 %" in said
+
+
+def test_a_teacher_of_several_labels(call, tmp_path, flags):
+    original = written(tmp_path / "o.onnx", SQUASHED, W=np.array([[2.0, -2.0]]))
+    model = written(tmp_path / "m.onnx", MEANS, W=np.array([[-1.0, 1.0]]))
+    how = ("--distill", original)
+    out, log, _ = trained(call, tmp_path, model, f"{flags}:x,", "multi-label", *how)
+    start, end = start_and_end(log, "val_agreement")
+    assert start < 20 and end > 90
+    found = measured(call, out, f"{flags}:x,", "multi-label", "--against", original)
+    assert found["agreement"] == pytest.approx(end)
+
+
+# ── a loss of one's own, rounds, and pruning while training ─────────────────────────────────
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_a_loss_of_ones_own_for_a_task(call, tmp_path, pictures, monkeypatch, taught):
+    """It gets the graph's outputs and masks with -1 where they do not count, beside a teacher."""
+    (tmp_path / f"own_mask_loss_{taught}.py").write_text(
+        "import torch\n"
+        "def loss(outputs, target):\n"
+        "    assert outputs.shape[1] == 2 and target.min() == -1 and target.max() == 1\n"
+        "    return torch.nn.functional.cross_entropy(outputs, target, ignore_index=-1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    model = segmenter(tmp_path, "logits")
+    text = "g (float[N,1,H,W] x) => (float[N,2,H,W] y) { y = Conv (x, W) }"
+    original = written(tmp_path / "o.onnx", text, W=-WRONG)
+    how = ("--loss", f"own_mask_loss_{taught}:loss", *(("--distill", original) if taught else ()))
+    _, log, _ = trained(call, tmp_path, model, pictures, "semantic-segmentation", *how)
+    assert start_and_end(log, "val_mean_iou")[1] == 100.0
+
+
+def test_a_teacher_beside_a_loss_of_ones_own_teaches(call, tmp_path, monkeypatch):
+    """Where the loss asks for nothing, only the original is left to learn from."""
+    (tmp_path / "no_wish.py").write_text(
+        "import numpy as np\n"
+        "def batches():\n"
+        "    for k in range(8):\n"
+        "        yield np.random.default_rng(k).random((4, 1, 4, 4), np.float32), 0\n"
+        "def loss(outputs, target):\n"
+        "    return 0 * outputs.sum()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    original = written(tmp_path / "o.onnx", MEANS, W=np.array([[1.0, -1.0]]))
+    model = written(tmp_path / "m.onnx", MEANS, W=np.array([[-1.0, 1.0]]))
+    how = ("finetune", model, "--data", "no_wish:batches", "--loss", "no_wish:loss", *STEPS)
+    assert call(*how, "-o", tmp_path / "alone.onnx").code == 0
+    assert call(*how, "--distill", original, "-o", tmp_path / "taught.onnx").code == 0
+    wanted, alone, taught = (
+        onnx.numpy_helper.to_array(onnx.load(tmp_path / name).graph.initializer[-1])
+        for name in ("o.onnx", "alone.onnx", "taught.onnx")
+    )
+    assert np.abs(taught - wanted).max() < 1.2 < 1.9 < np.abs(alone - wanted).max()
+
+
+WIDE = """g (float[N,1,4,4] x) => (float[N,2] y) {
+    c = Conv (x, V)\n r = Relu (c)\n m = GlobalAveragePool (r)\n f = Flatten (m)
+    y = MatMul (f, W) }"""
+
+
+@pytest.mark.parametrize("command", ["rounds", "train"])
+def test_a_task_is_pruned_in_rounds_and_while_it_trains(call, tmp_path, numbers, command):
+    weights = {"V": np.abs(RNG.standard_normal((8, 1, 1, 1))), "W": RNG.standard_normal((8, 2))}
+    model = written(tmp_path / "m.onnx", WIDE, **weights)
+    ways = {
+        "rounds": ("finetune", model, "--macs-reduction", "0.5", "--rounds", "2"),
+        "train": ("train", model, "--sparsity", "0.5", "--prune-epochs", "2", "--interval", "1"),
+    }
+    out = tmp_path / "out.onnx"
+    how = ("--data", numbers, "--task", "regression", *STEPS, "-o", out)
+    result = call(*ways[command], *how)
+    assert result.code == 0, result.err
+    log = json.loads((tmp_path / "out.training.json").read_text())
+    found = measured(call, out, numbers, "regression")
+    assert log["result"]["scores"]["val_rmse"] == pytest.approx(found["rmse"], rel=1e-4)
+    assert found["rmse"] < measured(call, model, numbers, "regression")["rmse"]
+    assert json.loads((tmp_path / "out.report.json").read_text())["achieved"]["sparsity"] > 0.3
+
+
+# ── refusals, before the first epoch ────────────────────────────────────────────────────────
+
+PLAIN = "g (float[N,1,H,W] x) => (float[N,2,H,W] y) { y = Conv (x, W) }"
+THREE = "g (float[N,1,H,W] x) => (float[N,3,H,W] y) { y = Conv (x, V) }"
+ROUNDED = """g (float[N,1,H,W] x) => (int64[N,1,H,W] y) {
+    s = Conv (x, V)\n r = ReduceMax <axes = [1]> (s)\n y = Cast <to = 7> (r) }"""
+VALUES = {"W": WRONG, "V": np.full((3, 1, 1, 1), 0.2)}
+
+
+@pytest.mark.parametrize(
+    ("text", "task", "more", "says"),
+    [
+        (MEANS, "semantic-segmentation", (), "the model has no output"),
+        (PLAIN, "multi-label", (), "the model has no output"),
+        (ROUNDED, "semantic-segmentation", (), "holds class numbers that no ArgMax over"),
+        (PLAIN, "classification", (), "name what it does with --task"),
+        (PLAIN, "semantic-segmentation", ("--distill", THREE), "--distill: the original has"),
+        (PLAIN, "semantic-segmentation", ("--distill", MEANS), "--distill: the original has"),
+        (PLAIN, "semantic-segmentation", ("--data", "x,"), "has no labels: give masks of class"),
+        (PLAIN, "semantic-segmentation", ("--val", "x,"), "has no labels, so --val measures"),
+        (PLAIN, "semantic-segmentation", ("--class-weights", "1,2,3"), "numbers, but the model has"),
+        (PLAIN, "regression", ("--ignore-index", "3"), "--ignore-index is of masks"),
+    ],
+    ids=lambda v: str(v)[:40],
+)
+def test_what_does_not_fit_a_task_is_told(call, tmp_path, text, task, more, says):
+    used = {name: VALUES[name] for name in VALUES if f", {name})" in text}
+    used = used if text is not MEANS else {"W": np.array([[1.0, -1.0]])}
+    model = written(tmp_path / "m.onnx", text, **used)
+    x = np.zeros((8, 1, 4, 4), np.float32)
+    y = np.zeros((8, 2) if task == "multi-label" else (8, 4, 4), np.uint8)
+    x[:4], y[:4] = 1, 1
+    np.savez(tmp_path / "d.npz", x=x, **({} if task == "classification" else {"y": y}))
+    options = {"--data": tmp_path / "d.npz", "--task": task, "-o": tmp_path / "out.onnx"}
+    for name, value in zip(more[::2], more[1::2], strict=True):
+        if name == "--distill":
+            its = {"W": np.array([[1.0, -1.0]])} if value is MEANS else {"V": VALUES["V"]}
+            options[name] = written(tmp_path / "original.onnx", value, **its)
+        else:
+            options[name] = f"{tmp_path / 'd.npz'}:{value}" if value == "x," else value
+    result = call("finetune", model, *(word for pair in options.items() for word in pair))
+    assert result.code in (1, 2) and says in " ".join(result.err.split())
+    assert not (tmp_path / "out.onnx").exists() and "epoch" not in result.out
+
+
+def test_masks_of_several_sizes_are_told(call, tmp_path):
+    for k in range(4):
+        for kind in ("images", "masks"):
+            (tmp_path / "d" / kind).mkdir(parents=True, exist_ok=True)
+            Image.new("L", (4 + k // 2, 4), k % 2).save(tmp_path / f"d/{kind}/{k}.png")
+    model = written(tmp_path / "m.onnx", PLAIN, W=WRONG)
+    how = ("--task", "semantic-segmentation", "--data", tmp_path / "d", *STEPS)
+    result = call("finetune", model, *how, "-o", tmp_path / "out.onnx")
+    assert result.code == 1 and "the model leaves the size open" in result.err
+
+
+def test_a_loader_of_targets_of_several_shapes_is_told(call, tmp_path, monkeypatch):
+    (tmp_path / "uneven.py").write_text(
+        "import numpy as np\n"
+        "def batches():\n"
+        "    yield np.zeros((4, 1, 4, 4), np.float32), np.zeros((4, 2))\n"
+        "    yield np.zeros((4, 1, 4, 4), np.float32), np.zeros((4, 3))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    model = written(tmp_path / "m.onnx", MEANS, W=np.array([[1.0, -1.0]]))
+    how = ("--task", "regression", "--data", "uneven:batches", *STEPS)
+    result = call("finetune", model, *how, "-o", tmp_path / "out.onnx")
+    assert result.code == 1 and "give labels of one shape, or" in result.err
+
+
+def test_an_original_of_other_outputs_does_not_teach_beside_a_loss_of_ones_own(tmp_path):
+    from reprune_onnx.errors import DataError
+    from reprune_onnx.training.settle_goal import beside_own_loss
+
+    two = PLAIN.replace("(float[N,2,H,W] y)", "(float[N,2,H,W] y, float[N,2,H,W] z)")
+    two = two.replace("y = Conv", "z = Relu (x)\n y = Conv")
+    import reprune_onnx as rp
+
+    one, other = (
+        rp.load(written(tmp_path / name, text, W=WRONG))
+        for name, text in (("1.onnx", PLAIN), ("2.onnx", two))
+    )
+    with pytest.raises(DataError, match=" outputs, the model has "):
+        beside_own_loss(one, other)
+
+
+# ── labels that nobody needs ────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("broken", ["missing", "coloured", "larger"])
+def test_masks_that_nobody_needs_stop_nothing(call, tmp_path, broken):
+    for k in range(8):
+        for kind in ("images", "masks"):
+            (tmp_path / "d" / kind).mkdir(parents=True, exist_ok=True)
+            pixels = RNG.integers(0, 256 if kind == "images" else 2, (4, 4)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"d/{kind}/{k}.png")
+    mask = tmp_path / "d/masks/3.png"
+    mask.unlink()
+    if broken != "missing":
+        size = (4, 4) if broken == "coloured" else (5, 4)
+        Image.new("RGB" if broken == "coloured" else "L", size, 1).save(mask)
+    if broken == "coloured":
+        Image.effect_noise((4, 4), 60).convert("L").save(mask)
+        Image.merge("RGB", [Image.effect_noise((4, 4), 60) for _ in range(3)]).save(mask)
+    model = written(tmp_path / "m.onnx", PLAIN, W=WRONG)
+    original = written(tmp_path / "o.onnx", PLAIN, W=-WRONG)
+    how = ("--task", "semantic-segmentation", "--data", tmp_path / "d")
+    result = call("finetune", model, *how, "--distill", original, *STEPS, "-o", tmp_path / "a.onnx")
+    assert result.code == 0, result.err
+    assert "labels are not used: " in result.err and "3" in result.err
+    assert call("evaluate", model, *how, "--against", original).code == 0
+    result = call("finetune", model, *how, *STEPS, "-o", tmp_path / "b.onnx")
+    assert result.code == 1 and "3" in result.err  # the control: there they are needed
