@@ -25,11 +25,11 @@ class Task:
     function that yields batches ``(x, target)``. ``val`` is of the same kind: what is measured on
     it decides which epoch is kept; without it a part of ``data`` is held back. ``teacher`` is the
     unpruned model; with ``if_better`` it teaches only where it is better on labelled images than
-    the model that is trained. ``loss`` is the name of one of the task's losses, or ``loss(outputs, target)``
-    of the graph's outputs: a tensor, or a tuple. ``kind`` names the task: by default
-    classification, or with a loss of one's own none, so that nothing but the loss is measured.
-    ``class_weights`` are a number per class, a file of them or ``"balanced"``. ``ignore`` is a
-    value of masks that does not count. Raises UsageError for what does not go together.
+    the model that is trained. ``loss`` is the name of one of the task's losses, or
+    ``loss(outputs, target)`` of the graph's outputs: a tensor, or a tuple. ``kind`` names the task:
+    by default classification, or with a loss of one's own none, so that nothing but the loss is
+    measured. ``class_weights`` are a number per class, a file of them or ``"balanced"``. ``ignore``
+    is a value of masks that does not count. Raises UsageError for what does not go together.
     """
 
     data: Dataset | Callable[[], Iterable[Any]]

@@ -333,7 +333,12 @@ VALUES = {"W": WRONG, "V": np.full((3, 1, 1, 1), 0.2)}
         (PLAIN, "semantic-segmentation", ("--distill", MEANS), "--distill: the original has"),
         (PLAIN, "semantic-segmentation", ("--data", "x,"), "has no labels: give masks of class"),
         (PLAIN, "semantic-segmentation", ("--val", "x,"), "has no labels, so --val measures"),
-        (PLAIN, "semantic-segmentation", ("--class-weights", "1,2,3"), "numbers, but the model has"),
+        (
+            PLAIN,
+            "semantic-segmentation",
+            ("--class-weights", "1,2,3"),
+            "numbers, but the model has",
+        ),
         (PLAIN, "regression", ("--ignore-index", "3"), "--ignore-index is of masks"),
     ],
     ids=lambda v: str(v)[:40],
