@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from reprune_onnx.activations.room import parse_size
 from reprune_onnx.data.reading import Reading
 from reprune_onnx.errors import UsageError
 from reprune_onnx.rounding import Rounding
@@ -94,6 +95,7 @@ class Settings:
     latency_table: Path | None = None
     verify: bool = True
     jobs: int = 1
+    memory: str | None = None
 
     def __post_init__(self) -> None:
         given = [name for name in _TARGETS if getattr(self, name) is not None]
@@ -175,9 +177,9 @@ class Settings:
         }
 
     def as_report(self) -> dict[str, Any]:
-        """All settings that decide about the result, in JSON's types; no paths, no jobs."""
+        """All settings that decide about the result, in JSON's types; no paths, jobs or memory."""
         plain = asdict(self) | {"coverage": self.worth}
-        del plain["jobs"]
+        del plain["jobs"], plain["memory"]
         for name in ("keep", "calibration", "latency_table", "classes"):
             plain[name] = plain[name] is not None
         plain["round_to"] = self.rounding.multiple
@@ -205,6 +207,8 @@ class Settings:
             if n < 1:
                 raise UsageError(f"--layer {glob}={n}: a layer keeps at least 1 channel")
         self._check_images()
+        if self.memory is not None:
+            parse_size(self.memory)
         if self.jobs == 0 or abs(self.jobs) > _MOST_JOBS:
             raise UsageError(
                 f"--jobs is a number of processes, or -1 for all cores; not {self.jobs}"

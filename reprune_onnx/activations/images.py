@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 
 from reprune_onnx.activations.frontier import Arrays
+from reprune_onnx.activations.room import Room, parse_size
 from reprune_onnx.data.labels import IF_CLASSES
 from reprune_onnx.data.npz import read_arrays
 from reprune_onnx.data.open import open_data
@@ -31,7 +32,8 @@ class Images:
     """``n`` images of the data called ``name``, as inputs ``{name: array}`` of every batch.
 
     ``labels`` are those of every batch, (b,) each, where the data has them. ``notes`` say what the
-    data is and what is done to it, in lines for the user.
+    data is and what is done to it, in lines for the user. ``room`` is where the activations that
+    the images cause are held.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Images:
     n: int
     labels: tuple[Ints, ...] | None = None
     notes: tuple[str, ...] = ()
+    room: Room = field(default_factory=Room)
 
     def shuffled(self, rng: np.random.Generator) -> Images:
         """Return the same images in an order drawn by ``rng``, in batches of the same sizes.
@@ -66,7 +69,7 @@ class Images:
     def _only(self, which: list[int]) -> Images:
         batches = tuple(self.batches[k] for k in which)
         labels = None if self.labels is None else tuple(self.labels[k] for k in which)
-        return Images(self.name, batches, sum(map(_length, batches)), labels, self.notes)
+        return replace(self, batches=batches, n=sum(map(_length, batches)), labels=labels)
 
     def check(self) -> None:
         """Raise DataError where a layer could not be fitted to these images."""
@@ -114,7 +117,9 @@ def calibration_images(proto: onnx.ModelProto, settings: Settings) -> Images:
 
 def images_to_fit(proto: onnx.ModelProto, settings: Settings) -> Images:
     """Return the `calibration_images` in an order that is always the same and is not the data's."""
-    return calibration_images(proto, settings).shuffled(np.random.default_rng(0))
+    limit = None if settings.memory is None else parse_size(settings.memory)
+    images = replace(calibration_images(proto, settings), room=Room(limit))
+    return images.shuffled(np.random.default_rng(0))
 
 
 def _named(proto: onnx.ModelProto, spec: str, n: int) -> Images:

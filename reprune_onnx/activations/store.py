@@ -1,4 +1,4 @@
-"""Arrays by name and batch: in memory up to a limit, beyond it in files that have no name."""
+"""Arrays by name and batch: in memory while there is room, beyond it in files without a name."""
 
 from __future__ import annotations
 
@@ -12,11 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reprune_onnx.activations.memory import available_memory
+from reprune_onnx.activations.room import Room
 from reprune_onnx.errors import DataError
-
-_SHARE = 8  # of what is free
-_LEAST = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -27,18 +24,16 @@ class _Spilled:
 
 
 class Store:
-    """Arrays of several tensors, batch by batch; at most ``limit`` bytes of them in memory.
+    """Arrays of several tensors, batch by batch, in memory as far as ``room`` has any left.
 
-    Without a limit they may take an eighth of what is free: two networks and the samples of a layer
-    are held at once.
+    Several stores may share one room.
 
     A temporary file has no name where the system allows it, so that nothing is left behind however
     the process ends.
     """
 
-    def __init__(self, limit: int | None = None) -> None:
-        self._limit = _share_of_memory() if limit is None else limit
-        self._used = 0
+    def __init__(self, room: Room) -> None:
+        self._room = room
         self._arrays: dict[tuple[str, int], NDArray[Any] | _Spilled] = {}
         self._files: dict[str, RawIOBase] = {}
         self._lock = Lock()
@@ -46,11 +41,9 @@ class Store:
     def put(self, name: str, batch: int, array: NDArray[Any]) -> None:
         """Keep ``array``; DataError where there is no room for it."""
         with self._lock:
-            before = self._arrays.get((name, batch))
-            if before is not None and not isinstance(before, _Spilled):
-                self._used -= before.nbytes
-            if self._used + array.nbytes <= self._limit:
-                self._used += array.nbytes
+            if (name, batch) in self._arrays:
+                self._forget((name, batch))
+            if self._room.take(array.nbytes):
                 self._arrays[name, batch] = array
                 return
             try:
@@ -67,17 +60,18 @@ class Store:
                     f" '{tempfile.gettempdir()}' ({error.strerror or error}): give fewer images"
                     " with --calibration-size, or set TMPDIR to a larger disk"
                 ) from error
+            self._room.count_written(array.nbytes)
             self._arrays[name, batch] = _Spilled(offset, array.shape, array.dtype)
 
     def get(self, name: str, batch: int) -> NDArray[Any]:
         """Return what was kept."""
-        found = self._arrays[name, batch]
-        if not isinstance(found, _Spilled):
-            return found
-        array = np.empty(found.shape, found.dtype)
+        kept = self._arrays[name, batch]
+        if not isinstance(kept, _Spilled):
+            return kept
+        array = np.empty(kept.shape, kept.dtype)
         with self._lock:
             file = self._files[name]
-            file.seek(found.offset)
+            file.seek(kept.offset)
             _all(file.readinto, array)
         return array
 
@@ -98,13 +92,15 @@ class Store:
     def _forget(self, key: tuple[str, int]) -> None:
         array = self._arrays.pop(key, None)
         if array is not None and not isinstance(array, _Spilled):
-            self._used -= array.nbytes
+            self._room.give_back(array.nbytes)
 
     def names(self) -> set[str]:
         """Return the tensors that are kept."""
         return {name for name, _ in self._arrays}
 
     def __del__(self) -> None:
+        for key in list(self._arrays):
+            self._forget(key)
         for file in self._files.values():
             file.close()
 
@@ -117,7 +113,3 @@ def _all(step: Callable[[memoryview], int | None], array: NDArray[Any]) -> None:
         if not n:
             raise OSError("nothing could be read or written")
         rest = rest[n:]
-
-
-def _share_of_memory() -> int:
-    return max(_LEAST, available_memory() // _SHARE)

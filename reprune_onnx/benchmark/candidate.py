@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from reprune_onnx.benchmark.backends import Arrays, Runner
-from reprune_onnx.benchmark.machine import memory
 from reprune_onnx.benchmark.settings import DEFAULT_BATCHES
 from reprune_onnx.errors import ModelError, UsageError
+from reprune_onnx.memory import memory
 from reprune_onnx.model import load
 from reprune_onnx.runtime.random_inputs import random_inputs
 from reprune_onnx.shapes import stated_shapes
@@ -55,7 +55,7 @@ class Candidate:
     def feeds(self, runner: Runner, batch: int) -> Arrays:
         """Random inputs; ModelError where they alone are larger than the memory that is free."""
         sizes = self.at(batch)
-        free = memory()
+        free = memory("MemAvailable")
         ports = {p.name: p for p in runner.inputs}
         needed = sum(
             prod(size) * max(8, np.dtype(ports[name].dtype).itemsize)  # they are drawn in float64

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from reprune_onnx.memory import memory, system_text
+
 _BOARD = Path("/proc/device-tree/model")  # what an ARM board calls itself
 _CPU = Path("/proc/cpuinfo")
-_MEMORY = Path("/proc/meminfo")
-_CGROUP = Path("/sys/fs/cgroup")
 _GPU = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
 
 
@@ -37,24 +37,10 @@ def cpus() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def memory(which: str = "MemAvailable") -> int | None:
-    """The bytes of memory that there are, or are free; None where the system does not say.
-
-    Of a container, what it may use.
-    """
-    lines = _text(_MEMORY).splitlines()
-    found = next((int(x.split()[1]) * 1024 for x in lines if x.startswith(f"{which}:")), None)
-    limit, used = (_text(_CGROUP / f"memory.{name}").strip() for name in ("max", "current"))
-    if found is not None and limit.isdigit():
-        free = which == "MemAvailable" and used.isdigit()
-        found = min(found, max(0, int(limit) - (int(used) if free else 0)))
-    return found
-
-
 def _cpu() -> str:
-    if board := _text(_BOARD).strip("\0\n "):
+    if board := system_text(_BOARD).strip("\0\n "):
         return board
-    for line in _text(_CPU).splitlines():
+    for line in system_text(_CPU).splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     if platform.system() == "Darwin" and (
@@ -76,10 +62,3 @@ def _said(*command: str) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

@@ -51,6 +51,15 @@ Calibration = Annotated[
 CalibrationSize = Annotated[
     int, typer.Option("--calibration-size", metavar="N", help="How many of them are used.")
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        help="Memory for the activations of calibration images, such as 512M or 2G; the rest goes"
+        " to a temporary file. Default: half of what is free.",
+    ),
+]
 Recover = Annotated[
     Literal["auto", "none", "data-free", "batch-norm", "least-squares"],
     typer.Option(

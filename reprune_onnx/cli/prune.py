@@ -15,6 +15,7 @@ from reprune_onnx.cli.options import (
     Force,
     Include,
     InputShape,
+    Memory,
     ModelArgument,
     Precision,
     Preprocess,
@@ -139,6 +140,7 @@ def command(
     preprocess: Preprocess = None,
     classes: Classes = None,
     skip_broken: SkipBroken = False,
+    memory: Memory = None,
     recover: Recover = "auto",
     latency_table: Annotated[
         Path | None,
@@ -210,6 +212,7 @@ def command(
         skip_broken=skip_broken,
         verify=not no_verify,
         jobs=jobs,
+        memory=memory,
         **chosen,
     )
     destination = Destination.of(model, out, report, force=force, dry_run=dry_run)

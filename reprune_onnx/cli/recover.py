@@ -12,6 +12,7 @@ from reprune_onnx.cli.options import (
     CalibrationSize,
     Force,
     InputShape,
+    Memory,
     Preprocess,
     Quiet,
     Recover,
@@ -31,6 +32,7 @@ def command(
     calibration_size: CalibrationSize = 512,
     preprocess: Preprocess = None,
     skip_broken: SkipBroken = False,
+    memory: Memory = None,
     recover: Recover = "auto",
     input_shape: InputShape = None,
     force: Force = False,
@@ -50,6 +52,7 @@ def command(
         calibration_size=calibration_size,
         preprocess=preprocess,
         skip_broken=skip_broken,
+        memory=memory,
         recover=recover,
         input_shapes=tuple(parse_input_shapes(input_shape or []).items()),
     )

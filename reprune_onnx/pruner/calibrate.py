@@ -46,7 +46,7 @@ def layer_statistics(
     looks = [Look(y, _axis(channels, layer, y)) for layer, y in zip(layers, outputs, strict=True)]
     counts = [share.batches for share in shares(proto, images.batches, looks)]
     statistics = Statistics()
-    frontier = Frontier(Model(proto), images.batches, steps, counts, Store())
+    frontier = Frontier(Model(proto), images.batches, steps, counts, Store(images.room))
     with workers() as pool:
         for k, layer in enumerate(layers):
             frontier.advance()

@@ -24,7 +24,8 @@ class Recovery:
     """The recovered model and how it was made.
 
     ``error_before`` and ``error_after`` are the mean squared errors of the outputs on the images,
-    relative to the outputs' variance (None without images); ``layers`` have new values.
+    relative to the outputs' variance (None without images); ``layers`` have new values. ``written``
+    are the bytes of activations that went to a disk since the images were read.
     """
 
     model: Model
@@ -33,6 +34,7 @@ class Recovery:
     layers: int
     error_before: float | None = None
     error_after: float | None = None
+    written: int = 0
 
 
 def recover(
@@ -76,13 +78,14 @@ def recover(
         if method == "batch-norm":
             from reprune_onnx.recovery.batch_norm import reestimate
 
-            values = reestimate((original, pruned), steps, images.batches, pool, progress)
+            values = reestimate((original, pruned), steps, images, pool, progress)
         else:
             from reprune_onnx.recovery.least_squares import refit
 
-            values = refit((original, pruned), steps, images.batches, pool, progress)
+            values = refit((original, pruned), steps, images, pool, progress)
     found = with_values(models[1], values)
     before = output_error(original, pruned, images)
     after = output_error(original, Model(as_float32(found.proto)), images)
     layers = sum(step.weight in values for step in steps)
-    return Recovery(found, method, images.n, layers, before, after)
+    written = images.room.written
+    return Recovery(found, method, images.n, layers, before, after, written)

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reprune_onnx.activations.frontier import Arrays, Frontier
+from reprune_onnx.activations.frontier import Frontier
+from reprune_onnx.activations.images import Images
 from reprune_onnx.activations.sampling import Look, shares
 from reprune_onnx.activations.store import Store
 from reprune_onnx.activations.workers import Workers
@@ -30,7 +31,7 @@ _LARGEST = 10.0  # a channel that hardly varies any more is not blown up further
 def reestimate(
     models: tuple[Model, Model],
     steps: Sequence[Step],
-    images: Sequence[Arrays],
+    images: Images,
     workers: Workers,
     progress: Progress | None = None,
 ) -> dict[str, NDArray[Any]]:
@@ -42,8 +43,10 @@ def reestimate(
     steps = [s for s in steps if not s.layer.recurrent]
     outputs = [[s.layer.op.outputs[0]] for s in steps]
     looks = [Look(name, s.layer.axis) for s, (name,) in zip(steps, outputs, strict=True)]
-    counts = [share.batches for share in shares(original.proto, images, looks)]
-    theirs, ours = (Frontier(m, images, outputs, counts, Store()) for m in (original, pruned))
+    counts = [share.batches for share in shares(original.proto, images.batches, looks)]
+    theirs, ours = (
+        Frontier(m, images.batches, outputs, counts, Store(images.room)) for m in models
+    )
     graph = Graph(pruned)
     values: dict[str, NDArray[Any]] = {}
     for k, step in enumerate(steps):

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reprune_onnx.activations.frontier import Arrays, Frontier
+from reprune_onnx.activations.frontier import Frontier
+from reprune_onnx.activations.images import Images
 from reprune_onnx.activations.moments import Moments, Sums
 from reprune_onnx.activations.sampling import Look, Share, shares
 from reprune_onnx.activations.store import Store
@@ -41,7 +42,7 @@ _DEAD = 1e-12  # a scale below which a channel is not seen by the rest of the ne
 def refit(
     models: tuple[Model, Model],
     steps: Sequence[Step],
-    images: Sequence[Arrays],
+    images: Images,
     workers: Workers,
     progress: Progress | None = None,
 ) -> dict[str, Array]:
@@ -51,18 +52,22 @@ def refit(
     """
     original, pruned = models
     looks = [Look.at(s.joint.tensor, s.layer) for s in steps]
-    parts = shares(original.proto, images, looks)
+    parts = shares(original.proto, images.batches, looks)
     counts = [share.batches for share in parts]
-    theirs = Frontier(original, images, [[s.joint.tensor] for s in steps], counts, Store())
-    ours = Frontier(pruned, images, [s.inputs for s in steps], counts, Store())
+    asked = [[s.joint.tensor] for s in steps], [s.inputs for s in steps]
+    theirs, ours = (
+        Frontier(model, images.batches, names, counts, Store(images.room))
+        for model, names in zip(models, asked, strict=True)
+    )
     graph = Graph(pruned)
     values: dict[str, Array] = {}
     for k, step in enumerate(steps):
         theirs.advance()
         ours.advance()
-        found = _Fit(step, graph, (theirs, ours, parts[k]), workers).run()
-        ours.change(found)
-        values |= found
+        rows = Store(images.room)
+        fitted = _Fit(step, graph, (theirs, ours, parts[k]), rows, workers).run()
+        ours.change(fitted)
+        values |= fitted
         if progress is not None:
             progress("recovering", k + 1, len(steps))
     return values
@@ -72,16 +77,20 @@ class _Fit:
     """The fit of one layer; samples are kept from one round to the next."""
 
     def __init__(
-        self, step: Step, graph: Graph, what: tuple[Frontier, Frontier, Share], workers: Workers
+        self,
+        step: Step,
+        graph: Graph,
+        what: tuple[Frontier, Frontier, Share],
+        rows: Store,
+        workers: Workers,
     ) -> None:
-        self.step, self.graph, self.workers = step, graph, workers
+        self.step, self.graph, self.rows, self.workers = step, graph, rows, workers
         self.theirs, self.ours, self.share = what
         self.W0: Floats = step.layer.matrix(graph.array(step.weight))  # (g, m, D)
         scale = step.joint.scale[step.kept]
         self.dead = np.abs(scale) < _DEAD
         self.scale, self.shift = np.where(self.dead, 1.0, scale), step.joint.shift[step.kept]
         self.bias0 = step.layer.bias(graph)
-        self.rows = Store()
 
     def run(self) -> dict[str, Array]:
         """Return the layer's new weight and, where it has one, its intercept."""

@@ -206,6 +206,7 @@ def recovery_entry(found: Recovery | None, seconds: float) -> dict[str, object] 
         "layers": found.layers,
         "error_before": found.error_before,
         "error_after": found.error_after,
+        "bytes_written": found.written,
     }
 
 

@@ -244,7 +244,9 @@ def _recovery(found: dict[str, Any] | None) -> list[str]:
             f"; error of the outputs {found['error_before']:.3g} to {found['error_after']:.3g} of"
             " their variance"
         )
-    return [line]
+    written = found.get("bytes_written", 0)
+    more = f"{written / 1e6:,.0f} MB of activations went to a temporary file (--memory)"
+    return [line, more] if written else [line]
 
 
 def print_recovery(report: dict[str, Any], destination: Destination) -> None:

@@ -213,6 +213,15 @@ def test_the_preset_is_a_default_that_options_override(prune):
     assert report["settings"]["residual"] == "keep"
 
 
+def test_without_memory_activations_go_to_a_disk_and_the_model_is_the_same(prune, digits):
+    how = ("--sparsity", "0.5", "--calibration", digits, "--calibration-size", "64")
+    free, model = prune(*how)
+    tight, same = prune(*how, "--memory", "100K", name="tight")
+    assert free["recovery"]["bytes_written"] == 0
+    assert tight["recovery"]["bytes_written"] > 100_000
+    assert model.read_bytes() == same.read_bytes()
+
+
 def test_calibration_images_tell_gamma_where_no_batch_normalization_does(prune, digits):
     report, _ = prune("--sparsity", "0.5", "--calibration", digits, "--calibration-size", "64")
     sources = {layer["op"]: layer["gamma_source"] for layer in report["layers"]}

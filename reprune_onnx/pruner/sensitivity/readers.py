@@ -55,7 +55,7 @@ def readers(
     names = [[p.linear.op.inputs[0], p.joint.tensor] for p in plans]
     parts = shares(proto, images.batches, [Look.at(p.joint.tensor, p.linear) for p in plans])
     counts = [share.batches for share in parts]
-    frontier = Frontier(Model(proto), images.batches, names, counts, Store())
+    frontier = Frontier(Model(proto), images.batches, names, counts, Store(images.room))
     groups = [g for g in channels.groups if g.free.any()]
     waiting = {
         g.id: {i for i, p in enumerate(plans) if np.isin(p.units, g.units).any()} for g in groups

@@ -12,6 +12,7 @@ from text_graphs import model
 import reprune_onnx.activations.frontier as frontier_module
 from reprune_onnx.activations.frontier import Arrays, Frontier
 from reprune_onnx.activations.linear import Linear
+from reprune_onnx.activations.room import Room
 from reprune_onnx.activations.store import Store
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.runtime.ort import Session
@@ -129,7 +130,7 @@ def test_stretches_make_what_one_run_makes(
     text: str, inputs: list[str], steps: list[list[str]], counts: list[int], memory: int
 ) -> None:
     proto, feeds = network(text), images(inputs)
-    frontier = Frontier(Model(proto), feeds, steps, counts, Store(memory))
+    frontier = Frontier(Model(proto), feeds, steps, counts, Store(Room(memory)))
     for names, count in zip(steps, counts, strict=False):
         batches = taken(frontier)
         assert len(batches) == count
@@ -150,7 +151,7 @@ def test_each_node_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(frontier_module, "Session", Recording)
     frontier = Frontier(
-        Model(network(RESIDUAL)), images(["x"]), CASES["residual"][2], [3] * 5, Store()
+        Model(network(RESIDUAL)), images(["x"]), CASES["residual"][2], [3] * 5, Store(Room())
     )
     for _ in range(5):
         taken(frontier)
@@ -172,7 +173,7 @@ def test_each_image_passes_each_node_once(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(frontier_module, "Session", Recording)
     steps, counts = [["a"], ["b"], ["d"], ["e"], ["out"]], [1, 1, 2, 3, 3]
-    frontier = Frontier(Model(network(RESIDUAL)), images(["x"]), steps, counts, Store())
+    frontier = Frontier(Model(network(RESIDUAL)), images(["x"]), steps, counts, Store(Room()))
     for _ in steps:
         taken(frontier)
     for name in ("a", "r", "b", "c", "d", "e", "out"):
@@ -182,7 +183,7 @@ def test_each_image_passes_each_node_once(monkeypatch: pytest.MonkeyPatch) -> No
 def test_only_what_later_steps_read_is_held() -> None:
     steps = [["a"], ["b"], ["d"], ["e"], ["out"]]
     held = [{"a"}, {"a", "b", "r"}, {"d", "r"}, {"e", "r"}, set()]
-    store = Store()
+    store = Store(Room())
     frontier = Frontier(Model(network(RESIDUAL)), images(["x"]), steps, [1, 2, 3, 2, 2], store)
     for wanted in held:
         taken(frontier)
@@ -196,7 +197,7 @@ def test_a_long_chain_holds_no_more_than_a_short_one() -> None:
         f"""<ir_version: 8, opset_import: ["": 17]>
         g (float[n,4,6,6] t0) => (float[n,4,6,6] t{n}) {{ {lines} }}"""
     )
-    store = Store()
+    store = Store(Room())
     steps = [[f"t{k + 1}"] for k in range(n)]
     frontier = Frontier(Model(proto), images(["t0"]), steps, [3] * n, store)
     for k in range(n - 1):
@@ -236,7 +237,7 @@ def test_a_changed_weight_acts_on_later_nodes_only(kind: str, once: None) -> Non
         proto.graph.node.extend([*made, *nodes])
     new = RNG.standard_normal((4, 4, 3, 3)).astype(np.float32)
     feeds = images(["x"])
-    frontier = Frontier(Model(proto), feeds, [["a"], ["b"], ["out", "c"]], [3] * 3, Store())
+    frontier = Frontier(Model(proto), feeds, [["a"], ["b"], ["out", "c"]], [3] * 3, Store(Room()))
     taken(frontier)
     frontier.change({"w0": new, "w1": new})
     found = [arrays["b"] for arrays in taken(frontier)]
@@ -258,7 +259,7 @@ def test_outputs_of_a_layer_are_rescaled_for_what_follows() -> None:
     scale, shift = np.array([1.0, 2.0, -1.0, 0.5]), np.array([0.0, 1.0, 2.0, -3.0])
     op = Graph(Model(proto)).producer("b")
     assert op is not None
-    store = Store()
+    store = Store(Room())
     frontier = Frontier(Model(proto), feeds, [["b"], ["c"]], [3, 3], store)
     taken(frontier)
     frontier.rescale(Linear(op, (4, 4, 3, 3)), scale, shift)
@@ -275,7 +276,7 @@ def test_the_model_and_the_images_stay_as_they_are() -> None:
     proto, feeds = network(RESIDUAL), images(["x"])
     bytes_before = proto.SerializeToString(deterministic=True)
     arrays = [f["x"].copy() for f in feeds]
-    frontier = Frontier(Model(proto), feeds, [["a"], ["out"]], [2, 3], Store())
+    frontier = Frontier(Model(proto), feeds, [["a"], ["out"]], [2, 3], Store(Room()))
     taken(frontier)
     frontier.change({"w1": np.zeros((4, 4, 3, 3), np.float32)})
     taken(frontier)

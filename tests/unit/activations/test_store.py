@@ -13,8 +13,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from reprune_onnx.activations.room import Room, parse_size
 from reprune_onnx.activations.store import Store
-from reprune_onnx.errors import DataError
+from reprune_onnx.errors import DataError, UsageError
 
 ARRAYS = [
     np.arange(24, dtype=np.float32).reshape(2, 3, 4),
@@ -59,7 +60,7 @@ def same(found: np.ndarray, array: np.ndarray) -> bool:
 
 @pytest.mark.parametrize("limit", [0, 150, 10**6])
 def test_what_goes_in_comes_back_bit_for_bit(limit: int, folder: Path) -> None:
-    store = Store(limit)
+    store = Store(Room(limit))
     for name in ("a", "b"):
         for k, array in enumerate(ARRAYS):
             store.put(name, k, array)
@@ -76,7 +77,7 @@ def test_what_goes_in_comes_back_bit_for_bit(limit: int, folder: Path) -> None:
 
 
 def test_no_more_in_memory_than_the_limit(opened: list[Any]) -> None:
-    store = Store(1000)
+    store = Store(Room(1000))
     arrays = [np.full(100, k, np.float32) for k in range(5)]  # 400 bytes each
     for k, array in enumerate(arrays):
         store.put("x", k, array)
@@ -92,7 +93,7 @@ def test_no_more_in_memory_than_the_limit(opened: list[Any]) -> None:
 
 
 def test_another_value_replaces_the_first(opened: list[Any]) -> None:
-    store = Store(1000)
+    store = Store(Room(1000))
     store.put("x", 0, np.zeros(200, np.float32))
     store.put("x", 0, np.ones(240, np.float32))
     assert not opened, "the first value makes room for the second"
@@ -106,7 +107,7 @@ def test_another_value_replaces_the_first(opened: list[Any]) -> None:
 
 
 def test_files_have_no_name_and_are_closed(folder: Path, opened: list[Any]) -> None:
-    store = Store(0)
+    store = Store(Room(0))
     for name in "abc":
         store.put(name, 0, np.zeros(1000))
     assert [p for p in folder.iterdir() if os.name == "posix"] == []
@@ -132,7 +133,7 @@ def small_files(folder: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("size", [100, 2_000, 4_000, 40_000])
 def test_a_full_disk_is_said_in_one_line(small_files: None, folder: Path, size: int) -> None:
-    store = Store(0)
+    store = Store(Room(0))
     with pytest.raises(DataError, match=r"no room for .* --calibration-size, or set TMPDIR") as e:
         for k in range(200):
             store.put("x", k, np.full(size // 4, k, np.float32))
@@ -150,13 +151,42 @@ def test_no_temporary_file_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     with pytest.raises(DataError, match="Permission denied"):
-        Store(0).put("x", 0, np.zeros(10))
+        Store(Room(0)).put("x", 0, np.zeros(10))
 
 
 def test_a_store_that_is_let_go_closes_its_files(opened: list[Any]) -> None:
-    store = Store(0)
+    store = Store(Room(0))
     store.put("x", 0, np.zeros(10))
     del store
     gc.collect()
     (file,) = opened
     assert file.closed
+
+
+def test_stores_share_a_room(opened: list[Any]) -> None:
+    room = Room(1000)
+    a, b = Store(room), Store(room)
+    a.put("x", 0, np.zeros(150, np.float32))
+    b.put("x", 0, np.zeros(150, np.float32))
+    assert (len(opened), room.written) == (1, 600), "the first took what the second lacked"
+    a.drop("x", 0)
+    b.put("y", 0, np.zeros(150, np.float32))
+    assert room.written == 600
+    del b
+    gc.collect()
+    a.put("z", 0, np.zeros(250, np.float32))
+    assert room.written == 600, "a store that is let go gives back what it held"
+
+
+@pytest.mark.parametrize(
+    ("text", "n"),
+    [("100", 100), ("512M", 512 << 20), ("1.5g", 3 << 29), ("2 GiB", 2 << 30), ("3kb", 3 << 10)],
+)
+def test_sizes(text: str, n: int) -> None:
+    assert parse_size(text) == n
+
+
+@pytest.mark.parametrize("text", ["", "G", "-1G", "2X", "nan", "1e3", "2GG"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--memory '.*' is no size such as 512M or 2G"):
+        parse_size(text)

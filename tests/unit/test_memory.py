@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reprune_onnx.activations import memory
+from reprune_onnx import memory
 
 
 @pytest.fixture

@@ -1,0 +1,54 @@
+"""The memory of this machine, or of the container that this process runs in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+_MEMINFO = Path("/proc/meminfo")
+_CONTAINER = Path("/sys/fs/cgroup")  # of version 2
+_UNKNOWN = 2 << 30  # where the system does not tell
+
+
+def memory(which: Literal["MemTotal", "MemAvailable"]) -> int | None:
+    """The bytes of memory that there are, or are free; None where the system does not say.
+
+    Of a container, what it may use.
+    """
+    stated = _stated(which)
+    limit, used = (
+        system_text(_CONTAINER / f"memory.{name}").strip() for name in ("max", "current")
+    )
+    if stated is None or not limit.isdigit():
+        return stated
+    taken = int(used) if which == "MemAvailable" and used.isdigit() else 0
+    return min(stated, max(0, int(limit) - taken))
+
+
+def available_memory() -> int:
+    """The bytes that are free, or a guess where the system does not say."""
+    free = memory("MemAvailable")
+    return _UNKNOWN if free is None else free
+
+
+_PAGES = {"MemTotal": "SC_PHYS_PAGES", "MemAvailable": "SC_AVPHYS_PAGES"}
+
+
+def _stated(which: Literal["MemTotal", "MemAvailable"]) -> int | None:
+    """What Linux calls so; elsewhere all pages, or the free ones, which are fewer."""
+    for line in system_text(_MEMINFO).splitlines():
+        if line.startswith(f"{which}:"):
+            return int(line.split()[1]) << 10
+    try:
+        return os.sysconf(_PAGES[which]) * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def system_text(path: Path) -> str:
+    """What the system says in a file; nothing where there is none."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
