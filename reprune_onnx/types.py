@@ -229,6 +229,20 @@ class Summed:
 
 
 @dataclass(frozen=True)
+class Branch:
+    """A branch of an If that holds a layer; in the graph its tensors' names begin with ``prefix``.
+
+    It runs in a copy of the model in which the conditions ``decided``, by the names of their
+    tensors, are as they say, at inputs of ``shapes``. Messages call it ``title``.
+    """
+
+    prefix: str
+    title: str
+    decided: dict[str, bool]
+    shapes: dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
 class ChannelMap:
     """Everything the analysis states about a model; ``unit_of[label]`` is the label's unit.
 
@@ -237,7 +251,8 @@ class ChannelMap:
     the nodes of the layers that ``--include`` names, whose multiply-adds a reduction is of; None
     where that is all of them. ``sizes_found`` says why open sizes are not those that are assumed.
     ``passing`` are products that are no layers, of which multiply-adds go with the channels;
-    ``summed`` products of activations that read channels without a weight.
+    ``summed`` products of activations that read channels without a weight. In ``graph`` the
+    branches of If stand beside them; ``branches`` are those with layers.
     """
 
     tensors: dict[str, Labels]
@@ -254,6 +269,7 @@ class ChannelMap:
     sizes_found: str = ""
     passing: tuple[Passing, ...] = ()
     summed: tuple[Summed, ...] = ()
+    branches: tuple[Branch, ...] = ()
 
     def counts_layer(self, layer: Layer) -> bool:
         """Whether a reduction of multiply-adds counts those of ``layer``."""
@@ -407,6 +423,7 @@ class Verification:
     ``inputs`` are the kinds of inputs that prove it, or that were tried in vain. ``inner`` says
     that a wrong cut shows in the tensors behind the cuts only, not in the outputs. ``sizes`` are
     the inputs' in the copies that were compared, where those of the file are too large.
+    ``branches`` are those of an If that lose channels: each was run, in a copy that takes it.
     """
 
     passed: bool
@@ -419,3 +436,4 @@ class Verification:
     inputs: tuple[str, ...] = ()
     inner: bool = False
     sizes: str = ""
+    branches: tuple[str, ...] = ()

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from reprune_onnx.analyzer import residual, resolve
+from reprune_onnx.analyzer.branches import branches_of
 from reprune_onnx.analyzer.conv_bn import gamma_of
 from reprune_onnx.analyzer.drafts import LockDraft
-from reprune_onnx.analyzer.functions import written_out
+from reprune_onnx.analyzer.fold import folded
+from reprune_onnx.analyzer.functions import opened
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.groups import build_groups, never_empty, sole_units
 from reprune_onnx.analyzer.labels import compress
@@ -51,16 +53,19 @@ def analyze(model: Model, scope: Scope | None = None) -> ChannelMap:
     rule does not cover is locked, with its reason, and never an error.
     """
     scope = scope or Scope()
-    model = written_out(model)
+    model = opened(model)
     graph = Graph(model)
     refuse_quantized(graph)
-    sizes = fitting_shapes(model.proto, scope.input_shapes)
+    sizes = fitting_shapes(folded(model.proto), scope.input_shapes)  # one branch runs
     shapes = sizes.shapes
     w = Walk(graph, shapes)
     w.run(RULES)
     if not w.layers:
         refuse_without_layers(graph)
     w.layers = measured(graph, w.layers, shapes)
+    branches = branches_of(w, shapes)
+    w.layers = branches.layers
+    w.locks.extend(branches.locks)
     resolve.tie_shared_weights(w)
     w.locks.extend(locked_by_scope(w, scope.include, scope.exclude))
     if scope.residual != "prune":
@@ -68,7 +73,8 @@ def analyze(model: Model, scope: Scope | None = None) -> ChannelMap:
             reason = f"meets the residual {op.title} (--residual {scope.residual})"
             w.locks.append(LockDraft(op.name, ids, reason))
     resolve.settle_arrangements(w)
-    return replace(_facts(w, scope, shapes), sizes_found=sizes.note)
+    facts = _facts(w, scope, shapes)
+    return replace(facts, sizes_found=sizes.note, branches=branches.running)
 
 
 def _facts(w: Walk, scope: Scope, shapes: dict[str, tuple[int, ...]]) -> ChannelMap:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import onnx
 
+from reprune_onnx.analyzer.hoist import joined
+
 if TYPE_CHECKING:
     from reprune_onnx.analyzer.graph import Op
 
@@ -39,6 +41,8 @@ def _source(op: Op, k: int) -> str | int | None:
         return int(op.attrs["value"].data_type)
     if op.type == "Cast":
         return int(op.attrs["to"])
+    if made := joined(op.proto):
+        return made[k][0]
     try:
         schema = onnx.defs.get_schema(op.type, op.opset, op.domain)
     except onnx.defs.SchemaError:

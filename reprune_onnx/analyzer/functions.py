@@ -8,6 +8,7 @@ from dataclasses import replace
 import onnx
 
 from reprune_onnx.analyzer.dense import as_dense
+from reprune_onnx.analyzer.hoist import hoisted
 from reprune_onnx.analyzer.sequences import as_slices
 from reprune_onnx.analyzer.sharing import as_one
 from reprune_onnx.errors import ModelError
@@ -45,6 +46,11 @@ def written_out(model: Model) -> Model:
     return as_one(as_slices(as_dense(in_order(model))))
 
 
+def opened(model: Model) -> Model:
+    """The model written out, with the branches of If beside them (`hoist.py`): what is analysed."""
+    return hoisted(written_out(model))
+
+
 def _check_size(proto: onnx.ModelProto) -> None:
     """A few functions that call each other often are few bytes and more nodes than memory holds."""
     functions = {(f.domain, f.name): f for f in proto.functions}
@@ -71,14 +77,15 @@ def _check_size(proto: onnx.ModelProto) -> None:
 
 
 def _called(proto: onnx.ModelProto) -> set[tuple[str, str]]:
-    """The functions that the main graph calls, directly or through others."""
+    """The functions that the main graph or a body calls, directly or through others."""
     functions = {(f.domain, f.name): f for f in proto.functions}
-    found: set[tuple[str, str]] = set()
+    called: set[tuple[str, str]] = set()
     bodies = [proto.graph.node]
     while bodies:
         for node in bodies.pop():
             key = (node.domain, node.op_type)
-            if key in functions and key not in found:
-                found.add(key)
+            if key in functions and key not in called:
+                called.add(key)
                 bodies.append(functions[key].node)
-    return found
+            bodies += [body.node for a in node.attribute for body in (a.g, *a.graphs)]
+    return called

@@ -17,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.element_types import element_type
+from reprune_onnx.analyzer.fold import Places
 from reprune_onnx.analyzer.quantized import QUANTIZED
 from reprune_onnx.analyzer.well_formed import attributes_of, check_file
 from reprune_onnx.errors import ModelError
@@ -101,6 +102,7 @@ class Graph:
         self._known_types: dict[str, int | None] = {
             t.name: t.data_type for t in self._initializers.values()
         } | {i.name: i.type.tensor_type.elem_type for i in self.inputs}
+        self._places = Places(proto, {})
         self._find_derived()
 
     # ── constants ───────────────────────────────────────────────────────────────────────────
@@ -166,6 +168,10 @@ class Graph:
     def readers(self, name: str) -> list[Op]:
         """The nodes of the main graph that read tensor ``name``."""
         return self._readers.get(name, [])
+
+    def branch_of(self, op: Op) -> str:
+        """The prefix of the branch of an If that ``op`` is of (`hoist.py`), "" of none."""
+        return self._places.of(next((name for name in op.outputs if name), "")) or ""
 
     def declared_shape(self, name: str) -> tuple[int | None, ...] | None:
         """The shape that the file states for ``name``; None where it states none."""

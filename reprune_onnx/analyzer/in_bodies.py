@@ -1,4 +1,7 @@
-"""Layers that stand in bodies of If, Loop and Scan, which the analysis does not follow."""
+"""Layers in bodies that the analysis does not follow: those of Loop and Scan.
+
+Branches of If stand beside it (`hoist.py`), unless it is in such a body itself.
+"""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from reprune_onnx.analyzer.drafts import LayerDraft
+from reprune_onnx.analyzer.fold import folded
 from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.analyzer.rules.recurrent import GATES
 from reprune_onnx.errors import ModelError
@@ -24,18 +25,31 @@ def measured(
 ) -> list[LayerDraft]:
     """The layers, with the positions of one run on random inputs of ``shapes`` where unknown.
 
-    What ONNX Runtime cannot run stays unknown.
+    What ONNX Runtime cannot run stays unknown, and so does what stands in a branch of an If.
     """
-    blind = [layer for layer in layers if not layer.positions and layer.op.type != "Einsum"]
+    blind = [x for x in layers if _is_blind(x) and not graph.branch_of(x.op)]
     if not blind:
         return list(layers)
-    extents = _extents(graph, {_tensor(layer.op) for layer in blind}, shapes)
+    try:
+        return with_positions(layers, run_once(folded(graph.proto), blind, shapes), anew=False)
+    except (ModelError, MemoryError):
+        return list(layers)
+
+
+def with_positions(
+    layers: Sequence[LayerDraft], extents: Mapping[str, tuple[int, ...]], *, anew: bool
+) -> list[LayerDraft]:
+    """The layers, with positions by the ``extents`` of tensors: of those unknown, or of all."""
     return [
         replace(layer, positions=_positions(layer, extents[_tensor(layer.op)]))
-        if layer in blind and _tensor(layer.op) in extents
+        if (anew or _is_blind(layer)) and _tensor(layer.op) in extents
         else layer
         for layer in layers
     ]
+
+
+def _is_blind(layer: LayerDraft) -> bool:
+    return not layer.positions and layer.op.type != "Einsum"
 
 
 def _tensor(op: Op) -> str:
@@ -49,16 +63,18 @@ def _positions(layer: LayerDraft, shape: tuple[int, ...]) -> int:
     return prod(shape[1:-1] if matrix else shape[2:])
 
 
-def _extents(
-    graph: Graph, names: set[str], shapes: Mapping[str, tuple[int, ...]]
+def run_once(
+    source: onnx.ModelProto, layers: Sequence[LayerDraft], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, tuple[int, ...]]:
-    """The shape of each tensor in one run; none where there is no run.
+    """The shape of the tensor that tells each layer's positions, in one run on random inputs.
 
-    Nodes that measure it are added, so that no tensor leaves ONNX Runtime.
+    Nodes that measure it are added, so that no tensor leaves ONNX Runtime. Raises ModelError where
+    that does not run the model.
     """
+    names = {_tensor(layer.op) for layer in layers}
     proto = onnx.ModelProto()
-    proto.CopyFrom(graph.proto)
-    taken = {o for op in graph.ops for o in op.outputs}
+    proto.CopyFrom(source)
+    taken = {name for node in proto.graph.node for name in node.output}
     extents = {}
     for k, name in enumerate(sorted(names)):
         made = f"extents_of_{k}"
@@ -67,10 +83,6 @@ def _extents(
         extents[made] = name
         proto.graph.node.append(onnx.helper.make_node("Shape", [name], [made]))
         proto.graph.output.append(onnx.helper.make_tensor_value_info(made, 7, [None]))
-    try:
-        session = Session(proto, optimize=False, outputs=list(extents))
-        feeds = random_inputs(session.inputs, shapes, np.random.default_rng(0))
-        results = session.run(feeds)
-    except (ModelError, MemoryError):
-        return {}
+    session = Session(proto, optimize=False, outputs=list(extents))
+    results = session.run(random_inputs(session.inputs, shapes, np.random.default_rng(0)))
     return {name: tuple(results[made].tolist()) for made, name in extents.items()}

@@ -28,6 +28,7 @@ from reprune_onnx.analyzer.drafts import (
     SummedDraft,
 )
 from reprune_onnx.analyzer.graph import FLOATS, Graph, Op, captured
+from reprune_onnx.analyzer.hoist import joined
 from reprune_onnx.analyzer.labels import LabelSpace, TooManyLabelsError, compress, varying
 from reprune_onnx.analyzer.rejected import rejected
 from reprune_onnx.errors import ModelError
@@ -80,8 +81,10 @@ class Walk:
             if self._compute_numbers(op):
                 continue
             self._apply(op, rules.get((op.domain, op.type)))
-            if body := captured(op):
-                self._lock_names(op, body, f"{op.title} reads it inside its body")
+            body = captured(op)
+            if joined(op.proto):
+                body -= self.tensors.keys()  # these the rule has followed
+            self._lock_names(op, body, f"{op.title} reads it inside its body")
         for name in self.graph.outputs:
             self._lock_names(None, {name}, f"the channels of graph output '{name}' stay")
 
@@ -198,7 +201,8 @@ class Walk:
 
     def _apply(self, op: Op, rule: Rule | None) -> None:
         known = len(self.counts)
-        given = [i for i in range(len(op.inputs)) if self.is_activation(op, i)]
+        passed = [name for both in joined(op.proto) for name in both]
+        given = [name for name in (*op.inputs, *passed) if name in self.tensors]
         outputs: Labels | list[Labels | None] | None = None
         blind = op.type not in RANK_FREE and self.unknown.intersection(op.inputs)
         if rule is not None and given and not blind:
@@ -209,8 +213,8 @@ class Walk:
                 why = f"{op.title} belongs to the custom domain '{op.domain}'"
             elif rule is None:
                 why = f"no rule for op {op.title}"
-            for i in given:
-                self.lock(op, self.tensors[op.inputs[i]].ids, why)
+            for name in given:
+                self.lock(op, self.tensors[name].ids, why)
             outputs = []
         if isinstance(outputs, Labels):
             outputs = [outputs]
@@ -234,6 +238,8 @@ class Walk:
         except TooManyLabelsError:
             return None
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            if self.graph.branch_of(op):  # which may not run at these sizes
+                return None
             cause = rejected(self.graph, op)
             if cause is not None:
                 raise ModelError(
@@ -316,11 +322,12 @@ class Walk:
             if name in self.tensors:
                 node = op.name if op else f"output '{name}'"
                 self.locks.append(LockDraft(node, self.tensors[name].ids.ravel(), reason))
-            elif name in self.numbers and op is None:
+            elif name in self.numbers:
+                node = op.name if op else f"output '{name}'"
                 for number in self.numbers[name].ravel():
                     for tensor, _ in {extent for term in number.terms for extent in term}:
                         ids = self.tensors[tensor].ids.ravel()
-                        self.locks.append(LockDraft(f"output '{name}'", ids, reason))
+                        self.locks.append(LockDraft(node, ids, reason))
 
     def _one_locked_label(self, shape: Shape, node: str, reason: str) -> Labels:
         label = self.space.fresh(1)
@@ -336,6 +343,10 @@ class Walk:
             else:
                 self._types[name] = onnx.TensorProto.FLOAT
         return self._types[name]
+
+    def set_element_type(self, name: str, element_type: int) -> None:
+        """Note the type of a tensor of which shape inference is not asked."""
+        self._types[name] = element_type
 
     def _input_types(self, op: Op) -> tuple[dict[str, onnx.TypeProto], dict[str, onnx.TensorProto]]:
         """The types of the inputs, and the values of those that are sizes."""

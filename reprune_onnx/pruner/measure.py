@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from math import prod
 
 import onnx
 
 from reprune_onnx.analyzer.dense import sparse_tensors
-from reprune_onnx.analyzer.graph import FLOATS
+from reprune_onnx.analyzer.graph import FLOATS, Graph
+from reprune_onnx.analyzer.hoist import BRANCHES, hoisted_proto, joined, prefix_of
 from reprune_onnx.types import Bools, ChannelMap, Measure
 
 
 @dataclass(frozen=True)
 class Cost:
     """``macs``: multiply-adds of all layers with a weight, per image at the analysed input shape.
+
+    Of the branches of an If those of the largest count, for a run takes one of them.
 
     ``scope_macs``: those of the layers that ``--include`` names, of all without it.
     ``params``: elements of the floating-point constants that nodes read. ``channels``: output
@@ -38,22 +42,35 @@ def cost(channels: ChannelMap, keep: Bools | None = None) -> Cost:
         for site in channels.sites:
             kept.setdefault((site.node, site.input), {})[site.axis] = int(keep[site.ids].sum())
     graph = channels.graph
-    macs = within = out = 0
+    macs, within = Counter[str](), Counter[str]()  # by branch
+    out = 0
     for layer in channels.layers:
         own_macs = layer.positions * sum(
             _size(shape, kept.get((layer.node, i), {})) for i, shape in layer.weights
         )
-        macs += own_macs
-        within += own_macs if channels.counts_layer(layer) else 0
+        branch = graph.branch_of(graph.ops[layer.node])
+        macs[branch] += own_macs
+        within[branch] += own_macs if channels.counts_layer(layer) else 0
         out += len(layer.out_ids) if keep is None else int(keep[layer.out_ids].sum())
     for product in channels.passing:
         own = product.macs * (len(product.ids) if keep is None else int(keep[product.ids].sum()))
-        macs += round(own)
-        within += round(own) if channels.scope is None else 0
+        branch = graph.branch_of(graph.ops[product.node])
+        macs[branch] += round(own)
+        within[branch] += round(own) if channels.scope is None else 0
     params = sum(
         _size(graph.shape(name), kept.get(reader, {})) for name, reader in weights(channels, keep)
     )
-    return Cost(macs, params, out, within)
+    return Cost(_of_a_run(graph, macs), params, out, _of_a_run(graph, within))
+
+
+def _of_a_run(graph: Graph, macs: Counter[str]) -> int:
+    """The multiply-adds of the main graph, and of the largest branch of each If that runs."""
+    total = Counter(macs)
+    for op in graph.ops:  # an If stands behind those in its branches
+        if joined(op.proto):
+            branches = [prefix_of(op.proto, branch) for branch in BRANCHES]
+            total[graph.branch_of(op)] += max(total[branch] for branch in branches)
+    return total[""]
 
 
 def weights(channels: ChannelMap, keep: Bools | None = None) -> list[tuple[str, tuple[int, int]]]:
@@ -98,11 +115,12 @@ def _size(shape: tuple[int, ...], kept: dict[int, int]) -> int:
 
 
 def parameters(proto: onnx.ModelProto) -> int:
-    """The elements of the floating-point initializers and Constant nodes of the main graph.
+    """The elements of the floating-point initializers and Constant nodes, in branches of If too.
 
     Those that no node reads, also within bodies, are none of the model's, before a cut and after. A
     sparse tensor has as many as it has places.
     """
+    proto = hoisted_proto(proto)
     graph = proto.graph
     read = {output.name for output in graph.output} | _read(graph)
     tensors = [t for t in graph.initializer if t.name in read]

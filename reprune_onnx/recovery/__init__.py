@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from reprune_onnx.activations.images import Images
 from reprune_onnx.activations.workers import workers
+from reprune_onnx.analyzer.fold import folded
 from reprune_onnx.analyzer.graph import Graph
+from reprune_onnx.analyzer.hoist import hoisted
 from reprune_onnx.errors import UsageError
 from reprune_onnx.precision import as_float32
 from reprune_onnx.recovery.output_error import output_error
@@ -58,6 +60,7 @@ def recover(
         method = "data-free" if images is None else "least-squares"
     if method == "none" or keep.all():
         return Recovery(models[1], "none", 0, 0)
+    models = hoisted(models[0]), hoisted(models[1])
     original, pruned = (Model(as_float32(model.proto), model.path) for model in models)
     steps = plan(channels, keep, Graph(pruned))
     values: dict[str, NDArray[Any]]
@@ -65,7 +68,7 @@ def recover(
         from reprune_onnx.recovery.data_free import correct
 
         values = correct(pruned, channels, keep, steps)
-        found = with_values(models[1], values)
+        found = _back(with_values(models[1], values))
         layers = sum(step.weight in values for step in steps)
         return Recovery(found, method if values else "none", 0, layers)
     if images is None:
@@ -83,9 +86,15 @@ def recover(
             from reprune_onnx.recovery.least_squares import refit
 
             values = refit((original, pruned), steps, images, pool, progress)
-    found = with_values(models[1], values)
+    found = _back(with_values(models[1], values))
+    original, pruned = _back(original), _back(pruned)
     before = output_error(original, pruned, images)
     after = output_error(original, Model(as_float32(found.proto)), images)
     layers = sum(step.weight in values for step in steps)
     written = images.room.written
     return Recovery(found, method, images.n, layers, before, after, written)
+
+
+def _back(model: Model) -> Model:
+    """The model with branches of If in their bodies."""
+    return Model(folded(model.proto), model.path)

@@ -7,13 +7,22 @@ from reprune_onnx.types import ChannelMap
 
 
 def missing(channels: ChannelMap) -> list[str]:
-    """Sentences on layers whose multiply-adds are not counted: of unknown size, or in bodies."""
+    """Sentences on layers whose multiply-adds are not counted: of unknown size, or in bodies.
+
+    Also on those of which not all are, in branches of If.
+    """
     notes = []
     unknown = [layer.name for layer in channels.layers if not layer.positions]
     if unknown:
         notes.append(
             f"{len(unknown)} layers, such as '{unknown[0]}', have an output size that the file does"
             " not determine: their multiply-adds are not counted"
+        )
+    if channels.branches:
+        n = len(channels.branches)
+        notes.append(
+            f"{n} branch{'es' * (n != 1)} of If hold{'s' * (n == 1)} layers: of both branches of an"
+            " If that with more multiply-adds is counted, as a run takes one"
         )
     inside = layers_in_bodies(channels.graph)
     if inside:

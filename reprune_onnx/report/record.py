@@ -331,4 +331,5 @@ def _verification(result: Verification | None) -> dict[str, object] | None:
         "inputs": list(result.inputs),
         "inner": result.inner,
         "sizes": result.sizes or None,
+        "branches": list(result.branches),
     }

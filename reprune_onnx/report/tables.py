@@ -152,10 +152,12 @@ def _verified(v: dict[str, Any] | None) -> str:
     of = "" if kind in ("", DRAWS[0].name) else f" ({kind}, as others show nothing)"
     at = f" (copies with {v['sizes']}, as larger ones take much memory)" if v.get("sizes") else ""
     where = ", seen behind the cuts only," if v.get("inner") else ""
+    taken = len(v.get("branches", ()))
+    each = f"; branches of If that were cut, each in a copy that takes it: {taken}" * bool(taken)
     return (
         f"verified on {v['runs']} inputs{of}{at}: differs by {v['max_abs_diff']:.2g} from the"
         f" masked original{where} at scale {v['scale']:.3g}; a wrong cut differs by"
-        f" {v['negative_control']:.2g}"
+        f" {v['negative_control']:.2g}{each}"
     )
 
 

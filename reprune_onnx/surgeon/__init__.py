@@ -8,6 +8,7 @@ not cut (names, order, opset, IR version, doc strings, functions, metadata) stay
 
 from __future__ import annotations
 
+from reprune_onnx.analyzer.fold import folded
 from reprune_onnx.model import copy_emptied
 from reprune_onnx.surgeon.edit import Surgery
 from reprune_onnx.surgeon.plan import (
@@ -26,7 +27,8 @@ def cut(model: Model, channels: ChannelMap, keep: Bools) -> Cut:
 
     The result computes exactly what the original computes with its consumers' input slices zeroed
     at the dropped channels; `verify` proves it. ``model`` is not changed. What is cut is the graph
-    that ``channels`` describe: local functions of ``model`` are written out there.
+    that ``channels`` describe: local functions of ``model`` are written out there. Branches of If,
+    which stand beside it there, are its bodies again in the result.
     """
     if keep.all():
         return Cut(Model(copy_emptied(model.proto, ()), model.path), (), ())
@@ -48,4 +50,4 @@ def cut(model: Model, channels: ChannelMap, keep: Bools) -> Cut:
     surgery.remove_unused()
     surgery.update_shapes(channels.tensors, keep)
     proto.ClearField("training_info")  # it starts and updates the weights as they were
-    return Cut(Model(proto, model.path), tuple(surgery.cuts), tuple(surgery.rewrites))
+    return Cut(Model(folded(proto), model.path), tuple(surgery.cuts), tuple(surgery.rewrites))

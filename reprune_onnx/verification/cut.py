@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 
 from reprune_onnx.analyzer.graph import FLOATS
+from reprune_onnx.analyzer.hoist import hoisted
 from reprune_onnx.errors import KernelError, ModelError, VerificationError
 from reprune_onnx.precision import HALF, HALF_TOLERANCE, TOLERANCE, WIDE, tolerance
 from reprune_onnx.types import Bools, ChannelMap, Model, Verification
@@ -27,6 +28,7 @@ from reprune_onnx.verification.decisions import decisions, feed_decisions, with_
 from reprune_onnx.verification.fed import FedModel, FedSession
 from reprune_onnx.verification.inputs import Kind, Sizes, kinds, runs
 from reprune_onnx.verification.masked import consumers, masked_original
+from reprune_onnx.verification.views import View, views
 from reprune_onnx.watch import Progress
 
 _AMPLIFIED = 10.0  # so many times what the last digit of the inputs makes is rounding
@@ -45,21 +47,56 @@ def verify_cut(
     Where the first kind of inputs shows nothing, because the model amplifies rounding on it or
     because a wrong cut would not be seen, others are tried; ``images`` are batches of the user's.
     Of a float16 model, float32 copies come last: what vanishes in the one shows in the other.
-    Raises ModelError where ONNX Runtime cannot run the original at all: without it nothing can be
-    proven. A difference that is too large is returned, not raised.
+    Branches of If that lose channels are run in copies that take them (`views.py`). Raises
+    ModelError where ONNX Runtime cannot run the original at all: without it nothing can be proven.
+    A difference that is too large is returned, not raised.
     """
+    model, pruned = hoisted(model), hoisted(pruned)
+    results: list[Verification] = []
+    for view in views(channels, keep):
+        results.append(_compared(model, view, keep, pruned, progress, images))
+        if not results[-1].passed:
+            return results[-1]
+    return _all_of(results)
+
+
+def _all_of(results: Sequence[Verification]) -> Verification:
+    """What all comparisons show together: the worst of each."""
+    worst = max(results, key=lambda r: Difference(r.max_abs_diff, r.scale).relative)
+    controls = [r.negative_control / r.scale for r in results if r.negative_control]
+    return replace(
+        worst,
+        negative_control=min(controls, default=0.0) * worst.scale,
+        runs=sum(r.runs for r in results),
+        inputs=tuple(dict.fromkeys(name for r in results for name in r.inputs)),
+        inner=any(r.inner for r in results),
+        branches=tuple(name for r in results for name in r.branches),
+    )
+
+
+def _compared(
+    model: Model,
+    view: View,
+    keep: Bools,
+    pruned: Model,
+    progress: Progress | None,
+    images: Sequence[Arrays],
+) -> Verification:
+    """Compare one view of both models on one kind of inputs after the other."""
+    channels = view.channels
     sizes = list(smaller_sizes(channels))
     images = () if sizes else images  # which are of the full size
-    proofs = [_Proof(model, channels, keep, FedModel(pruned.proto), progress, sizes)]
+    proofs = [_Proof(model, view, keep, _of(pruned, view), progress, sizes)]
     if tolerance(channels) == HALF_TOLERANCE:
-        small = FedModel(pruned.proto, HALF)
-        proofs.append(_Proof(model, channels, keep, small, progress, sizes, HALF))
+        small = _of(pruned, view, HALF)
+        proofs.append(_Proof(model, view, keep, small, progress, sizes, HALF))
+    taken = f", in {' and '.join(view.branches)}" if view.branches else ""
     whole = any(i.type.tensor_type.elem_type not in FLOATS for i in channels.graph.inputs)
     tried: list[str] = []
     best: Verification | None = None
     refusal: Exception | None = None
     for proof, kind in product(proofs, kinds(images)):
-        name = kind.name if proof is proofs[0] else f"{kind.name}, in float32"
+        name = f"{kind.name}{'' if proof is proofs[0] else ', in float32'}{taken}"
         tried.append(name)
         try:
             result = proof.on(kind)
@@ -71,7 +108,7 @@ def verify_cut(
         if result is None:
             continue
         if result.passed or not (_amplified(result) or _hidden(result)):
-            return replace(result, inputs=(name,))
+            return replace(result, inputs=(name,), branches=view.branches)
         best = best or result
     if best is not None:
         return replace(best, inputs=tuple(tried))
@@ -79,6 +116,12 @@ def verify_cut(
         "nothing could be proven: the original's outputs are not finite on any inputs tried"
         f" ({'; '.join(tried)}): --no-verify writes the model unproven"
     )
+
+
+def _of(pruned: Model, view: View, wide: Collection[int] | None = None) -> FedModel:
+    """The pruned model as it is compared in a view."""
+    whole = FedModel(pruned.proto) if wide is None else FedModel(pruned.proto, wide)
+    return whole.taking(view.decided)
 
 
 class _NotRunError(Exception):
@@ -94,7 +137,7 @@ class _Proof:
     """The masked original and the pruned model, to be compared on one kind of inputs at a time."""
 
     model: Model
-    channels: ChannelMap
+    view: View
     keep: Bools
     smaller: FedModel
     progress: Progress | None
@@ -102,6 +145,11 @@ class _Proof:
     wide: Collection[int] = WIDE  # the types whose values are float32 in what is compared
     at: str = ""  # the smaller sizes that were taken
     fed: bool = False  # whether the pruned model reads decisions that it is given
+
+    @property
+    def channels(self) -> ChannelMap:
+        """Those of the graph in which the branches of If stand beside them."""
+        return self.view.channels
 
     def on(self, kind: Kind) -> Verification | None:
         """What one kind of inputs shows; None where the original's outputs are not finite."""
@@ -124,6 +172,7 @@ class _Proof:
         if not names:
             raise ModelError("the graph has no output that is a tensor: nothing could be proven")
         masked = masked_original(self.model.proto, self.channels, self.keep, self.wide)
+        masked = masked.taking(self.view.decided)
         if self.sizes:
             masked.open_sizes(self.channels.input_shapes)
             self.smaller.open_sizes(self.channels.input_shapes)
@@ -160,7 +209,7 @@ class _Proof:
         """The tensors that are made of dropped channels and others, right behind the cuts."""
         ops = [self.channels.graph.ops[s.node] for s in consumers(self.channels, self.keep)]
         made = dict.fromkeys(op.outputs[0] for op in ops if len(op.outputs) == 1)
-        return [name for name in made if name in self.channels.tensors]
+        return [name for name in made if name in self.view.shown.tensors]
 
     def _compared(self, kind: Kind, inner: list[str]) -> Verification | None:
         """Compare the outputs or what they are made of, and what of the tensors ``inner`` is left.
@@ -169,9 +218,10 @@ class _Proof:
         """
         channels, keep = self.channels, self.keep
         allowed = tolerance(channels) if self.wide == WIDE else TOLERANCE
-        choices = decisions(channels, keep)
+        shown = self.view.shown
+        choices = decisions(shown, keep)
         decided = choices.made
-        observed = [o for o in observed_tensors(channels, keep) if o not in decided]
+        observed = [o for o in observed_tensors(shown, keep) if o not in decided]
         observed = list(dict.fromkeys([*observed, *choices.read, *inner]))
         wanted = [*observed, *choices.rounded, *decided]
         found = self._expected(wanted, kind)
@@ -199,9 +249,12 @@ class _Proof:
         if worst.relative > allowed:
             rounding = _own_rounding(self.smaller, channels, tried, observed) * worst.scale
             return replace(facts, rounding=rounding)
-        if keep.all():
+        if keep.all() or not self.view.parts:
             return replace(facts, passed=True)
-        control = negative_control(self.smaller, (channels, keep, observed), tried, allowed)
+        control = min(
+            negative_control(self.smaller, (part, keep, observed), tried, allowed)
+            for part in self.view.by_part()
+        )
         # Outputs that are zero everywhere have no scale: whatever is compared is equal.
         shows = worst.scale > 0 and control >= CONTROL_FACTOR * allowed
         return replace(facts, passed=shows, negative_control=control * worst.scale)

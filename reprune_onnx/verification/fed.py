@@ -14,7 +14,9 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
+from reprune_onnx.analyzer.fold import folded
 from reprune_onnx.analyzer.graph import FLOATS, to_array
+from reprune_onnx.analyzer.hoist import own_names
 from reprune_onnx.model import copy_emptied
 from reprune_onnx.precision import WIDE, as_float32
 from reprune_onnx.runtime.ort import Session
@@ -54,6 +56,15 @@ class FedModel:
         other.proto = onnx.ModelProto()
         other.proto.CopyFrom(self.proto)
         other._arrays = dict(self._arrays)
+        return other
+
+    def taking(self, decided: Mapping[str, bool]) -> FedModel:
+        """A model in which branches of If that stand beside them are back in their bodies.
+
+        What an If takes whose condition is ``decided`` stands in its place (`folded`).
+        """
+        other = self.copy()
+        other.proto = folded(other.proto, decided)
         return other
 
     def rewire(self, node: onnx.NodeProto, i: int, array: NDArray[Any]) -> None:
@@ -135,9 +146,11 @@ def _rename_inputs(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
                 node.input[i] = names[own]
         for attribute in node.attribute:
             for body in (attribute.g, *attribute.graphs):
-                _rename_inputs(body, names)
+                own = own_names(body)
+                outer = {a: b for a, b in names.items() if a not in own}
+                _rename_inputs(body, outer)
                 for output in body.output:
-                    output.name = names.get(output.name, output.name)
+                    output.name = outer.get(output.name, output.name)
 
 
 def _declare(proto: onnx.ModelProto, name: str, kind: int, shape: tuple[int | None, ...]) -> None:

@@ -11,6 +11,7 @@ from reprune_onnx.analyzer import Scope, analyze
 from reprune_onnx.analyzer.copies import copies, unshared, with_own_parameters
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import to_array
+from reprune_onnx.analyzer.hoist import hoisted_proto
 from reprune_onnx.errors import SelectionError, VerificationError
 from reprune_onnx.precision import as_float32
 from reprune_onnx.pruner.earlier import EarlierReport, keep_by_cuts
@@ -132,8 +133,10 @@ def _scope(report: EarlierReport) -> Scope:
 
 def _compare_structure(expected: onnx.ModelProto, found: onnx.ModelProto) -> int:
     """The number of float tensors with other values; VerificationError for another structure."""
-    own = _weights(found)
-    expected = unshared(expected, copies(expected).keys() & own.keys())  # training parts copies
+    expected, found = hoisted_proto(expected), hoisted_proto(found)
+    expected = unshared(
+        expected, copies(expected).keys() & _weights(found).keys()
+    )  # training parts copies
     a, b = _signature(expected), _signature(found)
     for k, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:
@@ -144,7 +147,7 @@ def _compare_structure(expected: onnx.ModelProto, found: onnx.ModelProto) -> int
         raise VerificationError(
             f"{len(b)} inputs, outputs and nodes, but the report's cuts leave {len(a)}"
         )
-    changed = 0
+    changed, own = 0, _weights(found)
     for tensor in _weights(expected).values():
         other = own.get(tensor.name)
         if other is None or list(other.dims) != list(tensor.dims):

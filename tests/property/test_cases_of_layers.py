@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import branches_oracle
 import numpy as np
 import onnx
 import pytest
@@ -129,7 +130,18 @@ def test_custom_quant(cases: Path) -> None:
 
 
 def test_convs_in_if(cases: Path) -> None:
-    with pytest.raises(
-        ModelError, match="4 Conv nodes stand in bodies of If, which are not looked"
-    ):
-        rp.analyze(rp.load(cases / "convs_in_if.onnx"))
+    """What both branches make is the output, and stays; what is inside a branch goes by halves."""
+    proto = rp.load(cases / "convs_in_if.onnx").proto
+    settings = rp.Settings(sparsity=0.5, allocation="uniform", recover="none")
+
+    result = rp.prune(rp.Model(proto), settings)
+
+    report: Any = result.report
+    assert [x["out_channels"] for x in report["layers"]] == [[24, 12], [4, 4]] * 2
+    x = np.random.default_rng(1).standard_normal((1, 3, 16, 16)).astype(np.float32)
+    for flag in (True, False):
+        expected = branches_oracle.run(branches_oracle.masked(proto, report), x=x, flag=flag)
+        found = branches_oracle.run(result.model.proto, x=x, flag=flag)
+        assert branches_oracle.difference(expected, found) < 1e-5
+        whole = branches_oracle.run(proto, x=x, flag=flag)
+        assert branches_oracle.difference(whole, found) > 1e-2

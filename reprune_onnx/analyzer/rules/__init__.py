@@ -7,6 +7,7 @@ other than ONNX's is written ``domain::op``.
 
 from __future__ import annotations
 
+from reprune_onnx.analyzer.rules.branching import if_
 from reprune_onnx.analyzer.rules.convolution import conv, conv_transpose
 from reprune_onnx.analyzer.rules.elementwise import (
     affine,
@@ -117,6 +118,8 @@ TABLE: list[tuple[str, Rule]] = [
     ("Resize Upsample", resize),
     ("Slice", slice_),
     ("Split", split),
+    # either of two
+    ("If", if_),
     # what ONNX Runtime's optimizer makes of several of the above
     ("com.microsoft::FusedConv", fused_conv),
     ("com.microsoft::FusedGemm", fused_gemm),

@@ -15,9 +15,29 @@ from cases_of_unknowns import UNKNOWN
 from cases_of_values import ELEMENTWISE, IMAGE, MORE, NORMALIZATION, REDUCTION, RETIRED, WINDOWS
 from rule_graphs import Case
 
+BRANCHES = [
+    Case(
+        "both branches of an If",
+        "m = ReduceMax <keepdims = 0> (x)\n q = Greater (m, zero)\n"
+        "z = If (q) <then_branch = yes () => (float[1,8,8,8] a) { a = Relu (c) },"
+        " else_branch = no () => (float[1,8,8,8] b) { b = Neg (c) }>",
+        "float zero = {0.0}",
+    ),
+    Case(
+        "an If within an If",
+        "m = ReduceMax <keepdims = 0> (x)\n q = Greater (m, zero)\n r = Greater (m, one)\n"
+        "z = If (q) <then_branch = yes () => (float[1,n,8,8] a) { a = If (r) <"
+        "then_branch = more () => (float[1,n,8,8] d) { d = Relu (c) },"
+        " else_branch = less () => (float[1,n,8,8] e) { e = Mul (c, k) }> },"
+        " else_branch = no () => (float[1,n,8,8] b) { b = Identity (c) }>",
+        "float zero = {0.0}, float one = {1.0}, float[8,1,1] k",
+    ),
+]
+
 FREE = ELEMENTWISE + NORMALIZATION + WINDOWS + REDUCTION + SHAPES + PARTS + LAYERS + MORE + RETIRED
 FREE += [IMAGE, *EXTENTS, *RECURRENT, *FUSED, *PRODUCTS, *CONSTANTS, *CORRELATION]
 FREE += [case for case, _ in OLDER]
+FREE += BRANCHES
 
 LOCKED = [
     Case(
@@ -39,22 +59,12 @@ LOCKED = [
         reason="custom domain 'com.microsoft'",
     ),
     Case(
-        "body of an If",
+        "a branch of an If that gives a constant",
         "m = ReduceMax <keepdims = 0> (x)\n q = Greater (m, zero)\n"
         "z = If (q) <then_branch = yes () => (float[1,8,8,8] a) { a = Relu (c) },"
-        " else_branch = no () => (float[1,8,8,8] b) { b = Neg (c) }>",
-        "float zero = {0.0}",
-        reason="inside its body",
-    ),
-    Case(
-        "body of an If within an If",
-        "m = ReduceMax <keepdims = 0> (x)\n q = Greater (m, zero)\n"
-        "z = If (q) <then_branch = yes () => (float[1,8,8,8] a) { a = If (q) <"
-        "then_branch = more () => (float[1,8,8,8] d) { d = Relu (c) },"
-        " else_branch = less () => (float[1,8,8,8] e) { e = Exp (c) }> },"
         " else_branch = no () => (float[1,8,8,8] b) { b = Identity (zeros) }>",
         "float zero = {0.0}, float[1,8,8,8] zeros",
-        reason="inside its body",
+        reason="other branch of If",
     ),
     *MIXED,
     Case("Softmax over channels", "z = Softmax <axis = 1> (c)", reason="Softmax.* mixes"),

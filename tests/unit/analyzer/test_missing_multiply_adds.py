@@ -54,19 +54,34 @@ def test_what_cannot_be_run_is_said_to_be_missing() -> None:
 
 
 def test_layers_in_bodies_are_said_to_be_missing() -> None:
-    inside = """z = If (flag) <
-        then_branch = yes () => (u) { u = Conv (c, s) },
-        else_branch = no () => (v) { v = Neg (c) }>"""
+    inside = """z = Loop (twice, flag, c) <body = again (int64 k, bool go, float[n,6,h,w] u) =>
+        (bool on, float[n,6,h,w] v) {{ on = Identity (go)  v = Conv (u, s) }}>"""
     proto: onnx.ModelProto = model(
-        BEHIND.format(between=inside), s=np.ones((6, 6, 1, 1)), **WEIGHTS
+        BEHIND.format(between=inside.format()),
+        s=np.ones((6, 6, 1, 1)),
+        twice=np.array(2),
+        **WEIGHTS,
     )
 
     notes = describe(rp.analyze(rp.Model(proto)), "m", "keep")["notes"]
 
     assert notes == [
-        "1 Conv node stands in a body of If, which is not looked into: no multiply-adds of bodies"
+        "1 Conv node stands in a body of Loop, which is not looked into: no multiply-adds of bodies"
         " are counted, and none go"
     ]
+
+
+def test_of_two_branches_the_larger_counts() -> None:
+    inside = """z = If (flag) <
+        then_branch = yes () => (u) { t = Conv (c, s)  u = Conv (t, s) },
+        else_branch = no () => (v) { v = Conv (c, s) }>"""
+    proto = model(BEHIND.format(between=inside), s=np.ones((6, 6, 1, 1)), **WEIGHTS)
+
+    channels = rp.analyze(rp.Model(proto))
+
+    assert cost(channels).macs == 144 * (18 + 2 * 36) + 36 * (5 * 6 * 4 + 4 * 5)
+    (note,) = describe(channels, "m", "keep")["notes"]
+    assert "2 branches of If hold layers" in note
 
 
 def test_a_reduction_is_of_all_that_was_counted() -> None:
@@ -78,4 +93,4 @@ def test_a_reduction_is_of_all_that_was_counted() -> None:
     result: Any = rp.prune(rp.Model(proto), rp.Settings(macs_reduction=0.3, recover="none")).report
 
     assert result["achieved"]["macs_reduction"] == pytest.approx(0.3, abs=0.15)
-    assert result["layers"][1]["out_channels"][1] < 5
+    assert result["layers"][0]["out_channels"][1] < 6  # which the If reads

@@ -17,14 +17,16 @@ g (float[1,3,9,9] x) => (float[1,4,9,9] y) {
   [own] r = some.tool.Scaled (v, s)
   [second] y = Conv (h, r)
 }"""
-BRANCHES = """<ir_version: 8, opset_import: ["" : 17]>
-g (float[1,3,9,9] x, bool flag) => (float[1,2,9,9] y) {
-  y = If (flag) <
-    then_branch = yes () => (float[1,2,9,9] a) { b = Conv (x, w)  a = Conv (b, v) },
-    else_branch = no () => (float[1,2,9,9] c) {
-      c = If (flag) <
-        then_branch = more () => (float[1,2,9,9] d) { d = Conv (x, u) },
-        else_branch = less () => (float[1,2,9,9] e) { f = Flatten (x)  e = MatMul (f, m) }>
+LOOPS = """<ir_version: 8, opset_import: ["" : 17]>
+g (float[1,3,9,9] x, bool flag, int64 n) => (float[1,3,9,9] y) {
+  y = Loop (n, flag, x) <body = once (int64 k, bool go, float[1,3,9,9] a) =>
+    (bool on, float[1,3,9,9] b) {
+      on = Identity (go)
+      c = Conv (a, w)
+      d = Conv (c, v)
+      b = If (go) <
+        then_branch = more () => (float[1,3,9,9] e) { e = Conv (d, u) },
+        else_branch = less () => (float[1,3,9,9] f) { f = MatMul (d, m) }>
     }>
 }"""
 
@@ -68,12 +70,12 @@ def test_no_layer_at_all() -> None:
 
 
 def test_layers_in_bodies_are_counted() -> None:
-    weights = {name: np.ones((2, n, 1, 1)) for name, n in (("v", 2), ("w", 3), ("u", 3))}
+    weights = {name: np.ones((3, 3, 1, 1)) for name in ("w", "v", "u")}
 
     with pytest.raises(ModelError) as caught:
-        rp.analyze(rp.Model(model(BRANCHES, m=np.ones((243, 2)), **weights)))
+        rp.analyze(rp.Model(model(LOOPS, m=np.ones((9, 9)), **weights)))
 
     assert str(caught.value) == (
-        "nothing can be pruned: 3 Conv nodes stand in bodies of If, 1 MatMul node stands in a body"
-        " of If, which are not looked into"
+        "nothing can be pruned: 3 Conv nodes stand in bodies of Loop, 1 MatMul node stands in a"
+        " body of Loop, which are not looked into"
     )
