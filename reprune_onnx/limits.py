@@ -59,7 +59,8 @@ class Limits:
     built. ``constants``: inputs that do not depend on the graph's inputs must be initializers.
     ``unsupported`` are ops it lacks, ``lacks`` what it lacks of others, ``resize_modes`` those of
     Resize that it has, if not all. ``plugins`` are ops that it has beside ONNX's, by name: the
-    parsers of TensorRT do not look at the domain.
+    parsers of TensorRT do not look at the domain. ``runtime``: ONNX Runtime runs the file, so what
+    it has here it has there.
     """
 
     opset: int | None = None
@@ -69,6 +70,7 @@ class Limits:
     unsupported: tuple[str, ...] = ()
     resize_modes: tuple[str, ...] | None = None
     plugins: tuple[str, ...] = ()
+    runtime: bool = False
     lacks: tuple[Lack, ...] = ()
 
     @property

@@ -158,6 +158,7 @@ def _model(
         "ir": found.model.proto.ir_version,
         "rewritten": found.rewritten,
         "difference": found.difference,
+        "note": found.note,
     }
     return found, entry
 

@@ -22,6 +22,7 @@ from reprune_onnx.deployment.rounded import rounded
 from reprune_onnx.errors import ModelError, UsageError, VerificationError
 from reprune_onnx.model import size
 from reprune_onnx.precision import as_float32
+from reprune_onnx.runtime.tail import find_tail, head_of
 from reprune_onnx.sizes import fitting_shapes
 from reprune_onnx.targets import Target
 from reprune_onnx.types import Model
@@ -35,7 +36,8 @@ class Converted:
     before int8; ``error`` is that of int8 on the calibration images, see `quantize.output_error`.
     ``flag`` is the precision that building an engine has to ask for, where the file does not.
     ``beyond`` are the nodes that float16 has no range for: they stay float32 where the file states
-    its types, and overflow on the device where a flag does.
+    its types, and overflow on the device where a flag does. ``note`` is said of a model that ends
+    in ops which ONNX Runtime lacks: nothing of them is compared.
     """
 
     model: Model
@@ -46,6 +48,7 @@ class Converted:
     allowed: float
     error: float | None = None
     beyond: tuple[float16.Beyond, ...] = ()
+    note: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return what was done, in JSON's types."""
@@ -62,6 +65,7 @@ class Converted:
             "allowed": self.allowed,
             "int8_error": self.error,
             "beyond_float16": [node.as_json() for node in self.beyond],
+            "note": self.note,
         }
 
 
@@ -96,8 +100,24 @@ def convert(
         )
     # ONNX Runtime's CPU runs neither double nor bfloat16: the float32 copy is what is compared.
     model = replace(model, proto=as_float32(model.proto))
-    shapes = fitting_shapes(model.proto, input_shapes or {}).shapes
     lowered = lower(model, target.limits, target.name)
+    tail = find_tail(lowered.model)
+    if tail is None:
+        return _converted(model, lowered, (target, chosen, input_shapes or {}), images)
+    head = replace(lowered, model=tail.head)
+    done = _converted(head_of(model), head, (target, chosen, input_shapes or {}), images)
+    return replace(done, model=tail.put_back(done.model), note=tail.note)
+
+
+def _converted(
+    model: Model,
+    lowered: Lowered,
+    how: tuple[Target, str, Mapping[str, tuple[int, ...]]],
+    images: Images | None,
+) -> Converted:
+    """What ONNX Runtime can run of a model, within a target's limits, in the precision asked."""
+    target, chosen, input_shapes = how
+    shapes = fitting_shapes(model.proto, input_shapes).shapes
     worst = compare(model.proto, lowered.model.proto, shapes)
     flag = chosen if target.limits.types == "flags" and chosen != "fp32" else ""
     if chosen == "int8" and images is not None:
@@ -111,8 +131,8 @@ def convert(
         found = float16.half(lowered.model, feeds)
         worst = _compared(model, found.model, shapes, images)
         out = _stamped(found.model, target, chosen)
-        how = (lowered.rewritten, worst, float16.ALLOWED, None, found.beyond)
-        return Converted(out, chosen, "", *how)
+        facts = (lowered.rewritten, worst, float16.ALLOWED, None, found.beyond)
+        return Converted(out, chosen, "", *facts)
     out = _stamped(lowered.model, target, chosen)
     return Converted(out, chosen, flag, lowered.rewritten, worst, ALLOWED)
 

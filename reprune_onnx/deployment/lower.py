@@ -27,6 +27,7 @@ from reprune_onnx.errors import ModelError
 from reprune_onnx.limits import Limits
 from reprune_onnx.model import copy_emptied
 from reprune_onnx.precision import as_float32
+from reprune_onnx.runtime.tail import is_lacking
 from reprune_onnx.types import Model
 
 Rewritten = list[dict[str, object]]
@@ -111,10 +112,12 @@ def _of_others(draft: Draft, limits: Limits) -> str | None:
     draft.nodes.append(copy_of(draft))
     if limits.opset is None or op.type in limits.plugins:
         return None
+    if limits.runtime and not is_lacking(op.proto, draft.facts.graph.proto):
+        return None
     domain = f"of the domain '{op.domain}'" if op.domain else "that ONNX does not have"
     return (
-        f"it is an op {domain}, and none of the plugins there; export the model with ONNX's own"
-        " ops, or name it under 'plugins' in a target file of your own, if the device has it"
+        f"it is an op {domain}, and not known to be there; export the model with ONNX's own ops,"
+        " or name it under 'plugins' in a target file of your own, if the device has it"
     )
 
 

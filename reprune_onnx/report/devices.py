@@ -55,6 +55,8 @@ def print_conversion(found: Converted, where: str) -> None:
         name = f"{change['node']}: " if change["node"] else ""
         print(f"{name}{change['before']} → {change['after']}")
     print(f"differs by {found.difference:.2g} of its output's scale ({found.allowed:g} is allowed)")
+    if found.note is not None:
+        print(f"note: {found.note}")
     if found.error is not None:
         print(f"int8 changes the output by {found.error:.1%} on the calibration images")
     if found.flag or found.precision == "int8":
@@ -91,6 +93,8 @@ def print_bundle(manifest: Mapping[str, Any], where: str) -> None:
             f"{m['name']}: opset {m['opset']}, IR {m['ir']}, differs by {m['difference']:.2g} of"
             f" its output's scale; {', '.join(m['precisions'])} at batch {batches}",
         )
+        if m["note"]:
+            print(f"note: {m['note']}")
     print(f"wrote {where}: copy it to the device and run `sh run.sh` there")
 
 
@@ -102,8 +106,13 @@ def print_engine(facts: Mapping[str, Any], where: str) -> None:
         f"{facts['precision']} for {facts['gpu']['name']} by TensorRT {facts['tensorrt']}, batch"
         f" {batch['min']} to {batch['max']}, tuned for {batch['opt']}",
     )
-    print(
-        f"differs from ONNX Runtime by {check['difference']:.2g} of its output's scale"
-        f" ({check['allowed']:g} is allowed)"
-    )
+    if facts["note"]:
+        print(f"note: {facts['note']}")
+    if check["difference"] is None:
+        print("no output was compared: all stand behind what ONNX Runtime lacks")
+    else:
+        print(
+            f"differs from ONNX Runtime by {check['difference']:.2g} of its output's scale"
+            f" ({check['allowed']:g} is allowed)"
+        )
     print(f"wrote {where} ({facts['engine']['bytes']:,} bytes) and {where}.json")

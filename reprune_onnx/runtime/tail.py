@@ -49,10 +49,9 @@ class Tail:
         """What is done, in a sentence for the user."""
         named = _named(self.whole.proto.graph.node[k] for k in self.unknown)
         tensors = ", ".join(f"'{name}'" for name in self.entering)
-        return (
-            f"ONNX Runtime lacks {named}: the model is run up to {tensors}, and the"
-            f" {_counted(len(self.nodes), 'node')} from there on stay as they are"
-        )
+        n = len(self.nodes)
+        rest = "1 node behind stays as it is" if n == 1 else f"{n} nodes behind stay as they are"
+        return f"ONNX Runtime lacks {named}: the model is run up to {tensors}, and {rest}"
 
     def put_back(self, head: Model) -> Model:
         """Return ``head``, changed or not, with the tail behind it and the file's own outputs.
@@ -61,6 +60,7 @@ class Tail:
         """
         proto, whole = onnx.ModelProto(), self.whole.proto
         proto.CopyFrom(head.proto)
+        _check_versions(whole, proto, [whole.graph.node[k] for k in sorted(self.nodes)])
         nodes = [_copy(whole.graph.node[k]) for k in sorted(self.nodes)]
         names = _own_constants(proto, whole, nodes)
         for node in nodes:
@@ -138,6 +138,11 @@ def head_of(model: Model) -> Model:
     """Return what of a model ONNX Runtime can run: all of it, or its head."""
     tail = find_tail(model)
     return model if tail is None else tail.head
+
+
+def is_lacking(node: onnx.NodeProto, proto: onnx.ModelProto) -> bool:
+    """Whether ONNX Runtime has no operator for a ``node`` of ``proto``."""
+    return _is_foreign(node) and not _is_known(proto, node, inferred(proto).types)
 
 
 def _head(model: Model, within: set[int], entering: list[str]) -> Model:
@@ -288,6 +293,25 @@ def _refuse_layers(proto: onnx.ModelProto, unknown: tuple[int, ...], behind: set
         )
 
 
+def _check_versions(
+    whole: onnx.ModelProto, head: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]
+) -> None:
+    """Raise ModelError where a node of the tail says something else in the head's opset."""
+    before, after = (
+        next((o.version for o in p.opset_import if o.domain in ("", "ai.onnx")), 1)
+        for p in (whole, head)
+    )
+    for node in nodes:
+        if before == after or node.domain or _is_foreign(node):
+            continue
+        old, new = (onnx.defs.get_schema(node.op_type, n).since_version for n in (before, after))
+        if old != new:
+            raise ModelError(
+                f"{_title(node)}, behind what ONNX Runtime lacks, is of opset {before}, and the"
+                f" model came to opset {after}: export it in that opset"
+            )
+
+
 def _own_constants(
     proto: onnx.ModelProto, whole: onnx.ModelProto, nodes: list[onnx.NodeProto]
 ) -> dict[str, str]:
@@ -316,10 +340,6 @@ def _named(nodes: Iterable[onnx.NodeProto]) -> str:
 def _title(node: onnx.NodeProto) -> str:
     kind = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
     return f"{kind} '{node.name or next(iter(node.output), '')}'"
-
-
-def _counted(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _copy(node: onnx.NodeProto) -> onnx.NodeProto:

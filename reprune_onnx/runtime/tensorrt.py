@@ -56,6 +56,11 @@ def this_gpu() -> Gpu:
     return Gpu(*fields)
 
 
+def load_plugins(trt: Any) -> None:
+    """Register TensorRT's own plugins, such as EfficientNMS_TRT, in this process."""
+    trt.init_libnvinfer_plugins(None, "")
+
+
 def about(engine: Path) -> Path:
     """``x.engine.json`` beside ``x.engine``."""
     return engine.with_name(f"{engine.name}.json")
@@ -74,6 +79,8 @@ class Engine:
         from polygraphy.backend.trt import TrtRunner
 
         self.facts, data = built_here(path, gpu)
+        if self.facts.get("note"):
+            load_plugins(trt)
         runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
         engine = runtime.deserialize_cuda_engine(data)
         if engine is None:

@@ -18,6 +18,9 @@ import pytest
 from reprune_onnx.errors import EngineError
 from reprune_onnx.runtime import tensorrt as engines
 from reprune_onnx.runtime.ort import Session
+from reprune_onnx.runtime.tail import head_of
+from reprune_onnx.types import Model
+from tests.unit.runtime.test_tail import efficient
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "unit" / "deployment"))
 api = importlib.import_module("tensorrt_api")
@@ -66,6 +69,7 @@ class StandIn:
                 setattr(trt, owner, made)
             if self.version in versions:
                 setattr(getattr(trt, owner), value, k)
+        trt.init_libnvinfer_plugins = lambda logger, namespace: True
         trt.Builder = self.builder
         trt.OnnxParser = self.parser
         trt.Runtime = lambda logger: Strict(
@@ -125,7 +129,8 @@ class StandIn:
         return Strict("OnnxParser", actions)
 
     def runner(self, engine):
-        session = Session(onnx.load_from_string(engine), optimize=False)
+        head = head_of(Model(onnx.load_from_string(engine))).proto
+        session = Session(head, optimize=False)
         scale = 1.5 if self.behaviour == "wrong" else 1.0
         actions = {n: lambda *_: None for n in api.POLYGRAPHY["TrtRunner"]}
         actions["infer"] = lambda feeds: {k: scale * v for k, v in session.run(feeds).items()}
@@ -172,6 +177,18 @@ def test_an_engine_and_what_stands_beside_it(call, model, tmp_path, stand_in):
     assert sorted(p.name for p in tmp_path.glob("*small*")) == ["small.engine", "small.engine.json"]
     again = call("build", model, *how, "-o", out)
     assert (again.code, "exists" in again.err) == (1, True)
+
+
+def test_an_engine_of_a_plugin_is_built_and_nothing_behind_it_compared(call, tmp_path, stand_in):
+    path, out = tmp_path / "nms.onnx", tmp_path / "nms.engine"
+    onnx.save(efficient("trt.").proto, path)
+    result = call("build", path, "--target", "rtx-a6000", "--precision", "fp32", "-o", out)
+    assert result.code == 0, result.err
+    assert "note: ONNX Runtime lacks trt.EfficientNMS_TRT" in result.out
+    assert "no output was compared" in result.out
+    facts = json.loads(out.with_name("nms.engine.json").read_text())
+    assert facts["check"]["difference"] is None
+    assert onnx.load_from_string(stand_in.model).graph.node[-1].op_type == "EfficientNMS_TRT"
 
 
 def test_fp32_is_fp32(call, model, tmp_path, stand_in):

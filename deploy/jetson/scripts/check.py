@@ -74,8 +74,10 @@ def check_outputs(name):
             text = "output '%s': %d values, not %d, or some that are not finite"
             raise SystemExit(text % (port["name"], len(found), len(expected)))
         worst = max(worst, own)
+    if not model["outputs"]:  # all stand behind ops that only the device has
+        worst = None
     bundle.write_json(bundle.path(name, "check.json"), {"difference": worst, "allowed": allowed})
-    if worst > allowed:
+    if worst is not None and worst > allowed:
         text = "outputs differ from the references by %.3g of their scale; %g is allowed"
         raise SystemExit(text % (worst, allowed))
 

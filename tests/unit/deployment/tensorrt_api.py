@@ -47,6 +47,7 @@ VALUES = {  # and the versions that have them
     "ILogger.INTERNAL_ERROR": ("8.5", "10", "11"),
     "Logger.WARNING": ("8.5", "10", "11"),
 }
+FUNCTIONS = {"init_libnvinfer_plugins": ("logger", "namespace")}
 POLYGRAPHY = {"TrtRunner": ("activate", "deactivate", "infer")}
 
 
@@ -59,6 +60,8 @@ def against_wheel(trt):
         listed = re.match(r".*?\((.*)\) -> ", line).group(1)
         found = re.findall(r"(?:^|, )(\w+):", listed)
         assert found[1:] == list(parameters), (name, found)
+    for name in FUNCTIONS:
+        assert callable(getattr(trt, name)), name
     for name in PROPERTIES:
         owner, _, own = name.partition(".")
         assert isinstance(getattr(getattr(trt, owner), own), property), name
