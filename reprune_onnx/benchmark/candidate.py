@@ -14,8 +14,9 @@ from reprune_onnx.benchmark.backends import Arrays, Runner
 from reprune_onnx.benchmark.settings import DEFAULT_BATCHES
 from reprune_onnx.errors import ModelError, UsageError
 from reprune_onnx.memory import memory
-from reprune_onnx.model import load
+from reprune_onnx.model import load, save
 from reprune_onnx.runtime.random_inputs import random_inputs
+from reprune_onnx.runtime.tail import find_tail
 from reprune_onnx.shapes import stated_shapes
 from reprune_onnx.sizes import fitting_shapes
 from reprune_onnx.types import Model, Shape
@@ -27,7 +28,9 @@ _ENGINES = (".engine", ".plan", ".trt")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model to measure. ``model`` is None for an engine.
+    """A model to measure: what is run is the file ``runs``. ``model`` is None for an engine.
+
+    ``note`` is said of a file that ends in ops which ONNX Runtime lacks: it is run up to them.
 
     ``stated`` are the shapes of the inputs, None where an extent is free; ``sizes`` the same with
     numbers for all extents.
@@ -38,6 +41,8 @@ class Candidate:
     model: Model | None
     stated: Mapping[str, Shape]
     sizes: Sizes
+    runs: Path
+    note: str | None = None
 
     @property
     def batch(self) -> int | None:
@@ -70,18 +75,27 @@ class Candidate:
         return random_inputs(runner.inputs, sizes, np.random.default_rng(0))
 
 
-def read_onnx(path: Path, overrides: Sizes) -> Candidate:
-    """Read an ONNX file. ModelError where it is none, with the next step for an engine."""
+def read_onnx(path: Path, overrides: Sizes, folder: Path) -> Candidate:
+    """Read an ONNX file; what of it can be run goes into ``folder``, where that is not all.
+
+    ModelError where it is none, with the next step for an engine.
+    """
     if path.suffix in _ENGINES and path.is_file():
         raise ModelError(
             f"'{path}' is a TensorRT engine: measure it with --backend tensorrt, or give the ONNX"
             " file that it was built from"
         )
     model = load(path)
-    own = {name: size for name, size in overrides.items() if name in _inputs(model)}
-    stated = {k: v for k, v in stated_shapes(model.proto, {}).items() if v is not None}
-    sizes = fitting_shapes(model.proto, own).shapes
-    return Candidate(str(path), path, model, {k: stated.get(k, v) for k, v in sizes.items()}, sizes)
+    tail, runs, head = find_tail(model), path, model
+    if tail is not None:
+        runs, head = folder / f"{len(list(folder.iterdir()))}.onnx", tail.head
+        save(head, runs)
+    own = {name: size for name, size in overrides.items() if name in _inputs(head)}
+    stated = {k: v for k, v in stated_shapes(head.proto, {}).items() if v is not None}
+    sizes = fitting_shapes(head.proto, own).shapes
+    known = {k: stated.get(k, v) for k, v in sizes.items()}
+    note = None if tail is None else f"'{path}': {tail.note}"
+    return Candidate(str(path), path, model, known, sizes, runs, note)
 
 
 def read_engine(path: Path, runner: Runner, overrides: Sizes) -> Candidate:
@@ -96,7 +110,7 @@ def read_engine(path: Path, runner: Runner, overrides: Sizes) -> Candidate:
                 f" {name}=1,3,224,224"
             )
         sizes[name] = tuple(size)
-    return Candidate(str(path), path, None, stated, sizes)
+    return Candidate(str(path), path, None, stated, sizes, path)
 
 
 def check_overrides(candidates: Sequence[Candidate], overrides: Sizes) -> None:

@@ -44,7 +44,7 @@ def check_results(
             )
     if candidate.model is None or tolerance is None:
         return {"max_abs_diff": None, "scale": None}, found
-    expected = Session(candidate.path, optimize=False).run(feeds)
+    expected = Session(candidate.runs, optimize=False).run(feeds)
     diff, scale = _difference(candidate.name, found, expected)
     allowed = max(tolerance, _tolerance(candidate.model.proto))
     if diff > allowed * scale:

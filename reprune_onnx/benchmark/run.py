@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from reprune_onnx.benchmark.settings import ON_CPU, BenchSettings
 from reprune_onnx.errors import ModelError, UsageError
 from reprune_onnx.latency.measure import measure_layers
 from reprune_onnx.latency.turns import Turns, in_turns
+from reprune_onnx.runtime.tail import head_of
 from reprune_onnx.types import Floats
 from reprune_onnx.watch import Progress
 
@@ -62,12 +64,18 @@ def bench(
     where the backend is not installed, and ModelError or VerificationError before anything is
     measured.
     """
-    settings, watching = settings or BenchSettings(), watching or Watching()
+    with tempfile.TemporaryDirectory(prefix="reprune-", ignore_cleanup_errors=True) as folder:
+        return _bench(models, settings or BenchSettings(), watching or Watching(), Path(folder))
+
+
+def _bench(
+    models: Sequence[str | Path], settings: BenchSettings, watching: Watching, folder: Path
+) -> Result:
     names = [str(m) for m in models]
     if not names or len(set(names)) < len(names):
         raise UsageError("give the models to measure, each once")
     backend = loader(settings.backend)
-    field = _read([Path(m) for m in models], backend, settings)
+    field = _read([Path(m) for m in models], backend, settings, folder)
     sizes = batch_sizes([c for c, _ in field], settings.batch_sizes)
     result = _head(settings, backend, [c for c, _ in field])
     _check(field, backend, min(sizes), result, watching)
@@ -87,7 +95,7 @@ def _layers(
     """A table of the first model's layers, as `prune --latency-table` takes it."""
     assert first.model is not None
     scope = Scope(input_shapes=first.at(whole["batch_size"]))
-    channels = analyze(first.model, scope)
+    channels = analyze(head_of(first.model), scope)
     ms = whole["latency_ms"]["median"]
     return measure_layers(channels, ms, watching.progress, settings.threads).as_json()
 
@@ -95,7 +103,7 @@ def _layers(
 Field = list[tuple[Candidate, Runner]]
 
 
-def _read(paths: Sequence[Path], backend: Loader, settings: BenchSettings) -> Field:
+def _read(paths: Sequence[Path], backend: Loader, settings: BenchSettings, folder: Path) -> Field:
     overrides = dict(settings.input_shapes)
     field: Field = []
     for path in paths:
@@ -105,8 +113,8 @@ def _read(paths: Sequence[Path], backend: Loader, settings: BenchSettings) -> Fi
             runner = backend.load(path, settings.threads)
             field.append((read_engine(path, runner, overrides), runner))
         else:
-            candidate = read_onnx(path, overrides)
-            field.append((candidate, backend.load(path, settings.threads)))
+            candidate = read_onnx(path, overrides, folder)
+            field.append((candidate, backend.load(candidate.runs, settings.threads)))
     check_overrides([c for c, _ in field], overrides)
     return field
 
@@ -125,7 +133,7 @@ def _head(settings: BenchSettings, backend: Loader, candidates: Sequence[Candida
         "rows": [],
         "latency": None,
         "failures": [],
-        "notes": [],
+        "notes": [c.note for c in candidates if c.note is not None],
     }
 
 
@@ -138,6 +146,7 @@ def _described(candidate: Candidate) -> dict[str, Any]:
         "inputs": {name: list(size) for name, size in candidate.sizes.items()},
         "pruned_from": None,
         "verified": None,
+        "note": candidate.note,
     }
 
 
@@ -181,4 +190,5 @@ def _add(result: Result, names: Sequence[str], size: int, times: Floats) -> None
     for k, name in enumerate(names):
         found = row(name, size, times[:, k], None if name == first else whole)
         result["rows"].append(found)
-    result["notes"] = warning(result["rows"])
+    notes = [entry["note"] for entry in result["models"] if entry["note"] is not None]
+    result["notes"] = [*notes, *warning(result["rows"])]

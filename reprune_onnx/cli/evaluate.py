@@ -131,8 +131,13 @@ def command(
             own.proto, wanted if against is None else wanted.where_they_fit()
         ),
     ).sound()
-    told = {"model": model, "against": against, "data": data, "preprocess": preprocess}
-    named = {name: None if value is None else str(value) for name, value in told.items()}
+    named = {
+        name: None if value is None else str(value)
+        for name, value in (
+            *(("model", model), ("against", against)),
+            *(("data", data), ("preprocess", preprocess)),
+        )
+    }
     original = None if against is None else load(against)
     with Bar(quiet) as bar:
 
@@ -145,10 +150,19 @@ def command(
             found = evaluate(own, dataset, against=original, progress=show)
     emit_json((asdict(found) if kind is None else measured.as_json()) | named, json)
     if not quiet and json != "-":
+        notes = (*dataset.notes, *_of_tail(own))
         if kind is None:
-            print_evaluation(asdict(found), str(dataset.preprocess), dataset.notes)
+            print_evaluation(asdict(found), str(dataset.preprocess), notes)
         else:
-            print_task(measured, kind, str(dataset.preprocess), dataset.notes)
+            print_task(measured, kind, str(dataset.preprocess), notes)
+
+
+def _of_tail(model: Model) -> list[str]:
+    """What is said of a model that ends in ops which ONNX Runtime lacks."""
+    from reprune_onnx.runtime.tail import find_tail
+
+    tail = find_tail(model)
+    return [] if tail is None else [tail.note]
 
 
 def _detect(

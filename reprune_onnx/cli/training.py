@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from reprune_onnx.data.dataset import Dataset
     from reprune_onnx.data.reading import Reading
     from reprune_onnx.report.files import Destination
-    from reprune_onnx.training.finetune import Finetuned
+    from reprune_onnx.training.around_tail import Finetuned
     from reprune_onnx.training.run import Run
     from reprune_onnx.training.settings import TrainSettings
     from reprune_onnx.training.task import Task

@@ -16,6 +16,7 @@ from reprune_onnx.data.target import image_target
 from reprune_onnx.errors import ModelError, UsageError
 from reprune_onnx.runtime.image_input import image_input
 from reprune_onnx.runtime.ort import Session
+from reprune_onnx.runtime.tail import head_of
 from reprune_onnx.types import Bools, Floats, Ints, Model
 
 ROLES = ("boxes", "labels", "scores", "masks")
@@ -62,7 +63,7 @@ class Detector:
         sides = (self._target.height, self._target.width)
         fixed = None if None in sides else (sides[0] or 0, sides[1] or 0)
         self._how = replace(preprocess, size=fixed or preprocess.size, layout="nhwc")
-        self._session = Session(model.proto, optimize=True, threads=threads)
+        self._session = Session(head_of(model).proto, optimize=True, threads=threads)
 
     def detect(self, image: Raw, name: str) -> Detections:
         """What is on an image (h, w, 3) uint8; messages call it ``name``."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any
 
 from lightning_fabric import Fabric
 
 from reprune_onnx.training.alike import check_alike
+from reprune_onnx.training.around_tail import Finetuned, around_tail
 from reprune_onnx.training.batch_norm import Inserted, fold_batch_norm, insert_batch_norm
 from reprune_onnx.training.bridge import torch_module, write_back
 from reprune_onnx.training.checkpoint import Checkpoint
@@ -24,20 +24,6 @@ from reprune_onnx.training.trainer import Trainer, Watch
 from reprune_onnx.types import Model
 
 
-@dataclass(frozen=True)
-class Finetuned:
-    """The trained model, the log, and the report of a pruning that was part of it.
-
-    ``main``: this is the process that writes. ``checkpoints`` are to be deleted once it has.
-    """
-
-    model: Model
-    log: dict[str, Any]
-    main: bool = True
-    checkpoints: tuple[Checkpoint, ...] = ()
-    report: dict[str, Any] | None = None
-
-
 def finetune(
     model: Model, task: Task, settings: TrainSettings, run: Run | None = None
 ) -> Finetuned:
@@ -47,8 +33,12 @@ def finetune(
     DataError and ModelError before the first epoch where data and model do not go together, and
     TrainingError where the loss is not finite.
     """
-    fabric = start_fabric(settings, free=task.custom is not None)
-    return fit(model, task, settings, fabric, run or Run())
+    fabric, run = start_fabric(settings, free=task.custom is not None), run or Run()
+
+    def up_to_the_tail(head: Model, task: Task) -> Finetuned:
+        return fit(head, task, settings, fabric, run)
+
+    return around_tail(model, task, run, up_to_the_tail)
 
 
 def fit(model: Model, task: Task, settings: TrainSettings, fabric: Fabric, run: Run) -> Finetuned:

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from lightning_fabric import Fabric
 
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.errors import UsageError
 from reprune_onnx.pipeline import prune
 from reprune_onnx.pruner.earlier import EarlierReport
 from reprune_onnx.settings import Settings
-from reprune_onnx.training.finetune import Finetuned, fit
+from reprune_onnx.training.around_tail import Finetuned, around_tail
+from reprune_onnx.training.finetune import fit
 from reprune_onnx.training.log import RunLog, log_path
 from reprune_onnx.training.prepare import start_fabric
 from reprune_onnx.training.prove import Decided, cut_and_prove
@@ -89,6 +91,21 @@ def finetune_in_rounds(
     """
     run = run or Run()
     fabric = start_fabric(settings, free=task.custom is not None)
+
+    def up_to_the_tail(head: Model, task: Task) -> Finetuned:
+        return _in_rounds(head, task, settings, rounds, (fabric, run))
+
+    return around_tail(model, task, run, up_to_the_tail)
+
+
+def _in_rounds(
+    model: Model,
+    task: Task,
+    settings: TrainSettings,
+    rounds: Rounds,
+    where: tuple[Fabric, Run],
+) -> Finetuned:
+    fabric, run = where
     original = written_out(model)
     current, rows = original, Rows()
     done: list[Finetuned] = []

@@ -14,9 +14,10 @@ from reprune_onnx.analyzer.copies import with_own_parameters
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.pruner.measure import cost
 from reprune_onnx.training.alike import check_alike
+from reprune_onnx.training.around_tail import Finetuned, around_tail
 from reprune_onnx.training.batch_norm import Inserted, fold_batch_norm, insert_batch_norm
 from reprune_onnx.training.concurrent import Update, Whole
-from reprune_onnx.training.finetune import Finetuned, conclude, facts_of, kept, tell_notes
+from reprune_onnx.training.finetune import conclude, facts_of, kept, tell_notes
 from reprune_onnx.training.frozen import frozen_parameters
 from reprune_onnx.training.initial import random_weights
 from reprune_onnx.training.loop import begin, run_epochs
@@ -48,6 +49,17 @@ def train(
     """
     plan.check(settings.epochs)
     run = run or Run()
+
+    def up_to_the_tail(head: Model, task: Task) -> Finetuned:
+        return _train(head, task, settings, (plan, from_random), run)
+
+    return around_tail(model, task, run, up_to_the_tail)
+
+
+def _train(
+    model: Model, task: Task, settings: TrainSettings, how: tuple[PrunePlan, bool], run: Run
+) -> Finetuned:
+    plan, from_random = how
     fabric = start_fabric(settings, free=task.custom is not None)
     prepared = prepare(model, task, settings, fabric, run.progress)
     tell_notes(prepared, run, fabric)

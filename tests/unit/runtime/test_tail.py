@@ -232,3 +232,34 @@ def test_a_constant_that_both_read_is_the_tails_own():
     read = pruned.graph.node[-1].input[1]
     assert weights[read].shape == (6, 8, 1, 1)
     assert weights[pruned.graph.node[4].input[1]].shape == (6, 4, 1, 1)
+
+
+def classes():
+    return network(
+        "p = GlobalAveragePool (c2)\n f = Flatten (p)\n y = com.foo.Decide (f)",
+        "int64[N] y",
+        imports=', "com.foo" : 1',
+    )
+
+
+def test_evaluate_compares_what_enters_the_tail(call, tmp_path):
+    model, data = tmp_path / "model.onnx", tmp_path / "x.npz"
+    onnx.save(classes().proto, model)
+    np.savez(data, x=RNG.standard_normal((16, 3, 8, 8)).astype(np.float32))
+    how = ("--data", data, "--against", model, "--preprocess", "none")
+    result = call("evaluate", model, *how, "--json", "-")
+    assert json.loads(result.out)["agreement"] == 100
+    assert "note: ONNX Runtime lacks com.foo.Decide" in call("evaluate", model, *how).out
+
+
+def test_bench_measures_up_to_the_tail_and_says_so(call, tmp_path):
+    model, small, out = (tmp_path / name for name in ("model.onnx", "small.onnx", "out.json"))
+    onnx.save(classes().proto, model)
+    assert call("prune", model, "-o", small, "--sparsity", "0.5", "--recover", "none").code == 0
+    result = call("bench", model, small, "--batch-size", 1, "--seconds", 0.02, "--json", out)
+    assert result.code == 0, result.err
+    assert f"'{model}': ONNX Runtime lacks com.foo.Decide 'y'" in " ".join(result.out.split())
+    found = json.loads(out.read_text())
+    assert [entry["verified"] for entry in found["models"]] == [None, "cut"]
+    assert len(found["rows"]) == 2
+    assert [note.count("run up to 'f'") for note in found["notes"][:2]] == [1, 1]
