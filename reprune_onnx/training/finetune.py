@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from reprune_onnx.training.alike import check_alike
 from reprune_onnx.training.around_tail import Finetuned, around_tail
 from reprune_onnx.training.batch_norm import Inserted, fold_batch_norm, insert_batch_norm
-from reprune_onnx.training.bridge import torch_module, write_back
+from reprune_onnx.training.bridge import has_branches, torch_module, write_back
 from reprune_onnx.training.checkpoint import Checkpoint
 from reprune_onnx.training.frozen import frozen_parameters
 from reprune_onnx.training.log import RunLog
@@ -33,7 +33,10 @@ def finetune(
     DataError and ModelError before the first epoch where data and model do not go together, and
     TrainingError where the loss is not finite.
     """
-    fabric, run = start_fabric(settings, free=task.custom is not None), run or Run()
+    fabric, run = (
+        start_fabric(settings, free=task.custom is not None or has_branches(model)),
+        run or Run(),
+    )
 
     def up_to_the_tail(head: Model, task: Task) -> Finetuned:
         return fit(head, task, settings, fabric, run)

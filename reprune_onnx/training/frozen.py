@@ -7,7 +7,8 @@ from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.scope import matching
 from reprune_onnx.errors import SelectionError
-from reprune_onnx.training.bridge.roots import find_roots, trainable_roots
+from reprune_onnx.training.bridge.roots import trainable_roots
+from reprune_onnx.training.bridge.scope import scope_of
 from reprune_onnx.types import Model
 
 
@@ -20,14 +21,18 @@ def frozen_parameters(model: Model, globs: tuple[str, ...]) -> frozenset[str]:
     """
     if not globs:
         return frozenset()
-    graph = Graph(with_own_parameters(written_out(model)))
-    trained = find_roots(graph).trained
-    read_by: dict[str, set[str]] = {name: {name} for name in trained}
-    for op in graph.ops:
-        constants = [name for name in op.inputs if name and graph.is_constant(name)]
-        own = {root for name in constants for root in trainable_roots(graph, name)} & trained
-        if own and op.name:
-            read_by.setdefault(op.name, set()).update(own)
+    main = scope_of(Graph(with_own_parameters(written_out(model))))
+    read_by: dict[str, set[str]] = {}
+    for scope in main.all():
+        graph = scope.graph
+        own = {name: scope.prefix + name for name in scope.roots.trained - scope.outer}
+        read_by |= {name: {name} for name in own.values()}
+        for op in graph.ops:
+            constants = [name for name in op.inputs if name and graph.is_constant(name)]
+            roots = {root for name in constants for root in trainable_roots(graph, name)}
+            if op.name and roots & own.keys():
+                read_by.setdefault(op.name, set()).update(own[root] for root in roots & own.keys())
+    trained = frozenset().union(*read_by.values())
     matched = matching(globs, sorted(read_by), "--freeze", "trained tensor, nor a node with one")
     frozen = frozenset().union(*(read_by[name] for name in matched))
     if frozen == trained:

@@ -12,6 +12,7 @@ from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.errors import ModelError
 from reprune_onnx.model import size
 from reprune_onnx.training.bridge.roots import is_root
+from reprune_onnx.training.bridge.scope import scope_of
 from reprune_onnx.training.bridge.write import held_tensors, put
 from reprune_onnx.types import Model
 
@@ -37,6 +38,14 @@ def random_weights(model: Model, rng: np.random.Generator) -> Model:
     """
     model = written_out(model)
     graph = Graph(model)
+    within = [
+        name for scope in scope_of(graph).all() if scope.prefix for name in scope.roots.trained
+    ]
+    if within:
+        raise ModelError(
+            f"{len(within)} weights, as '{min(within)}', are of layers in bodies of If, which"
+            " cannot start from random values; train from the file's"
+        )
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     held = held_tensors(proto)

@@ -15,6 +15,7 @@ from reprune_onnx.pipeline import prune
 from reprune_onnx.pruner.earlier import EarlierReport
 from reprune_onnx.settings import Settings
 from reprune_onnx.training.around_tail import Finetuned, around_tail
+from reprune_onnx.training.bridge import has_branches
 from reprune_onnx.training.finetune import fit
 from reprune_onnx.training.log import RunLog, log_path
 from reprune_onnx.training.prepare import start_fabric
@@ -90,7 +91,7 @@ def finetune_in_rounds(
     Each round has a checkpoint of its own. Raises what `prune` and `finetune` raise.
     """
     run = run or Run()
-    fabric = start_fabric(settings, free=task.custom is not None)
+    fabric = start_fabric(settings, free=task.custom is not None or has_branches(model))
 
     def up_to_the_tail(head: Model, task: Task) -> Finetuned:
         return _in_rounds(head, task, settings, rounds, (fabric, run))

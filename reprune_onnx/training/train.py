@@ -16,6 +16,7 @@ from reprune_onnx.pruner.measure import cost
 from reprune_onnx.training.alike import check_alike
 from reprune_onnx.training.around_tail import Finetuned, around_tail
 from reprune_onnx.training.batch_norm import Inserted, fold_batch_norm, insert_batch_norm
+from reprune_onnx.training.bridge import has_branches
 from reprune_onnx.training.concurrent import Update, Whole
 from reprune_onnx.training.finetune import conclude, facts_of, kept, tell_notes
 from reprune_onnx.training.frozen import frozen_parameters
@@ -60,7 +61,7 @@ def _train(
     model: Model, task: Task, settings: TrainSettings, how: tuple[PrunePlan, bool], run: Run
 ) -> Finetuned:
     plan, from_random = how
-    fabric = start_fabric(settings, free=task.custom is not None)
+    fabric = start_fabric(settings, free=task.custom is not None or has_branches(model))
     prepared = prepare(model, task, settings, fabric, run.progress)
     tell_notes(prepared, run, fabric)
     facts = facts_of(model, task, settings, prepared) | {"pruning": _plan(plan, from_random)}

@@ -162,6 +162,8 @@ class Trainer:
         if not math.isfinite(mean_loss):
             raise self._diverged(f"the loss is {mean_loss}")
         self.optimizer.zero_grad()
+        if not loss.requires_grad:  # an If took a branch in which nothing is trained
+            return mean_loss, None if right is None else mean_correct
         self.fabric.backward(loss)
         if s.clip_norm:
             norm = self.fabric.clip_gradients(

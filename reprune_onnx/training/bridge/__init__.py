@@ -9,6 +9,7 @@ True
 
 from reprune_onnx.training.bridge.build import torch_module
 from reprune_onnx.training.bridge.module import OnnxModule
+from reprune_onnx.training.bridge.scope import has_branches
 from reprune_onnx.training.bridge.write import write_back
 
-__all__ = ["OnnxModule", "torch_module", "write_back"]
+__all__ = ["OnnxModule", "has_branches", "torch_module", "write_back"]

@@ -9,9 +9,10 @@ from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.errors import ModelError
 from reprune_onnx.training.bridge.module import OnnxModule, Step
-from reprune_onnx.training.bridge.node import Mode, Node
+from reprune_onnx.training.bridge.node import Function, Mode, Node
 from reprune_onnx.training.bridge.ops import OPS
-from reprune_onnx.training.bridge.roots import Roots, find_roots, is_root
+from reprune_onnx.training.bridge.roots import is_root
+from reprune_onnx.training.bridge.scope import BRANCHES, Scope, scope_of
 from reprune_onnx.types import Model
 
 OLDEST = 7
@@ -33,19 +34,32 @@ def torch_module(model: Model, outputs: Sequence[str] | None = None) -> OnnxModu
             f"the model has opset {graph.opsets['']}, the PyTorch bridge reads {OLDEST} and newer:"
             " convert it with onnx.version_converter"
         )
-    roots = find_roots(graph)
-    ops = _needed(graph, roots, wanted)
+    scope = scope_of(graph)
+    return _module(scope, wanted, Mode(stated_batch=_stated_batch(graph)))
+
+
+def _module(scope: Scope, outputs: list[str], mode: Mode) -> OnnxModule:
+    ops = _needed(scope, outputs)
     _refuse(ops)
-    mode = Mode(stated_batch=_stated_batch(graph))
-    steps = _steps(graph, roots, ops, (wanted, mode))
-    module = OnnxModule(steps, [i.name for i in graph.inputs], wanted, mode)
-    _hold_constants(module, graph, roots, (ops, wanted))
+    bodies = {
+        op.index: [_module(body, body.graph.outputs, mode) for body in scope.bodies[op.index]]
+        for op in ops
+        if op.index in scope.bodies
+    }
+    steps = _steps(scope, ops, bodies, (outputs, mode))
+    inputs = sorted(scope.outer) if scope.prefix else [i.name for i in scope.graph.inputs]
+    module = OnnxModule(steps, inputs, outputs, mode)
+    _hold_constants(module, scope, (ops, outputs))
+    for op in ops:
+        for branch, body in zip(BRANCHES, bodies.get(op.index, ()), strict=False):
+            module.hold_body(op.result, branch, body)
     return module
 
 
-def _needed(graph: Graph, roots: Roots, outputs: list[str]) -> list[Op]:
+def _needed(scope: Scope, outputs: list[str]) -> list[Op]:
     """The nodes that are executed, in order."""
-    found: set[int] = set()
+    graph, roots = scope.graph, scope.roots
+    needed: set[int] = set()
     stack = list(outputs)
     while stack:
         name = stack.pop()
@@ -55,10 +69,10 @@ def _needed(graph: Graph, roots: Roots, outputs: list[str]) -> list[Op]:
                 raise ModelError(f"'{name}' is a sparse tensor, which the PyTorch bridge lacks")
             continue
         constant = name in graph.derived and op.index not in roots.live
-        if not constant and op.index not in found:
-            found.add(op.index)
-            stack.extend(i for i in op.inputs if i)
-    return [graph.ops[index] for index in sorted(found)]
+        if not constant and op.index not in needed:
+            needed.add(op.index)
+            stack.extend(i for i in scope.reads(op) if i)
+    return [graph.ops[index] for index in sorted(needed)]
 
 
 def _refuse(ops: list[Op]) -> None:
@@ -78,41 +92,52 @@ def _stated_batch(graph: Graph) -> int | None:
     return dims[0].dim_value if dims and dims[0].dim_value > 0 else None
 
 
-def _steps(graph: Graph, roots: Roots, ops: list[Op], ends: tuple[list[str], Mode]) -> list[Step]:
+def _steps(
+    scope: Scope, ops: list[Op], bodies: dict[int, list[OnnxModule]], ends: tuple[list[str], Mode]
+) -> list[Step]:
     outputs, mode = ends
-    last = {name: op.index for op in ops for name in op.inputs}
+    last = {name: op.index for op in ops for name in scope.reads(op)}
     made = {name for op in ops for name in op.outputs} - set(outputs)
     read = set(last) | set(outputs)
     steps = []
     for op in ops:
         known = {
-            i: graph.array(name)
+            i: scope.graph.array(name)
             for i, name in enumerate(op.inputs)
-            if name and _is_known(graph, roots, name)
+            if name and _is_known(scope, name)
         }
         used = [k for k, name in enumerate(op.outputs) if name in read]
-        node = Node(op, known, mode, max(used, default=0) + 1)
-        free = {n for n in (*op.inputs, *op.outputs) if n in made and last.get(n, -1) <= op.index}
+        reads = scope.reads(op)
+        taken = reads[len(op.inputs) :]
+        branches = tuple(_taking(body, taken) for body in bodies.get(op.index, ()))
+        node = Node(op, known, mode, max(used, default=0) + 1, branches)
+        free = {n for n in (*reads, *op.outputs) if n in made and last.get(n, -1) <= op.index}
         function = OPS[op.type](node)
-        steps.append(Step(op.title, function, op.inputs, op.outputs, tuple(sorted(free))))
+        steps.append(Step(op.title, function, reads, op.outputs, tuple(sorted(free))))
     return steps
 
 
-def _is_known(graph: Graph, roots: Roots, name: str) -> bool:
+def _taking(body: OnnxModule, names: tuple[str, ...]) -> Function:
+    """What computes ``body`` from tensors ``names``, of which it may need a part."""
+    places = [names.index(name) for name in body.input_names]
+    return lambda *outer: body.computed(*(outer[i] for i in places))
+
+
+def _is_known(scope: Scope, name: str) -> bool:
     """Whether ``name`` is a constant that training never changes."""
+    graph, roots = scope.graph, scope.roots
     if not graph.is_constant(name) or name in roots.trained | roots.running:
         return False
     return is_root(graph, name) or graph.derived[name] not in roots.live
 
 
-def _hold_constants(
-    module: OnnxModule, graph: Graph, roots: Roots, ends: tuple[list[Op], list[str]]
-) -> None:
+def _hold_constants(module: OnnxModule, scope: Scope, ends: tuple[list[Op], list[str]]) -> None:
     ops, outputs = ends
+    graph, roots = scope.graph, scope.roots
     made = {name for op in ops for name in op.outputs}
-    read = dict.fromkeys(name for op in ops for name in op.inputs if name)
+    read = dict.fromkeys(name for op in ops for name in scope.reads(op) if name)
     for name in (*read, *outputs):
-        if name in made or not graph.is_constant(name):
+        if name in made or name in scope.outer or not graph.is_constant(name):
             continue
         root = is_root(graph, name)
         kind = "trained" if name in roots.trained else "stays" if root else "computed"

@@ -42,6 +42,7 @@ class OnnxModule(nn.Module):
         self._steps = list(steps)
         self._slots: dict[str, tuple[nn.Module, str]] = {}
         self._fixed: dict[str, Tensor] = {}
+        self._bodies: dict[str, OnnxModule] = {}
         self.eval()
 
     # ── state ───────────────────────────────────────────────────────────────────────────────
@@ -61,6 +62,12 @@ class OnnxModule(nn.Module):
             owner._non_persistent_buffers_set.add(leaf)
         self._slots[name] = owner, leaf
 
+    def hold_body(self, output: str, branch: str, body: OnnxModule) -> None:
+        """Keep a branch of the If that makes ``output``; its state is under both names."""
+        owner, leaf = self._place(f"{output}.{branch}")
+        owner._modules[leaf] = body
+        self._bodies[f"{output}.{branch}"] = body
+
     def _place(self, name: str) -> tuple[nn.Module, str]:
         """The module and key for ``name``: what stands between two dots is a module, as in PyTorch.
 
@@ -78,7 +85,10 @@ class OnnxModule(nn.Module):
 
     def values(self) -> Mapping[str, Tensor]:
         """The parameters and buffers of the state by name: what the file holds."""
-        return {name: value for name, value in self._constants() if self._is_held(name)}
+        own = {name: value for name, value in self._constants() if self._is_held(name)}
+        for place, body in self._bodies.items():
+            own |= {f"{place}.{name}": value for name, value in body.values().items()}
+        return own
 
     def _is_held(self, name: str) -> bool:
         owner, leaf = self._slots[name]
@@ -105,6 +115,10 @@ class OnnxModule(nn.Module):
         Raises ModelError, naming the node, where something does not fit.
         """
         self.mode.batch = inputs[0].shape[0] if inputs and inputs[0].ndim else None
+        return self.computed(*inputs)
+
+    def computed(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """As `forward`, of a body in the batch of the graph around it."""
         known: dict[str, Tensor] = dict(self._fixed)
         known.update(self._constants())
         for name, x in zip(self.input_names, inputs, strict=True):

@@ -47,12 +47,16 @@ class Mode:
 
 @dataclass(frozen=True)
 class Node:
-    """One node. ``known[i]`` is input i where it is a constant that is not trained."""
+    """One node. ``known[i]`` is input i where it is a constant that is not trained.
+
+    ``branches`` compute the bodies of an If, from what these read of the graph around them.
+    """
 
     op: Op
     known: Mapping[int, NDArray[Any]]
     mode: Mode = field(default_factory=Mode)
     used_outputs: int = 1
+    branches: tuple[Function, ...] = ()
 
     def attr(self, name: str, default: Any = None) -> Any:
         """Attribute ``name``; text as str."""

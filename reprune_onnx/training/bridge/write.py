@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from reprune_onnx.errors import ModelError
 from reprune_onnx.model import size
 from reprune_onnx.training.bridge.module import OnnxModule
 from reprune_onnx.types import Model
+
+Holder = onnx.TensorProto | onnx.AttributeProto
 
 
 def write_back(model: Model, module: OnnxModule) -> Model:
@@ -57,21 +59,28 @@ def _equal_copies(proto: onnx.ModelProto, values: Mapping[str, NDArray[np.float3
     return found
 
 
-def held_tensors(proto: onnx.ModelProto) -> dict[str, onnx.TensorProto | onnx.AttributeProto]:
-    """The tensors of the main graph by name: initializers, and the values of Constant nodes."""
-    found: dict[str, onnx.TensorProto | onnx.AttributeProto] = {
-        t.name: t for t in proto.graph.initializer
-    }
-    for node in proto.graph.node:
+def held_tensors(proto: onnx.ModelProto) -> dict[str, Holder]:
+    """The tensors by the names of `OnnxModule`: initializers, and the values of Constant nodes.
+
+    Those of the bodies of an If have its output and the branch before their names.
+    """
+    return dict(_held(proto.graph, ""))
+
+
+def _held(graph: onnx.GraphProto, prefix: str) -> Iterator[tuple[str, Holder]]:
+    for tensor in graph.initializer:
+        yield prefix + tensor.name, tensor
+    for node in graph.node:
         for attribute in node.attribute:
             if node.op_type == "Constant" and attribute.name.startswith("value"):
-                found[node.output[0]] = attribute.t if attribute.HasField("t") else attribute
-    return found
+                held = attribute.t if attribute.HasField("t") else attribute
+                yield prefix + node.output[0], held
+            elif node.op_type == "If" and attribute.HasField("g"):
+                result = next(name for name in node.output if name)
+                yield from _held(attribute.g, f"{prefix}{result}.{attribute.name}.")
 
 
-def put(
-    holder: onnx.TensorProto | onnx.AttributeProto, value: NDArray[np.float32], name: str = ""
-) -> None:
+def put(holder: Holder, value: NDArray[np.float32], name: str = "") -> None:
     """Give a tensor new values, in the type it has."""
     if isinstance(holder, onnx.AttributeProto):
         _put_numbers(holder, value)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from reprune_onnx.training.bridge.node import Function, Node
 from reprune_onnx.training.bridge.ops import (
+    branching,
     elementwise,
     linear,
     normalization,
@@ -80,6 +81,8 @@ TABLE: list[tuple[str, Make]] = [
     ("ArgMax ArgMin", reduction.arg),
     ("CumSum", reduction.cumulative_sum),
     ("TopK", reduction.top_k),
+    # one of two graphs
+    ("If", branching.branch),
     # moving data
     ("DepthToSpace", reshaping.depth_to_space),
     ("Expand", reshaping.expand),
