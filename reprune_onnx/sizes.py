@@ -83,6 +83,11 @@ def fitting_shapes(proto: onnx.ModelProto, overrides: Mapping[str, tuple[int, ..
     )
 
 
+def fits(proto: onnx.ModelProto, shapes: Shapes) -> bool:
+    """Whether shape inference finds nothing inside that inputs of these shapes do not fit."""
+    return _Search(proto, shapes, {}).misfit(shapes) is None
+
+
 @dataclass(frozen=True)
 class _Misfit:
     """What does not fit: ``have`` numbers where ``node`` wants ``want``, or a multiple of them.

@@ -150,7 +150,11 @@ def _verified(v: dict[str, Any] | None) -> str:
         return "NOT verified (--no-verify)"
     kind = "".join(v.get("inputs", ())[:1])
     of = "" if kind in ("", DRAWS[0].name) else f" ({kind}, as others show nothing)"
-    at = f" (copies with {v['sizes']}, as larger ones take much memory)" if v.get("sizes") else ""
+    at = (
+        f" (copies with {v['sizes']}: larger ones take more time or memory)"
+        if v.get("sizes")
+        else ""
+    )
     where = ", seen behind the cuts only," if v.get("inner") else ""
     taken = len(v.get("branches", ()))
     each = f"; branches of If that were cut, each in a copy that takes it: {taken}" * bool(taken)

@@ -1,7 +1,8 @@
 """A bound on the memory and time of a proof, whatever the size of the inputs.
 
 A cut is the same at all sizes: what proves it on a smaller image proves it. So the copies of both
-models that are compared may read smaller inputs than the file states, where the graph allows it.
+models that are compared may read smaller inputs than the file states, where the graph allows it:
+first what takes little time, then what takes little memory.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import prod
 
+import onnx
+
 from reprune_onnx.shapes import image_layout
+from reprune_onnx.sizes import fits
 from reprune_onnx.types import ChannelMap
 
 MOST = 2**28
@@ -17,6 +21,9 @@ MOST = 2**28
 
 HEAVY = 10**11
 """Multiply-adds of a run beyond which one run of a size is enough."""
+
+QUICK = 10**10
+"""Multiply-adds of a run beyond which smaller inputs are tried first: some tenths of a second."""
 
 _SMALLEST = 32  # positions that a side keeps at least
 _IMAGE = 4  # the rank of images; that of volumes is larger
@@ -30,16 +37,24 @@ def smaller_sizes(channels: ChannelMap) -> Iterator[Sizes]:
     The largest come first; none where the shapes that were analysed are small enough.
     """
     held = held_at_once(channels)
-    shapes = channels.input_shapes
-    if held <= MOST:
-        return
-    while True:
-        halved = {name: _halved(shape) for name, shape in shapes.items()}
-        if halved == shapes:
-            return
-        shapes = halved
-        if held * share(channels, shapes) <= MOST:
-            yield shapes
+    if held > MOST:
+        for shapes in _halves(channels.input_shapes):
+            if held * share(channels, shapes) <= MOST:
+                yield shapes
+
+
+def quicker_sizes(channels: ChannelMap, proto: onnx.ModelProto) -> list[Sizes]:
+    """The input shapes, with sides halved, at which a run takes some tenths of a second, or least.
+
+    None where it takes no more as it is, where no side can be halved, or where shape inference
+    finds that what is fixed inside ``proto`` does not fit.
+    """
+    work = multiply_adds(channels)
+    if work <= QUICK:
+        return []
+    halves = list(_halves(channels.input_shapes))
+    enough = [s for s in halves if work * share(channels, s) <= QUICK]
+    return [s for s in (enough[:1] or halves[-1:]) if fits(proto, s)]
 
 
 def share(channels: ChannelMap, shapes: Sizes) -> float:
@@ -71,6 +86,16 @@ def held_at_once(channels: ChannelMap) -> int:
 def multiply_adds(channels: ChannelMap) -> int:
     """The multiply-adds of one run of all layers, at the shapes that were analysed."""
     return sum(layer.positions * prod(layer.shape) for layer in channels.layers)
+
+
+def _halves(shapes: Sizes) -> Iterator[Sizes]:
+    """Shapes with all sides that can be halved once, twice and so on."""
+    while True:
+        halved = {name: _halved(shape) for name, shape in shapes.items()}
+        if halved == shapes:
+            return
+        shapes = halved
+        yield shapes
 
 
 def _halved(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,62 +1,144 @@
-"""The negative control: a cut that is wrong on purpose must be seen."""
+"""The negative control: a cut that is wrong on purpose must be seen.
+
+One weight whose wrong cut shows is enough, and it is looked for where that costs least. The weights
+that stand last in the graph are tried by running only what lies behind them, on activations that
+were recorded when the pruned model was compared. Where these do not show, all weights are wrong in
+one run: where even that does not show, no single one is tried, else one is found by halves.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
 
+from reprune_onnx.errors import ModelError
 from reprune_onnx.types import Bools, ChannelMap, Site
-from reprune_onnx.verification.compare import Arrays, difference
+from reprune_onnx.verification.compare import Arrays
 from reprune_onnx.verification.fed import FedModel
-from reprune_onnx.verification.masked import constant, consumers
+from reprune_onnx.verification.masked import consumers
+from reprune_onnx.verification.part import Part, part_behind
+from reprune_onnx.verification.wrong_cuts import WrongCuts
 
 CONTROL_FACTOR = 10.0
 _CONTROLS = 12  # wrong cuts of either kind to try, at least, before giving up on one that shows
 _CLEAR = 1e-3  # a tolerance at which the search for a clearer control ends
+_FIRST = (1, 3)  # weights that are tried by what lies behind them: the last, then some before it
+_RECORDED = 2**25  # numbers that are recorded for these at most: 128 MiB in float32
+
+Tried = Sequence[tuple[Arrays, Arrays]]
 
 
-def negative_control(
-    pruned: FedModel,
-    what: tuple[ChannelMap, Bools, list[str]],
-    tried: list[tuple[Arrays, Arrays]],
-    allowed: float,
-) -> float:
-    """The relative difference that a wrong cut of one weight makes; the best of a few.
+class NegativeControl:
+    """Wrong cuts of one weight each of the model ``pruned``, to be seen in some tensors.
 
-    ``tried`` are inputs with the outputs expected. Weights that read dropped channels are taken
-    first, the last in the graph before others; then those that make them.
+    ``what`` are the channels, which units stay, and these tensors; ``runs`` is the number of inputs
+    that the models are compared on.
     """
-    channels, keep, observed = what
-    places = {o: k for k, node in enumerate(pruned.proto.graph.node) for o in node.output if o}
-    best = 0.0
-    for site in _candidates(channels, keep):
-        op = channels.graph.ops[site.node]
-        wrong = pruned.copy()
-        node = wrong.proto.graph.node[places[next(o for o in op.outputs if o)]]
-        wrong.rewire(node, site.input, _wrongly_cut(channels, keep, site))
-        session = wrong.session(observed)
-        for feeds, expected in tried:
-            best = max(best, difference(expected, session.run(feeds), observed).relative)
-            if best >= CONTROL_FACTOR * max(allowed, _CLEAR):
-                return best
+
+    def __init__(
+        self, pruned: FedModel, what: tuple[ChannelMap, Bools, list[str]], runs: int
+    ) -> None:
+        channels, keep, self._observed = what
+        self._pruned, self._cut = pruned, (channels, keep)
+        self._kinds = _candidates(channels, keep)
+        self._first = list(self._parts(_RECORDED // max(1, runs)))
+
+    @property
+    def reads(self) -> list[str]:
+        """The tensors of the pruned model to record while it runs."""
+        return sorted({name for part, _ in self._first for name in part.reads})
+
+    def shown(self, tried: Tried, recorded: Sequence[Arrays], allowed: float) -> float:
+        """The relative difference that a wrong cut of one weight makes.
+
+        It is the first that is seen to be clear of what is ``allowed``, and below `CONTROL_FACTOR`
+        times that where there is none. ``tried`` are inputs with the outputs expected, ``recorded``
+        what `reads` names, on each of them.
+        """
+        goals = CONTROL_FACTOR * allowed, CONTROL_FACTOR * max(allowed, _CLEAR)
+        best = 0.0
+        for part, sites in self._first:
+            if not all(isinstance(recorded[0][name], np.ndarray) for name in part.reads):
+                continue  # a sequence cannot be fed
+            fed = [
+                ({**feeds, **{name: more[name] for name in part.reads}}, expected)
+                for (feeds, expected), more in zip(tried, recorded, strict=True)
+            ]
+            try:
+                wrong = self._wrong(self._pruned.part(part, recorded), sites)
+                for site in sites:
+                    best = max(best, wrong.differ([site], fed, goals[1]))
+                    if best >= goals[1]:
+                        return best
+            except ModelError:  # a node takes only a constant where it is fed an array
+                continue
+        if best >= goals[0]:
+            return best
+        wrong = self._wrong(self._pruned.copy(), [site for own in self._kinds for site in own])
+        for own in self._kinds:
+            best = max(best, _by_halves(wrong, own, tried, goals))
+            if best >= goals[0]:
+                break
+        return best
+
+    def _wrong(self, model: FedModel, sites: Sequence[Site]) -> WrongCuts:
+        return WrongCuts(model, self._cut, sites, self._observed)
+
+    def _parts(self, most: int) -> Iterator[tuple[Part, list[Site]]]:
+        """What lies behind the last weights, while what they read is no more numbers than that."""
+        channels, graph = self._cut[0], self._pruned.proto.graph
+        places = {name: k for k, node in enumerate(graph.node) for name in node.output if name}
+        sites = [site for own in self._kinds for site in own]
+        start = 0
+        for n in _FIRST:
+            own = sites[start : start + n]
+            start += n
+            at = [places[channels.graph.ops[site.node].result] for site in own]
+            part = part_behind(graph, at, self._observed)
+            most -= sum(_numbers(channels, name) for name in part.reads)
+            if most < 0:
+                return
+            leading = [site for site, k in zip(own, at, strict=True) if k in part.nodes]
+            if leading:
+                yield part, leading
+
+
+def _candidates(channels: ChannelMap, keep: Bools) -> list[list[Site]]:
+    """Those that read dropped channels, and those that make them, the last in the graph first.
+
+    `_CONTROLS` to twice as many of either kind, spread over the graph; all of fewer.
+    """
+    readers = [s for s in consumers(channels, keep) if keep[s.ids].any()]
+    makers = [s for s in channels.sites if s.role == "out" and 0 < keep[s.ids].sum() < len(s.ids)]
+    return [own[:: -max(1, len(own) // _CONTROLS)] for own in (readers, makers)]
+
+
+def _by_halves(
+    wrong: WrongCuts, sites: list[Site], tried: Tried, goals: tuple[float, float]
+) -> float:
+    """The difference that one of ``sites`` makes, if all of them together make enough.
+
+    ``goals`` are what is enough, and what is clear.
+    """
+    together = wrong.differ(sites, tried, goals[1]) if sites else 0.0
+    if len(sites) <= 1 or together < goals[0]:
+        return together
+    goal = max(g for g in goals if g <= together)
+    some = sites
+    while len(some) > 1:
+        half = some[: len(some) // 2]
+        some = half if wrong.differ(half, tried, goal) >= goal else some[len(half) :]
+    best = wrong.differ(some, tried, goal)
+    for site in sites:  # where only several at once make enough
+        if best >= goals[0]:
+            break
+        best = max(best, wrong.differ([site], tried, goals[0]))
     return best
 
 
-def _candidates(channels: ChannelMap, keep: Bools) -> list[Site]:
-    """`_CONTROLS` to twice as many sites of either role, spread over the graph; all of fewer."""
-    readers = [s for s in consumers(channels, keep) if keep[s.ids].any()]
-    makers = [s for s in channels.sites if s.role == "out" and 0 < keep[s.ids].sum() < len(s.ids)]
-    return [s for own in (readers, makers) for s in own[:: -max(1, len(own) // _CONTROLS)]]
-
-
-def _wrongly_cut(channels: ChannelMap, keep: Bools, site: Site) -> NDArray[Any]:
-    """The right number of slices along ``site.axis``, but dropped ones wherever there are any."""
-    array = constant(channels.graph, site.tensor)
-    for other in channels.sites:
-        if (other.node, other.input) == (site.node, site.input) and other.axis != site.axis:
-            array = array.take(np.flatnonzero(keep[other.ids]), axis=other.axis)
-    kept, dropped = np.flatnonzero(keep[site.ids]), np.flatnonzero(~keep[site.ids])
-    wrong = np.resize(dropped, len(kept))
-    return array.take(wrong, axis=site.axis)
+def _numbers(channels: ChannelMap, name: str) -> int:
+    """How many a tensor holds before channels go, as far as known."""
+    labels = channels.tensors.get(name)
+    return 0 if labels is None else prod(n or 1 for n in labels.shape)

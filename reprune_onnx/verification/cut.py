@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 
@@ -13,7 +12,12 @@ from reprune_onnx.analyzer.hoist import hoisted
 from reprune_onnx.errors import KernelError, ModelError, VerificationError
 from reprune_onnx.precision import HALF, HALF_TOLERANCE, TOLERANCE, WIDE, tolerance
 from reprune_onnx.types import Bools, ChannelMap, Model, Verification
-from reprune_onnx.verification.bound import multiply_adds, share, smaller_sizes
+from reprune_onnx.verification.bound import (
+    multiply_adds,
+    quicker_sizes,
+    share,
+    smaller_sizes,
+)
 from reprune_onnx.verification.compare import (
     Arrays,
     Difference,
@@ -23,7 +27,7 @@ from reprune_onnx.verification.compare import (
     observed_tensors,
     tensor_outputs,
 )
-from reprune_onnx.verification.control import CONTROL_FACTOR, negative_control
+from reprune_onnx.verification.control import CONTROL_FACTOR, NegativeControl
 from reprune_onnx.verification.decisions import decisions, feed_decisions, with_decisions
 from reprune_onnx.verification.fed import FedModel, FedSession
 from reprune_onnx.verification.inputs import Kind, Sizes, kinds, runs
@@ -46,10 +50,12 @@ def verify_cut(
 
     Where the first kind of inputs shows nothing, because the model amplifies rounding on it or
     because a wrong cut would not be seen, others are tried; ``images`` are batches of the user's.
-    Of a float16 model, float32 copies come last: what vanishes in the one shows in the other.
-    Branches of If that lose channels are run in copies that take them (`views.py`). Raises
-    ModelError where ONNX Runtime cannot run the original at all: without it nothing can be proven.
-    A difference that is too large is returned, not raised.
+    Of a float16 model, float32 copies come last: what vanishes in the one shows in the other. Of a
+    heavy model, copies that read smaller inputs come first, where what is fixed inside allows it;
+    where these do not show all on the first kind of inputs, the analysed sizes are taken. Branches
+    of If that lose channels are run in copies that take them (`views.py`). Raises ModelError where
+    ONNX Runtime cannot run the original at all: without it nothing can be proven. A difference that
+    is too large is returned, not raised.
     """
     model, pruned = hoisted(model), hoisted(pruned)
     results: list[Verification] = []
@@ -84,32 +90,30 @@ def _compared(
 ) -> Verification:
     """Compare one view of both models on one kind of inputs after the other."""
     channels = view.channels
-    sizes = list(smaller_sizes(channels))
-    images = () if sizes else images  # which are of the full size
-    proofs = [_Proof(model, view, keep, _of(pruned, view), progress, sizes)]
-    if tolerance(channels) == HALF_TOLERANCE:
-        small = _of(pruned, view, HALF)
-        proofs.append(_Proof(model, view, keep, small, progress, sizes, HALF))
     taken = f", in {' and '.join(view.branches)}" if view.branches else ""
     whole = any(i.type.tensor_type.elem_type not in FLOATS for i in channels.graph.inputs)
     tried: list[str] = []
     best: Verification | None = None
     refusal: Exception | None = None
-    for proof, kind in product(proofs, kinds(images)):
-        name = f"{kind.name}{'' if proof is proofs[0] else ', in float32'}{taken}"
-        tried.append(name)
-        try:
-            result = proof.on(kind)
-        except _NotRunError as error:
-            refusal = refusal or error.reason
-            if not whole:  # the next kind has other whole numbers, but no other shapes
-                break
-            continue
-        if result is None:
-            continue
-        if result.passed or not (_amplified(result) or _hidden(result)):
-            return replace(result, inputs=(name,), branches=view.branches)
-        best = best or result
+    for proof in _proofs(model, view, keep, pruned, progress):
+        own = kinds(() if proof.sizes else images)  # images are of the full size
+        for kind in own[:1] if proof.quick else own:
+            name = f"{kind.name}{'' if proof.wide == WIDE else ', in float32'}{taken}"
+            tried.append(name)
+            try:
+                result = proof.on(kind)
+            except _NotRunError as error:
+                if not proof.quick:
+                    refusal = refusal or error.reason
+                if not whole:  # the next kind has other whole numbers, but no other shapes
+                    break
+                continue
+            if result is None:
+                continue
+            if result.passed or not (_amplified(result) or _hidden(result)):
+                return replace(result, inputs=(name,), branches=view.branches)
+            best = best or (None if proof.quick else result)
+    tried = list(dict.fromkeys(tried))
     if best is not None:
         return replace(best, inputs=tuple(tried))
     raise refusal or VerificationError(
@@ -122,6 +126,20 @@ def _of(pruned: Model, view: View, wide: Collection[int] | None = None) -> FedMo
     """The pruned model as it is compared in a view."""
     whole = FedModel(pruned.proto) if wide is None else FedModel(pruned.proto, wide)
     return whole.taking(view.decided)
+
+
+def _proofs(
+    model: Model, view: View, keep: Bools, pruned: Model, progress: Progress | None
+) -> Iterator[_Proof]:
+    """All ways to compare the two, in the order in which they are tried."""
+    channels = view.channels
+    quick, small = quicker_sizes(channels, model.proto), list(smaller_sizes(channels))
+    for sizes in (quick, small) if quick else (small,):
+        at = sizes, sizes is quick
+        yield _Proof(model, view, keep, _of(pruned, view), progress, *at)
+        if tolerance(channels) == HALF_TOLERANCE:
+            copy = _of(pruned, view, HALF)
+            yield _Proof(model, view, keep, copy, progress, *at, HALF)
 
 
 class _NotRunError(Exception):
@@ -141,7 +159,8 @@ class _Proof:
     keep: Bools
     smaller: FedModel
     progress: Progress | None
-    sizes: list[Sizes]  # smaller than the analysed ones, which are more than a proof may hold
+    sizes: list[Sizes]  # smaller than the analysed ones, which are taken where none of them runs
+    quick: bool  # whether these are not taken, as another proof does so
     wide: Collection[int] = WIDE  # the types whose values are float32 in what is compared
     at: str = ""  # the smaller sizes that were taken
     fed: bool = False  # whether the pruned model reads decisions that it is given
@@ -154,7 +173,7 @@ class _Proof:
     def on(self, kind: Kind) -> Verification | None:
         """What one kind of inputs shows; None where the original's outputs are not finite."""
         result = self._compared(kind, [])
-        if result is None or not _hidden(result):
+        if result is None or self.quick or not _hidden(result):
             return result
         behind = self._compared(kind, self._behind_cuts())
         if behind is None or _hidden(behind) or _amplified(behind):
@@ -182,14 +201,15 @@ class _Proof:
             raise VerificationError(
                 f"nothing could be proven: {error} (--no-verify writes the model unproven)"
             ) from error
-        *smaller, full = [*self.sizes, self.channels.input_shapes]
-        for sizes in smaller:
+        sizes = self.sizes if self.quick else [*self.sizes, self.channels.input_shapes]
+        *smaller, last = sizes
+        for shapes in smaller:
             try:
-                return self._run(session, sizes, kind, ends or names)
+                return self._run(session, shapes, kind, ends or names)
             except ModelError:  # what is fixed inside fits no such size
                 continue
         try:
-            return self._run(session, full, kind, ends or names)
+            return self._run(session, last, kind, ends or names)
         except ModelError as error:
             raise _NotRunError(error) from error
 
@@ -242,7 +262,12 @@ class _Proof:
             )
             for feeds, outputs in found
         ]
-        worst = _worst(self.smaller, tried, observed, self.progress)
+        controls = [
+            NegativeControl(self.smaller, (part, keep, observed), len(tried))
+            for part in self.view.by_part()
+        ]
+        reads = sorted({name for control in controls for name in control.reads})
+        worst, recorded = _worst(self.smaller, tried, observed, reads, self.progress)
         facts = Verification(
             False, worst.absolute, worst.scale, 0.0, allowed, len(tried), sizes=self.at
         )
@@ -251,34 +276,38 @@ class _Proof:
             return replace(facts, rounding=rounding)
         if keep.all() or not self.view.parts:
             return replace(facts, passed=True)
-        control = min(
-            negative_control(self.smaller, (part, keep, observed), tried, allowed)
-            for part in self.view.by_part()
-        )
+        seen = min(control.shown(tried, recorded, allowed) for control in controls)
         # Outputs that are zero everywhere have no scale: whatever is compared is equal.
-        shows = worst.scale > 0 and control >= CONTROL_FACTOR * allowed
-        return replace(facts, passed=shows, negative_control=control * worst.scale)
+        passed = worst.scale > 0 and seen >= CONTROL_FACTOR * allowed
+        return replace(facts, passed=passed, negative_control=seen * worst.scale)
 
 
 def _worst(
     pruned: FedModel,
     tried: list[tuple[Arrays, Arrays]],
     observed: list[str],
+    more: list[str],
     progress: Progress | None,
-) -> Difference:
-    """The largest relative difference of the pruned model, over all inputs."""
+) -> tuple[Difference, list[Arrays]]:
+    """The largest relative difference of the pruned model, over all inputs.
+
+    And what the tensors ``more`` of it are, on each.
+    """
     differences = [Difference(0.0, 0.0)]
+    recorded: list[Arrays] = []
     try:
-        candidate = pruned.session(list(tried[0][1]))
+        candidate = pruned.session(list(dict.fromkeys([*tried[0][1], *more])))
         for k, (feeds, expected) in enumerate(tried):
-            differences.append(difference(expected, candidate.run(feeds), observed))
+            made = candidate.run(feeds)
+            differences.append(difference(expected, made, observed))
+            recorded.append({name: made[name] for name in more})
             if progress is not None:
                 progress("verifying", k + 1, len(tried))
     except ModelError as error:
         raise VerificationError(
             f"the pruned model does not run, which is a bug of reprune-onnx: {error}"
         ) from error
-    return max(differences, key=lambda d: (d.relative, d.scale))
+    return max(differences, key=lambda d: (d.relative, d.scale)), recorded
 
 
 def _own_rounding(

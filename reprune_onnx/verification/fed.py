@@ -21,6 +21,7 @@ from reprune_onnx.model import copy_emptied
 from reprune_onnx.precision import WIDE, as_float32
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.verification.compare import Arrays
+from reprune_onnx.verification.part import Part
 
 _LARGE = 1024  # elements; smaller constants may be what an operator has to know beforehand
 
@@ -67,15 +68,53 @@ class FedModel:
         other.proto = folded(other.proto, decided)
         return other
 
-    def rewire(self, node: onnx.NodeProto, i: int, array: NDArray[Any]) -> None:
-        """Let input ``i`` of ``node``, one of ``proto``'s, read ``array``; nothing else changes."""
+    def part(self, part: Part, like: Sequence[Mapping[str, NDArray[Any]]]) -> FedModel:
+        """A model of its own of these nodes alone, of which inputs are what they read of others.
+
+        ``like`` are values of these tensors in several runs: of their types, ranks, and extents
+        where these are always the same.
+        """
+        other = self.copy()
+        graph = other.proto.graph
+        nodes = [copy.deepcopy(graph.node[k]) for k in part.nodes]
+        del graph.node[:], graph.value_info[:]
+        graph.node.extend(nodes)
+        made = {name for node in nodes for name in node.output}
+        for output in [o for o in graph.output if o.name not in made]:
+            graph.output.remove(output)
+        for name in part.reads:
+            kind = onnx.helper.np_dtype_to_tensor_dtype(like[0][name].dtype)
+            extents = zip(*(values[name].shape for values in like), strict=True)
+            shape = tuple(own[0] if len({*own}) == 1 else None for own in extents)
+            _declare(other.proto, name, kind, shape)
+        read = _read(graph)
+        for value in [i for i in graph.input if i.name not in read]:
+            graph.input.remove(value)
+        return other
+
+    def rewire(self, node: onnx.NodeProto, i: int, array: NDArray[Any]) -> str:
+        """Let input ``i`` of ``node``, one of ``proto``'s, read ``array``; nothing else changes.
+
+        Returns what the array is called, of which another may be fed to a run (`fed`).
+        """
         name = f"{node.input[i]}__{len(self.proto.graph.input)}"
-        if onnx.helper.np_dtype_to_tensor_dtype(array.dtype) in self._wide:
-            array = array.astype("float32")
+        array = self.fed(array)
         kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
         _declare(self.proto, name, kind, array.shape)
         self._arrays[name] = array
         node.input[i] = name
+        return name
+
+    def fed(self, array: NDArray[Any]) -> NDArray[Any]:
+        """A weight in the type in which this model reads it."""
+        wide = onnx.helper.np_dtype_to_tensor_dtype(array.dtype) in self._wide
+        return array.astype("float32") if wide else array
+
+    def weight(self, name: str) -> NDArray[Any] | None:
+        """A weight that is fed; None for any other tensor."""
+        if name not in self._arrays and name in self._tensors:
+            self._arrays[name] = _array(self._tensors[name], self._wide)
+        return self._arrays.get(name)
 
     def multiply(self, node: int, i: int, factor: tuple[NDArray[Any], int | None]) -> None:
         """Let input ``i`` of node ``node`` be what it reads times an array, of a TensorProto type.
@@ -116,8 +155,8 @@ class FedModel:
     def session(self, outputs: Sequence[str]) -> FedSession:
         """Make it ready to run, with the weights that are read."""
         read = _read(self.proto.graph)
-        for name in (self._tensors.keys() - self._arrays.keys()) & read:
-            self._arrays[name] = _array(self._tensors[name], self._wide)
+        for name in self._tensors.keys() & read:
+            self.weight(name)
         fed = {name: array for name, array in self._arrays.items() if name in read}
         unread = (self._tensors.keys() | self._arrays.keys()) - read
         for value in [i for i in self.proto.graph.input if i.name in unread]:
@@ -134,7 +173,10 @@ class FedSession:
         self.inputs = tuple(port for port in session.inputs if port.name not in weights)
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
-        """Return the outputs by name; ModelError where they cannot be computed."""
+        """Return the outputs by name; ModelError where they cannot be computed.
+
+        Arrays in ``feeds`` come before the weights of the same names.
+        """
         return self._session.run({**self._weights, **feeds})
 
 

@@ -94,3 +94,53 @@ def test_what_is_held_at_once_counts_what_is_still_to_be_read():
         text, w=RNG.standard_normal((4, 2, 3, 3)), twice=np.array([1, 1, 2, 2], np.float32)
     )
     assert bound.held_at_once(rp.analyze(rp.Model(proto))) == 3 * 4 * 10 * 10
+
+
+def test_a_heavy_model_is_proven_on_smaller_inputs_first(monkeypatch):
+    monkeypatch.setattr(bound, "QUICK", 10**6)
+    model = volume("y = Identity (s)")
+    shown = rp.prune(model, HALF).report["verification"]
+    assert shown["passed"]
+    assert shown["sizes"] == "x = 1×64×32×32×8"
+    assert shown["runs"] == 2
+    assert shown["negative_control"] > 1e-2 * shown["scale"]
+
+
+@pytest.mark.parametrize(
+    ("tail", "where"),
+    [
+        ("y = Add (s, table)", "shape inference"),
+        ("z = Shape (s)\n n = Size (s)\n k = Reshape (s, given)\n y = Reshape (k, z)", "a run"),
+        ("q = Sub (s, s)\n m = ReduceMax <axes = [2, 3, 4]> (q)\n y = Add (m, s)", "nothing"),
+    ],
+)
+def test_a_heavy_model_that_fits_no_smaller_inputs_is_proven_at_its_own(tail, where, monkeypatch):
+    monkeypatch.setattr(bound, "QUICK", 10**6)
+    asked = []
+    real = bound.fits
+
+    def fitting(proto, shapes):
+        asked.append(real(proto, shapes))
+        return where != "shape inference" or asked[-1]
+
+    monkeypatch.setattr(bound, "fits", fitting)
+    table = RNG.standard_normal((1, 4, 64, 64, 8))
+    model = volume(tail, table=table, given=np.array([4, 64, 512]))
+    shown = rp.prune(model, HALF).report["verification"]
+    assert shown["passed"]
+    assert shown["sizes"] == (None if where != "nothing" else "x = 1×64×32×32×8")
+    assert asked == [where == "nothing"]
+
+
+def test_where_smaller_inputs_show_nothing_those_of_the_file_are_taken(monkeypatch):
+    """Only the far corner of the volume is looked at."""
+    monkeypatch.setattr(bound, "QUICK", 10**6)
+    tail = """b = Shape <start = 2, end = 3> (x)
+        f = Cast <to = 1> (b)
+        over = Sub (f, forty)
+        r2 = Relu (over)
+        y = Mul (s, r2)"""
+    shown = rp.prune(volume(tail, forty=np.array([40.0])), HALF).report["verification"]
+    assert shown["passed"]
+    assert not shown["inner"]
+    assert shown["sizes"] is None
