@@ -121,7 +121,7 @@ def _slice(net: Net, x: str, block: Block) -> str:
 def _pad(net: Net, x: str, block: Block) -> str:
     way, (n, side) = block.variant % 5, net.shapes[x]
     if way < 3:
-        more = {"mode": ["constant", "reflect", "edge"][way]}
+        more = {"mode": ["constant", "reflect", "edge"][way if side > 1 else 0]}
         if net.opset >= 18 and block.variant % 2:
             inputs = [x, net.integers(1, 1, 1, 1), "", net.integers(2, 3)]
         else:

@@ -6,7 +6,7 @@ what they make, because a cut never changes the name of an output.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from random_recipes import BATCH, SIDE
+from summed_oracle import mask_sums
 
 import reprune_onnx as rp
 from reprune_onnx.errors import VerificationError
@@ -50,11 +51,20 @@ def run(proto: onnx.ModelProto, inputs: Sequence[Feeds]) -> list[list[Array]]:
     return [[np.asarray(y) for y in session.run(names, dict(feeds))] for feeds in inputs]
 
 
-def random_images(n: int) -> list[Feeds]:
-    """Inputs of the random graphs."""
+def random_images(n: int, model: onnx.ModelProto) -> list[Feeds]:
+    """Inputs of a random graph: images, and lengths from 1 to their sides."""
     rng = np.random.default_rng(17)
-    shape = (BATCH, 3, SIDE, SIDE)
-    return [{"x": rng.standard_normal(shape).astype(np.float32)} for _ in range(n)]
+    constants = {t.name for t in model.graph.initializer}
+    ports = [i for i in model.graph.input if i.name not in constants]
+    ranks = {i.name: len(i.type.tensor_type.shape.dim) for i in ports}
+
+    def drawn(name: str) -> Array:
+        if ranks[name] == 4:
+            return rng.standard_normal((BATCH, 3, SIDE, SIDE)).astype(np.float32)
+        kind = next(i for i in ports if i.name == name).type.tensor_type.elem_type
+        return rng.integers(1, SIDE + 1, BATCH).astype(helper.tensor_dtype_to_np_dtype(kind))
+
+    return [{name: drawn(name) for name in ranks} for _ in range(n)]
 
 
 def input_axes(node: onnx.NodeProto) -> list[tuple[int, int]]:
@@ -70,6 +80,14 @@ def input_axes(node: onnx.NodeProto) -> list[tuple[int, int]]:
     if node.op_type in ("Gemm", "FusedGemm", "MatMul", "FusedMatMul"):
         return [(1, 1 if attributes.get("transB", 0) else 0)]
     return [(1, 2), (2, 2)] if node.op_type in ("LSTM", "GRU", "RNN") else []
+
+
+def nodes_within(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph and of the bodies in it, whose tensors have names of their own."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            yield from nodes_within(attribute.g)
 
 
 def result(node: onnx.NodeProto) -> str:
@@ -98,28 +116,50 @@ def computed(proto: onnx.ModelProto, names: set[str], feeds: Feeds) -> dict[str,
 
 
 def masked(original: onnx.ModelProto, found: rp.Pruned, feeds: Feeds) -> onnx.ModelProto:
-    """The original, with zeros where the cut layers met the channels that went.
+    """The original, with zeros where layers, and products of activations, met channels that went.
 
     Each reads a weight of its own, so that what another layer makes of a shared weight is not
     touched. ``feeds`` are any inputs that the model takes.
     """
-    cuts = {(c["initializer"], c["axis"]): c["keep"] for c in found.report["cuts"]}
+    proto, changed = (_with_zeros(original, found, feeds, other) for other in (0.0, 3.0))
+    pruned = found.model.proto
+    mask_sums(proto, changed, pruned, lambda model, names: computed(model, names, feeds))
+    return proto
+
+
+def _with_zeros(
+    original: onnx.ModelProto, found: rp.Pruned, feeds: Feeds, other: float
+) -> onnx.ModelProto:
+    """The original, with zeros in weights where layers met channels that went.
+
+    The rest of what was cut away has random values added, of standard deviation ``other``.
+    """
+    cuts: dict[str, list[tuple[int, list[int]]]] = {}
+    for cut in found.report["cuts"]:
+        cuts.setdefault(cut["initializer"], []).append((cut["axis"], cut["keep"]))
     proto = onnx.ModelProto()
     proto.CopyFrom(original)
-    layers = {result(n): n for n in found.model.proto.graph.node if input_axes(n)}
+    own = {result(n): n for n in nodes_within(found.model.proto.graph)}
     wanted = []
-    for node in proto.graph.node:
-        for i, axis in input_axes(node):
-            keep = cuts.get((layers[result(node)].input[i], axis))
-            if keep is not None:
-                wanted.append((node, i, axis, keep))
+    for node in nodes_within(proto.graph):
+        read = set(input_axes(node))
+        for i, name in enumerate(own[result(node)].input if result(node) in own else ()):
+            axes = cuts.get(name, [])
+            if any((i, axis) in read for axis, _ in axes) or (other and axes):
+                wanted.append((node, i, axes, read))
     arrays = constants(original)
     names = {node.input[i] for node, i, _, _ in wanted}
     arrays |= computed(original, names - arrays.keys(), feeds)
-    for node, i, axis, keep in wanted:
+    rng = np.random.default_rng(0)
+    for node, i, axes, read in wanted:
         array = arrays[node.input[i]].copy()
-        dropped = np.setdiff1d(np.arange(array.shape[axis]), keep)
-        np.moveaxis(array, axis, 0)[dropped] = 0
+        for axis, keep in sorted(axes, key=lambda a: (i, a[0]) in read):  # zeros come last
+            dropped = np.setdiff1d(np.arange(array.shape[axis]), keep)
+            rows = np.moveaxis(array, axis, 0)
+            if (i, axis) in read:
+                rows[dropped] = 0
+            elif other:
+                rows[dropped] += other * rng.standard_normal(rows[dropped].shape)
         node.input[i] = f"{result(node)}_masked{i}"
         tensor = numpy_helper.from_array(array, node.input[i])
         proto.graph.initializer.append(tensor)

@@ -12,6 +12,7 @@ import onnx
 from blocks_of_bodies import BODIES
 from blocks_of_element_wise_ops import ELEMENT_WISE
 from blocks_of_fused_ops import FUSED
+from blocks_of_inputs import INPUTS
 from blocks_of_layers import LAYERS
 from blocks_of_matrices import MATRICES
 from blocks_of_moved_data import MOVED_DATA
@@ -21,7 +22,7 @@ from random_nets import Net
 from random_recipes import WIDEST, Block, Kind, Recipe
 
 BLOCKS: dict[Kind, Callable[[Net, str, Block], str]] = (
-    LAYERS | MATRICES | ELEMENT_WISE | STATISTICS | MOVED_DATA | FUSED | BODIES
+    LAYERS | MATRICES | ELEMENT_WISE | STATISTICS | MOVED_DATA | FUSED | BODIES | INPUTS
 )
 
 

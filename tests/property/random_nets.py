@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from random_recipes import BATCH, SIDE, Form, Recipe
 
+EXTENTS = {"n": BATCH, "h": SIDE, "w": SIDE}
+
 
 class Net:
     """A graph in the making; ``shapes`` are (channels, side) of every activation."""
@@ -20,13 +22,18 @@ class Net:
         self.rng = np.random.default_rng(recipe.seed)
         self.nodes: list[onnx.NodeProto] = []
         self.tensors: list[onnx.TensorProto] = []
-        self.shapes = {"x": (3, SIDE)}
+        self.shapes: dict[str, tuple[int, int]] = {}
+        self.inputs: dict[str, tuple[int, tuple[str | int, ...]]] = {}
+        self.input("x", TensorProto.FLOAT, "n", 3, "h", "w")
 
     def model(self, y: str, rank: int) -> onnx.ModelProto:
         graph = helper.make_graph(
             self.nodes,
             "random",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [BATCH, 3, SIDE, SIDE])],
+            [
+                helper.make_tensor_value_info(name, kind, [EXTENTS.get(n, n) for n in shape])
+                for name, (kind, shape) in self.inputs.items()
+            ],
             [helper.make_tensor_value_info(y, TensorProto.FLOAT, None)],
             self.tensors,
         )
@@ -45,12 +52,25 @@ class Net:
         if self.recipe.symbolic:
             del model.graph.value_info[:]
             model.graph.value_info.extend(stated)
-            shape = ["n", 3, "h", "w"]
-            image = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
-            model.graph.input[0].CopyFrom(image)
+            for given, (name, (kind, symbols)) in zip(
+                model.graph.input, self.inputs.items(), strict=True
+            ):
+                given.CopyFrom(helper.make_tensor_value_info(name, kind, symbols))
+            _open_bodies(model.graph)
         _put_weights(model, self.recipe.form)
         onnx.checker.check_model(model, full_check=True)
+        if self.recipe.shuffled:
+            nodes = [model.graph.node[k] for k in self.rng.permutation(len(model.graph.node))]
+            copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+            del model.graph.node[:]
+            model.graph.node.extend(copies)
         return model
+
+    def input(self, name: str, kind: int, *shape: str | int) -> str:
+        """An input of the graph, of which extents may be symbols (`EXTENTS`)."""
+        self.inputs[name] = kind, shape
+        self.shapes[name] = (3, SIDE)
+        return name
 
     def _opsets(self) -> list[onnx.OperatorSetIdProto]:
         """ONNX's, and the first of every other domain that a node is of."""
@@ -73,6 +93,9 @@ class Net:
 
     def number(self, value: float) -> str:
         return self.constant(np.array(value, dtype=np.float32))
+
+    def scalar(self, value: int) -> str:
+        return self.constant(np.array(value, dtype=np.int64))
 
     def integers(self, *values: int) -> str:
         return self.constant(np.array(values, dtype=np.int64))
@@ -105,9 +128,20 @@ class Net:
         return names
 
     def conv(self, x: str, n: int, k: int = 3, stride: int = 1, group: int = 1) -> str:
+        if self.recipe.dense and stride == group == 1:
+            return self._product(x, n)
         per_group = self.shapes[x][0] // group
         weight = self.normal(n, per_group, k, k, fan_in=per_group * k * k)
         return self.conv_with(x, weight, (n, k), stride, group)
+
+    def _product(self, x: str, n: int) -> str:
+        """A layer as a product with a matrix, at every position."""
+        n_in, side = self.shapes[x]
+        last = self.transpose(x, 0, 2, 3, 1)
+        y = self.aside("MatMul", last, self.normal(n_in, n, fan_in=n_in))
+        if self.rng.random() < 0.5:
+            y = self.aside("Add", y, self.normal(n, fan_in=25.0))
+        return self.node("Transpose", [y], (n, side), perm=[0, 3, 1, 2])
 
     def conv_with(
         self, x: str, weight: str, size: tuple[int, int], stride: int = 1, group: int = 1
@@ -192,6 +226,16 @@ class Net:
 
     def transpose(self, x: str, *perm: int) -> str:
         return self.same("Transpose", x, perm=list(perm))
+
+
+def _open_bodies(graph: onnx.GraphProto) -> None:
+    """No body states batches and sides of what it gives back."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            for output in attribute.g.output:
+                for axis, dim in enumerate(output.type.tensor_type.shape.dim):
+                    if axis != 1:
+                        dim.Clear()
 
 
 def _put_weights(model: onnx.ModelProto, form: Form) -> None:

@@ -48,8 +48,13 @@ Kind = Literal[
     "dense",
     "fused",
     "branches",
+    "second-image",
+    "lengths",
     "locked",
 ]
+MORE_INPUTS = {"second-image", "lengths"}
+"""Kinds that read inputs beside the image."""
+
 Head = Literal["flatten", "reshape", "pool", "conv", "matmul"]
 Form = Literal["initializers", "constant nodes", "inputs"]
 SIDE = 8
@@ -75,7 +80,11 @@ class Block:
 
 @dataclass(frozen=True)
 class Recipe:
-    """``symbolic``: the file states neither batch nor image size, nor the shapes in between."""
+    """``symbolic``: the file states neither batch nor image size, nor the shapes in between.
+
+    ``shuffled``: nodes do not stand behind what they read. ``dense``: products with matrices stand
+    in place of most convolutions.
+    """
 
     blocks: tuple[Block, ...]
     stem: int
@@ -84,14 +93,17 @@ class Recipe:
     seed: int
     form: Form = "initializers"
     symbolic: bool = False
+    shuffled: bool = False
+    dense: bool = False
 
 
-def recipes() -> st.SearchStrategy[Recipe]:
-    """Two to six blocks between a stem and a head."""
+def recipes(of_images: bool = False) -> st.SearchStrategy[Recipe]:
+    """Two to six blocks between a stem and a head; ``of_images``: without other inputs."""
     fewest, most = BLOCKS_OF_A_NET
+    kinds = [kind for kind in get_args(Kind) if not of_images or kind not in MORE_INPUTS]
     block = st.builds(
         Block,
-        kind=st.sampled_from(get_args(Kind)),
+        kind=st.sampled_from(kinds),
         width=st.integers(*WIDTHS),
         variant=st.integers(0, VARIANTS - 1),
     )
@@ -104,6 +116,8 @@ def recipes() -> st.SearchStrategy[Recipe]:
         seed=st.integers(*SEEDS),
         form=st.sampled_from(get_args(Form)),
         symbolic=st.booleans(),
+        shuffled=st.booleans(),
+        dense=st.booleans(),
     )
 
 
@@ -121,4 +135,6 @@ def random_recipe(rng: random.Random) -> Recipe:
         seed=rng.randint(*SEEDS),
         form=rng.choice(get_args(Form)),
         symbolic=rng.random() < 0.5,
+        shuffled=rng.random() < 0.2,
+        dense=rng.random() < 0.2,
     )

@@ -18,6 +18,7 @@ from masked_oracle import (
     random_images,
     run,
 )
+from onnx import numpy_helper
 from random_graphs import BLOCKS, build
 from random_recipes import BATCH, OPSETS, SIDE, VARIANTS, Block, Recipe, recipes
 
@@ -75,7 +76,7 @@ def test_pruned_equals_masked(recipe: Recipe, request: rp.Settings) -> None:
     onnx.checker.check_model(found, full_check=True)
     empty = {t.name for t in original.graph.initializer if 0 in t.dims}
     assert all(t.name in empty or 0 not in t.dims for t in found.graph.initializer)
-    images = random_images(2)
+    images = random_images(2, original)
     expected = run(masked(original, result, images[0]), images)
     assert difference(expected, run(found, images)) <= 1e-4
 
@@ -92,7 +93,7 @@ def test_the_report_tells_what_happened_to_every_tensor(
     cuts = result.report["cuts"]
     arrays = constants(original)
     named = {c.get("source") or c["initializer"] for c in cuts}
-    arrays |= computed(original, named - arrays.keys(), random_images(1)[0])
+    arrays |= computed(original, named - arrays.keys(), random_images(1, original)[0])
     wanted = dict(arrays)
     for cut in cuts:
         name = cut["initializer"]
@@ -139,12 +140,31 @@ def test_the_oracle_sees_a_wrong_channel() -> None:
     for cut in wrong.report["cuts"]:
         n = lengths[cut["initializer"]][cut["axis"]]
         cut["keep"] = [(k + 1) % n for k in cut["keep"]]
-    images = random_images(2)
+    images = random_images(2, original)
     found = run(result.model.proto, images)
 
     assert difference(run(masked(original, result, images[0]), images), found) <= 1e-5
     assert difference(run(masked(original, wrong, images[0]), images), found) > 1e-2
     assert difference(run(original, images), found) > 1e-2
+
+
+def test_the_oracle_sees_a_wrong_channel_where_two_activations_are_summed() -> None:
+    """Attention between positions: which channels went is seen in no weight of its own."""
+    original = build(Recipe((Block("locked", 6, 0),), stem=4, head="conv", opset=17, seed=0))
+    result = rp.prune(
+        rp.Model(original),
+        rp.Settings(recover="none", sparsity=0.5, method="l1", allocation="uniform"),
+    )
+    images = random_images(2, original)
+    found = run(result.model.proto, images)
+    right = masked(original, result, images[0])
+    assert any(name.endswith("_mask") for name in (t.name for t in right.graph.initializer))
+    assert difference(run(right, images), found) <= 1e-5
+    for tensor in right.graph.initializer:
+        if tensor.name.endswith("_mask"):
+            mask = np.roll(numpy_helper.to_array(tensor), 1, axis=-1)
+            tensor.CopyFrom(numpy_helper.from_array(mask, tensor.name))
+    assert difference(run(right, images), found) > 1e-4
 
 
 RETIRED = {"Affine", "Crop", "ImageScaler", "ParametricSoftplus", "ScaledTanh", "Upsample"}

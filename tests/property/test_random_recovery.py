@@ -49,7 +49,7 @@ def selection(channels: rp.ChannelMap, seed: int) -> Any:
 
 @quick
 @given(
-    recipe=recipes(),
+    recipe=recipes(of_images=True),
     seed=st.integers(0, 99),
     method=st.sampled_from(["least-squares", "batch-norm", "data-free"]),
 )
@@ -85,7 +85,11 @@ def no_copies(channels: rp.ChannelMap) -> bool:
 
 
 @quick
-@given(recipe=recipes(), seed=st.integers(0, 99), measure=st.sampled_from(["macs", "params"]))
+@given(
+    recipe=recipes(of_images=True),
+    seed=st.integers(0, 99),
+    measure=st.sampled_from(["macs", "params"]),
+)
 def test_the_price_of_a_selection(recipe: Recipe, seed: int, measure: Any) -> None:
     model = rp.Model(build(recipe))
     channels = rp.analyze(model, rp.Scope(residual="prune", input_shapes=SHAPE))
@@ -100,7 +104,7 @@ def test_the_price_of_a_selection(recipe: Recipe, seed: int, measure: Any) -> No
 
 
 @quick
-@given(recipe=recipes(), by_choice=st.booleans())
+@given(recipe=recipes(of_images=True), by_choice=st.booleans())
 def test_losses_of_any_graph(recipe: Recipe, by_choice: bool) -> None:
     model = rp.Model(build(recipe))
     channels = rp.analyze(model, rp.Scope(residual="prune", input_shapes=SHAPE))

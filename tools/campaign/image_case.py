@@ -21,7 +21,7 @@ import random_case
 from masked_oracle import random_images, run
 from outcome import Outcome
 from random_graphs import build
-from random_recipes import SIDE
+from random_recipes import MORE_INPUTS, SIDE
 
 import reprune_onnx as rp
 from reprune_onnx.types import Allocation, CoverageOption, Method
@@ -43,19 +43,21 @@ def folder() -> tempfile.TemporaryDirectory[str]:
 def case(seed: int, number: int) -> random_case.Case:
     """Return the case of this number, always the same."""
     found = random_case.case(seed, number)
+    blocks = tuple(b for b in found.recipe.blocks if b.kind not in MORE_INPUTS)
     rng = random.Random(f"images {seed}:{number}")
     request = replace(
         found.request,
         calibration=f"{folder().name}/images.npz",
         calibration_size=IMAGES,
         preprocess="none",
+        input_shapes=random_case.GIVEN,
         method=rng.choice(get_args(Method)),
         coverage=rng.choice(get_args(CoverageOption)),
         allocation=rng.choice(get_args(Allocation)),
         recover=rng.choice(RECOVERIES),
         verify=False,
     )
-    return random_case.Case(found.recipe, request)
+    return random_case.Case(replace(found.recipe, blocks=blocks), request)
 
 
 def outcomes(seed: int, first: int, n: int) -> tuple[list[Outcome], float]:
@@ -93,7 +95,7 @@ def _wrong(original: onnx.ModelProto, plain: rp.Pruned, recovered: rp.Pruned) ->
     if cuts[0] != cuts[1]:
         return "recovery changed the cuts"
     onnx.checker.check_model(recovered.model.proto, full_check=True)
-    feeds = random_images(1)
+    feeds = random_images(1, original)
     for before, after in zip(
         run(original, feeds)[0], run(recovered.model.proto, feeds)[0], strict=True
     ):

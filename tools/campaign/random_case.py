@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_args
@@ -27,6 +27,7 @@ from random_graphs import build
 from random_recipes import BATCH, SIDE, Recipe, random_recipe
 
 import reprune_onnx as rp
+from reprune_onnx.errors import ModelError
 from reprune_onnx.types import (
     Allocation,
     CoverageOption,
@@ -41,7 +42,9 @@ from reprune_onnx.types import (
 NO_IMAGES = {"reconstruction", "sensitivity", "energy"}  # what would need images
 CONTROL_EVERY = 50
 """The share of cases of which a wrong pruning is judged too."""
-
+GIVEN = (("x", (BATCH, 3, SIDE, SIDE)),)
+UNSIZED = 0.1
+"""The share of graphs with open sizes of which none is given: the tool finds sizes that fit."""
 
 KEPT_OPTIONS = {"sparsity", "macs_reduction", "params_reduction", "input_shapes"}
 """What is not simplified of a case that fails."""
@@ -59,7 +62,12 @@ class Case:
 def case(seed: int, number: int) -> Case:
     """Return the case of this number, always the same."""
     rng = random.Random(f"{seed}:{number}")
-    return Case(random_recipe(rng), random_request(rng), number % CONTROL_EVERY == 0)
+    recipe, request = random_recipe(rng), random_request(rng)
+    if recipe.dense and request.exclude:
+        request = replace(request, exclude=("MatMul1",))  # the stem, which is no Conv
+    if recipe.symbolic and rng.random() < UNSIZED:
+        request = replace(request, input_shapes=())
+    return Case(recipe, request, number % CONTROL_EVERY == 0)
 
 
 def random_request(rng: random.Random) -> rp.Settings:
@@ -91,7 +99,7 @@ def random_request(rng: random.Random) -> rp.Settings:
         **options,
         recover="none",
         verify=rng.random() < 0.25,
-        input_shapes=(("x", (BATCH, 3, SIDE, SIDE)),),
+        input_shapes=GIVEN,
     )
 
 
@@ -112,6 +120,9 @@ def tried(found: Case) -> Outcome:
         verdict = judged(original, result, found.control)
     except rp.SelectionError as error:
         return Outcome("refused", str(error), ops)
+    except ModelError as error:
+        sizes = not found.request.input_shapes and "--input-shape x=" in str(error)
+        return Outcome("refused" if sizes else "failed", f"ModelError: {error}", ops)
     except Exception as error:  # whatever it is, the campaign reports it and goes on
         return Outcome("failed", f"{type(error).__name__}: {error}", ops)
     if original.SerializeToString(deterministic=True) != before:
@@ -121,7 +132,20 @@ def tried(found: Case) -> Outcome:
     hidden = found.request.verify and not proven
     seen = (*ops, "(hardly shows)") if hidden else ops
     seen = (*seen, "(amplifies rounding)") if verdict.rounding else seen
+    seen = (*seen, *_traits(found, ops))
     return Outcome("exact", "", seen, verdict.apart, verdict.control)
+
+
+def _traits(found: Case, ops: Collection[str]) -> Iterator[str]:
+    """What is worth counting of a case beside its ops."""
+    recipe = found.recipe
+    if not any(op in ops for op in ("Conv", "ConvTranspose", "FusedConv")):
+        yield "(no Conv)"
+    if recipe.shuffled:
+        yield "(nodes not sorted)"
+    if not found.request.input_shapes:
+        yield "(sizes not given)"
+    yield from sorted({f"(block {b.kind})" for b in recipe.blocks})
 
 
 def judged(original: onnx.ModelProto, result: rp.Pruned, control: bool) -> Judgement:
@@ -131,7 +155,7 @@ def judged(original: onnx.ModelProto, result: rp.Pruned, control: bool) -> Judge
     empty = {t.name for t in original.graph.initializer if 0 in t.dims}
     lost = [t.name for t in found.graph.initializer if 0 in t.dims and t.name not in empty]
     assert not lost, f"nothing is left of {lost}"
-    images = random_images(2)
+    images = random_images(2, original)
     verdict = judgement.judged(original, result, images)
     if not control or not result.report["cuts"]:
         return verdict

@@ -1,0 +1,73 @@
+"""The judge where two activations are summed over channels: no weight is there to be masked.
+
+Which channels went is seen without labels: those that change where the rows change that were cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+Fetch = Callable[[onnx.ModelProto, set[str]], dict[str, NDArray[np.float32]]]
+
+
+def mask_sums(
+    masked: onnx.ModelProto, changed: onnx.ModelProto, pruned: onnx.ModelProto, fetch: Fetch
+) -> None:
+    """Let products of two activations read zeros where channels went, in the first two models.
+
+    ``changed`` is ``masked`` with other values in all that was cut away; ``fetch`` runs a model and
+    returns tensors of it. A channel that is zero whatever was cut away needs no mask.
+    """
+    made = {name for node in masked.graph.node for name in node.output}
+    products = {
+        k: axis
+        for k, node in enumerate(masked.graph.node)
+        if (axis := summed_axis(node)) is not None and made.issuperset(node.input[:2])
+    }
+    read = {masked.graph.node[k].input[0] for k in products}
+    if not read:
+        return
+    before, after = fetch(masked, read), fetch(pruned, read)
+    for k, axis in products.items():
+        name = masked.graph.node[k].input[0]
+        if before[name].shape[axis] == after[name].shape[axis]:
+            continue
+        one, other = (np.moveaxis(fetch(m, {name})[name], axis, 0) for m in (masked, changed))
+        gone = (one != other).reshape(len(one), -1).any(axis=1)
+        shape = [1] * before[name].ndim
+        shape[axis] = -1
+        mask = np.where(gone, 0, 1).astype(one.dtype).reshape(shape)
+        for model in (masked, changed):
+            _multiply(model, model.graph.node[k], mask)
+
+
+def summed_axis(node: onnx.NodeProto) -> int | None:
+    """The axis of its first input that a product sums over; None for any other node."""
+    own = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    if node.op_type in ("MatMul", "FusedMatMul", "Gemm"):
+        return -2 if own.get("transA", 0) else -1
+    if node.op_type == "Conv" and own.get("group", 1) == 1:
+        return 1
+    if node.op_type == "Einsum" and len(node.input) == 2:
+        terms, _, out = own["equation"].decode().replace(" ", "").partition("->")
+        left, right = terms.split(",")
+        summed = [axis for axis, x in enumerate(left) if x in right and x not in out]
+        return summed[0] if len(summed) == 1 else None
+    return None
+
+
+def _multiply(model: onnx.ModelProto, node: onnx.NodeProto, mask: NDArray[np.float32]) -> None:
+    """Let the node's first input be what it reads times a constant."""
+    read, made = node.input[0], f"{node.output[0]}_read"
+    tensor = numpy_helper.from_array(mask, f"{node.output[0]}_mask")
+    model.graph.initializer.append(tensor)
+    if model.ir_version < 4:
+        port = helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        model.graph.input.append(port)
+    node.input[0] = made
+    model.graph.node.append(helper.make_node("Mul", [read, tensor.name], [made]))
