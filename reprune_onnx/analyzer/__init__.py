@@ -159,12 +159,13 @@ def _late_locks(
     locked = _locked(locks, n_units)
     sole = np.flatnonzero(sole_units(tensors, locked) & made)
     for layer in layers:
-        own = np.intersect1d(sole, layer.out_ids)
-        if len(own):
-            alone = len(layer.out_ids) == 1
-            reason = "the only channel of an activation"
-            tied = "all channels of an activation are tied to each other: none could go alone"
-            late.append(Lock(layer.name, own, reason if alone else tied))
+        own, rows = np.unique(layer.out_ids[np.isin(layer.out_ids, sole)], return_counts=True)
+        alone, tied = own[rows == 1], own[rows > 1]
+        if len(alone):
+            late.append(Lock(layer.name, alone, "the only channel of an activation"))
+        if len(tied):
+            reason = "all channels of an activation are tied to each other: none could go alone"
+            late.append(Lock(layer.name, tied, reason))
     orphans = np.flatnonzero(~made & ~locked)
     if len(orphans):
         late.append(Lock("", orphans, "no layer makes these channels"))

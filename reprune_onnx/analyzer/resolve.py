@@ -176,8 +176,10 @@ class Counts:
             if origin is not None and not have:
                 self._state(draft, (origin[0], "", *origin[1:]), need)
             else:
-                units = [*have, *need]
-                self._lock(draft, units, "computes a shape that would not follow the channels")
+                why = "reads a computed number that would not follow the channels"
+                if not need:
+                    why = "reads a number that would change with the channels, and must not"
+                self._lock(draft, [*have, *need], why)
 
     def _follows(self, draft: CountDraft) -> bool:
         """Whether the computed number becomes what it has to be without any change."""
@@ -259,7 +261,9 @@ class Counts:
         known = self._facts.get(target)
         if known is not None:
             if not _same(known[0], need):
-                self._lock(draft, [*known[0], *need], "shares a number with another node")
+                name = target[1] or self._w.graph.ops[target[0]].inputs[target[2]]
+                why = f"shares a number of '{name}' with a node that counts other channels"
+                self._lock(draft, [*known[0], *need], why)
             return
         ids = self._counted(draft)
         count = None if ids is None else Count(*target, np.sort(ids), draft.sign)

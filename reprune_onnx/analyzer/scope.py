@@ -22,7 +22,7 @@ def locked_by_scope(w: Walk, include: tuple[str, ...], exclude: tuple[str, ...])
     for layer in w.layers:
         name = layer.op.name
         if name not in inside:
-            locks.append(LockDraft(name, layer.out, "not among --include"))
+            locks.append(LockDraft(name, layer.out, "not named by --include"))
         elif name in outside:
             locks.append(LockDraft(name, layer.out, "named by --exclude"))
     return locks

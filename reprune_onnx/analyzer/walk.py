@@ -84,7 +84,7 @@ class Walk:
             body = captured(op)
             if joined(op.proto):
                 body -= self.tensors.keys()  # these the rule has followed
-            self._lock_names(op, body, f"{op.title} reads it inside its body")
+            self._lock_names(op, body, f"{op.title} reads these channels inside its body")
         for name in self.graph.outputs:
             self._lock_names(None, {name}, f"the channels of graph output '{name}' stay")
 
@@ -98,11 +98,21 @@ class Walk:
         shape: Shape = self.graph.shape(name) if self.is_constant(op, i) else ()
         if name in self.numbers:
             shape = self.numbers[name].shape
-        return self._one_locked_label(shape, op.title, f"constant '{name}' stays as it is")
+        return self._one_locked_label(shape, op.name, f"constant '{name}' stays as it is")
 
     def is_constant(self, op: Op, i: int) -> bool:
         """Whether input ``i`` is given and constant."""
         return op.has(i) and self.graph.is_constant(op.inputs[i])
+
+    def holds_weights(self, op: Op, i: int) -> bool:
+        """Whether input ``i`` is constant; where it is not, the activations stay, and why."""
+        if self.is_constant(op, i):
+            return True
+        for k in range(len(op.inputs)):
+            if op.has(i) and self.is_activation(op, k):
+                reason = f"'{op.inputs[i]}' of {op.title} is not a constant"
+                self.lock(op, self.labels(op, k).ids, reason)
+        return False
 
     def is_activation(self, op: Op, i: int) -> bool:
         """Whether input ``i`` carries labels: given, not constant, not a computed number."""
@@ -169,7 +179,8 @@ class Walk:
             self.lock(draft.op, draft.labels, reason)
             self.lock(draft.op, self.labels(draft.op, draft.input).ids, reason)
         elif self.graph.element_type(name) not in _WHOLE:
-            reason = f"'{name}' of {draft.op.title} is of a type that is not cut"
+            kind = onnx.TensorProto.DataType.Name(self.graph.element_type(name))
+            reason = f"'{name}' of {draft.op.title} is of type {kind}, which is not cut"
             self.lock(draft.op, draft.labels, reason)
         else:
             self.sites.append(draft)
@@ -200,21 +211,25 @@ class Walk:
     # ── the pass itself ─────────────────────────────────────────────────────────────────────
 
     def _apply(self, op: Op, rule: Rule | None) -> None:
-        known = len(self.counts)
+        known, told = len(self.counts), len(self.locks)
         passed = [name for both in joined(op.proto) for name in both]
         given = [name for name in (*op.inputs, *passed) if name in self.tensors]
         outputs: Labels | list[Labels | None] | None = None
-        blind = op.type not in RANK_FREE and self.unknown.intersection(op.inputs)
+        blind = set() if op.type in RANK_FREE else self.unknown.intersection(op.inputs)
         if rule is not None and given and not blind:
             outputs = self._ask(rule, op)
         if outputs is None:
-            why = f"{op.title} is not understood: its input channels stay"
+            why = f"{op.title} is not understood with these inputs and attributes"
             if rule is None and op.domain:
                 why = f"{op.title} belongs to the custom domain '{op.domain}'"
             elif rule is None:
                 why = f"no rule for op {op.title}"
-            for name in given:
-                self.lock(op, self.tensors[name].ids, why)
+            elif blind:
+                why = f"{op.title} is not understood, as the rank of '{min(blind)}' is not known"
+            own = any(lock.node == op.name for lock in self.locks[told:])
+            for ids in [self.tensors[name].ids for name in given]:
+                if not (own and self.space.locked(ids).all()):  # else the rule itself said why
+                    self.lock(op, ids, why)
             outputs = []
         if isinstance(outputs, Labels):
             outputs = [outputs]
@@ -324,10 +339,14 @@ class Walk:
                 self.locks.append(LockDraft(node, self.tensors[name].ids.ravel(), reason))
             elif name in self.numbers:
                 node = op.name if op else f"output '{name}'"
+                why = f"graph output '{name}' is computed from the number of these channels"
+                if op:
+                    why = f"{op.title} reads a number of these channels inside its body"
                 for number in self.numbers[name].ravel():
-                    for tensor, _ in {extent for term in number.terms for extent in term}:
-                        ids = self.tensors[tensor].ids.ravel()
-                        self.locks.append(LockDraft(node, ids, reason))
+                    for tensor, axis in {extent for term in number.terms for extent in term}:
+                        ids = self.tensors[tensor].ids
+                        if ids.shape[axis] > 1:
+                            self.locks.append(LockDraft(node, ids.ravel(), why))
 
     def _one_locked_label(self, shape: Shape, node: str, reason: str) -> Labels:
         label = self.space.fresh(1)

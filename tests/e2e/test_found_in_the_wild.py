@@ -279,7 +279,7 @@ def test_a_division_by_the_number_of_channels_locks_them() -> None:
         w2=(4, 8, 1, 1),
         one=np.int64(1),
     )
-    with pytest.raises(rp.SelectionError, match="would not follow the channels"):
+    with pytest.raises(rp.SelectionError, match="would change with the channels, and must not"):
         prune(proto)
 
 

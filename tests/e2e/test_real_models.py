@@ -57,8 +57,9 @@ REASONS = [
     r"(Softmax|ReduceMean) '.*' mixes the channels",
 ]
 ATTENTION = [
-    r"(Sub|Div) '.*' spreads it over all channels of another input",
-    r"MatMul '.*' (computes rows from channels along another axis|multiplies activations .*)",
+    r"(Sub|Div) '.*' spreads this one channel over all channels of another input",
+    r"MatMul '.*' has channels along another axis than the one it sums over",
+    r"MatMul '.*' multiplies activations .*",
     r"MatMul '.*' sums over the channels, with no weight that could be cut",
     r"the channels of '.*' are arranged along several axes and cannot be cut apart",
 ]

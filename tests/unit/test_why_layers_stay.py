@@ -119,7 +119,7 @@ def test_a_layer_that_only_the_allocation_keeps_says_so() -> None:
     assert layers[1]["stays"] is None
 
 
-@pytest.mark.parametrize(("include", "said"), [(("branch",), "not among --include")])
+@pytest.mark.parametrize(("include", "said"), [(("branch",), "not named by --include")])
 def test_an_option_is_named_where_nothing_else_holds(include: tuple[str, ...], said: str) -> None:
     channels = rp.analyze(
         rp.Model(detector().graph.proto), rp.Scope(residual="prune", include=include)

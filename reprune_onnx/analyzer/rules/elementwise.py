@@ -21,7 +21,7 @@ def unary(op: Op, w: Walk) -> list[Labels | None]:
     """Labels pass unchanged; further inputs (Clip's bounds) are one number for all channels."""
     for i in range(1, len(op.inputs)):
         if w.is_activation(op, i):
-            w.lock(op, w.labels(op, i).ids, f"{op.title} reads it as a parameter")
+            w.lock(op, w.labels(op, i).ids, f"{op.title} reads these channels as a parameter")
     return [w.labels(op) for _ in op.outputs]
 
 
@@ -33,7 +33,7 @@ def cast_like(op: Op, w: Walk) -> Labels:
 def image_scaler(op: Op, w: Walk) -> Labels:
     """The retired op ImageScaler adds a list of numbers, one per channel, which is never cut."""
     x = w.labels(op)
-    w.lock(op, x.ids, f"{op.title} has one bias per channel in an attribute")
+    w.lock(op, x.ids, f"{op.title} has one bias per channel in an attribute, which is not cut")
     return x
 
 
@@ -120,7 +120,8 @@ def tied(op: Op, w: Walk, operands: list[tuple[Ints, Shape]]) -> Ints:
         # One channel that meets all channels of another operand is not tied to them: it stays.
         spread = any(n > 1 and m == 1 for n, m in zip(extent, own, strict=True))
         if spread and not varying(ids):
-            w.lock(op, ids, f"{op.title} spreads it over all channels of another input")
+            reason = f"{op.title} spreads this one channel over all channels of another input"
+            w.lock(op, ids, reason)
         else:
             together.append(ids)
     for ids in together[1:]:

@@ -26,7 +26,8 @@ def fused_conv(op: Op, w: Walk) -> Labels | None:
     if made is None or not op.has(_SUM):
         return made
     if not w.is_activation(op, _SUM) or len(w.labels(op, _SUM).shape) != len(made.shape):
-        w.lock(op, made.ids, f"{op.title} adds '{op.inputs[_SUM]}', which is not understood")
+        reason = f"{op.title} adds '{op.inputs[_SUM]}', which is a constant or of another rank"
+        w.lock(op, made.ids, reason)
         return made
     other = w.labels(op, _SUM)
     w.space.tie(made.ids, w.flat(op, other.ids, (1,)))

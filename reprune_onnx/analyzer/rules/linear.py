@@ -98,7 +98,8 @@ def _apply(op: Op, w: Walk, a: tuple[Ints, int], in_axis: int) -> Ints:
     weight = w.constant_shape(op, 1)
     others = [x for x in varying(ids) if x != k_axis]
     if others:
-        w.lock(op, ids, f"{op.title} computes rows from channels along another axis")
+        reason = f"{op.title} has channels along another axis than the one it sums over"
+        w.lock(op, ids, reason)
     k = w.flat(op, ids, (k_axis,)).reshape(-1)
     out = w.space.fresh(weight[1 - in_axis])
     w.site(SiteDraft(op, 1, in_axis, expand(k, 0, weight[in_axis]), 0, "in"))
@@ -147,7 +148,7 @@ def _why_not(op: Op, w: Walk, terms: Terms | None) -> str:
         return "has an equation that is not followed"
     kinds = [(w.is_activation(op, i), w.is_constant(op, i)) for i in range(len(op.inputs))]
     if not all(any(kind) for kind in kinds):
-        return "multiplies it with numbers that are computed from sizes"
+        return "multiplies these channels with numbers that are computed from sizes"
     if not all(active for active, _ in kinds):
-        return "multiplies it with a constant of a shape that does not fit what the file tells"
+        return "multiplies these channels with a constant of a shape that does not fit what the file tells"
     return "multiplies activations with each other"

@@ -10,13 +10,14 @@ from reprune_onnx.types import Labels
 
 
 def batch_norm(op: Op, w: Walk) -> list[Labels | None]:
-    """Scale, bias, mean and variance: one value per channel."""
-    return _per_channel(op, w, range(1, 5))
+    """Scale, bias, mean and variance: one value per place along axis 1; the labels pass."""
+    return _scaled(op, w, w.labels(op), range(1, 5))
 
 
 def instance_norm(op: Op, w: Walk) -> list[Labels | None]:
     """Scale and bias: one value per channel; the statistics are taken within each channel."""
-    return _per_channel(op, w, range(1, 3))
+    x = w.labels(op)
+    return _scaled(op, w, Labels(x.shape, w.flat(op, x.ids, (1,))), range(1, 3))
 
 
 def group_norm(op: Op, w: Walk) -> Labels:
@@ -39,7 +40,8 @@ def layer_norm(op: Op, w: Walk) -> list[Labels | None]:
     axis = int(op.attrs.get("axis", -1)) % max(rank, 1)
     for i in range(1, len(op.inputs)):
         if w.is_activation(op, i):
-            w.lock(op, w.labels(op, i).ids, f"{op.title} reads it as a parameter")
+            reason = f"{op.title} reads these channels as a parameter"
+            w.lock(op, w.labels(op, i).ids, reason)
     return [mix(op, w, list(range(axis, rank))), *[None] * (len(op.outputs) - 1)]
 
 
@@ -77,9 +79,7 @@ def mix(op: Op, w: Walk, axes: list[int]) -> Labels:
     return Labels(x.shape, w.space.tie_along(x.ids, axes))
 
 
-def _per_channel(op: Op, w: Walk, inputs: range) -> list[Labels | None]:
-    x = w.labels(op)
-    ids = w.flat(op, x.ids, (1,))
+def _scaled(op: Op, w: Walk, x: Labels, inputs: range) -> list[Labels | None]:
     for i in inputs:
-        w.site(SiteDraft(op, i, 0, ids, 1, "param"))
-    return [Labels(x.shape, ids), *[None] * (len(op.outputs) - 1)]
+        w.site(SiteDraft(op, i, 0, x.ids, 1, "param"))
+    return [x, *[None] * (len(op.outputs) - 1)]

@@ -20,9 +20,9 @@ def pool(op: Op, w: Walk) -> list[Labels | None]:
 def roi_align(op: Op, w: Walk) -> Labels:
     """Every box of an image becomes a small map with the image's channels."""
     x, boxes = w.labels(op), w.labels(op, 1)
-    for i in (1, 2):
+    for i, what in ((1, "boxes"), (2, "numbers of images")):
         if w.is_activation(op, i):
-            w.lock(op, w.labels(op, i).ids, f"{op.title} reads it as boxes")
+            w.lock(op, w.labels(op, i).ids, f"{op.title} reads these channels as {what}")
     n = w.constant_shape(op, 1)[0] if w.is_constant(op, 1) else (boxes.shape or (None,))[0]
     sides = [int(op.attrs.get(f"output_{a}", 1)) for a in ("height", "width")]
     return Labels((n, x.shape[1], *sides), w.flat(op, x.ids, (1,)))

@@ -26,7 +26,7 @@ def recurrent(op: Op, w: Walk) -> list[Labels | None] | None:
     either. B ``(D, 2·G·H)`` and P ``(D, 3·H)`` have one value of each block per unit.
     """
     x = w.labels(op)
-    if len(x.shape) != 3 or not (w.is_constant(op, _W) and w.is_constant(op, _R)):
+    if len(x.shape) != 3 or not (w.holds_weights(op, _W) and w.holds_weights(op, _R)):
         return None
     directions, rows, n_in = w.constant_shape(op, _W)
     n = rows // GATES[op.type]
@@ -75,7 +75,7 @@ def _first_state(op: Op, w: Walk, i: int, hidden: Ints) -> None:
     elif w.is_activation(op, i) and len(w.labels(op, i).shape) == 3:
         w.space.tie(w.flat(op, w.labels(op, i).ids, (2,)).reshape(-1), hidden)
     else:
-        reason = f"the first state '{op.inputs[i]}' of {op.title} is not understood"
+        reason = f"the first state '{op.inputs[i]}' of {op.title} is computed from sizes"
         w.lock(op, hidden, reason)
 
 
@@ -112,7 +112,8 @@ def _follow_extent(filled: Op, w: Walk, hidden: Ints) -> None:
     """The last number of the shape counts hidden units, of all layers that take a part alike."""
     sizes = w.integers(filled, 0)
     if sizes is None or len(sizes) != 3 or sizes[2] != len(hidden):
-        w.lock(filled, hidden, f"{filled.title} makes a first state of an unknown number of units")
+        reason = f"{filled.title} makes a first state that is not known to end in {len(hidden)}"
+        w.lock(filled, hidden, reason)
         return
     place = (filled.index, 0, 2)
     w.counts = [

@@ -30,7 +30,8 @@ def reshape(op: Op, w: Walk) -> Labels | None:
             continue
         if value == 0 and copies:
             if not np.array_equal(_axis(x, k), _axis(result, k)):
-                w.lock(op, x.ids, f"{op.title} copies an extent that channels do not keep")
+                reason = f"{op.title} copies extent {k}, where its result has other channels"
+                w.lock(op, x.ids, reason)
         else:
             at = ("shape", -1) if attribute is not None else ("", 1)
             w.count(CountDraft(op, *at, k, result.ids, k))

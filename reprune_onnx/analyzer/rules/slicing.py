@@ -91,7 +91,7 @@ def slice_(op: Op, w: Walk) -> Labels | None:
     bounds = _bounds(op, w, len(x.shape))
     for i in (1, 2):
         if w.is_activation(op, i):
-            w.lock(op, w.labels(op, i).ids, f"{op.title} reads it as a bound")
+            w.lock(op, w.labels(op, i).ids, f"{op.title} reads these channels as a bound")
     if bounds is None:
         return None
     old = "starts" in op.attrs
@@ -123,7 +123,7 @@ def gather(op: Op, w: Walk) -> Labels | None:
     indices = w.constant(op, 1)
     if _still(x, axis):
         if w.is_activation(op, 1):
-            w.lock(op, w.labels(op, 1).ids, f"{op.title} reads it as indices")
+            w.lock(op, w.labels(op, 1).ids, f"{op.title} reads these channels as indices")
         inner: Shape = tuple(indices.shape) if indices is not None else _index_shape(op, w)
         shape = (*x.shape[:axis], *inner, *x.shape[axis + 1 :])
         ids = x.ids.reshape((*x.ids.shape[:axis], *[1] * len(inner), *x.ids.shape[axis + 1 :]))

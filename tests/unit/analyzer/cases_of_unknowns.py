@@ -88,7 +88,7 @@ UNKNOWN = [
         o = Mul (j, zero)
         z = Gather <axis = 2> (c, o)""",
         "int64 zero = {0}",
-        reason="reads it as indices",
+        reason="reads these channels as indices",
     ),
     Case(
         "InstanceNormalization scaled by channels",

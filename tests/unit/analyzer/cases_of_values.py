@@ -81,6 +81,14 @@ NORMALIZATION = [
         shapes={"gamma": (4,), "beta": (4,), "mean": (4,), "var": (4,)},
     ),
     Case(
+        "BatchNormalization along another axis than the channels",
+        "t = Transpose <perm = [0,2,1,3]> (c)\n"
+        "b = BatchNormalization (t, gamma, beta, mean, var)\n"
+        "z = Transpose <perm = [0,2,1,3]> (b)",
+        "float[8] gamma, float[8] beta, float[8] mean, float[8] var",
+        shapes={"gamma": (8,), "beta": (8,), "mean": (8,), "var": (8,)},
+    ),
+    Case(
         "InstanceNormalization",
         "z = InstanceNormalization (c, gamma, beta)",
         "float[8] gamma, float[8] beta",

@@ -165,7 +165,7 @@ LOCKED = [
         "LayerNormalization scaled by channels",
         "h = ReduceMean <axes = [0,2,3], keepdims = 0> (c)\n"
         "z = LayerNormalization <axis = -1> (c, h)",
-        reason="LayerNormalization.* reads it as a parameter",
+        reason="LayerNormalization.* reads these channels as a parameter",
     ),
     Case(
         "graph output",

@@ -137,7 +137,9 @@ def test_a_channel_that_says_where_rows_are_cut_off_stays() -> None:
 
     assert 3 in kept(result)
     assert len(kept(result)) < 8
-    assert any("reads it as a bound" in lock["reason"] for lock in result.report["locked"])
+    assert any(
+        "reads these channels as a bound" in lock["reason"] for lock in result.report["locked"]
+    )
 
 
 def test_a_number_of_channels_that_the_graph_gives_does_not_change() -> None:

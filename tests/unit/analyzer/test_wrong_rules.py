@@ -125,7 +125,6 @@ TABLE: list[tuple[Rule, str, Wrong, str]] = [
     (rules.gemm, "sites along axis 1", along(1), "Gemm with the matrix as it is"),
     (rules.matmul, "rolled", rolled, "MatMul in channels last"),
     (rules.matmul, "no sites", without("site"), "MatMul in channels last"),
-    (rules.matmul, "no locks", without("lock"), "MatMul of activations"),
     (rules.matmul, "rolled", rolled, "attention whose values are the channels"),
     (rules.matmul, "no ties", without("ties"), "two heads of attention: each stays or goes whole"),
     (rules.matmul, "no sites", without("site"), "MatMul with one matrix per channel"),
