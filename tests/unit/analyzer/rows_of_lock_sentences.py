@@ -79,6 +79,11 @@ CHOICE_OF_X += "s = Mul (j, zero)\n"
 TWICE = "[other] d = Conv <pads = [1,1,1,1]> (f, d_w)\n n = Shape <end = 1> (x)\n"
 TWICE += "t = Concat <axis = 0> (n, eight, rest)\n p = Reshape (c, t)\n"
 
+POSITIONS = "g = GlobalAveragePool (c)\n h = Reshape (g, row)\n o = Conv (f, o_w)\n"
+POSITIONS += "q = Reshape (o, flat)\n"
+KERNEL = "g = GlobalAveragePool (c)\n u = Transpose <perm = [1,0,2,3]> (g)\n"
+KERNEL += "[match] m = Conv (t, u)\n z = ReduceMean <axes = [0]> (m)"
+
 ROWS = [
     Row(
         "meets the residual Add 'sum' (--residual keep)",
@@ -230,9 +235,17 @@ ROWS = [
     ),
     Row(
         "MatMul 'product' sums over the channels, with no weight that could be cut",
-        ROWS_OF_C + "[product] m = MatMul (t, r)\n u = Unsqueeze (m, one)\n [y] y = Relu (u)",
-        ROWS_OF_C + "[product] m = MatMul (t, k)\n u = Unsqueeze (m, one)\n [y] y = Relu (u)",
-        f"{CUBE}, int64[1] one = {{1}}, float[1,8,64] k",
+        POSITIONS + "[product] m = MatMul (h, q)\n z = Reshape (m, image)",
+        POSITIONS + "[product] m = MatMul (h, k)\n z = Reshape (m, image)",
+        "float[1,6,1,1] o_w, int64[3] row = {1, 1, 8}, int64[3] flat = {1, 8, 8},"
+        " int64[4] image = {1, 1, 8, 1}, float[1,8,8] k",
+        n=1,
+    ),
+    Row(
+        "Conv 'match' has a kernel whose channels cannot be matched with its input's",
+        "[other] d = Conv (f, d_w)\n t = Transpose <perm = [1,0,2,3]> (d)\n" + KERNEL,
+        "t = Conv (f, o_w)\n" + KERNEL,
+        "float[8,6,1,1] d_w, float[1,6,1,1] o_w",
     ),
     Row(
         "MatMul 'product' mixes channels",
