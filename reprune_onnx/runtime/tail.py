@@ -49,9 +49,10 @@ class Tail:
         """What is done, in a sentence for the user."""
         named = _named(self.whole.proto.graph.node[k] for k in self.unknown)
         tensors = ", ".join(f"'{name}'" for name in self.entering)
+        run = f"up to {tensors}" if tensors else "without what needs it"
         n = len(self.nodes)
         rest = "1 node behind stays as it is" if n == 1 else f"{n} nodes behind stay as they are"
-        return f"ONNX Runtime lacks {named}: the model is run up to {tensors}, and {rest}"
+        return f"ONNX Runtime lacks {named}: the model is run {run}, and {rest}"
 
     def put_back(self, head: Model) -> Model:
         """Return ``head``, changed or not, with the tail behind it and the file's own outputs.
@@ -105,7 +106,9 @@ class Tail:
 
 
 def find_tail(model: Model) -> Tail | None:
-    """Return where a model ends for ONNX Runtime; None where it has all operators.
+    """Return where a model ends for ONNX Runtime.
+
+    None where it has all operators, and where nothing stands before one that it lacks.
 
     Raises KernelError, naming node and layer, where one that it lacks stands before layers.
     """
@@ -126,11 +129,9 @@ def find_tail(model: Model) -> Tail | None:
         for name in read_by(nodes[k]):
             if name in made:
                 entering.setdefault(name, k)
-    if not entering:
-        raise ModelError(
-            f"{_title(nodes[unknown[0]])} reads nothing that a node makes, and ONNX Runtime has no"
-            " such operator: nothing is left to run"
-        )
+    gone = {name for k in within for name in nodes[k].output}
+    if not entering and all(o.name in gone for o in model.proto.graph.output):
+        return None
     return Tail(model, _head(model, within, list(entering)), frozenset(within), unknown, entering)
 
 

@@ -150,5 +150,5 @@ def _why_not(op: Op, w: Walk, terms: Terms | None) -> str:
     if not all(any(kind) for kind in kinds):
         return "multiplies these channels with numbers that are computed from sizes"
     if not all(active for active, _ in kinds):
-        return "multiplies these channels with a constant of a shape that does not fit what the file tells"
+        return "multiplies these channels with a constant whose shape does not fit the file"
     return "multiplies activations with each other"

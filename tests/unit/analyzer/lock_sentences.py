@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import reprune_onnx.analyzer
@@ -18,17 +19,17 @@ STATES = {"lock", "Lock", "LockDraft", "_lock", "_lock_names", "fixed", "_one_lo
 @cache
 def sentences() -> dict[str, re.Pattern[str]]:
     """Every sentence of the source, with ``…`` for what is put in, and what it is printed as."""
-    found = dict[str, re.Pattern[str]]()
+    shapes = dict[str, re.Pattern[str]]()
     for path in sorted(FOLDER.rglob("*.py")):
         for text in _stated(ast.parse(path.read_text(encoding="utf-8"))):
-            found[text] = re.compile(".+".join(map(re.escape, text.split("…"))) + "$")
-    return found
+            assert re.search("[a-z] [a-z]", text), f"{path}: '{text}' is no sentence"
+            shapes[text] = re.compile(".+".join(map(re.escape, text.split("…"))) + "$")
+    return shapes
 
 
 def _stated(tree: ast.Module) -> Iterator[str]:
-    for function in ast.walk(tree):
-        if not isinstance(function, ast.FunctionDef):
-            continue
+    functions = {n.name: n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+    for function in functions.values():
         own = {a.arg for a in function.args.args}
         for call in ast.walk(function):
             if not (isinstance(call, ast.Call) and call.args and _name(call.func) in STATES):
@@ -38,9 +39,9 @@ def _stated(tree: ast.Module) -> Iterator[str]:
                 values = list(_assigned(function, reason.id))
                 assert values, f"the reason '{reason.id}' of {function.name} is not written there"
                 for value in values:
-                    yield from _texts(value)
+                    yield from _texts(value, functions)
             else:
-                yield from _texts(reason)
+                yield from _texts(reason, functions)
 
 
 def _name(function: ast.expr) -> str:
@@ -55,8 +56,24 @@ def _assigned(function: ast.FunctionDef, name: str) -> Iterator[ast.expr]:
             yield node.value
 
 
-def _texts(value: ast.expr) -> Iterator[str]:
+def _texts(value: ast.expr, functions: dict[str, ast.FunctionDef]) -> Iterator[str]:
+    """The sentences of an expression; a function of the same file may give a part of them."""
     if isinstance(value, ast.Constant) and isinstance(value.value, str):
         yield value.value
     elif isinstance(value, ast.JoinedStr):
-        yield "".join(p.value if isinstance(p, ast.Constant) else "…" for p in value.values)
+        for parts in product(*(list(_part(p, functions)) for p in value.values)):
+            yield "".join(parts)
+
+
+def _part(part: ast.expr, functions: dict[str, ast.FunctionDef]) -> Iterator[str]:
+    if isinstance(part, ast.Constant):
+        yield str(part.value)
+        return
+    assert isinstance(part, ast.FormattedValue)
+    called = part.value
+    if isinstance(called, ast.Call) and _name(called.func) in functions:
+        for node in ast.walk(functions[_name(called.func)]):
+            if isinstance(node, ast.Return) and node.value is not None:
+                yield from _texts(node.value, functions)
+    else:
+        yield "…"

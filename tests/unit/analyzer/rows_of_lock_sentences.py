@@ -45,8 +45,8 @@ def eight_bits(proto: onnx.ModelProto) -> None:
 def sparse(proto: onnx.ModelProto) -> None:
     dense = next(t for t in proto.graph.initializer if t.name == "k")
     proto.graph.initializer.remove(dense)
-    tensor = proto.graph.sparse_initializer.add(dims=dense.dims)
     n = dense.dims[0]
+    tensor = proto.graph.sparse_initializer.add(dims=(2**40, n))
     tensor.values.CopyFrom(onnx.helper.make_tensor("k", onnx.TensorProto.FLOAT, [n], [1.0] * n))
     tensor.indices.CopyFrom(
         onnx.helper.make_tensor("i", onnx.TensorProto.INT64, [n], list(range(n)))
@@ -210,7 +210,7 @@ ROWS = [
         "int64[2] matrix = {8, 64}, float[64,64] k, float[8,8] d, int64[4] image = {1, 8, 8, 8}",
     ),
     Row(
-        "MatMul 'product' multiplies activations with each other in a way that is not followed",
+        "MatMul 'product' multiplies activations with each other",
         ROWS_OF_C + "[product] m = MatMul (r, t)\n u = Unsqueeze (m, one)\n"
         "z = Transpose <perm = [0,2,1,3]> (u)",
         ROWS_OF_C + "[product] m = MatMul (k, t)\n u = Transpose <perm = [0,2,1]> (m)\n"
@@ -246,6 +246,25 @@ ROWS = [
         "[other] d = Conv (f, d_w)\n t = Transpose <perm = [1,0,2,3]> (d)\n" + KERNEL,
         "t = Conv (f, o_w)\n" + KERNEL,
         "float[8,6,1,1] d_w, float[1,6,1,1] o_w",
+    ),
+    Row(
+        "Einsum 'swap' has an equation that is not followed",
+        '[swap] e = Einsum <equation = "bchw->bhcw"> (c)\n z = Transpose <perm = [0,2,1,3]> (e)',
+        "[swap] e = Transpose <perm = [0,2,1,3]> (c)\n z = Transpose <perm = [0,2,1,3]> (e)",
+    ),
+    Row(
+        "MatMul 'product' multiplies these channels with numbers that are computed from sizes",
+        "p = Shape (c)\n q = Concat <axis = 0> (p, p)\n v = Cast <to = 1> (q)\n"
+        "[product] m = MatMul (c, v)\n z = Unsqueeze (m, three)",
+        "[product] m = MatMul (c, k)\n z = Unsqueeze (m, three)",
+        "float[8] k, int64[1] three = {3}",
+    ),
+    Row(
+        "MatMul 'product' multiplies these channels with a constant whose shape does not fit"
+        " the file",
+        "[product] z = MatMul (c, k)",
+        "[product] z = MatMul (c, l)",
+        "float[1,8,7,5] k, float[1,8,8,5] l",
     ),
     Row(
         "MatMul 'product' mixes channels",

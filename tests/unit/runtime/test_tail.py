@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from reprune_onnx import prune
-from reprune_onnx.errors import KernelError, ModelError
+from reprune_onnx.errors import KernelError, VerificationError
 from reprune_onnx.model import load
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.runtime.tail import find_tail, head_of
@@ -133,10 +133,26 @@ def test_an_op_before_layers_is_refused_with_both_names(tmp_path):
     assert unproven.model.proto.graph.node[5].op_type == "Delegate"
 
 
-def test_an_op_that_reads_nothing_of_the_head_leaves_nothing_to_run():
+def test_where_nothing_stands_before_the_op_the_whole_model_is_asked_for():
     model = network("y = com.foo.Load (x)", "float[1] y", imports=', "com.foo" : 1')
-    with pytest.raises(ModelError, match=r"com\.foo\.Load 'y' reads nothing that a node makes"):
-        find_tail(model)
+    assert find_tail(model) is None
+    with pytest.raises(VerificationError, match=r"com.foo:Load.* is not a registered"):
+        prune(model, HALF)
+
+
+def test_an_op_that_reads_nothing_of_the_head_is_left_out_of_it():
+    text = """<ir_version: 8, opset_import: ["" : 17, "com.foo" : 1]>
+    net (float[1, 3, 8, 8] x) => (float[1, 6, 8, 8] y, float[N] z) {
+        c = Conv (x, w)  r = Relu (c)  y = Conv (r, v)  z = com.foo.Load (x) }"""
+    weights = {"w": RNG.standard_normal((4, 3, 1, 1)), "v": RNG.standard_normal((6, 4, 1, 1))}
+    done = prune(Model(parsed(text, **weights)), HALF)
+    assert [n.op_type for n in done.model.proto.graph.node] == ["Conv", "Relu", "Conv", "Load"]
+    assert done.report["after"]["channels"] < done.report["before"]["channels"]
+    (note,) = [n for n in done.report["notes"] if "lacks" in n]
+    assert note == (
+        "ONNX Runtime lacks com.foo.Load 'z': the model is run without what needs it, and 1"
+        " node behind stays as it is"
+    )
 
 
 def test_an_op_in_a_body_and_one_in_a_function():
