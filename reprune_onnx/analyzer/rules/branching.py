@@ -16,7 +16,7 @@ def if_(op: Op, w: Walk) -> list[Labels | None] | None:
     """
     made = joined(op.proto)
     if w.is_activation(op, 0):
-        w.lock(op, w.labels(op).ids, f"{op.title} chooses by it")
+        w.lock(op, w.labels(op).ids, f"{op.title} chooses its branch by these channels")
     return [_either(op, w, name, both) for name, both in zip(op.outputs, made, strict=True)]
 
 

@@ -84,6 +84,12 @@ POSITIONS += "q = Reshape (o, flat)\n"
 KERNEL = "g = GlobalAveragePool (c)\n u = Transpose <perm = [1,0,2,3]> (g)\n"
 KERNEL += "[match] m = Conv (t, u)\n z = ReduceMean <axes = [0]> (m)"
 
+LOOP = "[loop] l = Loop (three, yes, k) <body = more (int64 i, bool on, float[1,8,8,8] a) =>"
+LOOP += " (bool still, float[1,8,8,8] b) {{ still = Identity (on)\n {} }}>"
+OF_X = "m = ReduceMax <keepdims = 0> (x)\n"
+IF = "q = Greater (m, zero)\n[either] z = If (q) <then_branch = yes () => (float[1,8,8,8] a)"
+IF += " {{ a = Relu (c) }}, else_branch = no () => (float[] d) {{ {} }}>"
+
 ROWS = [
     Row(
         "meets the residual Add 'sum' (--residual keep)",
@@ -341,12 +347,42 @@ ROWS = [
         "s = Shape <start = 2> (c)\n y = Identity (s)",
     ),
     Row(
-        "If 'either' reads these channels inside its body",
-        "m = ReduceMax <keepdims = 0> (x)\n q = Greater (m, zero)\n"
-        "[either] z = If (q) <then_branch = yes () => (float[1,8,8,8] a) { a = Relu (c) },"
-        " else_branch = no () => (float[1,8,8,8] b) { b = Neg (c) }>",
-        "z = Relu (c)",
+        "Loop 'loop' reads these channels inside its body",
+        LOOP.format("b = Add (a, c)") + "\n z = Relu (l)",
+        LOOP.format("b = Relu (a)") + "\n z = Relu (c)",
+        "float[1,8,8,8] k, int64 three = {3}, bool yes = {1}",
+    ),
+    Row(
+        "Loop 'loop' reads a number of these channels inside its body",
+        "s = Shape (c)\n n = Gather <axis = 0> (s, one)\n"
+        + LOOP.format("d = Cast <to = 1> (n)\n b = Mul (a, d)")
+        + "\n z = Add (l, c)",
+        LOOP.format("b = Relu (a)") + "\n z = Relu (c)",
+        "float[1,8,8,8] k, int64 three = {3}, bool yes = {1}, int64 one = {1}",
+    ),
+    Row(
+        "If 'either' chooses its branch by these channels",
+        "m = ReduceMax <keepdims = 0> (c)\n" + IF.format("d = Neg (c)"),
+        OF_X + IF.format("d = Neg (c)"),
         "float zero = {0.0}",
+    ),
+    Row(
+        "the other branch of If 'either' gives what no layer makes",
+        OF_X + IF.format("d = Identity (k)"),
+        OF_X + IF.format("d = Neg (c)"),
+        "float zero = {0.0}, float[1,8,8,8] k",
+    ),
+    Row(
+        "a branch of If 'either' gives a tensor of unknown rank",
+        OF_X + IF.format("d = com.microsoft.Trilu (f)"),
+        OF_X + IF.format("d = Neg (c)"),
+        "float zero = {0.0}",
+    ),
+    Row(
+        "the branches of If 'either' give other shapes (1×8×8×8 and 1×16×8×8)",
+        OF_X + IF.format("d = Concat <axis = 1> (c, c)") + "\n y = ReduceMax <keepdims = 0> (z)",
+        OF_X + IF.format("d = Neg (c)") + "\n y = Conv (z, k)",
+        "float zero = {0.0}, float[4,8,1,1] k",
     ),
     Row(
         "constant 'k' stays as it is",
