@@ -2,8 +2,6 @@
 
 import json
 import os
-import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -302,27 +300,3 @@ def test_real_models_come_within_the_limits_of_a_tx2(call, shared, tmp_path, nam
     assert proto.opset_import[0].version <= 13
     assert proto.ir_version <= 7
     assert entry["batches"] == ([1] if name == "rfb320" else [1, 2, 4, 8, 16, 32])
-
-
-def test_the_commands_of_the_docs(call, root, model, digits, tmp_path, monkeypatch):
-    """As written; `build` is refused where there is no TensorRT, and everything else works."""
-    monkeypatch.chdir(tmp_path)
-    pages = [(root / name).read_text(encoding="utf-8") for name in ("docs/deploy.md", "README.md")]
-    lines = re.findall(r"^reprune-onnx (.*)$", pages[0], re.MULTILINE)
-    lines += re.findall(r"^reprune-onnx ((?:convert|build|bundle) .*)$", pages[1], re.MULTILINE)
-    assert {line.split()[0] for line in lines} == {"prune", "convert", "bundle", "build"}
-    lines = [line.replace("-o tx2", f"-o tx{k}") for k, line in enumerate(lines)]
-    layer = {"layer": "/stage3/block1/conv1/Conv", "rows": 48, "columns": 32, "ms": 1.0}
-    Path("results.json").write_text(json.dumps({"layers": [layer]}))
-    for line in lines:
-        Path("model-pruned.onnx").unlink(missing_ok=True)
-        Path("model-pruned.report.json").unlink(missing_ok=True)
-        if not line.startswith("prune"):
-            shutil.copy(model, "model-pruned.onnx")
-        words = [str(digits) if w == "images/" else w for w in shlex.split(line)]
-        more = ("--preprocess", "scale=1/16", "--quiet") if str(digits) in words else ("--quiet",)
-        result = call(*words, *more)
-        if line.startswith("build") and result.code:
-            assert "build needs tensorrt" in result.err or "no NVIDIA GPU" in result.err
-        else:
-            assert result.code == 0, (line, result.err)

@@ -3,16 +3,12 @@
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
-from steady_machine import SteadyMachine, of_work
 
 
 @pytest.fixture(scope="module")
@@ -64,32 +60,6 @@ def test_the_first_two_commands_need_only_python_and_git(readme):
         programs = [b for a, b in pairwise(rest) if a == "&&"]
         assert programs
         assert all(p.startswith(".venv/bin/") for p in programs)
-
-
-def test_the_other_commands_work(readme, call, demo, digits, tmp_path, monkeypatch):
-    SteadyMachine(monkeypatch, of_work, of_work)  # --latency-reduction whatever else runs here
-    monkeypatch.chdir(tmp_path)
-    shutil.copy(demo, "model.onnx")
-    with np.load(digits) as data:
-        for k in range(200):
-            folder = tmp_path / "images" / str(data["y"][k])
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(data["x"][k, 0] * 16).save(folder / f"{k}.png")
-    commands = [
-        shlex.split(line, comments=True)
-        for block in blocks(readme, "sh")[2:]
-        for line in block.splitlines()
-        if line.startswith("reprune-onnx ")
-    ]
-    assert {c[1] for c in commands} == {
-        *("analyze", "prune", "recover", "verify", "evaluate", "sweep", "bench", "report")
-    }
-    for command in commands:
-        if command[1] == "prune":  # one way or the other
-            for old in tmp_path.glob("model-pruned*"):
-                old.unlink()
-        result = call(*command[1:])
-        assert result.code == 0, (command, result.err)
 
 
 def test_the_python_example_runs(readme, checkout, run_outside):

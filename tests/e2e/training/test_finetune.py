@@ -2,15 +2,11 @@
 
 import json
 import re
-import shlex
-import shutil
-from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from networks import PRE, fold, weights
-from PIL import Image
 
 import reprune_onnx as rp
 
@@ -159,32 +155,6 @@ def test_every_other_option_trains_too(call, small, few, digits, tmp_path):
     assert log["epochs"][-1]["loss"] < log["epochs"][0]["loss"]
     assert accuracy(out, digits) > accuracy(small, digits)
     assert len(list((tmp_path / "board").glob("events.*"))) >= 1
-
-
-def test_the_documents_commands_work(call, root, demo, digits, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    shutil.copy(demo, "model.onnx")
-    assert call("prune", "model.onnx", "--sparsity", "0.5").code == 0
-    with np.load(digits) as data:
-        for k in range(100):
-            folder = tmp_path / "images" / str(data["y"][k])
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(data["x"][k, 0] * 16).save(folder / f"{k}.png")
-    done = []
-    for document in ("README.md", "docs/training.md"):
-        text = (root / document).read_text(encoding="utf-8")
-        for block in re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-            for line in block.splitlines():
-                program, *arguments = shlex.split(line)
-                assert program == "reprune-onnx"
-                if arguments[0] in ("convert", "build", "bundle"):  # of test_bundle.py
-                    continue
-                result = call(*arguments, "--force")
-                assert result.code == 0, result.err
-                assert Path(arguments[arguments.index("-o") + 1]).exists()
-                done.append(line)
-    assert len(done) >= 16
-    assert b"<svg" in Path("coverage.svg").read_bytes()
 
 
 ELSEWHERE = {

@@ -1,0 +1,200 @@
+"""No advice in the documents that was not run as written: every command of every one of them.
+
+What cannot run here stands in a table with its reason, and is at least parsed by the parser that
+would run it. Options that sentences name exist.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from documents import Command, commands, documents, options, spans
+from PIL import Image
+from steady_machine import SteadyMachine, of_work
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXTS = documents(ROOT)
+COMMANDS = [c for name, text in TEXTS.items() for c in commands(name, text)]
+FEW, MORE = 40, 200  # images: that commands work is tested, not how well; a drop needs the more
+BENT = {"bench": ("--seconds", "0.05")}
+"""Options of commands that last long by default, where the document gives no others."""
+
+WRITTEN = ("-o", "--plot", "--json", "--report", "--tensorboard")
+"""Options behind which stands a file or folder that the command makes."""
+
+NOT_RUN = {
+    "python3 -m venv": "run in a checkout of its own by test_readme.py",
+    ".venv/bin/": "run in a checkout of its own by test_readme.py",
+    "pip install": "downloads",
+    "scp": "another machine",
+    "sudo": "a Jetson; its scripts run on a stand-in in test_bundle.py",
+    "cd tx2": "a Jetson; its scripts run on a stand-in in test_bundle.py",
+    "sh run.sh": "a Jetson; its scripts run on a stand-in in test_bundle.py",
+    "torchrun": "several devices; test_two_processes_give_what_one_gives runs two",
+    "reprune-onnx build": "TensorRT and a GPU; test_build.py runs it with a stand-in",
+    "reprune-onnx prune resnet56_cifar10_folded.onnx": "real images, and minutes",
+    "reprune-onnx evaluate r56.onnx": "real images, and minutes",
+    "python tools/": "minutes to hours; each tool has a test of its own, or its figures",
+    "python -m models": "torchvision, and networks of 500 MB; test_paper_networks.py exports",
+}
+"""How commands begin that are not run here, and why."""
+
+EXTERNAL = {
+    *("--nproc-per-node", "--no-python", "--standalone", "--nnodes"),  # torchrun's
+    *("--timingCacheFile", "--dumpProfile"),  # trtexec's
+    *("--gpus", "--rm"),  # docker's
+    "--collect-only",  # pytest's
+}
+"""Options of other programs that sentences name."""
+
+
+def why_not(command: Command) -> str | None:
+    """Why a command is not run here; None where it is."""
+    return next((why for start, why in NOT_RUN.items() if command.line.startswith(start)), None)
+
+
+def put_images(place: Path, n: int) -> None:
+    """A folder of the first ``n`` digits, by class."""
+    shutil.rmtree(place / "images", ignore_errors=True)
+    with np.load(ROOT / "models" / "digits.npz") as data:
+        for k in range(n):
+            folder = place / "images" / str(data["y"][k])
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(data["x"][k, 0] * 16).save(folder / f"{k}.png")
+
+
+def prepared(place: Path, call) -> None:
+    """The files that documents speak of: a model, one pruned from it, images, measured times."""
+    shutil.copy(ROOT / "models" / "digits_resnet.onnx", place / "model.onnx")
+    put_images(place, FEW)
+    layer = {"layer": "/stage3/block1/conv1/Conv", "rows": 48, "columns": 32, "ms": 1.0}
+    (place / "results.json").write_text(json.dumps({"layers": [layer]}))
+    half = ("--sparsity", "0.5", "--allocation", "uniform")
+    assert call("prune", "model.onnx", *half, "--quiet").code == 0
+
+
+@pytest.fixture
+def quickened(monkeypatch) -> Iterator[None]:
+    """Trials of learning rates of one step; threads do not wait for each other's tiny pieces."""
+    if not find_spec("lightning_fabric"):
+        yield
+        return
+    import torch
+
+    from reprune_onnx.training import rate
+
+    for name in ("_STEPS", "_TRIALS"):
+        monkeypatch.setattr(rate, name, 1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def options_of(command_line) -> dict[str, set[str]]:
+    """The options of each command of this tool, as its parser knows them."""
+    return {
+        name: {o for p in sub.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
+        for name, sub in command_line.commands.items()
+    }
+
+
+def program_options(words: tuple[str, ...]) -> set[str]:
+    """The options that the sources of a tool or recipe of this repository define."""
+    at = ROOT / (words[2].split(".")[0] if words[1] == "-m" else words[1])
+    files = [at] if at.is_file() else sorted(at.glob("*.py"))
+    assert files, words
+    text = "".join(f.read_text(encoding="utf-8") for f in files)
+    return set(re.findall(r'"(--[a-z][a-z-]*)"', text)) | {"--help"}
+
+
+RUN = sorted({c.document for c in COMMANDS if why_not(c) is None})
+
+
+@pytest.mark.parametrize("name", RUN)
+@pytest.mark.usefixtures("quickened")
+def test_every_command_works_as_written(name, call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    SteadyMachine(monkeypatch, of_work, of_work)  # --latency-reduction whatever else runs here
+    own = [c for c in COMMANDS if c.document == name and why_not(c) is None]
+    prepared(tmp_path, call)
+    for command in own:
+        program, *words = command.words
+        assert program == "reprune-onnx", (
+            f"{command.line}: give it a row in NOT_RUN, or run it here"
+        )
+        if words[0] in ("finetune", "train") and not find_spec("lightning_fabric"):
+            continue
+        if words[0] == "prune" and "-o" not in words:  # one way or the other
+            for old in tmp_path.glob("model-pruned*"):
+                old.unlink()
+        if "--max-drop" in words:
+            put_images(tmp_path, MORE)
+        more = BENT.get(words[0], ())
+        result = call(*words, *(() if set(more) & set(words) else more))
+        assert result.code == 0, (command.line, result.err)
+        if "--max-drop" in words:
+            put_images(tmp_path, FEW)
+        for k in [k for k, word in enumerate(words) if word in WRITTEN]:
+            assert Path(words[k + 1]).stat().st_size, command.line
+
+
+def test_what_is_not_run_is_parsed(command_line, tmp_path, monkeypatch):
+    """By this tool's own parser, which knows every option and its values."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model-pruned.onnx").write_bytes(b"")
+    parsed = []
+    for command in COMMANDS:
+        if why_not(command) and command.words[0] == "reprune-onnx":
+            _, name, *words = command.words
+            command_line.commands[name].make_context(name, words)
+            parsed.append(name)
+        elif command.words[0] == "python" and why_not(command):
+            assert options(command.line) <= program_options(command.words), command.line
+    assert "build" in parsed
+    wrong = command_line.commands["build"]
+    with pytest.raises(Exception, match=r"(?i)no such option"):
+        wrong.make_context("build", ["model.onnx", "--target", "cpu", "--no-such-option"])
+
+
+def test_every_row_of_the_table_is_of_a_command():
+    for start in NOT_RUN.keys() - {"torchrun"}:  # in a sentence until somebody shows it in a block
+        assert any(c.line.startswith(start) for c in COMMANDS), start
+
+
+def test_commands_in_sentences_have_the_options_they_name(command_line):
+    known = options_of(command_line)
+    seen = 0
+    for name, text in TEXTS.items():
+        for span in spans(text):
+            first, *_ = span.removeprefix("reprune-onnx ").split() or [""]
+            if first in known:
+                assert options(span) <= known[first], (name, span)
+                seen += bool(options(span))
+    assert seen > 15
+
+
+def test_every_option_that_a_document_names_exists(command_line):
+    known = set().union(*options_of(command_line).values()) | EXTERNAL
+    for path in [*ROOT.glob("tools/**/*.py"), *ROOT.glob("models/*.py"), *ROOT.glob("deploy/**/*")]:
+        if path.is_file():
+            text = path.read_text(encoding="utf-8", errors="ignore")
+            known |= set(re.findall(r"""["' (](--[a-z][a-z-]*)""", text))
+    unknown = {name: options(text) - known for name, text in TEXTS.items()}
+    assert not any(unknown.values()), {k: v for k, v in unknown.items() if v}
+    assert options("give `--no-such-option`, or (--sparsity 0.5)") - known == {"--no-such-option"}
+
+
+def test_blocks_are_taken_apart_as_a_shell_does():
+    """The control of all the above: nothing that a block says is lost."""
+    text = "```sh\n# why\na 'b c' --x \\\n    1 && d  # and more\n```\n```python\nnot this\n```\n"
+    text += "```console\n$ e\n```\n"
+    found = [c.words for c in commands("x", text)]
+    assert found == [("a", "b c", "--x", "1"), ("d",), ("e",)]
+    assert len(COMMANDS) > 40
+    assert {c.document for c in COMMANDS} >= {"README.md", "docs/training.md", "docs/deploy.md"}
