@@ -96,6 +96,7 @@ def test_the_stated_accuracies_are_the_measured_ones(readme, call, root, tmp_pat
     "name",
     [
         *("README.md", "models/README.md", "docs/method.md", "docs/accuracy.md", "docs/bench.md"),
+        "docs/data.md",
         *("docs/deploy.md", "docs/speed.md", "docs/training.md"),
     ],
 )

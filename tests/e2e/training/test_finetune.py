@@ -160,6 +160,7 @@ def test_every_other_option_trains_too(call, small, few, digits, tmp_path):
 ELSEWHERE = {
     "--loss": "test_any_other_task_trains_with_a_loss_of_ones_own",
     "--preprocess": "nearly every test here",
+    "--task": "test_tasks_trained.py, and the commands of docs/data.md",
     "--batch-norm": "test_a_folded_model_trains_with_batch_normalisation_of_its_own",
     "--nproc-per-node": "test_two_processes_give_what_one_gives, as are torchrun's others",
     "--no-python": "an option of torchrun's",
