@@ -22,6 +22,7 @@ from reprune_onnx.cli.options import (
 if TYPE_CHECKING:
     from reprune_onnx.data.coco import CocoData
     from reprune_onnx.runtime.evaluate_detection import DetectionTask
+    from reprune_onnx.runtime.image_input import ImageInput
     from reprune_onnx.types import Model
 
 
@@ -97,8 +98,6 @@ def command(
     from reprune_onnx.report.tables import print_evaluation, print_task
     from reprune_onnx.runtime.evaluate import evaluate
     from reprune_onnx.runtime.evaluate_task import evaluate_task
-    from reprune_onnx.runtime.image_input import image_input
-    from reprune_onnx.shapes import parse_input_shapes
     from reprune_onnx.tasks import TASKS
 
     check_json(json, model, against, Path(data), annotations)
@@ -120,7 +119,7 @@ def command(
     if ignore_index is not None and task != "semantic-segmentation":
         raise UsageError("--ignore-index is of masks: give --task semantic-segmentation too")
     own = load(model)
-    port = image_input(own.proto, parse_input_shapes(input_shape or []))
+    port = _input(own, input_shape or [])
     wanted = CLASSES if kind is None else kind.labels
     dataset = open_data(
         data,
@@ -155,6 +154,15 @@ def command(
             print_evaluation(asdict(found), str(dataset.preprocess), notes)
         else:
             print_task(measured, kind, str(dataset.preprocess), notes)
+
+
+def _input(model: Model, shapes: list[str]) -> ImageInput:
+    """The input that images go to."""
+    from reprune_onnx.runtime.image_input import image_input
+    from reprune_onnx.runtime.tail import head_of
+    from reprune_onnx.shapes import parse_input_shapes
+
+    return image_input(head_of(model).proto, parse_input_shapes(shapes))
 
 
 def _of_tail(model: Model) -> list[str]:

@@ -226,6 +226,7 @@ def read_task(model: Model, sources: Sources, shapes: dict[str, tuple[int, ...]]
     from reprune_onnx.data.open import open_data
     from reprune_onnx.printable import printable
     from reprune_onnx.runtime.image_input import image_input
+    from reprune_onnx.runtime.tail import head_of
     from reprune_onnx.tasks import CLASSIFICATION, TASKS
 
     named, given = sources.options["task"], sources.options["loss"]
@@ -242,7 +243,7 @@ def read_task(model: Model, sources: Sources, shapes: dict[str, tuple[int, ...]]
         from reprune_onnx.training.task import Task  # PyTorch, once the rest is known to be fine
 
         return Task(data, own_val, teacher.model, loss, **what)
-    port = image_input(model.proto, shapes)
+    port = image_input(head_of(model).proto, shapes)
     labels = TASKS.get(named, CLASSIFICATION).labels
     if teacher.model is not None:
         labels = labels.where_they_fit()

@@ -10,6 +10,7 @@ from reprune_onnx.activations.images import Images, calibration_images
 from reprune_onnx.data.reading import Reading
 from reprune_onnx.errors import ModelError, OutputError
 from reprune_onnx.model import load
+from reprune_onnx.runtime.tail import head_of
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import Model
 
@@ -64,4 +65,4 @@ def calibrated(
         skip_broken=how.skip_broken,
         input_shapes=tuple(shapes.items()),
     )
-    return calibration_images(model.proto, settings)
+    return calibration_images(head_of(model).proto, settings)

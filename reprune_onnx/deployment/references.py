@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from reprune_onnx.errors import ModelError
-from reprune_onnx.runtime.ort import Session
+from reprune_onnx.runtime.ort import Port, Session, numpy_type
 from reprune_onnx.runtime.random_inputs import random_inputs
 from reprune_onnx.runtime.tail import head_of
 from reprune_onnx.shapes import stated_shapes
@@ -47,30 +47,44 @@ def references(
     those of its images one by one.
     """
     ends = {output.name for output in proto.graph.output}
-    proto = head_of(Model(proto)).proto
-    stated = stated_shapes(proto, {})
-    shapes = fitting_shapes(proto, input_shapes).shapes
-    session = Session(proto, optimize=False)
-    for port in session.inputs:
+    stated = {k: v for k, v in stated_shapes(proto, input_shapes).items() if v is not None}
+    head = head_of(Model(proto)).proto
+    shapes = {name: tuple(n or 1 for n in shape) for name, shape in stated.items()}
+    shapes |= fitting_shapes(head, input_shapes).shapes
+    session = Session(head, optimize=False)
+    ports = [*session.inputs, *_unread(proto, head)]
+    for port in ports:
         if port.dtype != np.float32:
             raise ModelError(
                 f"input '{port.name}' is of type {port.dtype}; a bundle takes float32 inputs, so"
                 " leave the conversion to the program that calls the engine"
             )
-    fixed = [shape[0] for shape in stated.values() if shape and shape[0]]
+    firsts = [shape[0] for shape in stated_shapes(proto, {}).values() if shape]
+    fixed = [n for n in firsts if n]
     dynamic = not fixed
     n = _IMAGES if dynamic else int(fixed[0])
     wanted = {name: (n, *shape[1:]) for name, shape in shapes.items()}
-    feeds = random_inputs(session.inputs, wanted, np.random.default_rng(0))
+    feeds = random_inputs(ports, wanted, np.random.default_rng(0))
     for name, array in (images or {}).items():
         feeds[name] = np.resize(array, (n, *array.shape[1:])).astype(np.float32)
-    outputs = {name: array for name, array in session.run(feeds).items() if name in ends}
+    read = {port.name: feeds[port.name] for port in session.inputs}
+    outputs = {name: array for name, array in session.run(read).items() if name in ends}
     if dynamic:
-        _independent(session, feeds, outputs)
+        _independent(session, read, outputs)
     kinds = {name: a.dtype for name, a in outputs.items() if a.dtype.kind not in "fiub"}
     if kinds:
         raise ModelError(f"outputs of type {kinds} cannot be compared on the device")
     return References(feeds, outputs, n, dynamic)
+
+
+def _unread(proto: onnx.ModelProto, head: onnx.ModelProto) -> list[Port]:
+    """The inputs of a model that nothing reads but what stands behind its head."""
+    known = {i.name for i in head.graph.input} | {t.name for t in proto.graph.initializer}
+    return [
+        Port(i.name, (), numpy_type(i.type.tensor_type.elem_type))
+        for i in proto.graph.input
+        if i.name not in known
+    ]
 
 
 def _independent(session: Session, feeds: Arrays, outputs: Arrays) -> None:

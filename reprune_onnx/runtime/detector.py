@@ -49,7 +49,8 @@ class Detector:
             raise UsageError(
                 "--preprocess crop would cut objects off: for detection give mean=…;std=…;size=…"
             )
-        port = image_input(model.proto, {})
+        proto = head_of(model).proto
+        port = image_input(proto, {})
         self._title = f"'{model.path}'" if model.path else "the model"
         shape = port.shape if len(port.shape) != 3 else (1, *port.shape)
         if len(shape) == 4 and shape[0] not in (None, 1):
@@ -63,7 +64,7 @@ class Detector:
         sides = (self._target.height, self._target.width)
         fixed = None if None in sides else (sides[0] or 0, sides[1] or 0)
         self._how = replace(preprocess, size=fixed or preprocess.size, layout="nhwc")
-        self._session = Session(head_of(model).proto, optimize=True, threads=threads)
+        self._session = Session(proto, optimize=True, threads=threads)
 
     def detect(self, image: Raw, name: str) -> Detections:
         """What is on an image (h, w, 3) uint8; messages call it ``name``."""

@@ -279,3 +279,40 @@ def test_bench_measures_up_to_the_tail_and_says_so(call, tmp_path):
     assert [entry["verified"] for entry in found["models"]] == [None, "cut"]
     assert len(found["rows"]) == 2
     assert [note.count("run up to 'f'") for note in found["notes"][:2]] == [1, 1]
+
+
+def with_an_input_of_the_tail_alone():
+    text = """<ir_version: 8, opset_import: ["" : 17, "com.foo" : 1]>
+    net (float[N, 3, 8, 8] x, float[N, 2] sizes) => (int64[M] y) {
+        c = Conv (x, w)
+        r = Relu (c)
+        d = Conv (r, v)
+        p = GlobalAveragePool (d)
+        f = Flatten (p)
+        y = com.foo.Decide (f, sizes)
+    }"""
+    weights = {"w": RNG.standard_normal((8, 3, 3, 3)), "v": RNG.standard_normal((4, 8, 1, 1))}
+    return Model(parsed(text, **weights))
+
+
+def test_an_input_that_the_tail_alone_reads_is_none_of_the_heads(call, tmp_path):
+    model, small, data = (tmp_path / n for n in ("model.onnx", "small.onnx", "x.npz"))
+    like = with_an_input_of_the_tail_alone()
+    onnx.save(like.proto, model)
+    np.savez(data, x=RNG.standard_normal((32, 3, 8, 8)).astype(np.float32))
+    images = ("--preprocess", "none")
+    how = ("--sparsity", "0.5", "--calibration", data, *images)
+    assert call("prune", model, "-o", small, *how).code == 0
+    assert list(onnx.load(small).graph.input) == list(like.proto.graph.input)
+    compared = call("evaluate", small, "--data", data, "--against", model, *images)
+    assert compared.code == 0, compared.err
+    own = tmp_path / "mine.toml"
+    own.write_text(
+        'precisions = ["fp32"]\nmultiples = {}\n[onnx]\nparser = "tensorrt-8.5"\n'
+        'plugins = ["Decide"]\n[build]\nwith = "trtexec"\ntensorrt = "8.5"\n'
+    )
+    packed = call("bundle", small, "--target", own, "-o", tmp_path / "bundle")
+    assert packed.code == 0, packed.err
+    (entry,) = json.loads((tmp_path / "bundle" / "bundle.json").read_text())["models"]
+    assert [port["name"] for port in entry["inputs"]] == ["x", "sizes"]
+    assert entry["outputs"] == []
