@@ -113,7 +113,10 @@ def program_options(words: tuple[str, ...]) -> set[str]:
     return set(re.findall(r'"(--[a-z][a-z-]*)"', text)) | {"--help"}
 
 
-RUN = sorted({c.document for c in COMMANDS if why_not(c) is None})
+RUN_APART = {"docs/data.md": "test_data_document.py"}
+"""Documents that make their own files; the test named runs their commands and reads the answers."""
+
+RUN = sorted({c.document for c in COMMANDS if why_not(c) is None} - RUN_APART.keys())
 
 
 @pytest.mark.parametrize("name", RUN)
@@ -160,6 +163,11 @@ def test_what_is_not_run_is_parsed(command_line, tmp_path, monkeypatch):
     wrong = command_line.commands["build"]
     with pytest.raises(Exception, match=r"(?i)no such option"):
         wrong.make_context("build", ["model.onnx", "--target", "cpu", "--no-such-option"])
+
+
+def test_documents_that_are_run_apart_are():
+    for name, test in RUN_APART.items():
+        assert f'"{Path(name).name}"' in (Path(__file__).parent / test).read_text(encoding="utf-8")
 
 
 def test_every_row_of_the_table_is_of_a_command():
