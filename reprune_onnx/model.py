@@ -19,6 +19,14 @@ LIMIT = 2**31 - 1
 """Protobuf's own limit for one message, in bytes; larger models keep their weights beside them."""
 
 
+_OTHERS = {
+    b"PK\x03\x04": "a zip archive: unpack it, and give the .onnx file in it",
+    b"\x1f\x8b": "compressed by gzip: decompress it first",
+    b"version https://git-lfs": "a pointer of Git LFS: fetch the model with git lfs pull",
+}
+"""How files begin that people have in place of a model, and what to do."""
+
+
 def load(path: str | Path) -> Model:
     """Read an ONNX file, and the external data that lies beside it; its nodes in order.
 
@@ -30,11 +38,16 @@ def load(path: str | Path) -> Model:
         data = path.read_bytes()
     except OSError as error:
         raise ModelError(f"cannot read '{path}': {error.strerror or error}") from error
+    other = next((what for start, what in _OTHERS.items() if data.startswith(start)), None)
+    if other is not None or not data:
+        raise ModelError(f"'{path}' is {other or 'an empty file: copy or export it again'}")
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(data)
     except (DecodeError, ValueError) as error:
-        raise ModelError(f"'{path}' is not an ONNX file, or it is truncated") from error
+        raise ModelError(
+            f"'{path}' is not an ONNX file, or it is truncated: copy or export it again"
+        ) from error
     if not proto.graph.node or not proto.ir_version:
         raise ModelError(f"'{path}' holds no ONNX graph")
     _check_texts(proto, path)

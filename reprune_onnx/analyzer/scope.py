@@ -41,8 +41,9 @@ def matching(
         if not hits:
             bare = glob.strip("*")
             near = [n for n in names if bare and bare.lower() in n.lower()]
-            near = near or difflib.get_close_matches(bare, names, n=3, cutoff=0.3) or names[:3]
-            hint = ", ".join(f"'{n}'" for n in near[:3])
-            raise SelectionError(f"{option} '{glob}' matches no {what}; near misses: {hint}")
+            near = near or difflib.get_close_matches(bare, names, n=3, cutoff=0.3)
+            kind = "near misses" if near else "the first names"
+            hint = ", ".join(f"'{n}'" for n in (near or names)[:3])
+            raise SelectionError(f"{option} '{glob}' matches no {what}; {kind}: {hint}")
         found |= hits
     return found

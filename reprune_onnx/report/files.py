@@ -34,10 +34,10 @@ class Destination:
         try:
             out = out or source.with_name(f"{source.stem}-pruned.onnx")
             destination = cls(None if dry_run else out, report or report_path(out), force)
+            destination.protect([source])
             destination._check_writable()
         except (OSError, ValueError) as error:
             raise OutputError(f"'{out or source}' cannot name a file: {error}") from error
-        destination.protect([source])
         return destination
 
     def protect(self, sources: Iterable[Path]) -> None:

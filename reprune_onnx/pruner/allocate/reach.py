@@ -1,4 +1,4 @@
-"""What is said where a reduction is too much."""
+"""The refusal of a reduction that is too much, with what can be reached."""
 
 from __future__ import annotations
 

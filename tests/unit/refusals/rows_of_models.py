@@ -54,6 +54,12 @@ FOREIGN += " => (float[a,b,c,d] y) "
 
 ROWS = [
     ("cannot read", lambda p: rp.load(p.tmp / "nothing.onnx")),
+    ("is an empty file: copy", lambda p: rp.load(p.text("", ".onnx"))),
+    (
+        "a pointer of Git LFS: fetch the model",
+        lambda p: rp.load(p.text("version https://git-lfs.github.com/spec/v1", ".onnx")),
+    ),
+    ("a zip archive: unpack it", lambda p: rp.load(p.text("PK\x03\x04", ".onnx"))),
     ("is not an ONNX file", lambda p: rp.load(p.text("no model", ".onnx"))),
     ("holds no ONNX graph", lambda p: rp.load(p.save(onnx.ModelProto(ir_version=8)))),
     ("holds complex numbers", lambda p: to_array(complex_numbers())),

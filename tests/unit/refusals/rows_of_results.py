@@ -168,6 +168,10 @@ def halved(p):
 
 ROWS = [
     (
+        "is read, so it is never written to",
+        lambda p: p("prune", p.demo, "--sparsity", 0.5, "-o", p.demo),
+    ),
+    (
         ".onnx' exists; give another name",
         lambda p: p("convert", p.demo, "--target", "cpu", "-o", p.text("", ".onnx")),
     ),
