@@ -54,10 +54,10 @@ def unshared(proto: onnx.ModelProto, names: Collection[str]) -> onnx.ModelProto:
     if not names:
         return proto
     origin = copies(proto)
-    found = onnx.ModelProto()
-    found.CopyFrom(proto)
+    apart = onnx.ModelProto()
+    apart.CopyFrom(proto)
     held = stored(proto)
-    for node in [n for n in found.graph.node if n.op_type == "Identity" and n.output[0] in names]:
+    for node in [n for n in apart.graph.node if n.op_type == "Identity" and n.output[0] in names]:
         tensor = onnx.TensorProto()
         tensor.CopyFrom(held[origin[node.output[0]]])
         tensor.name = node.output[0]
@@ -66,9 +66,9 @@ def unshared(proto: onnx.ModelProto, names: Collection[str]) -> onnx.ModelProto:
             node.op_type = "Constant"
             node.attribute.append(onnx.helper.make_attribute("value", tensor))
         else:
-            found.graph.node.remove(node)
-            found.graph.initializer.append(tensor)
-    return found
+            apart.graph.node.remove(node)
+            apart.graph.initializer.append(tensor)
+    return apart
 
 
 def with_own_parameters(model: Model) -> Model:

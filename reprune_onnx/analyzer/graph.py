@@ -246,10 +246,10 @@ class Graph:
         """Whether ``op`` casts a constant like an activation whose type is known."""
         if op.type != "CastLike" or not self.is_constant(op.inputs[0]):
             return False
-        found = element_type(op.inputs[1], self._known_types, self._producer)
-        if found is not None:
-            self._cast_types[op.index] = found
-        return found is not None
+        kind = element_type(op.inputs[1], self._known_types, self._producer)
+        if kind is not None:
+            self._cast_types[op.index] = kind
+        return kind is not None
 
     def _evaluated(self, op: Op) -> onnx.NodeProto:
         """The node that evaluates a derived constant: a CastLike reads no activation there."""
@@ -284,14 +284,14 @@ class Graph:
                     yield name
 
     def _ancestors(self, names: list[str]) -> set[int]:
-        found: set[int] = set()
+        indices: set[int] = set()
         stack = list(names)
         while stack:
             op = self._producer.get(stack.pop())
-            if op is not None and op.index not in found:
-                found.add(op.index)
+            if op is not None and op.index not in indices:
+                indices.add(op.index)
                 stack.extend(i for i in op.inputs if self.is_constant(i))
-        return found
+        return indices
 
 
 def captured(op: Op) -> set[str]:

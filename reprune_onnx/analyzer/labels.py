@@ -81,8 +81,8 @@ class LabelSpace:
 
     def locked(self, ids: Ints) -> Bools:
         """Which of ``ids`` are tied to a label that was locked, in their shape."""
-        found: Bools = self._locked[self.roots(ids)]
-        return found
+        locked: Bools = self._locked[self.roots(ids)]
+        return locked
 
     def tie_along(self, ids: Ints, axes: Sequence[int]) -> Ints:
         """Tie all labels that differ only in their position along ``axes``.

@@ -215,11 +215,11 @@ def _arithmetic(kind: str, given: list[Numbers], result: NDArray[Any]) -> Number
     ):
         origin = elements[0].origin if _is_neutral(kind, elements) else None
         if kind == "Mul":
-            found = multiplied(elements[0], elements[1], value)
+            number = multiplied(elements[0], elements[1], value)
         else:
             terms, linear, rest = _combine(kind, elements)
-            found = Number(value, terms, linear, rest=rest)
-        out.append(replace(found, origin=origin))
+            number = Number(value, terms, linear, rest=rest)
+        out.append(replace(number, origin=origin))
     return _fill(out, result.shape)
 
 

@@ -82,13 +82,13 @@ class _Flow:
 
     def _meet(self, nodes: list[int], depth: dict[int, int]) -> int:
         """The nearest common dominator of ``nodes``."""
-        found = nodes[0] if nodes else _ROOT
+        common = nodes[0] if nodes else _ROOT
         for other in nodes[1:]:
-            a, b = found, other
+            a, b = common, other
             while a != b:
                 if depth[a] >= depth[b]:
                     a = self.dominator[a]
                 else:
                     b = self.dominator[b]
-            found = a
-        return found
+            common = a
+        return common

@@ -254,8 +254,8 @@ class Counts:
     def _need(self, draft: CountDraft) -> Weights:
         """What the number has to count."""
         units = self._counted(draft)
-        found = Counter(units.tolist() if units is not None else ())
-        return {unit: Fraction(draft.sign * n) for unit, n in found.items()}
+        counted = Counter(units.tolist() if units is not None else ())
+        return {unit: Fraction(draft.sign * n) for unit, n in counted.items()}
 
     def _state(self, draft: CountDraft, target: Target, need: Weights) -> None:
         known = self._facts.get(target)

@@ -35,7 +35,7 @@ def matching(
 
     Raises SelectionError for a glob that matches no ``what``, naming near misses.
     """
-    found: set[str] = set()
+    matched: set[str] = set()
     for glob in globs:
         hits = {name for name in names if fnmatch.fnmatchcase(name, glob)}
         if not hits:
@@ -45,5 +45,5 @@ def matching(
             kind = "near misses" if near else "the first names"
             hint = ", ".join(f"'{n}'" for n in (near or names)[:3])
             raise SelectionError(f"{option} '{glob}' matches no {what}; {kind}: {hint}")
-        found |= hits
-    return found
+        matched |= hits
+    return matched

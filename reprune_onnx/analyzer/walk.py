@@ -236,14 +236,14 @@ class Walk:
         for k, name in enumerate(op.outputs):
             if not name:
                 continue
-            found = outputs[k] if k < len(outputs) else None
-            if found is None:
+            made = outputs[k] if k < len(outputs) else None
+            if made is None:
                 shape = self.shape(op, k) or self.graph.declared_shape(name)
                 reason = f"the channels of an output of {op.title} cannot be followed"
-                found = self.fixed(op, shape or (), reason)
+                made = self.fixed(op, shape or (), reason)
                 if shape is None:
                     self.unknown.add(name)
-            self.tensors[name] = found
+            self.tensors[name] = made
         self._require_unchanged(op, {(c.input, c.index) for c in self.counts[known:]})
 
     def _ask(self, rule: Rule, op: Op) -> Labels | list[Labels | None] | None:
@@ -320,16 +320,16 @@ class Walk:
 
     def _shape_of(self, op: Op) -> None:
         shape = self.tensors[op.inputs[0]].shape
-        found = num.extents(op.inputs[0], shape)
+        sizes = num.extents(op.inputs[0], shape)
         if op.type == "Size":
-            known = [n.value for n in found]
+            known = [n.value for n in sizes]
             size = None if None in known else float(np.prod([k or 0 for k in known]))
-            product = reduce(lambda a, b: num.multiplied(a, b, None), found, num.Number(1))
-            found = np.array(replace(product, value=size), dtype=object)
+            product = reduce(lambda a, b: num.multiplied(a, b, None), sizes, num.Number(1))
+            sizes = np.array(replace(product, value=size), dtype=object)
         else:
             stop = op.attrs.get("end")
-            found = found[op.attrs.get("start", 0) : stop]
-        self.numbers[op.outputs[0]] = found
+            sizes = sizes[op.attrs.get("start", 0) : stop]
+        self.numbers[op.outputs[0]] = sizes
         self._types[op.outputs[0]] = onnx.TensorProto.INT64
 
     def _lock_names(self, op: Op | None, names: set[str], reason: str) -> None:

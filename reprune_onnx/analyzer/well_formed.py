@@ -128,9 +128,9 @@ def _check_attributes(node: onnx.NodeProto, title: str, schema: onnx.defs.OpSche
             raise ModelError(f"{title} lacks its attribute '{name}': the file is damaged")
     types = {name: str(known.type).rpartition(".")[2] for name, known in schema.attributes.items()}
     for attribute in node.attribute:
-        found = onnx.AttributeProto.AttributeType.Name(attribute.type)
-        if found not in ("UNDEFINED", types.get(attribute.name, found)):
+        stated = onnx.AttributeProto.AttributeType.Name(attribute.type)
+        if stated not in ("UNDEFINED", types.get(attribute.name, stated)):
             raise ModelError(
-                f"attribute '{attribute.name}' of {title} is {found}, and not"
+                f"attribute '{attribute.name}' of {title} is {stated}, and not"
                 f" {types[attribute.name]}: the file is damaged; check it with onnx.checker"
             )

@@ -90,8 +90,8 @@ def allocate(
         free = sum(int(g.free.sum()) for g in groups)
         goal = free, full - wanted.share * free
     kept = nearer(kept, choices, cost, goal, at_least=bool(settings.rounding))
-    found = {g.id: int(k) for g, k in zip(groups, kept, strict=True)}
-    return Allocation(found, notes, 1 - cost(kept) / max(full, 1e-12), unrounded)
+    by_group = {g.id: int(k) for g, k in zip(groups, kept, strict=True)}
+    return Allocation(by_group, notes, 1 - cost(kept) / max(full, 1e-12), unrounded)
 
 
 def _by_sparsity(
@@ -164,14 +164,14 @@ def _rounded(
     (cost, full), (budget, sparsity) = costs, allocation
     of_channels = wanted.measure == "channels"
     most = cost(budget(sparsity)) if of_channels else (1 - wanted.share) * full
-    first = found = nearest_within(budget(sparsity), choices, cost, most)
+    first = widths = nearest_within(budget(sparsity), choices, cost, most)
     for level in range(math.ceil(sparsity * _LEVELS), _LEVELS):
-        if cost(found) <= most:
-            return found
-        found = nearest_within(budget(level / _LEVELS), choices, cost, most)
+        if cost(widths) <= most:
+            return widths
+        widths = nearest_within(budget(level / _LEVELS), choices, cost, most)
     if of_channels:
         return first
-    raise out_of_reach(wanted, 1 - cost(found) / full, settings, settings.rounding.multiple)
+    raise out_of_reach(wanted, 1 - cost(widths) / full, settings, settings.rounding.multiple)
 
 
 def _nothing_prunable(channels: ChannelMap, settings: Settings) -> str:

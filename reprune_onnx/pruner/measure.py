@@ -89,12 +89,12 @@ def weights(channels: ChannelMap, keep: Bools | None = None) -> list[tuple[str, 
         if keep is not None and (site.node, site.input) in several:
             mask = (site.axis, keep[site.ids].tobytes())
             left.setdefault((site.node, site.input), set()).add(mask)
-    found: list[tuple[str, tuple[int, int]]] = []
+    used: list[tuple[str, tuple[int, int]]] = []
     for own in copied.values():
         places = list(own.items())
         alike = all(left.get(place) == left.get(places[0][1]) for _, place in places)
-        found += places[:1] if alike else places
-    return found
+        used += places[:1] if alike else places
+    return used
 
 
 def reduction(channels: ChannelMap, keep: Bools, measure: Measure) -> float | None:

@@ -114,7 +114,7 @@ def _times(channels: ChannelMap, times: Mapping[int, LayerTime]) -> list[Term]:
             (time.per_column, (1,)),
             (time.per_element, (0, 1)),
         ):
-            ids = [found for axis in wanted if (found := axes[axis]) is not None]
+            ids = [units for axis in wanted if (units := axes[axis]) is not None]
             terms.append((scale * prod(fixed[axis] for axis in wanted), ids))
     return terms
 

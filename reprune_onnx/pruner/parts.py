@@ -58,7 +58,7 @@ def parts(channels: ChannelMap, group: Group) -> Parts:
     return Parts(of.ravel(), has)
 
 
-def suitable(found: Parts, wanted: Ints, least: Ints, rounding: Rounding) -> Ints:
+def suitable(split: Parts, wanted: Ints, least: Ints, rounding: Rounding) -> Ints:
     """Return how many channels of each part stay (parts,), so that all axes get suitable widths.
 
     The group as a whole keeps as near to the ``wanted (parts,)`` as possible, a step s of its n
@@ -71,18 +71,18 @@ def suitable(found: Parts, wanted: Ints, least: Ints, rounding: Rounding) -> Int
 
     where ⌊n_a/s_a⌋ = 0 an axis stays whole. Returns ``wanted`` where there is no such c.
     """
-    n_axes, n_parts = found.has.shape
+    n_axes, n_parts = split.has.shape
     if n_parts > _MOST:
         return wanted
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import block_array, diags_array, eye_array
 
-    size = found.size
-    n = found.has @ size
+    size = split.size
+    n = split.has @ size
     step = np.array([rounding.step(int(k)) for k in n])
     most, rest = n // step, n % step
     # Variables: c, u, z, and by how much parts and the group differ.
-    has, one = found.has.astype(float), np.ones((1, n_parts))
+    has, one = split.has.astype(float), np.ones((1, n_parts))
     rows = block_array(
         [
             [has, -diags_array(step.astype(float)), -diags_array(rest.astype(float)), None, None],
@@ -97,12 +97,12 @@ def suitable(found: Parts, wanted: Ints, least: Ints, rounding: Rounding) -> Int
     low = np.concatenate([np.zeros(2 * n_axes), wanted, -wanted, total, -total])
     high = np.concatenate([np.zeros(n_axes), np.full(len(low) - n_axes, np.inf)])
     result = milp(
-        np.concatenate([np.zeros(n_parts + 2 * n_axes), np.ones(n_parts), [len(found.of)]]),
+        np.concatenate([np.zeros(n_parts + 2 * n_axes), np.ones(n_parts), [len(split.of)]]),
         integrality=np.concatenate([np.ones(n_parts + 2 * n_axes), np.zeros(n_parts + 1)]),
         bounds=Bounds(
             np.concatenate([least, np.minimum(1, most), most == 0, np.zeros(n_parts + 1)]),
             np.concatenate(
-                [size, most, np.ones(n_axes), size, [rounding.step(len(found.of))]], dtype=float
+                [size, most, np.ones(n_axes), size, [rounding.step(len(split.of))]], dtype=float
             ),
         ),
         constraints=LinearConstraint(rows, low, high),

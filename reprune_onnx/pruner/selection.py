@@ -49,9 +49,9 @@ def select_channels(
     keep = np.ones(channels.n_units, dtype=np.bool_)
     groups = [g for g in channels.groups if kept.get(g.id, g.n) < g.n]
     choices: dict[int, Choice] = {}
-    for k, (g, found) in enumerate(_solve(channels, settings, (groups, kept, known, keep))):
+    for k, (g, solved) in enumerate(_solve(channels, settings, (groups, kept, known, keep))):
         suits = settings.rounding and kept[g.id] in settings.rounding.choices(g.n, 1)
-        choice = _with_widths(channels, g, found, (settings, known, keep)) if suits else found
+        choice = _with_widths(channels, g, solved, (settings, known, keep)) if suits else solved
         choices[g.id] = _never_empty(g, choice, known.gammas[g.id])
         keep[g.units] = False
         keep[g.units[choices[g.id].kept]] = True
@@ -141,10 +141,10 @@ def group_problem(
     for producer in group.producers:
         layer = producer.layer
         inputs = None if keep is None else _kept_inputs(channels, layer, keep)
-        found = layer_filters(channels, layer, producer.rows, inputs)
+        filters = layer_filters(channels, layer, producer.rows, inputs)
         energy = known.energies.get(layer.node)
         parts += (
-            found if energy is None else [_with_energy(f, layer, energy, inputs) for f in found]
+            filters if energy is None else [_with_energy(f, layer, energy, inputs) for f in filters]
         )
     return Problem(group.n, tuple(parts), known.gammas[group.id], ~group.free, n_keep)
 
@@ -177,10 +177,10 @@ def _with_widths(
     Where a part is to keep more, the best of it are added; where less, the best that it keeps stay.
     """
     settings, known, keep = work
-    found = parts(channels, group)
+    split = parts(channels, group)
     stays = np.isin(np.arange(group.n), choice.kept)
-    before = found.count(stays)
-    numbers = suitable(found, before, found.count(~group.free), settings.rounding)
+    before = split.count(stays)
+    numbers = suitable(split, before, split.count(~group.free), settings.rounding)
     changed = np.flatnonzero(numbers != before)
     if not len(changed):
         return choice
@@ -190,7 +190,7 @@ def _with_widths(
     method, options = settings.method, settings.select_options
     for p in changed:
         more = numbers[p] > before[p]
-        at = np.flatnonzero((found.of == p) & (True if more else stays))
+        at = np.flatnonzero((split.of == p) & (True if more else stays))
         fixed = stays[at] if more else problem.fixed[at]
         part = problem.only(at, fixed, int(numbers[p]))
         if part.n_keep == 0:
@@ -200,7 +200,7 @@ def _with_widths(
             best = at[keep_highest(part, rank[at]).kept]
         else:
             best = at[_select(part, method, options, (settings.seed, group.id)).kept]
-        stays[found.of == p] = False
+        stays[split.of == p] = False
         stays[best] = True
     kept = np.flatnonzero(stays)
     if choice.coverage is None:

@@ -126,22 +126,22 @@ def measured(graph: Graph, edits: dict[Use, Edit]) -> Iterator[tuple[int, NDArra
 
 def attributes(channels: ChannelMap, keep: Bools) -> Iterator[tuple[int, str, dict[int, int]]]:
     """(node, attribute, {index: value}) of every attribute that counts channels."""
-    found: dict[tuple[int, str], dict[int, int]] = {}
+    by_attribute: dict[tuple[int, str], dict[int, int]] = {}
     for count in channels.counts:
         if count.attribute:
             key = (count.node, count.attribute)
-            found.setdefault(key, {})[count.index] = _value(count, keep)
-    for (node, attribute), values in found.items():
+            by_attribute.setdefault(key, {})[count.index] = _value(count, keep)
+    for (node, attribute), values in by_attribute.items():
         yield node, attribute, values
 
 
 def missing_sizes(channels: ChannelMap, keep: Bools) -> Iterator[tuple[int, int, list[int]]]:
     """Split without sizes: they are written down where the parts are no longer equal."""
-    found: dict[Use, list[Count]] = {}
+    by_use: dict[Use, list[Count]] = {}
     for count in channels.counts:
         if not count.attribute and not channels.graph.ops[count.node].has(count.input):
-            found.setdefault((count.node, count.input), []).append(count)
-    for (node, i), counts in found.items():
+            by_use.setdefault((count.node, count.input), []).append(count)
+    for (node, i), counts in by_use.items():
         sizes = [_value(c, keep) for c in sorted(counts, key=lambda c: c.index)]
         if sizes != _unstated(sizes, channels.graph.ops[node].opset):
             yield node, i, sizes
@@ -152,16 +152,16 @@ def written(channels: ChannelMap, keep: Bools) -> dict[Use, NDArray[np.int64]]:
 
     Also those that must keep their value: what they are computed from changes all the same.
     """
-    found = {
+    arrays = {
         place: computed.values.copy()
         for place, computed in channels.written.items()
         if not keep[computed.units].all()
     }
     for count in channels.counts:
         place = (count.node, count.input)
-        if place in found and not count.attribute:
-            found[place].flat[count.index] = _value(count, keep)
-    return found
+        if place in arrays and not count.attribute:
+            arrays[place].flat[count.index] = _value(count, keep)
+    return arrays
 
 
 def _unstated(sizes: list[int], opset: int) -> list[int]:

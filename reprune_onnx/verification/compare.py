@@ -41,15 +41,15 @@ class Difference:
         return self.absolute / self.scale if self.scale > 0 else self.absolute
 
 
-def difference(expected: Arrays, found: Arrays, observed: list[str]) -> Difference:
+def difference(expected: Arrays, actual: Arrays, observed: list[str]) -> Difference:
     """The largest difference of any tensor, relative to its largest magnitude.
 
     What is not ``observed`` is the output of a squashing op, or is only read to be rounded to whole
     numbers: its scale is at least 1.
     """
     differences = [Difference(0.0, 0.0)]
-    for name in expected.keys() & found.keys():
-        a, b = expected[name], found[name]
+    for name in expected.keys() & actual.keys():
+        a, b = expected[name], actual[name]
         if a.dtype.kind not in "fiub" or a.size == 0:
             continue
         if a.shape != b.shape:
@@ -74,7 +74,7 @@ def observed_tensors(channels: ChannelMap, keep: Bools) -> list[str]:
     """
     graph = channels.graph
     given = {i.name for i in graph.inputs}
-    found: list[str] = []
+    tensors: list[str] = []
     seen: set[str] = set()
     stack = tensor_outputs(graph.proto)[::-1]
     while stack:
@@ -86,8 +86,8 @@ def observed_tensors(channels: ChannelMap, keep: Bools) -> list[str]:
         if behind and all(keep[channels.tensors[i].ids].all() for i in behind):
             stack.extend(i for i in behind if i not in given)
         else:
-            found.append(name)
-    return found
+            tensors.append(name)
+    return tensors
 
 
 def finite(arrays: Arrays) -> bool:

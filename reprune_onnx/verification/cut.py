@@ -244,23 +244,23 @@ class _Proof:
         observed = [o for o in observed_tensors(shown, keep) if o not in decided]
         observed = list(dict.fromkeys([*observed, *choices.read, *inner]))
         wanted = [*observed, *choices.rounded, *decided]
-        found = self._expected(wanted, kind)
-        if found is None:
+        masked_runs = self._expected(wanted, kind)
+        if masked_runs is None:
             return None
-        for _, outputs in found:
+        for _, outputs in masked_runs:
             for name in inner:
                 outputs[name] = kept_part(outputs[name], channels.tensors[name].ids, keep)
         # A sequence cannot be fed: what follows it is compared as it comes.
-        decided = [name for name in decided if isinstance(found[0][1].get(name), np.ndarray)]
+        decided = [name for name in decided if isinstance(masked_runs[0][1].get(name), np.ndarray)]
         if not self.fed:
-            feed_decisions(self.smaller, [outputs for _, outputs in found], decided)
+            feed_decisions(self.smaller, [outputs for _, outputs in masked_runs], decided)
             self.fed = True
         tried = [
             (
                 with_decisions(feeds, outputs, decided),
                 {name: value for name, value in outputs.items() if name not in decided},
             )
-            for feeds, outputs in found
+            for feeds, outputs in masked_runs
         ]
         controls = [
             NegativeControl(self.smaller, (part, keep, observed), len(tried))
@@ -319,7 +319,7 @@ def _own_rounding(
     """The relative difference that the last digit of the model's inputs makes when pruned."""
     session, rng = pruned.session(list(tried[0][1])), np.random.default_rng(0)
     given = {i.name for i in channels.graph.inputs}
-    found = 0.0
+    largest = 0.0
     for feeds, _ in tried:
         moved = {
             name: np.nextafter(a, rng.choice([-1, 1], a.shape).astype(a.dtype) * np.inf)
@@ -327,8 +327,10 @@ def _own_rounding(
             else a
             for name, a in feeds.items()
         }
-        found = max(found, difference(session.run(feeds), session.run(moved), observed).relative)
-    return found
+        largest = max(
+            largest, difference(session.run(feeds), session.run(moved), observed).relative
+        )
+    return largest
 
 
 def _differs(result: Verification) -> bool:

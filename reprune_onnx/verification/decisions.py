@@ -71,7 +71,7 @@ def decisions(channels: ChannelMap, keep: Bools) -> Decisions:
 
 def _terms(channels: ChannelMap, keep: Bools, names: Iterable[str]) -> set[str]:
     """``names``, and for a sum or difference its terms, of which both models make the same."""
-    found, seen, stack = set[str](), set[str](), list(names)
+    ends, seen, stack = set[str](), set[str](), list(names)
     while stack:
         name = stack.pop()
         if name in seen:
@@ -83,8 +83,8 @@ def _terms(channels: ChannelMap, keep: Bools, names: Iterable[str]) -> set[str]:
         if op is not None and not op.domain and op.type in {"Add", "Sub"} and whole:
             stack += terms
         else:
-            found.add(name)
-    return found
+            ends.add(name)
+    return ends
 
 
 def feed_decisions(pruned: FedModel, expected: Sequence[Arrays], names: Sequence[str]) -> None:
@@ -93,10 +93,10 @@ def feed_decisions(pruned: FedModel, expected: Sequence[Arrays], names: Sequence
 
 
 def with_decisions(
-    feeds: Arrays, found: Mapping[str, NDArray[Any]], names: Sequence[str]
+    feeds: Arrays, outputs: Mapping[str, NDArray[Any]], names: Sequence[str]
 ) -> Arrays:
-    """The inputs, and the decisions ``names`` that were ``found`` with them."""
-    return {**feeds, **{fed_name(name): found[name] for name in names}}
+    """The inputs, and the decisions ``names`` that stand among ``outputs``."""
+    return {**feeds, **{fed_name(name): outputs[name] for name in names}}
 
 
 def fed_name(name: str) -> str:

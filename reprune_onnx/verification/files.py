@@ -131,13 +131,13 @@ def _scope(report: EarlierReport) -> Scope:
         ) from error
 
 
-def _compare_structure(expected: onnx.ModelProto, found: onnx.ModelProto) -> int:
+def _compare_structure(expected: onnx.ModelProto, pruned: onnx.ModelProto) -> int:
     """The number of float tensors with other values; VerificationError for another structure."""
-    expected, found = hoisted_proto(expected), hoisted_proto(found)
+    expected, pruned = hoisted_proto(expected), hoisted_proto(pruned)
     expected = unshared(
-        expected, copies(expected).keys() & _weights(found).keys()
+        expected, copies(expected).keys() & _weights(pruned).keys()
     )  # training parts copies
-    a, b = _signature(expected), _signature(found)
+    a, b = _signature(expected), _signature(pruned)
     for k, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:
             raise VerificationError(
@@ -147,7 +147,7 @@ def _compare_structure(expected: onnx.ModelProto, found: onnx.ModelProto) -> int
         raise VerificationError(
             f"{len(b)} inputs, outputs and nodes, but the report's cuts leave {len(a)}"
         )
-    changed, own = 0, _weights(found)
+    changed, own = 0, _weights(pruned)
     for tensor in _weights(expected).values():
         other = own.get(tensor.name)
         if other is None or list(other.dims) != list(tensor.dims):
@@ -165,15 +165,15 @@ def _compare_structure(expected: onnx.ModelProto, found: onnx.ModelProto) -> int
 
 def _weights(proto: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
     """Initializers, and the values of Constant nodes by the name of what they make."""
-    found = {t.name: t for t in proto.graph.initializer}
+    tensors = {t.name: t for t in proto.graph.initializer}
     for node in proto.graph.node:
         for attribute in node.attribute:
             if node.op_type == "Constant" and attribute.HasField("t"):
                 tensor = onnx.TensorProto()
                 tensor.CopyFrom(attribute.t)
                 tensor.name = node.output[0]
-                found[tensor.name] = tensor
-    return found
+                tensors[tensor.name] = tensor
+    return tensors
 
 
 def _signature(proto: onnx.ModelProto) -> list[tuple[str, ...]]:

@@ -24,14 +24,14 @@ def nearest_within(kept: Ints, choices: Sequence[Ints], cost: Multilinear, budge
     index = [
         max(0, int(np.searchsorted(v, k, "right")) - 1) for k, v in zip(kept, choices, strict=True)
     ]
-    found = np.array([v[i] for i, v in zip(index, choices, strict=True)])
+    widths = np.array([v[i] for i, v in zip(index, choices, strict=True)])
     above = np.array([v[min(i + 1, len(v) - 1)] for i, v in zip(index, choices, strict=True)])
-    lost = (kept - found) / np.maximum(above - found, 1)
+    lost = (kept - widths) / np.maximum(above - widths, 1)
     for g in np.argsort(-lost, kind="stable"):
         if lost[g] <= 0:
             break
-        raised = found.copy()
+        raised = widths.copy()
         raised[g] = above[g]
         if cost(raised) <= budget:
-            found = raised
-    return found
+            widths = raised
+    return widths

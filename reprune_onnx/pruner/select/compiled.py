@@ -55,9 +55,9 @@ def cut(pairs: Ints, n_merges: Ints) -> Ints:
     C = np.empty((steps + 1, n_in), dtype=np.int64)
 
     def work(own: slice) -> None:
-        found = np.empty((len(pairs[own]), steps + 1), dtype=np.int64)
-        _number(pairs[own], n_merges[own], found)
-        C[:, own] = found.T
+        cluster_of = np.empty((len(pairs[own]), steps + 1), dtype=np.int64)
+        _number(pairs[own], n_merges[own], cluster_of)
+        C[:, own] = cluster_of.T
 
     _spread(work, n_in)
     return C
@@ -75,18 +75,18 @@ def _solve(columns: Floats, linkage: Linkage) -> tuple[Ints, Floats]:
     """The sorted merges of some input channels, whose kernels are ``columns`` (k, d, m)."""
     k, d, m = columns.shape
     code = _LINKAGES[linkage]
-    found = np.empty((k, m - 1, 2), dtype=np.int64)
+    merges = np.empty((k, m - 1, 2), dtype=np.int64)
     heights = np.empty((k, m - 1))
     if d == 1:
         numbers = columns[:, 0]
         order = np.argsort(numbers, axis=1, kind="stable")
-        _lines(np.take_along_axis(numbers, order, axis=1), order, code, found, heights)
+        _lines(np.take_along_axis(numbers, order, axis=1), order, code, merges, heights)
     elif linkage == "single":
-        _paths(columns, found, heights)
+        _paths(columns, merges, heights)
     else:
-        _chains(columns, code, np.empty((m, m + _PAD)), found, heights)
+        _chains(columns, code, np.empty((m, m + _PAD)), merges, heights)
     rising = np.argsort(heights, axis=1, kind="stable")
-    pairs = np.take_along_axis(found, rising[:, :, None], axis=1)
+    pairs = np.take_along_axis(merges, rising[:, :, None], axis=1)
     if d > 1:
         _rename(pairs)
     return pairs, np.take_along_axis(heights, rising, axis=1)
@@ -286,9 +286,9 @@ def _rename(pairs: Ints) -> None:
 
 
 @compiled
-def _number(pairs: Ints, n_merges: Ints, found: Ints) -> None:
-    """Write into ``found`` (k, m) the clusters, numbered by their first kernels."""
-    k, m = found.shape
+def _number(pairs: Ints, n_merges: Ints, cluster_of: Ints) -> None:
+    """Write into ``cluster_of`` (k, m) the clusters, numbered by their first kernels."""
+    k, m = cluster_of.shape
     last, first = np.empty(m, dtype=np.int64), np.empty(m, dtype=np.int64)
     for j in range(k):
         for x in range(m):
@@ -301,10 +301,10 @@ def _number(pairs: Ints, n_merges: Ints, found: Ints) -> None:
         clusters = 0
         for x in range(m):
             if first[last[x]] == x:
-                found[j, x] = clusters
+                cluster_of[j, x] = clusters
                 clusters += 1
             else:
-                found[j, x] = found[j, first[last[x]]]
+                cluster_of[j, x] = cluster_of[j, first[last[x]]]
 
 
 # ── numbers: the neighbours on a line ───────────────────────────────────────────────────────────

@@ -19,7 +19,7 @@ def select(problem: Problem, options: SelectOptions, rng: np.random.Generator) -
     makes m of them is clustered at the same sparsity, ⌊m·(n - n_keep)/n⌋ merges.
     """
     dropped = problem.n - problem.n_keep
-    found = [
+    clusterings = [
         clusters(
             filters.kernels,
             len(filters.channels) * dropped // problem.n,
@@ -28,16 +28,16 @@ def select(problem: Problem, options: SelectOptions, rng: np.random.Generator) -
         )
         for filters in problem.filters
     ]
-    worth = None if options.coverage == "count" else _worth(problem, found, options.coverage)
-    return cover(problem, found, options.tie_break, l2.norms(problem), rng, worth)
+    worth = None if options.coverage == "count" else _worth(problem, clusterings, options.coverage)
+    return cover(problem, clusterings, options.tie_break, l2.norms(problem), rng, worth)
 
 
-def _worth(problem: Problem, found: Sequence[Ints], coverage: Coverage) -> Floats:
+def _worth(problem: Problem, clusterings: Sequence[Ints], coverage: Coverage) -> Floats:
     """What each cluster counts (|U|,): its kernels' squared norms, times their input's energy.
 
     Relative to the sum over a producer's clusters: no layer outweighs another by its scale.
     """
-    ids, size = numbered(found)
+    ids, size = numbered(clusterings)
     worth = np.zeros(size)
     for filters, u in zip(problem.filters, ids, strict=True):
         norms = (filters.kernels**2).sum(axis=2)  # (m, n_in)

@@ -55,8 +55,8 @@ def solve_budget(problem: BudgetProblem, budget: float) -> Ints:
     """
     least = np.zeros(len(problem.choices), dtype=np.int64)
     full = np.array([len(v) - 1 for v in problem.choices])
-    found = [_spent(problem, budget, _bisected(problem, budget, s)) for s in (full, least)]
-    kept = problem.kept(min(found, key=problem.loss))
+    candidates = [_spent(problem, budget, _bisected(problem, budget, s)) for s in (full, least)]
+    kept = problem.kept(min(candidates, key=problem.loss))
     whole = problem.cost(problem.kept(full))
     if budget - problem.cost(kept) <= NEAR * whole or problem.cost(kept) > budget:
         return kept

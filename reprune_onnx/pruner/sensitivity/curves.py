@@ -49,23 +49,23 @@ def measure_losses(
     """
     error, order = {}, {}
     with workers() as pool:
-        for g, found in readers(model, channels, images, pool, progress):
-            if not found:
+        for g, own_readers in readers(model, channels, images, pool, progress):
+            if not own_readers:
                 continue
             if select_at is None:
-                curve = eliminate(found, ~g.free)
+                curve = eliminate(own_readers, ~g.free)
                 order[g.id] = curve.order
             else:
-                curve = _sampled(g, found, select_at)
+                curve = _sampled(g, own_readers, select_at)
             error[g.id] = curve.error
     return Losses(error, order)
 
 
-def _sampled(g: Group, found: list[Reader], select_at: SelectAt) -> Curve:
+def _sampled(g: Group, own_readers: list[Reader], select_at: SelectAt) -> Curve:
     """The curve through a criterion's choices at some numbers of channels."""
     least = max(1, int((~g.free).sum()))
     levels = np.unique(np.linspace(least, g.n, _LEVELS + 1).round().astype(int))
-    measured = [lost(found, select_at(g, int(k))) if k < g.n else 0.0 for k in levels]
+    measured = [lost(own_readers, select_at(g, int(k))) if k < g.n else 0.0 for k in levels]
     errors = np.maximum.accumulate(measured[::-1])[::-1]  # fewer channels never lose less
     if len(levels) == 1:
         return Curve(np.arange(0), np.zeros(g.n + 1))
