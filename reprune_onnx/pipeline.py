@@ -33,10 +33,14 @@ from reprune_onnx.watch import Progress, Watch
 
 @dataclass(frozen=True)
 class Pruned:
-    """The pruned model, and the report that is written beside it."""
+    """The pruned model, and the report that is written beside it.
+
+    ``notes`` are what recovery alone has to say of its images; of a pruning the report has them.
+    """
 
     model: Model
     report: dict[str, object]
+    notes: tuple[str, ...] = ()
 
 
 def prune(
@@ -94,7 +98,9 @@ def recover(
             models, pair.channels, pair.keep, settings.recover, images, progress
         )
     model = stamp_recovery(pair.whole(found.model), settings)
-    return Pruned(model, with_recovery(report, found, model, watch.seconds["recover"]))
+    notes = () if images is None else images.notes
+    done = with_recovery(report, found, model, watch.seconds["recover"], notes)
+    return Pruned(model, done, notes)
 
 
 def recover_file(

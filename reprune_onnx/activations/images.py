@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 
 from reprune_onnx.activations.frontier import Arrays
+from reprune_onnx.activations.opened import Wanted, open_for
 from reprune_onnx.activations.room import Room, parse_size
 from reprune_onnx.data.labels import IF_CLASSES
 from reprune_onnx.data.npz import read_arrays
-from reprune_onnx.data.open import open_data
 from reprune_onnx.errors import DataError, ModelError
 from reprune_onnx.precision import as_float32
 from reprune_onnx.runtime.image_input import image_input
@@ -97,16 +97,12 @@ def calibration_images(proto: onnx.ModelProto, settings: Settings) -> Images:
     proto = as_float32(proto)
     if len(stated_shapes(proto, {})) > 1:
         return _named(proto, spec, settings.calibration_size)
-    port = image_input(proto, dict(settings.input_shapes))
-    data = open_data(
-        spec,
-        preprocess=settings.preprocess,
-        input_shape=port.shape,
-        dtype=port.dtype,
-        split="train",
-        reading=settings.reading.options(proto, IF_CLASSES),
+    shapes = dict(settings.input_shapes)
+    port = image_input(proto, shapes)
+    most = settings.calibration_size
+    data = open_for(
+        proto, Wanted(spec, settings.reading, IF_CLASSES, split="train", most=most), shapes
     )
-    data = data.take(settings.calibration_size).sound()
     static = port.shape[0] if port.shape else None
     size = static or _batch(data.size or settings.calibration_size, next(data.batches(1))[0].nbytes)
     found = [(x, y) for x, y in data.batches(size) if not static or len(x) == static]

@@ -22,7 +22,6 @@ from reprune_onnx.cli.options import (
 if TYPE_CHECKING:
     from reprune_onnx.data.coco import CocoData
     from reprune_onnx.runtime.evaluate_detection import DetectionTask
-    from reprune_onnx.runtime.image_input import ImageInput
     from reprune_onnx.types import Model
 
 
@@ -87,10 +86,10 @@ def command(
     """
     from dataclasses import asdict
 
+    from reprune_onnx.activations.opened import Wanted, open_for
     from reprune_onnx.cli.progress import Bar
     from reprune_onnx.data.coco import has_annotations, open_coco
     from reprune_onnx.data.labels import CLASSES
-    from reprune_onnx.data.open import open_data
     from reprune_onnx.data.preprocess import parse_preprocess
     from reprune_onnx.data.reading import Reading
     from reprune_onnx.errors import UsageError
@@ -98,6 +97,7 @@ def command(
     from reprune_onnx.report.tables import print_evaluation, print_task
     from reprune_onnx.runtime.evaluate import evaluate
     from reprune_onnx.runtime.evaluate_task import evaluate_task
+    from reprune_onnx.shapes import parse_input_shapes
     from reprune_onnx.tasks import TASKS
 
     check_json(json, model, against, Path(data), annotations)
@@ -119,17 +119,15 @@ def command(
     if ignore_index is not None and task != "semantic-segmentation":
         raise UsageError("--ignore-index is of masks: give --task semantic-segmentation too")
     own = load(model)
-    port = _input(own, input_shape or [])
+    original = None if against is None else load(against)
     wanted = CLASSES if kind is None else kind.labels
-    dataset = open_data(
-        data,
-        preprocess=preprocess,
-        input_shape=port.shape,
-        dtype=port.dtype,
-        reading=Reading(preprocess, classes, skip_broken).options(
-            own.proto, wanted if against is None else wanted.where_they_fit()
-        ),
-    ).sound()
+    labels_read = wanted if against is None else wanted.where_they_fit()
+    dataset = open_for(
+        own.proto,
+        Wanted(data, Reading(preprocess, classes, skip_broken), labels_read),
+        parse_input_shapes(input_shape or []),
+        None if original is None else original.proto,
+    )
     named = {
         name: None if value is None else str(value)
         for name, value in (
@@ -137,7 +135,6 @@ def command(
             *(("data", data), ("preprocess", preprocess)),
         )
     }
-    original = None if against is None else load(against)
     with Bar(quiet) as bar:
 
         def show(done: int, total: int) -> None:
@@ -154,15 +151,6 @@ def command(
             print_evaluation(asdict(found), str(dataset.preprocess), notes)
         else:
             print_task(measured, kind, str(dataset.preprocess), notes)
-
-
-def _input(model: Model, shapes: list[str]) -> ImageInput:
-    """The input that images go to."""
-    from reprune_onnx.runtime.image_input import image_input
-    from reprune_onnx.runtime.tail import head_of
-    from reprune_onnx.shapes import parse_input_shapes
-
-    return image_input(head_of(model).proto, parse_input_shapes(shapes))
 
 
 def _of_tail(model: Model) -> list[str]:

@@ -60,4 +60,4 @@ def command(
     with Bar(quiet) as bar:
         result = recover_file(original, pruned, settings, destination, bar)
     if not quiet:
-        print_recovery(result.report, destination)
+        print_recovery(result.report, destination, result.notes)

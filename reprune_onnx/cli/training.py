@@ -223,10 +223,8 @@ class Sources:
 
 def read_task(model: Model, sources: Sources, shapes: dict[str, tuple[int, ...]]) -> Task:
     """Open the data for the model's input; ``sources.options`` are a command's parameters."""
-    from reprune_onnx.data.open import open_data
+    from reprune_onnx.activations.opened import Wanted, open_for
     from reprune_onnx.printable import printable
-    from reprune_onnx.runtime.image_input import image_input
-    from reprune_onnx.runtime.tail import head_of
     from reprune_onnx.tasks import CLASSIFICATION, TASKS
 
     named, given = sources.options["task"], sources.options["loss"]
@@ -243,20 +241,15 @@ def read_task(model: Model, sources: Sources, shapes: dict[str, tuple[int, ...]]
         from reprune_onnx.training.task import Task  # PyTorch, once the rest is known to be fine
 
         return Task(data, own_val, teacher.model, loss, **what)
-    port = image_input(head_of(model).proto, shapes)
     labels = TASKS.get(named, CLASSIFICATION).labels
     if teacher.model is not None:
         labels = labels.where_they_fit()
 
+    judge = None if teacher.model is None else teacher.model.proto
+
     def dataset(spec: str, split: Literal["train", "test"]) -> Dataset:
-        opened = open_data(
-            spec,
-            preprocess=sources.reading.preprocess,
-            input_shape=port.shape,
-            dtype=port.dtype,
-            split=split,
-            reading=sources.reading.options(model.proto, labels),
-        ).sound()
+        wanted = Wanted(spec, sources.reading, labels, split)
+        opened = open_for(model.proto, wanted, shapes, judge)
         if opened.unused is not None:
             typer.echo(f"labels are not used: {printable(opened.unused)}", err=True)
         return opened

@@ -37,7 +37,8 @@ class Converted:
     ``flag`` is the precision that building an engine has to ask for, where the file does not.
     ``beyond`` are the nodes that float16 has no range for: they stay float32 where the file states
     its types, and overflow on the device where a flag does. ``note`` is said of a model that ends
-    in ops which ONNX Runtime lacks: nothing of them is compared.
+    in ops which ONNX Runtime lacks: nothing of them is compared. ``notes`` are
+    about the images.
     """
 
     model: Model
@@ -49,6 +50,7 @@ class Converted:
     error: float | None = None
     beyond: tuple[float16.Beyond, ...] = ()
     note: str | None = None
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return what was done, in JSON's types."""
@@ -66,6 +68,7 @@ class Converted:
             "int8_error": self.error,
             "beyond_float16": [node.as_json() for node in self.beyond],
             "note": self.note,
+            "notes": list(self.notes),
         }
 
 
@@ -89,6 +92,17 @@ def convert(
     Raises ModelError where the target cannot have the model, VerificationError where the result
     differs, UsageError where the target has no such precision.
     """
+    made = _made(model, target, precision, input_shapes, images)
+    return made if images is None else replace(made, notes=images.notes)
+
+
+def _made(
+    model: Model,
+    target: Target,
+    precision: str | None,
+    input_shapes: Mapping[str, tuple[int, ...]] | None,
+    images: Images | None,
+) -> Converted:
     chosen = target.precision(precision)
     if chosen == "int8" and images is None:
         raise UsageError("--precision int8 needs images to measure ranges on: give --calibration")

@@ -51,6 +51,8 @@ def _multiples(rounding: Rounding) -> str:
 def print_conversion(found: Converted, where: str) -> None:
     """Print what was changed, and by how much the result differs."""
     print = partial(Terminal().print, soft_wrap=True)
+    for note in found.notes:
+        print(f"note: {note}")
     for change in found.rewritten:
         name = f"{change['node']}: " if change["node"] else ""
         print(f"{name}{change['before']} → {change['after']}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -211,9 +211,13 @@ def recovery_entry(found: Recovery | None, seconds: float) -> dict[str, object] 
 
 
 def with_recovery(
-    report: Mapping[str, Any], found: Recovery, model: Model, seconds: float
+    report: Mapping[str, Any],
+    found: Recovery,
+    model: Model,
+    seconds: float,
+    notes: Sequence[str] = (),
 ) -> dict[str, object]:
-    """An earlier report, of the model as it was recovered since."""
+    """An earlier report, of the model as it was recovered since; ``notes`` come first."""
     settings, after, times = (
         dict(report.get(key) or {}) for key in ("settings", "after", "seconds")
     )
@@ -225,6 +229,7 @@ def with_recovery(
         "after": after,
         "recovery": recovery_entry(found, seconds),
         "seconds": times,
+        "notes": list(dict.fromkeys([*notes, *report.get("notes", ())])),
     }
 
 

@@ -255,10 +255,13 @@ def _recovery(found: dict[str, Any] | None) -> list[str]:
     return [line, more] if written else [line]
 
 
-def print_recovery(report: dict[str, Any], destination: Destination) -> None:
+def print_recovery(
+    report: dict[str, Any], destination: Destination, notes: Sequence[str] = ()
+) -> None:
     """What was recovered, and where the files are."""
     console = Terminal()
-    lines = _recovery(report["recovery"]) or ["nothing was recovered: no layer reads what was cut"]
+    lines = [f"note: {note}" for note in notes]
+    lines += _recovery(report["recovery"]) or ["nothing was recovered: no layer reads what was cut"]
     lines.append(f"wrote {destination.model} and {destination.report}")
     for line in lines:
         console.print(line, soft_wrap=True)

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from reprune_onnx.activations.opened import Wanted, open_for
 from reprune_onnx.atomic import Files, told, write_atomically
 from reprune_onnx.data.labels import IF_CLASSES
-from reprune_onnx.data.open import open_data
 from reprune_onnx.data.reading import Reading
 from reprune_onnx.errors import ModelError, OutputError, RepruneError, UsageError
 from reprune_onnx.json_text import json_bytes, parse_json
@@ -20,7 +20,6 @@ from reprune_onnx.model import load, stage
 from reprune_onnx.pipeline import Pruned, finish
 from reprune_onnx.prepared import Prepared, prepare
 from reprune_onnx.runtime.evaluate import evaluate
-from reprune_onnx.runtime.image_input import image_input
 from reprune_onnx.search.found import Found
 from reprune_onnx.search.score import evaluated
 from reprune_onnx.sweep.cases import Case
@@ -161,14 +160,9 @@ def _quality(job: Job, result: Pruned, prepared: Prepared) -> dict[str, Any]:
     original: Model = prepared.plain
     try:
         if job.data is not None:
-            port = image_input(original.proto, dict(prepared.settings.input_shapes))
-            data = open_data(
-                job.data,
-                preprocess=job.reading.preprocess,
-                input_shape=port.shape,
-                dtype=port.dtype,
-                reading=job.reading.options(original.proto, IF_CLASSES),
-            ).sound()
+            shapes = dict(prepared.settings.input_shapes)
+            wanted = Wanted(job.data, job.reading, IF_CLASSES)
+            data = open_for(original.proto, wanted, shapes)
             return asdict(evaluate(result.model, data, against=original))
         if prepared.held_out is not None:
             return asdict(evaluated(result.model, original, prepared.held_out))

@@ -1,0 +1,60 @@
+"""Data opened for a model: fitted to its input, and judged by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import onnx
+
+from reprune_onnx.activations.fit_of_preprocess import better_preprocess
+from reprune_onnx.data.dataset import Dataset
+from reprune_onnx.data.labels import CLASSES, Labels
+from reprune_onnx.data.npz import Split
+from reprune_onnx.data.open import open_data
+from reprune_onnx.data.reading import Reading
+from reprune_onnx.runtime.image_input import image_input
+from reprune_onnx.runtime.tail import head_of
+from reprune_onnx.types import Model
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of the data ``spec``: its ``split``, ``labels``, at ``most`` so many images.
+
+    Fewer images are evenly spread over the data.
+    """
+
+    spec: str
+    reading: Reading
+    labels: Labels = CLASSES
+    split: Split = "test"
+    most: int | None = None
+
+
+def open_for(
+    proto: onnx.ModelProto,
+    wanted: Wanted,
+    shapes: Mapping[str, tuple[int, ...]],
+    original: onnx.ModelProto | None = None,
+) -> Dataset:
+    """Open data for the one input of a model, see ``open_data``; leave out broken images if asked.
+
+    Of a model that ends in ops which ONNX Runtime lacks, what comes before them counts.
+    The notes say so where another ``--preprocess`` fits the ``original`` better, by default the
+    model itself.
+    """
+    judge = head_of(Model(proto if original is None else original)).proto
+    head = judge if original is None else head_of(Model(proto)).proto
+    port = image_input(head, shapes)
+    data = open_data(
+        wanted.spec,
+        preprocess=wanted.reading.preprocess,
+        input_shape=port.shape,
+        dtype=port.dtype,
+        split=wanted.split,
+        reading=wanted.reading.options(proto, wanted.labels),
+    )
+    data = (data if wanted.most is None else data.take(wanted.most)).sound()
+    better = better_preprocess(judge, shapes, data)
+    return data if better is None else replace(data, said=(*data.said, better))
