@@ -121,7 +121,7 @@ def tried(found: Case) -> Outcome:
     except rp.SelectionError as error:
         return Outcome("refused", str(error), ops)
     except ModelError as error:
-        sizes = not found.request.input_shapes and "--input-shape x=" in str(error)
+        sizes = not found.request.input_shapes and "--input-shape" in str(error)
         return Outcome("refused" if sizes else "failed", f"ModelError: {error}", ops)
     except Exception as error:  # whatever it is, the campaign reports it and goes on
         return Outcome("failed", f"{type(error).__name__}: {error}", ops)
