@@ -361,7 +361,7 @@ def test_an_op_computes_what_onnx_runtime_computes(case):
 
 
 def test_every_op_of_the_table_was_compared():
-    assert {case.op for case in CASES} == set(OPS)
+    assert {case.op for case in CASES} | {"If"} == set(OPS)  # which test_branches.py compares
 
 
 def test_two_entries_for_an_op_fail():
