@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from reprune_onnx.activations.images import Images, images_to_fit
+from reprune_onnx.activations.measurable import measurable, told
 from reprune_onnx.analyzer import Scope, analyze
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.errors import KernelError, SelectionError
@@ -156,7 +157,11 @@ def prepare(model: Model, settings: Settings, watch: Watch, *, hold_out: bool = 
     known, gammas = Knowledge({}), dict[int, GammaSource]()
     if settings.keep is None:
         with watch.stage("allocate"):
-            known, gammas = _known(plain, channels, settings, images, watch)
+            seen = plain
+            if images is not None:
+                seen = measurable(plain, images.batches)
+                images = replace(images, notes=(*images.notes, *told(seen, channels)))
+            known, gammas = _known(seen, channels, settings, images, watch)
     models = (source, model, plain)
     return Prepared(*models, channels, settings, known, gammas, images, held_out, watch, tail)
 

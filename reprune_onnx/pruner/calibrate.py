@@ -13,6 +13,7 @@ import numpy as np
 
 from reprune_onnx.activations.frontier import Frontier
 from reprune_onnx.activations.images import Images
+from reprune_onnx.activations.measurable import measured_names
 from reprune_onnx.activations.sampling import Look, shares
 from reprune_onnx.activations.store import Store
 from reprune_onnx.activations.workers import Workers, workers
@@ -37,10 +38,14 @@ def layer_statistics(
     progress: Progress | None = None,
 ) -> Statistics:
     """Measure the layers on ``images``; input energies only where they are asked for."""
-    layers = [x for x in channels.layers if energies or x.bn is None]
-    graph = channels.graph
+    graph, names = channels.graph, measured_names(model.proto)
+    layers = [
+        x
+        for x in channels.layers
+        if (energies or x.bn is None) and {graph.ops[x.node].result, *_read(channels, x)} <= names
+    ]
     outputs = [graph.ops[x.node].result for x in layers]
-    inputs = [graph.ops[x.node].inputs[1 - x.input] for x in layers]
+    inputs = [name for x in layers for name in _read(channels, x)]
     steps = [[y, x] if energies else [y] for y, x in zip(outputs, inputs, strict=True)]
     proto = as_float32(model.proto)
     looks = [Look(y, _axis(channels, layer, y)) for layer, y in zip(layers, outputs, strict=True)]
@@ -60,6 +65,11 @@ def layer_statistics(
             if progress is not None:
                 progress("calibrating", k + 1, len(layers))
     return statistics
+
+
+def _read(channels: ChannelMap, layer: Layer) -> tuple[str]:
+    """What a layer reads beside its weight."""
+    return (channels.graph.ops[layer.node].inputs[1 - layer.input],)
 
 
 def _axis(channels: ChannelMap, layer: Layer, name: str) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from reprune_onnx.activations.images import Images
+from reprune_onnx.activations.measurable import measurable, measured_names
 from reprune_onnx.activations.workers import workers
 from reprune_onnx.analyzer.fold import folded
 from reprune_onnx.analyzer.graph import Graph
@@ -60,9 +61,12 @@ def recover(
         method = "data-free" if images is None else "least-squares"
     if method == "none" or keep.all():
         return Recovery(models[1], "none", 0, 0)
-    models = hoisted(models[0]), hoisted(models[1])
+    whole = hoisted(models[0])
+    seen = whole if images is None else measurable(whole, images.batches)
+    models = seen, hoisted(models[1]) if seen is whole else models[1]
     original, pruned = (Model(as_float32(model.proto), model.path) for model in models)
-    steps = plan(channels, keep, Graph(pruned))
+    names = measured_names(pruned.proto)
+    steps = [s for s in plan(channels, keep, Graph(pruned)) if names.issuperset(s.tensors)]
     values: dict[str, NDArray[Any]]
     if method == "data-free":
         from reprune_onnx.recovery.data_free import correct

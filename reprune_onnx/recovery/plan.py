@@ -8,7 +8,7 @@ import numpy as np
 
 from reprune_onnx.activations.joint import Joint, joint_of
 from reprune_onnx.activations.linear import LINEAR, Linear
-from reprune_onnx.analyzer.graph import Graph
+from reprune_onnx.analyzer.graph import Graph, captured
 from reprune_onnx.recovery.intercept import Intercept, intercept_of, own
 from reprune_onnx.types import Bools, ChannelMap, Ints
 
@@ -26,6 +26,11 @@ class Step:
     joint: Joint
     kept: Ints
     intercept: Intercept | None
+
+    @property
+    def tensors(self) -> list[str]:
+        """All tensors that the fit looks at, in either model."""
+        return [*self.inputs, self.joint.tensor]
 
     @property
     def inputs(self) -> list[str]:
@@ -70,7 +75,7 @@ def _changed(channels: ChannelMap, keep: Bools) -> set[int]:
     tensors: set[str] = set()
     found: set[int] = set()
     for op in channels.graph.ops:
-        if op.index in cut or tensors.intersection(op.inputs):
+        if op.index in cut or tensors.intersection((*op.inputs, *captured(op))):
             found.add(op.index)
             tensors.update(op.outputs)
     return found
@@ -86,5 +91,5 @@ def _comes_later(graph: Graph, name: str, node: int, layers: set[int]) -> bool:
         seen.add(op.index)
         if op.index >= node and op.index in layers:
             return True
-        stack.extend(op.inputs)
+        stack += [*op.inputs, *captured(op)]
     return False

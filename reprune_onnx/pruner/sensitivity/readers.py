@@ -12,6 +12,7 @@ from reprune_onnx.activations.frontier import Frontier
 from reprune_onnx.activations.images import Images
 from reprune_onnx.activations.joint import Joint, joint_of
 from reprune_onnx.activations.linear import LINEAR, Linear
+from reprune_onnx.activations.measurable import measured_names
 from reprune_onnx.activations.moments import Sums, shrunk
 from reprune_onnx.activations.sampling import Look, Share, shares
 from reprune_onnx.activations.store import Store
@@ -50,7 +51,8 @@ def readers(
     counts 1 to `_LATE` times. A group that no layer reads has none.
     """
     images.check()
-    plans = _plans(channels)
+    names_made = measured_names(model.proto)
+    plans = [p for p in _plans(channels) if {p.linear.op.inputs[0], p.joint.tensor} <= names_made]
     proto = as_float32(model.proto)
     names = [[p.linear.op.inputs[0], p.joint.tensor] for p in plans]
     parts = shares(proto, images.batches, [Look.at(p.joint.tensor, p.linear) for p in plans])
