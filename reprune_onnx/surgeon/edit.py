@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from reprune_onnx.analyzer.fold import Places
 from reprune_onnx.analyzer.graph import Graph, captured
 from reprune_onnx.surgeon.plan import Edit, Use
 from reprune_onnx.types import Bools, Labels, Rewrite, TensorCut
@@ -23,6 +24,8 @@ class Surgery:
         self._initializers = {t.name: t for t in proto.graph.initializer}
         self._taken = set(self._initializers) | {i.name for i in proto.graph.input}
         self._taken |= {o for n in self._nodes for o in n.output}
+        places = Places(proto, {})  # a branch has names of its own, which hide those around it
+        self._taken |= {name.removeprefix(places.of(name) or "") for name in self._taken}
         self._made: set[str] = set()
         self._shapes: dict[str, tuple[int, ...]] = {}  # of the constants that were edited
         self.cuts: list[TensorCut] = []

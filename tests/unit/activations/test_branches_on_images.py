@@ -19,7 +19,8 @@ g (float[n,3,8,8] x) => (float[n,4,8,8] y) {
   low = Less (m, bound)
   c = Conv (x, first)
   z = If (low) <
-    then_branch = yes () => (float[n,12,8,8] a) { b = Conv (c, w1)  d = Relu (b)  a = Conv (d, w2) },
+    then_branch = yes () => (float[n,12,8,8] a) {
+      b = Conv (c, w1)  d = Relu (b)  a = Conv (d, w2) },
     else_branch = no () => (float[n,12,8,8] e) { f = Conv (c, v1)  h = BETWEEN  e = Conv (h, v2) }>
   r = Relu (z)
   y = Conv (r, last)
