@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 from reprune_onnx.training.alike import check_alike
 from reprune_onnx.training.around_tail import Finetuned, around_tail
 from reprune_onnx.training.batch_norm import Inserted, fold_batch_norm, insert_batch_norm
+from reprune_onnx.training.blend import blend
 from reprune_onnx.training.bridge import has_branches, torch_module, write_back
 from reprune_onnx.training.checkpoint import Checkpoint
 from reprune_onnx.training.frozen import frozen_parameters
@@ -62,6 +63,8 @@ def fit(model: Model, task: Task, settings: TrainSettings, fabric: Fabric, run: 
     trainer = Trainer(fabric, settings, prepared.objective, prepared.feed, watch, frozen)
     begin(trainer, torch_module(source, prepared.outputs), judge, state)
     run_epochs(trainer, judge, run, log)
+    if settings.keep_epoch == "best":
+        blend(trainer, judge, torch_module(source, prepared.outputs).state_dict())
     final = trainer.finish()
     trained = write_back(source, final)
     if inserted:

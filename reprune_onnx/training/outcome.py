@@ -14,16 +14,25 @@ from reprune_onnx.types import Model
 
 @dataclass(frozen=True)
 class Outcome:
-    """The scores of the written file, and how they compare with those of the file as given."""
+    """The scores of the written file, and how they compare with those of the file as given.
+
+    The file holds ``epoch`` by ``share``, and for the rest the values as given.
+    """
 
     epoch: int
     start: Scores
     scores: Scores
     line: str
+    share: float = 1.0
 
     def as_json(self) -> dict[str, Any]:
         """What the log tells of it."""
-        return {"kept_epoch": self.epoch, "scores": self.scores, "said": self.line}
+        return {
+            "kept_epoch": self.epoch,
+            "kept_share": self.share,
+            "scores": self.scores,
+            "said": self.line,
+        }
 
 
 def scores_of_file(written: Model, outputs: Sequence[str] | None, judge: Judge) -> Scores:
@@ -45,10 +54,10 @@ def finetuned(trainer: Trainer, judge: Judge, scores: Scores) -> Outcome:
         )
         return Outcome(0, start, start, line)
     line = (
-        f"OUT holds epoch {best.epoch}: {judge.said(scores)}, measured on the written file"
-        f" (as given: {judge.said(start)}{'' if better else ', which was better'})"
+        f"OUT holds epoch {best.epoch}{_blended(best)}: {judge.said(scores)}, measured on the"
+        f" written file (as given: {judge.said(start)}{'' if better else ', which was better'})"
     )
-    return Outcome(best.epoch, start, scores, line)
+    return Outcome(best.epoch, start, scores, line, best.share)
 
 
 def pruned(trainer: Trainer, judge: Judge, scores: Scores) -> Outcome:
@@ -60,6 +69,12 @@ def pruned(trainer: Trainer, judge: Judge, scores: Scores) -> Outcome:
         f" measured on the written file (before pruning: {judge.said(start)}{worse})"
     )
     return Outcome(best.epoch, start, scores, line)
+
+
+def _blended(best: Best) -> str:
+    """How much of the values is still the file's as given."""
+    given = f"{1 - best.share:.0%}".replace("%", " %")
+    return "" if best.share == 1 else f" averaged with {given} of the file as given"
 
 
 def _best(trainer: Trainer) -> Best:

@@ -40,11 +40,15 @@ class Watch:
 
 @dataclass(frozen=True)
 class Best:
-    """The best that was measured so far: after which epoch (0: none), its scores and values."""
+    """The best that was measured so far: after which epoch (0: none), its scores and values.
+
+    The values are the epoch's by ``share``, and for the rest those that training began with.
+    """
 
     epoch: int
     scores: Scores
     state: dict[str, Tensor]
+    share: float = 1.0
 
 
 class Trainer:
@@ -198,12 +202,17 @@ class Trainer:
             self.module.load_state_dict(own)
         return scores
 
-    def keep_as_best(self, scores: Scores) -> None:
-        """Remember the (averaged) module as it is now as the best, with its ``scores``."""
-        state = self.module.state_dict() if self.ema is None else self.ema.state
-        self.best = Best(
-            self.epoch, scores, {k: v.detach().cpu().clone() for k, v in state.items()}
-        )
+    def averaged(self) -> Mapping[str, Tensor]:
+        """The values that count: the averaged ones where they are averaged over the steps."""
+        return self.module.state_dict() if self.ema is None else self.ema.state
+
+    def keep_as_best(
+        self, scores: Scores, state: Mapping[str, Tensor] | None = None, share: float = 1.0
+    ) -> None:
+        """Remember ``state``, else the (averaged) module as it is now, as the best."""
+        values = self.averaged() if state is None else state
+        copies = {k: v.detach().cpu().clone() for k, v in values.items()}
+        self.best = Best(self.epoch, scores, copies, share)
 
     def snapshot(self) -> dict[str, Tensor]:
         """The module's values as they are, to be put back after a trial."""

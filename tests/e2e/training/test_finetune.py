@@ -38,7 +38,8 @@ def test_it_repairs_a_pruned_model_and_changes_nothing_but_numbers(
     assert given == f"epoch   0  val {before:.2f} %  (the file as given)"
     assert first.startswith("epoch   1  loss ")
     assert second.startswith("epoch   2  loss ")
-    assert re.match(rf"OUT holds epoch [12]: val {after:.2f} %, measured on the written file", kept)
+    held = rf"OUT holds epoch [12].*: val {after:.2f} %, measured on the written file"
+    assert re.match(held, kept)
     assert before < 80
     assert after > 94
     log = json.loads((tmp_path / "out.training.json").read_text())
