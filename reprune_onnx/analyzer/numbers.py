@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from math import isfinite
+from functools import reduce
+from math import isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,19 @@ import onnx
 from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.graph import FLOATS, Op
+from reprune_onnx.analyzer.scalar_functions import Function, applied, function_of
 
 Extent = tuple[str, int]
 Term = tuple[Extent, ...]
 """Extents that are multiplied with each other."""
 LARGEST = 4096
+_COMPARES = {"Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"}
+_REDUCES: dict[str, Function] = {
+    "ReduceProd": lambda *x: prod(x),
+    "ReduceSum": lambda *x: sum(x),
+    "ReduceMin": lambda *x: min(x),
+    "ReduceMax": lambda *x: max(x),
+}
 
 _MOVES = {
     "Gather",
@@ -54,14 +63,22 @@ _COMPUTES = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True, eq=False)
+class Formula:
+    """The function that made a number of others."""
+
+    function: Function
+    operands: tuple[Number, ...]
+
+
 @dataclass(frozen=True)
 class Number:
     """One computed number.
 
     ``value`` at the analysed input shape, None if unknown; ``terms`` the products of extents it is
     the weighted sum of, apart from a constant ``rest``, None if unknown; ``linear`` is False where
-    it depends on ``terms`` in another way; ``origin`` is (node, input, flat index) where it is an
-    element of a constant.
+    it depends on ``terms`` in another way, then by ``formula`` if that is known; ``origin`` is
+    (node, input, flat index) where it is an element of a constant.
     """
 
     value: float | None
@@ -69,6 +86,7 @@ class Number:
     linear: bool = True
     origin: tuple[int, int, int] | None = None
     rest: Fraction | None = None
+    formula: Formula | None = None
 
     @property
     def constant(self) -> Fraction | None:
@@ -79,6 +97,32 @@ class Number:
 
 
 Numbers = NDArray[np.object_]
+
+
+def evaluate(
+    number: Number, extent: Callable[[Extent], float], known: dict[int, float | None]
+) -> float | None:
+    """The value at other extents, as after a cut: ``Max(C, 1)`` is C while a channel is left.
+
+    None where it cannot be told. ``known`` remembers the values of numbers by their ``id``.
+    """
+    if id(number) not in known:
+        known[id(number)] = _evaluated(number, extent, known)
+    return known[id(number)]
+
+
+def _evaluated(
+    number: Number, extent: Callable[[Extent], float], known: dict[int, float | None]
+) -> float | None:
+    if number.formula is not None:
+        operands = [evaluate(n, extent, known) for n in number.formula.operands]
+        return applied(number.formula.function, operands)
+    if not number.terms:
+        return number.value
+    if number.rest is None or not number.linear:
+        return None
+    sums = (float(p) * prod(extent(e) for e in term) for term, p in number.terms.items())
+    return float(number.rest) + sum(sums)
 
 
 def constant(array: NDArray[Any], op: Op, i: int) -> Numbers:
@@ -93,6 +137,15 @@ def extents(tensor: str, shape: tuple[int | None, ...]) -> Numbers:
         [Number(n, {((tensor, a),): Fraction(1)}, rest=Fraction(0)) for a, n in enumerate(shape)],
         (len(shape),),
     )
+
+
+def extent_of(number: Number) -> Extent | None:
+    """The extent that a number is, and nothing else; None where it is none."""
+    one = number.linear and number.constant == 0 and list(number.terms.values()) == [1]
+    if not one or len(next(iter(number.terms))) != 1:
+        return None
+    ((extent,),) = number.terms
+    return extent
 
 
 def multiplied(a: Number, b: Number, value: float | None) -> Number:
@@ -127,14 +180,25 @@ def compute(op: Op, inputs: list[Numbers | None], dtypes: list[Any]) -> list[Num
             return [given[0]]
         whole = _KEEPS_INTEGERS[op.type]
         return [_fill([_rounded(n, whole) for n in given[0].ravel()], given[0].shape)]
-    if op.type not in _COMPUTES:
-        return None
+    return _computed(op, inputs, dtypes) if op.type in _COMPUTES else None
+
+
+def _computed(op: Op, inputs: list[Numbers | None], dtypes: list[Any]) -> list[Numbers] | None:
+    """The outputs of an op that computes new values."""
+    given = [n for n in inputs if n is not None]
     results = _concrete(op, inputs, dtypes)
     wild = any(n.value is not None and not isfinite(n.value) for g in given for n in g.ravel())
-    if results is None or wild or not all(_finite(r) for r in results):
+    if wild or not all(_finite(r) for r in results or ()):
         return None  # no shape is made of infinity
-    if op.type in ("Add", "Sub", "Mul", "Div", "Neg"):
-        return [_arithmetic(op.type, given, results[0])]
+    function = function_of(op, dtypes[0] is not None and np.dtype(dtypes[0]).kind in "iub")
+    if function is not None and len(given) == len(inputs):
+        return _each(op.type, function, given, None if results is None else results[0])
+    if op.type in _REDUCES and given[0].ndim == 1 and not op.attrs.get("noop_with_empty_axes", 0):
+        shape = (1,) if op.attrs.get("keepdims", 1) else ()
+        value = None if results is None else results[0].item()
+        return [_fill([_reduced(op.type, tuple(given[0]), value)], shape)]
+    if results is None:
+        return None
     terms = {t: Fraction(0) for n in given for e in n.ravel() for t in e.terms}
     if op.type in ("Shape", "Size"):
         terms = {}  # how many numbers there are does not depend on channels
@@ -168,8 +232,11 @@ def _move(op: Op, inputs: list[Numbers | None]) -> list[Numbers] | None:
 
 def _concrete(op: Op, inputs: list[Numbers | None], dtypes: list[Any]) -> list[NDArray[Any]] | None:
     feeds: list[NDArray[Any] | None] = []
+    measures = op.type in ("Shape", "Size")  # no value matters
     for numbers, dtype in zip(inputs, dtypes, strict=True):
         plain = None if numbers is None else values(numbers)
+        if numbers is not None and measures:
+            plain = np.zeros(numbers.shape)
         if numbers is not None and plain is None:
             return None
         feeds.append(None if plain is None else plain.astype(dtype))
@@ -207,20 +274,71 @@ def _finite(result: NDArray[Any]) -> bool:
     return result.dtype.kind != "f" or bool(np.isfinite(result).all())
 
 
-def _arithmetic(kind: str, given: list[Numbers], result: NDArray[Any]) -> Numbers:
-    operands = np.broadcast_arrays(*given)
-    out = []
-    for value, *elements in zip(
-        result.ravel().tolist(), *(o.ravel() for o in operands), strict=True
-    ):
-        origin = elements[0].origin if _is_neutral(kind, elements) else None
-        if kind == "Mul":
-            number = multiplied(elements[0], elements[1], value)
-        else:
-            terms, linear, rest = _combine(kind, elements)
-            number = Number(value, terms, linear, rest=rest)
-        out.append(replace(number, origin=origin))
-    return _fill(out, result.shape)
+def _each(
+    kind: str, function: Function, given: list[Numbers], result: NDArray[Any] | None
+) -> list[Numbers] | None:
+    """What an op makes of the elements at each place; ``result`` is None where one is unknown."""
+    try:
+        operands = np.broadcast_arrays(*given)
+    except ValueError:
+        return None
+    places = list(zip(*(o.ravel() for o in operands), strict=True))
+    if result is None:
+        values = [applied(function, [n.value for n in place]) for place in places]
+    else:
+        values = result.ravel().tolist()
+    out = [
+        _element(kind, Formula(function, place), value)
+        for place, value in zip(places, values, strict=True)
+    ]
+    return [_fill(out, operands[0].shape)]
+
+
+def _element(kind: str, made: Formula, value: float | None) -> Number:
+    """One number made of others: a weighted sum of extents where it is one."""
+    e = list(made.operands)
+    if kind == "Where" and not e[0].terms and e[0].value is not None:
+        return e[1] if e[0].value else e[2]
+    if kind in _COMPARES and (decided := _decided(made)) is not None:
+        return Number(decided)
+    if kind == "Mul":
+        number = multiplied(e[0], e[1], value)
+    elif kind in ("Add", "Sub", "Neg", "Div"):
+        terms, linear, rest = _combine(kind, e)
+        number = Number(value, terms, linear, rest=rest)
+    else:
+        terms = {t: Fraction(0) for n in e for t in n.terms}
+        number = Number(value, terms, linear=not terms)
+    origin = e[0].origin if _is_neutral(kind, e) else None
+    return replace(number, origin=origin, formula=None if number.linear else made)
+
+
+def _decided(made: Formula) -> float | None:
+    """What comparing two numbers gives at all extents: none is negative. None where it depends."""
+    a, b = made.operands
+    if a.constant is None or b.constant is None or not (a.linear and b.linear):
+        return None
+    weights, rest = _sum(a.terms, b.terms, -1).values(), a.constant - b.constant
+    above = rest > 0 and all(p >= 0 for p in weights)
+    below = rest < 0 and all(p <= 0 for p in weights)
+    return applied(made.function, [float(rest), 0.0]) if above or below else None
+
+
+def _reduced(kind: str, elements: tuple[Number, ...], value: float | None) -> Number:
+    """One number of all elements: a product or sum of extents where it is one."""
+    terms = {t: Fraction(0) for n in elements for t in n.terms}
+    if all(n.linear for n in elements) and kind == "ReduceProd":
+        return replace(reduce(lambda a, b: multiplied(a, b, None), elements), value=value)
+    if all(n.linear for n in elements) and kind == "ReduceSum":
+        total = reduce(_added, elements)
+        return replace(total, value=value)
+    made = Formula(_REDUCES[kind], elements)
+    return Number(value, terms, linear=not terms, formula=made if terms else None)
+
+
+def _added(a: Number, b: Number) -> Number:
+    terms, linear, rest = _combine("Add", [a, b])
+    return Number(None, terms, linear, rest=rest)
 
 
 def _combine(kind: str, e: list[Number]) -> tuple[dict[Term, Fraction], bool, Fraction | None]:
@@ -264,9 +382,12 @@ def _to_float(op: Op, dtypes: list[Any]) -> bool:
 
 
 def _rounded(number: Number, whole: Callable[[float], float]) -> Number:
-    if number.value is None or float(number.value).is_integer():
+    known = number.value is not None
+    if number.formula is None and (not known or float(number.value or 0).is_integer()):
         return number
-    return replace(number, value=float(whole(number.value)), linear=not number.terms)
+    value = float(whole(number.value)) if number.value is not None else None
+    made = Formula(lambda x: float(whole(x)), (number,))
+    return Number(value, number.terms, not number.terms, formula=made if number.terms else None)
 
 
 def _fill(flat: list[Any], shape: tuple[int, ...]) -> Numbers:

@@ -19,6 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from reprune_onnx.analyzer.drafts import CountDraft, GroupedConv, LockDraft, SiteDraft
 from reprune_onnx.analyzer.labels import compress, varying
 from reprune_onnx.analyzer.numbers import Number, Term, values
+from reprune_onnx.analyzer.trials import Trials, axis_units
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.errors import ModelError
 from reprune_onnx.types import Computed, Count, Ints, Site, Summed
@@ -108,14 +109,6 @@ def _lock(w: Walk, node: str, ids: Ints, reason: str) -> None:
 # ── facts ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def axis_units(unit_of: Ints, labels: Ints, along: int) -> Ints | None:
-    """The unit of every position along ``along``; None where the units do not vary along it."""
-    units = compress(unit_of[labels])
-    if units.shape[along] == 1 or len(varying(units)) > 1:
-        return None
-    return units.ravel()
-
-
 def sites(w: Walk, unit_of: Ints) -> Iterable[Site]:
     """The sites along which units vary."""
     for draft in w.sites:
@@ -150,6 +143,7 @@ class Counts:
     def __init__(self, w: Walk, unit_of: Ints) -> None:
         self._w = w
         self._unit_of = unit_of
+        self._trials = Trials(w, unit_of)
         self._facts: dict[Target, tuple[Weights, Count | None]] = {}
         self.locks: list[tuple[str, Ints, str]] = []
         self.written: dict[tuple[int, int], Computed] = {}
@@ -184,6 +178,8 @@ class Counts:
     def _follows(self, draft: CountDraft) -> bool:
         """Whether the computed number becomes what it has to be without any change."""
         number = self._number(draft)
+        if number.formula is not None:
+            return self._trials.agree(number, self._counted(draft), draft.sign)
         known = all(
             factor is not None or not units for factor, units in map(self._product, number.terms)
         )

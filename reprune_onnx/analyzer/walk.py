@@ -40,7 +40,14 @@ _WHOLE = FLOATS | {
     for name in ("BOOL", *(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)))
 }  # types whose values are whole bytes that numpy knows
 _FEW = 64  # elements of a tensor that shape inference may need to see
-RANK_FREE = {"Conv", "ConvTranspose"}  # their weight tells the rank where the input does not
+RANK_FREE: dict[str, tuple[int, ...]] = {
+    "Conv": (),  # the weight tells the rank where the input does not
+    "ConvTranspose": (),
+    "GridSample": (0,),
+    "RoiAlign": (0,),
+}
+"""The inputs whose rank the rule has to know; of ops that are not listed, all."""
+SHAPED = {"ConstantOfShape", "Expand"}  # a shape alone may make their channels
 
 
 class Walk:
@@ -138,10 +145,20 @@ class Walk:
             return None
         return [None if n.value is None else int(n.value) for n in numbers.ravel()]
 
+    def counted(self, op: Op, i: int, k: int) -> Ints | None:
+        """The labels ``(n,)`` that element ``k`` of input ``i`` is the number of; None if of none.
+
+        It is the extent of an activation whose channels lie along that axis, and nothing else.
+        """
+        numbers = self.numbers.get(op.inputs[i])
+        at = None if numbers is None else num.extent_of(numbers.ravel()[k])
+        if at is None or at[0] not in self.tensors:
+            return None
+        ids = self.tensors[at[0]].ids
+        return ids.ravel() if varying(ids) == [at[1]] else None
+
     def shape(self, op: Op, k: int = 0) -> Shape | None:
         """The shape of output ``k`` by onnx's own shape inference; None where it cannot tell."""
-        if self.unknown.intersection(op.inputs):
-            return None
         try:
             inferred = onnx.shape_inference.infer_node_outputs(
                 onnx.defs.get_schema(op.type, op.opset, op.domain),
@@ -215,8 +232,9 @@ class Walk:
         passed = [name for both in joined(op.proto) for name in both]
         given = [name for name in (*op.inputs, *passed) if name in self.tensors]
         outputs: Labels | list[Labels | None] | None = None
-        blind = set() if op.type in RANK_FREE else self.unknown.intersection(op.inputs)
-        if rule is not None and given and not blind:
+        needed = [i for i in self._needed(op) if op.has(i)]
+        blind = self.unknown.intersection(op.inputs[i] for i in needed)
+        if rule is not None and not blind and (given or self._shaped(op)):
             outputs = self._ask(rule, op)
         if outputs is None:
             why = f"{op.title} is not understood with these inputs and attributes"
@@ -245,6 +263,19 @@ class Walk:
                     self.unknown.add(name)
             self.tensors[name] = made
         self._require_unchanged(op, {(c.input, c.index) for c in self.counts[known:]})
+
+    def _needed(self, op: Op) -> Sequence[int]:
+        given = range(len(op.inputs))
+        return given if op.domain else RANK_FREE.get(op.type, given)
+
+    def _shaped(self, op: Op) -> bool:
+        """Whether the channels of what ``op`` makes are counted by numbers that it reads."""
+        last = len(op.inputs) - 1
+        if op.type not in SHAPED or op.domain or op.inputs[last] not in self.numbers:
+            return False
+        return any(
+            self.counted(op, last, k) is not None for k in range(self.numbers[op.inputs[last]].size)
+        )
 
     def _ask(self, rule: Rule, op: Op) -> Labels | list[Labels | None] | None:
         """Apply a rule; what it stumbles over are attributes and inputs that cannot be valid."""
@@ -289,10 +320,13 @@ class Walk:
 
     def _compute_numbers(self, op: Op) -> bool:
         """Whether ``op`` computes small numbers from shapes and constants; then they are kept."""
-        if op.type in ("Shape", "Size") and op.domain == "" and self.is_activation(op, 0):
+        measures = op.type in ("Shape", "Size") and op.domain == "" and self.is_activation(op, 0)
+        if measures and op.inputs[0] not in self.unknown:
             self._shape_of(op)
             return True
         if any(op.has(i) and op.inputs[i] in self.tensors for i in range(len(op.inputs))):
+            return False
+        if self._shaped(op):
             return False
         if not any(name in self.numbers for name in op.inputs):
             return False
@@ -360,7 +394,8 @@ class Walk:
             if self.graph.is_constant(name):
                 self._types[name] = _plain(self.graph.element_type(name))
             else:
-                self._types[name] = onnx.TensorProto.FLOAT
+                kind = self.graph.activation_type(name)
+                self._types[name] = onnx.TensorProto.FLOAT if kind is None else _plain(kind)
         return self._types[name]
 
     def set_element_type(self, name: str, element_type: int) -> None:
@@ -373,15 +408,17 @@ class Walk:
         for i, name in enumerate(op.inputs):
             if not name:
                 continue
-            shape: Shape
-            if name in self.tensors:
+            shape: Shape | None
+            if name in self.unknown:
+                shape = None
+            elif name in self.tensors:
                 shape = self.tensors[name].shape
             elif name in self.numbers:
                 shape = self.numbers[name].shape
             else:
                 shape = self.graph.shape(name)
             types[name] = onnx.helper.make_tensor_type_proto(self.element_type(name), shape)
-            if i > 0 and name not in self.tensors and _size(shape) <= _FEW:
+            if i > 0 and name not in self.tensors and shape is not None and _size(shape) <= _FEW:
                 tensor = self._tensor(op, name)
                 if tensor is not None:
                     data[name] = tensor

@@ -27,6 +27,14 @@ from reprune_onnx.analyzer.rules.fused import (
     pool_channels_last,
     skip_layer_norm,
 )
+from reprune_onnx.analyzer.rules.indexing import (
+    gather_elements,
+    gather_nd,
+    grid_sample,
+    scatter_elements,
+    scatter_nd,
+    top_k,
+)
 from reprune_onnx.analyzer.rules.linear import einsum, gemm, matmul
 from reprune_onnx.analyzer.rules.normalization import (
     along_channels,
@@ -40,6 +48,7 @@ from reprune_onnx.analyzer.rules.pooling import pool, roi_align
 from reprune_onnx.analyzer.rules.recurrent import recurrent
 from reprune_onnx.analyzer.rules.reduction import arg, reduce
 from reprune_onnx.analyzer.rules.reshaping import (
+    constant_of_shape,
     depth_to_space,
     expand,
     flatten,
@@ -101,8 +110,10 @@ TABLE: list[tuple[str, Rule]] = [
         reduce,
     ),
     ("ArgMax ArgMin", arg),
+    ("TopK", top_k),
     # moving data
     ("DepthToSpace", depth_to_space),
+    ("ConstantOfShape", constant_of_shape),
     ("Expand", expand),
     ("Flatten", flatten),
     ("Reshape", reshape),
@@ -114,8 +125,13 @@ TABLE: list[tuple[str, Rule]] = [
     ("Concat", concat),
     ("Crop", crop),
     ("Gather", gather),
+    ("GatherElements", gather_elements),
+    ("GatherND", gather_nd),
+    ("GridSample", grid_sample),
     ("Pad", pad),
     ("Resize Upsample", resize),
+    ("Scatter ScatterElements", scatter_elements),
+    ("ScatterND", scatter_nd),
     ("Slice", slice_),
     ("Split", split),
     # either of two

@@ -7,10 +7,10 @@ from math import prod
 import numpy as np
 
 from reprune_onnx.analyzer import labels as lab
-from reprune_onnx.analyzer.drafts import CountDraft
+from reprune_onnx.analyzer.drafts import CountDraft, SiteDraft
 from reprune_onnx.analyzer.graph import Op
 from reprune_onnx.analyzer.walk import Walk
-from reprune_onnx.types import Labels, Shape
+from reprune_onnx.types import Ints, Labels, Shape
 
 
 def reshape(op: Op, w: Walk) -> Labels | None:
@@ -88,11 +88,44 @@ def expand(op: Op, w: Walk) -> Labels | None:
         b if a == 1 else (a if b in (1, a, None) else None) for a, b in zip(own, want, strict=True)
     )
     ids = x.ids.reshape((1,) * (rank - len(x.shape)) + x.ids.shape)
+    ids = _spread(op, w, own, ids) if ids.size == 1 else ids
     for k in range(len(target)):
         axis = rank - len(target) + k
         if want[axis] != 1:
             w.count(CountDraft(op, "", 1, k, ids, axis))
     return Labels(shape, ids)
+
+
+def _spread(op: Op, w: Walk, own: Shape, ids: Ints) -> Ints:
+    """What has no channels gets those that an element of the target is the number of."""
+    rank, n = len(own), len(w.integers(op, 1) or ())
+    for k in range(n):
+        axis, channels = rank - n + k, w.counted(op, 1, k)
+        if channels is None or own[axis] not in (1, len(channels)):
+            continue
+        if own[axis] != 1 and not w.is_constant(op, 0):
+            continue
+        if own[axis] != 1:
+            place = axis - rank + len(w.constant_shape(op, 0))
+            w.site(SiteDraft(op, 0, place, channels, 0, "param"))
+        elif not w.space.locked(ids).all():
+            w.lock(op, ids, f"{op.title} spreads it over all channels of another input")
+        return channels.reshape([-1 if a == axis else 1 for a in range(rank)])
+    return ids
+
+
+def constant_of_shape(op: Op, w: Walk) -> Labels | None:
+    """One number everywhere: an axis has the channels that its size is the number of."""
+    sizes = w.integers(op, 0)
+    lines = [w.counted(op, 0, k) for k in range(len(sizes or ()))]
+    axes = [k for k, channels in enumerate(lines) if channels is not None]
+    if sizes is None or len(axes) != 1:
+        return None
+    (axis,) = axes
+    ids = np.asarray(lines[axis]).reshape([-1 if a == axis else 1 for a in range(len(sizes))])
+    for k in range(len(sizes)):
+        w.count(CountDraft(op, "", 0, k, ids, k))
+    return Labels(tuple(sizes), ids)
 
 
 def tile(op: Op, w: Walk) -> Labels | None:

@@ -39,6 +39,39 @@ EXTENTS = [
         "k = Shape (c)\n n = Neg (k)\n t = Neg (n)\n z = Reshape (c, t)",
     ),
     Case(
+        "the largest of a shape and of small numbers",
+        "k = Shape (c)\n t = Max (k, ones)\n z = Reshape (c, t)",
+        "int64[4] ones = {1, 1, 1, 1}",
+    ),
+    Case(
+        "the least of a shape and of large numbers",
+        "k = Shape (c)\n t = Min (k, many)\n z = Reshape (c, t)",
+        "int64[4] many = {64, 64, 64, 64}",
+    ),
+    Case(
+        "the remainder of a number of channels by 1",
+        "k = Shape (c)\n m = Mod (k, one)\n t = Add (k, m)\n z = Reshape (c, t)",
+        "int64[1] one = {1}",
+    ),
+    Case(
+        "the product of a shape",
+        "k = Shape (c)\n s = Slice (k, one, four)\n p = ReduceProd (s)\n"
+        "n = Slice (k, none, one)\n t = Concat <axis = 0> (n, p)\n r = Reshape (c, t)\n"
+        "z = Reshape (r, image)",
+        "int64[1] none = {0}, int64[1] one = {1}, int64[1] four = {4},"
+        " int64[4] image = {1, -1, 8, 8}",
+    ),
+    Case(
+        "the root of a square, rounded",
+        "k = Shape (c)\n q = Mul (k, k)\n f1 = Cast <to = 1> (q)\n s = Sqrt (f1)\n"
+        "u = Ceil (s)\n t = Cast <to = 7> (u)\n z = Reshape (c, t)",
+    ),
+    Case(
+        "a shape of which no extent is -1",
+        "k = Shape (c)\n r = Shape (k)\n ones = ConstantOfShape <value = int64[1] {1}> (r)\n"
+        "l = Neg (ones)\n e = Equal (k, l)\n t = Where (e, ones, k)\n z = Reshape (c, t)",
+    ),
+    Case(
         "one target for two layers that are tied",
         SHARED + "v = Add (p, q)\n z = Reshape (v, image)",
         f"{TARGET}, int64[4] image = {{1, -1, 8, 8}}",
@@ -49,6 +82,19 @@ EXTENTS = [
 ]
 
 FIXED = [
+    Case(
+        "never fewer channels than now",
+        "k = Shape (c)\n t = Max (k, least)\n z = Reshape (c, t)",
+        "int64[4] least = {1, 8, 1, 1}",
+        reason="would not follow the channels",
+    ),
+    Case(
+        "half the channels, rounded down, twice",
+        "k = Shape (c)\n h = Div (k, halves)\n t = Mul (h, halves)\n m = Max (t, ones)\n"
+        "z = Reshape (c, m)",
+        "int64[4] halves = {1, 3, 1, 1}, int64[4] ones = {1, 8, 1, 1}",
+        reason="would not follow the channels",
+    ),
     Case(
         "one target for two layers that are not tied",
         SHARED + "v = Concat <axis = 1> (p, q)\n z = Reshape (v, image)",
@@ -66,7 +112,7 @@ FIXED = [
         "Concat with what has an unknown rank",
         "g = com.microsoft.Trilu (c)\n z = Concat <axis = 1> (c, g)",
         n=16,
-        reason="Concat.* is not understood",
+        reason="Concat.* is not understood, as the rank of",
     ),
     Case(
         "Slice of channels up to an unknown one",

@@ -6,6 +6,7 @@ from cases_of_constants import CONSTANTS
 from cases_of_correlation import CORRELATION, UNMATCHED
 from cases_of_extents import EXTENTS, FIXED
 from cases_of_fused_ops import FUSED, MIXED
+from cases_of_indexing import ADDRESSED, INDEXING
 from cases_of_layers import LAYERS
 from cases_of_older_opsets import OLDER, OLDER_FIXED
 from cases_of_products import PRODUCTS, SUMMED
@@ -35,7 +36,7 @@ BRANCHES = [
 ]
 
 FREE = ELEMENTWISE + NORMALIZATION + WINDOWS + REDUCTION + SHAPES + PARTS + LAYERS + MORE + RETIRED
-FREE += [IMAGE, *EXTENTS, *RECURRENT, *FUSED, *PRODUCTS, *CONSTANTS, *CORRELATION]
+FREE += [IMAGE, *EXTENTS, *RECURRENT, *FUSED, *PRODUCTS, *CONSTANTS, *CORRELATION, *INDEXING]
 FREE += [case for case, _ in OLDER]
 FREE += BRANCHES
 
@@ -178,5 +179,5 @@ LOCKED = [
         reason="mixes",
     ),
 ]
-LOCKED += FIXED + UNKNOWN + SUMMED + UNMATCHED
+LOCKED += FIXED + UNKNOWN + SUMMED + UNMATCHED + ADDRESSED
 LOCKED += [case for case, _ in OLDER_FIXED]

@@ -24,6 +24,8 @@ from reprune_onnx.analyzer.walk import Rule, Walk
 from reprune_onnx.errors import ModelError, VerificationError
 from reprune_onnx.types import Labels
 
+_FILLED = "a layer that reads a number in the image's shape"
+_LEVELS = "maps of two levels in one tensor, as torchvision pools regions"
 _ONE_HEAD = "attention with one head: its keys and queries go together"
 _CORRELATION = "depthwise correlation with a template"
 _BATCH = "depthwise correlation with a batch in the groups"
@@ -46,6 +48,16 @@ def _rolled(x: Labels | None) -> Labels | None:
     if x is None or not varying(x.ids):
         return x
     return replace(x, ids=np.roll(x.ids, 1, axis=varying(x.ids)[0]))
+
+
+def one_label(rule: Rule) -> Rule:
+    """The tensor is taken for one that stays as it is."""
+
+    def wrong(op: Op, w: Walk) -> Any:
+        right = rule(op, w)
+        return w.fixed(op, right.shape, "stays") if isinstance(right, Labels) else right
+
+    return wrong
 
 
 def unchanged(rule: Rule) -> Rule:
@@ -191,6 +203,20 @@ TABLE: list[tuple[Rule, str, Wrong, str]] = [
     (rules.gather, "rolled", rolled, "Gather several channels"),
     (rules.gather, "no sites", without("site"), "Gather several channels"),
     (rules.gather, "no counts", without("count"), "Gather several channels"),
+    (rules.gather_elements, "rolled", rolled, "GatherElements with constants"),
+    (rules.gather_elements, "no sites", without("site"), "GatherElements with constants"),
+    (rules.gather_nd, "rolled", rolled, "GatherND of positions"),
+    (rules.grid_sample, "rolled", rolled, "GridSample with a constant grid"),
+    (rules.scatter_elements, "rolled", rolled, "ScatterElements of constants"),
+    (rules.scatter_elements, "no sites", without("site"), "ScatterElements of constants"),
+    (rules.scatter_elements, "no ties", without("ties"), _LEVELS),
+    (rules.scatter_nd, "rolled", rolled, "ScatterND of constants"),
+    (rules.scatter_nd, "no sites", without("site"), "ScatterND of constants"),
+    (rules.scatter_nd, "no ties", without("ties"), "ScatterND of another layer's channels"),
+    (rules.top_k, "rolled", rolled, "the best positions of each channel"),
+    (rules.top_k, "no lock", without("lock"), "the best channels"),
+    (rules.constant_of_shape, "one label for all", one_label, _FILLED),
+    (rules.expand, "no sites", without("site"), "a number for each channel in the image's shape"),
     (rules.pad, "rolled", rolled, "Pad channels of opset 13"),
     (rules.pad, "unchanged", unchanged, "Pad channels of opset 13"),
     (rules.resize, "rolled", rolled, "Resize by scales"),
