@@ -9,7 +9,7 @@ from reprune_onnx.analyzer.conditions import Decided, conditions, title_of
 from reprune_onnx.analyzer.drafts import LayerDraft, LockDraft
 from reprune_onnx.analyzer.fold import folded
 from reprune_onnx.analyzer.graph import Graph
-from reprune_onnx.analyzer.measured_sizes import run_once, with_positions
+from reprune_onnx.analyzer.measured_sizes import images_in, run_once, with_positions
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.errors import KernelError, ModelError
 from reprune_onnx.sizes import fitting_shapes
@@ -68,7 +68,9 @@ def _run(
     proto = folded(graph.proto, decided)
     given = dict(shapes)
     try:
-        return given, with_positions(layers, run_once(proto, layers, given), anew=False)
+        return given, with_positions(
+            layers, run_once(proto, layers, given), images_in(graph, given), anew=False
+        )
     except KernelError:
         raise
     except ModelError as error:
@@ -76,7 +78,9 @@ def _run(
         if others == given:
             raise
         try:
-            return others, with_positions(layers, run_once(proto, layers, others), anew=True)
+            return others, with_positions(
+                layers, run_once(proto, layers, others), images_in(graph, others), anew=True
+            )
         except ModelError:
             raise error from None
 

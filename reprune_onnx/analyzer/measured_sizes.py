@@ -31,17 +31,25 @@ def measured(
     if not blind:
         return list(layers)
     try:
-        return with_positions(layers, run_once(folded(graph.proto), blind, shapes), anew=False)
+        extents = run_once(folded(graph.proto), blind, shapes)
+        return with_positions(layers, extents, images_in(graph, shapes), anew=False)
     except (ModelError, MemoryError):
         return list(layers)
 
 
 def with_positions(
-    layers: Sequence[LayerDraft], extents: Mapping[str, tuple[int, ...]], *, anew: bool
+    layers: Sequence[LayerDraft],
+    extents: Mapping[str, tuple[int, ...]],
+    batch: int,
+    *,
+    anew: bool,
 ) -> list[LayerDraft]:
-    """The layers, with positions by the ``extents`` of tensors: of those unknown, or of all."""
+    """The layers, with positions by the ``extents`` of tensors: of those unknown, or of all.
+
+    They are those of one image of the ``batch`` that was run.
+    """
     return [
-        replace(layer, positions=_positions(layer, extents[_tensor(layer.op)]))
+        replace(layer, positions=_positions(layer, extents[_tensor(layer.op)], batch))
         if (anew or _is_blind(layer)) and _tensor(layer.op) in extents
         else layer
         for layer in layers
@@ -56,11 +64,24 @@ def _tensor(op: Op) -> str:
     return op.outputs[0] if op.type in _OUTPUT else op.inputs[0]
 
 
-def _positions(layer: LayerDraft, shape: tuple[int, ...]) -> int:
+def _positions(layer: LayerDraft, shape: tuple[int, ...], batch: int) -> int:
+    """How often an image uses each weight: of what regions a head sees, all are the image's."""
     if layer.op.type in GATES:
         return shape[1 if layer.op.attrs.get("layout", 0) else 0]
+    if layer.op.type == "Gemm":
+        return _share(shape[1 if layer.op.attrs.get("transA", 0) else 0], batch)
     matrix = layer.op.type not in (*_OUTPUT, "ConvTranspose")
-    return prod(shape[1:-1] if matrix else shape[2:])
+    return _share(shape[0], batch) * prod(shape[1:-1] if matrix else shape[2:])
+
+
+def images_in(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """The images in the first input; one where it has no axis for them, but rows and columns."""
+    first = shapes.get(graph.inputs[0].name, ()) if graph.inputs else ()
+    return first[0] if first and len(first) != 3 else 1
+
+
+def _share(rows: int, batch: int) -> int:
+    return rows // batch if batch > 0 and rows % batch == 0 else rows
 
 
 def run_once(

@@ -74,7 +74,8 @@ def _layer(op: Op, w: Walk, out: tuple[int, Ints, int], spatial: Shape) -> None:
     axis, ids, g = out
     weight = w.constant_shape(op, 1)
     extents = spatial[2:] if len(spatial) == len(weight) else (None,)
-    positions = 0 if None in extents else prod(n or 0 for n in extents)
+    regions = len(spatial) > 0 and spatial[0] is None  # as many as the image has
+    positions = 0 if regions or None in extents else prod(n or 0 for n in extents)
     w.layers.append(LayerDraft(op, 1, weight, axis, ids, g, positions))
 
 

@@ -27,7 +27,8 @@ def gemm(op: Op, w: Walk) -> Labels | None:
     in_axis = 1 if op.attrs.get("transB", 0) else 0
     out = _apply(op, w, (a.ids, k_axis), in_axis)
     rows = a.shape[1 - k_axis]
-    w.layers.append(LayerDraft(op, 1, w.constant_shape(op, 1), 1 - in_axis, out, 1, 1))
+    known = 0 if rows is None else 1  # regions, as many as the image has
+    w.layers.append(LayerDraft(op, 1, w.constant_shape(op, 1), 1 - in_axis, out, 1, known))
     if op.has(2):
         c = w.constant_shape(op, 2) if w.is_constant(op, 2) else (len(out),)
         if c and c[-1] > 1:
@@ -55,7 +56,7 @@ def matmul(op: Op, w: Walk, in_axis: int = 0) -> Labels | None:
         return _product(op, w, terms)
     out = _apply(op, w, (a.ids, rank - 1), in_axis)
     lead = a.shape[1:-1]
-    positions = 0 if None in lead else prod(n or 0 for n in lead)
+    positions = 0 if None in a.shape[:-1] else prod(n or 0 for n in lead)
     w.layers.append(LayerDraft(op, 1, w.constant_shape(op, 1), 1 - in_axis, out, 1, positions))
     return Labels((*a.shape[:-1], len(out)), out.reshape(*[1] * (rank - 1), -1))
 

@@ -94,3 +94,34 @@ def test_a_reduction_is_of_all_that_was_counted() -> None:
 
     assert result["achieved"]["macs_reduction"] == pytest.approx(0.3, abs=0.15)
     assert result["layers"][0]["out_channels"][1] < 6  # which the If reads
+
+
+REGIONS = """<ir_version: 8, opset_import: ["" : 17]>
+g (float[{batch},3,8,8] x) => (float[n,m] y, float[n,5,h,w] o) {{
+  [first] c = Conv (x, a)
+  m = ReduceMean <axes = [1], keepdims = 0> (x)
+  e = Greater (m, low)
+  n = NonZero (e)
+  p = Transpose (n)
+  t = Transpose <perm = [0,2,3,1]> (c)
+  q = GatherND (t, p)
+  [head] y = Gemm (q, h)
+  k = Unsqueeze (q, axes)
+  [mask] o = Conv (k, v)
+}}"""
+
+
+@pytest.mark.parametrize(("batch", "low"), [(1, -100.0), (2, -100.0), (1, 100.0)])
+def test_heads_count_the_regions_that_a_run_shows(batch: int, low: float) -> None:
+    weights = {
+        "a": np.ones((6, 3, 1, 1)),
+        "h": np.ones((6, 4)),
+        "v": np.ones((5, 6, 1, 1)),
+        "axes": np.array([2, 3]),
+        "low": np.float32(low),
+    }
+    channels = rp.analyze(rp.Model(model(REGIONS.format(batch=batch), **weights)))
+    regions = 64 if low < 0 else 0
+    assert cost(channels).macs == 64 * 18 + regions * (24 + 30)
+    widths = {layer.name: layer.positions for layer in channels.layers}
+    assert widths == {"first": 64, "head": regions, "mask": regions}
