@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from reprune_onnx.training.judge import Judge
-from reprune_onnx.training.trainer import Trainer
+from reprune_onnx.training.trainer import Trainer, between
 
 _SHARES = (0.25, 0.5, 0.75)  # of what was trained
 
@@ -25,14 +24,7 @@ def blend(trainer: Trainer, judge: Judge, given: Mapping[str, Tensor]) -> None:
     """
     last = {key: value.clone() for key, value in trainer.averaged().items()}
     for share in _SHARES:
-        trainer.module.load_state_dict(
-            {
-                key: torch.lerp(given[key].to(value.device), value, share)
-                if value.is_floating_point()
-                else value
-                for key, value in last.items()
-            }
-        )
+        trainer.module.load_state_dict(between(given, last, share))
         scores = judge(trainer.module)
         assert trainer.best is not None, "the start was measured"
         if judge.better(scores, trainer.best.scores):

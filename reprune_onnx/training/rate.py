@@ -1,11 +1,13 @@
 """The learning rate that suits a network and its data, found by short trial runs.
 
 A trial begins at the network as it is, takes a few steps at a rate that falls to 0 along half a
-cosine, as training's own does, and is judged by the loss on the images that are measured on. Of
-rates a factor apart, the largest is taken whose trial is not clearly worse than the best one: the
-training is many times longer than a trial, and what a larger rate loses at first it regains when it
-falls. Where trials improve the network and the next larger rate would spoil it, that is an edge,
-and one factor less is taken. The network and what the optimizer remembers are as before afterwards.
+cosine, as training's own does, and is judged by the loss on the images that are measured on: where
+it ends, or a quarter of the way there, whichever is less. A network that a recovery has fitted gets
+worse at first at any rate, and only the way tells where the steps lead. Of rates a factor apart,
+the largest is taken whose trial is not clearly worse than the best one: the training is many times
+longer than a trial, and what a larger rate loses at first it regains when it falls. Where trials
+improve the network and the next larger rate would spoil it, that is an edge, and one factor less is
+taken. The network and what the optimizer remembers are as before afterwards.
 
 How large a step a network bears differs by a factor of a hundred: weights that a folded
 BatchNormalization has scaled, or whose outputs are normalised, or that a recovery has fitted.
@@ -15,16 +17,20 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from torch import Tensor
 
 from reprune_onnx.errors import TrainingError
 from reprune_onnx.training.judge import Judge
-from reprune_onnx.training.trainer import Trainer
+from reprune_onnx.training.trainer import Trainer, between
 
 _FACTOR = 3.0
 _STEPS = 16
 _FIRST = {"sgd": 0.01, "adamw": 0.0003}
-_WORSE = 0.15  # of the smallest loss: what is above it by more is clearly worse
+_WORSE = 0.05  # of the smallest loss: what is above it by more is clearly worse
+_WAY = 0.25  # the part of a trial's way that is judged beside its end
 _TRIALS = 7  # at most, in one direction: the range is a factor of 2,000 either way
 
 
@@ -47,7 +53,7 @@ def find_rate(trainer: Trainer, judge: Judge) -> FoundRate:
     def loss_of(k: int) -> float:
         rate = float(f"{first * _FACTOR**k:.1g}")
         if rate not in losses:
-            losses[rate] = _trial(trainer, judge, rate)
+            losses[rate] = _trial(trainer, judge, rate, snapshot)
             trainer.put_back(snapshot)
         return losses[rate]
 
@@ -72,8 +78,8 @@ def _limit(loss: float) -> float:
     return loss + _WORSE * abs(loss)
 
 
-def _trial(trainer: Trainer, judge: Judge, rate: float) -> float:
-    """The loss after a short run at ``rate``; infinite where it diverged."""
+def _trial(trainer: Trainer, judge: Judge, rate: float, start: Mapping[str, Tensor]) -> float:
+    """The loss of a short run at ``rate`` from ``start``; infinite where it diverged."""
     batches = itertools.islice(trainer.feed.epoch(0, 0), _STEPS)
     n = min(_STEPS, trainer.feed.steps)
     trainer.module.train()
@@ -82,5 +88,7 @@ def _trial(trainer: Trainer, judge: Judge, rate: float) -> float:
             trainer.take_step(x, target, rate * (1 + math.cos(math.pi * (k + 0.5) / n)) / 2)
     except TrainingError:
         return math.inf
-    loss = judge(trainer.module)["val_loss"]
-    return loss if math.isfinite(loss) else math.inf
+    end = judge(trainer.module)["val_loss"]
+    trainer.module.load_state_dict(between(start, trainer.snapshot(), _WAY))
+    losses = end, judge(trainer.module)["val_loss"]
+    return min((loss for loss in losses if math.isfinite(loss)), default=math.inf)

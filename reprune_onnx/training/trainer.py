@@ -273,5 +273,17 @@ class Trainer:
         return self.module.to("cpu").eval()
 
 
+def between(
+    start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float
+) -> dict[str, Tensor]:
+    """The state at ``share`` of the way from ``start`` to ``end``; its integers are the end's."""
+    return {
+        key: torch.lerp(start[key].to(value.device), value, share)
+        if value.is_floating_point()
+        else value
+        for key, value in end.items()
+    }
+
+
 def _copied(module: OnnxModule) -> dict[str, Tensor]:
     return {k: v.clone() for k, v in module.state_dict().items()}
