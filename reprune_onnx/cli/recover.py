@@ -46,8 +46,9 @@ def command(
     from reprune_onnx.settings import Settings
     from reprune_onnx.shapes import parse_input_shapes
 
+    cuts = report or report_path(pruned)
     settings = Settings(
-        keep=report or report_path(pruned),
+        keep=cuts,
         calibration=calibration,
         calibration_size=calibration_size,
         preprocess=preprocess,
@@ -56,7 +57,8 @@ def command(
         recover=recover,
         input_shapes=tuple(parse_input_shapes(input_shape or []).items()),
     )
-    destination = Destination.of(pruned, out, None, force=force, dry_run=False)
+    read = (original, cuts)
+    destination = Destination.of(pruned, out, None, force=force, dry_run=False, read=read)
     with Bar(quiet) as bar:
         result = recover_file(original, pruned, settings, destination, bar)
     if not quiet:

@@ -28,13 +28,23 @@ class Destination:
 
     @classmethod
     def of(
-        cls, source: Path, out: Path | None, report: Path | None, *, force: bool, dry_run: bool
+        cls,
+        source: Path,
+        out: Path | None,
+        report: Path | None,
+        *,
+        force: bool,
+        dry_run: bool,
+        read: Iterable[Path] = (),
     ) -> Destination:
-        """Defaults beside ``source``; OutputError where a file exists, or cannot be written."""
+        """Defaults beside ``source``; OutputError where a file exists, or cannot be written.
+
+        What is ``read`` beside ``source`` is not written to either, whatever ``force`` says.
+        """
         try:
             out = out or source.with_name(f"{source.stem}-pruned.onnx")
             destination = cls(None if dry_run else out, report or report_path(out), force)
-            destination.protect([source])
+            destination.protect([source, *read])
             destination._check_writable()
         except (OSError, ValueError) as error:
             raise OutputError(f"'{out or source}' cannot name a file: {error}") from error

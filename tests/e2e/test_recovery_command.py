@@ -73,7 +73,11 @@ def test_recover_refuses_what_is_no_pair(refuses, prune, model, digits, tmp_path
     images = ("--calibration", digits, *IMAGES)
     refuses("recover", model, model, "-o", out, "--report", report, *images)
     refuses("recover", bare, bare, "-o", out, *images, says=("sha256",))
-    refuses("recover", model, bare, "-o", bare, "-f", *images, says=("never written to",))
-    refuses("recover", model, bare, "-o", report, "-f", *images, says=("never written to",))
-    refuses("recover", model, bare, "-o", bare, *images, says=("--force",))
+    for read in (model, bare, report):
+        for force in ((), ("-f",)):  # which is not offered, as it would not do
+            never = "is read, so it is never written to"
+            refuses("recover", model, bare, "-o", read, *force, *images, says=(never,))
+    out.touch()
+    refuses("recover", model, bare, "-o", out, *images, says=("--force",))
+    out.unlink()
     refuses("recover", model, bare, "-o", out, "--recover", "batch-norm", code=2, says=("images",))
