@@ -16,16 +16,19 @@ from reprune_onnx.types import ChannelMap, Model
 
 
 def measurable(model: Model, images: Sequence[Arrays]) -> Model:
-    """The model with all branches of If beside them, if all run on the first batch of ``images``.
+    """The model with all branches of If beside them, if all run on every batch of ``images``.
 
     Every branch sees every image then, also those for which the file takes the other one. Else it
-    is the model with branches in their bodies, where nothing in them can be measured.
+    is the model with branches in their bodies, where nothing in them can be measured. One batch
+    does not tell: a branch may be for a certain number of images, and the last batch has fewer.
     """
     whole = hoisted(model)
     if whole.proto is folded(whole.proto):
         return whole
     try:
-        Session(as_float32(whole.proto), optimize=False).run(images[0])
+        session = Session(as_float32(whole.proto), optimize=False)
+        for feeds in images:
+            session.run(feeds)
     except ModelError:
         return Model(folded(whole.proto), model.path)
     return whole

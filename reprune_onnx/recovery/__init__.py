@@ -62,7 +62,9 @@ def recover(
     if method == "none" or keep.all():
         return Recovery(models[1], "none", 0, 0)
     whole = hoisted(models[0])
-    seen = whole if images is None else measurable(whole, images.batches)
+    seen = whole
+    if images is not None and method != "data-free":  # which repairs what runs on no image too
+        seen = measurable(whole, images.batches)
     models = seen, hoisted(models[1]) if seen is whole else models[1]
     original, pruned = (Model(as_float32(model.proto), model.path) for model in models)
     names = measured_names(pruned.proto)
