@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from reprune_onnx.analyzer.drafts import (
 )
 from reprune_onnx.analyzer.graph import FLOATS, Graph, Op, captured
 from reprune_onnx.analyzer.hoist import joined
+from reprune_onnx.analyzer.inference import Inference, few
 from reprune_onnx.analyzer.labels import LabelSpace, TooManyLabelsError, compress, varying
 from reprune_onnx.analyzer.rejected import rejected
 from reprune_onnx.errors import ModelError
@@ -39,7 +39,6 @@ _WHOLE = FLOATS | {
     getattr(onnx.TensorProto, name)
     for name in ("BOOL", *(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)))
 }  # types whose values are whole bytes that numpy knows
-_FEW = 64  # elements of a tensor that shape inference may need to see
 RANK_FREE: dict[str, tuple[int, ...]] = {
     "Conv": (),  # the weight tells the rank where the input does not
     "ConvTranspose": (),
@@ -67,12 +66,11 @@ class Walk:
         self.grouped: list[GroupedConv] = []
         self.adds: list[ResidualAdd] = []
         self.unknown: set[str] = set()  # activations of which not even the rank is known
-        self._types: dict[str, int] = {}
+        self._inference = Inference(graph)
         for name, dims in graph.sparse.items():
             why = f"sparse tensor '{name}' stays as it is"
             self.tensors[name] = self._one_locked_label(dims, name, why)
         for value in graph.inputs:
-            self._types[value.name] = _plain(value.type.tensor_type.elem_type)
             shape = input_shapes.get(value.name, ())
             if value.name not in input_shapes:
                 self.unknown.add(value.name)
@@ -159,30 +157,27 @@ class Walk:
 
     def shape(self, op: Op, k: int = 0) -> Shape | None:
         """The shape of output ``k`` by onnx's own shape inference; None where it cannot tell."""
-        try:
-            inferred = onnx.shape_inference.infer_node_outputs(
-                onnx.defs.get_schema(op.type, op.opset, op.domain),
-                op.proto,
-                *self._input_types(op),
-                opset_imports=list(self.graph.proto.opset_import),
-                ir_version=max(3, self.graph.proto.ir_version),
-            )
-        except (
-            onnx.defs.SchemaError,
-            onnx.shape_inference.InferenceError,
-            onnx.checker.ValidationError,
-            RuntimeError,
-            ValueError,
-        ):
-            return None
-        for name, proto in inferred.items():
-            self._types[name] = _plain(proto.tensor_type.elem_type)
-        if k >= len(op.outputs) or op.outputs[k] not in inferred:
-            return None
-        tensor = inferred[op.outputs[k]].tensor_type
-        if not tensor.HasField("shape"):
-            return None
-        return tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
+        shapes: dict[str, Shape | None] = {}
+        values: dict[str, NDArray[Any] | None] = {}
+        for name in filter(None, op.inputs):
+            if name in self.tensors:
+                shapes[name] = None if name in self.unknown else self.tensors[name].shape
+            elif name in self.numbers:
+                shapes[name] = self.numbers[name].shape
+                values[name] = num.values(self.numbers[name])
+            else:
+                shapes[name] = self.graph.shape(name)
+                if few(self.graph.shape(name)):
+                    values[name] = self.graph.array(name)
+        return self._inference.shape(op, k, shapes, values)
+
+    def element_type(self, name: str) -> int:
+        """The TensorProto type of a tensor, every floating-point type as float."""
+        return self._inference.element_type(name)
+
+    def set_element_type(self, name: str, element_type: int) -> None:
+        """Note the type of a tensor of which shape inference is not asked."""
+        self._inference.set_element_type(name, element_type)
 
     # ── what rules state ────────────────────────────────────────────────────────────────────
 
@@ -364,7 +359,7 @@ class Walk:
             stop = op.attrs.get("end")
             sizes = sizes[op.attrs.get("start", 0) : stop]
         self.numbers[op.outputs[0]] = sizes
-        self._types[op.outputs[0]] = onnx.TensorProto.INT64
+        self.set_element_type(op.outputs[0], onnx.TensorProto.INT64)
 
     def _lock_names(self, op: Op | None, names: set[str], reason: str) -> None:
         for name in sorted(names):
@@ -387,62 +382,3 @@ class Walk:
         self.locks.append(LockDraft(node, label, reason))
         self.space.lock(label)
         return Labels(shape, label.reshape([1] * len(shape)))
-
-    def element_type(self, name: str) -> int:
-        """The TensorProto type of a tensor, every floating-point type as float."""
-        if name not in self._types:
-            if self.graph.is_constant(name):
-                self._types[name] = _plain(self.graph.element_type(name))
-            else:
-                kind = self.graph.activation_type(name)
-                self._types[name] = onnx.TensorProto.FLOAT if kind is None else _plain(kind)
-        return self._types[name]
-
-    def set_element_type(self, name: str, element_type: int) -> None:
-        """Note the type of a tensor of which shape inference is not asked."""
-        self._types[name] = element_type
-
-    def _input_types(self, op: Op) -> tuple[dict[str, onnx.TypeProto], dict[str, onnx.TensorProto]]:
-        """The types of the inputs, and the values of those that are sizes."""
-        types, data = {}, {}
-        for i, name in enumerate(op.inputs):
-            if not name:
-                continue
-            shape: Shape | None
-            if name in self.unknown:
-                shape = None
-            elif name in self.tensors:
-                shape = self.tensors[name].shape
-            elif name in self.numbers:
-                shape = self.numbers[name].shape
-            else:
-                shape = self.graph.shape(name)
-            types[name] = onnx.helper.make_tensor_type_proto(self.element_type(name), shape)
-            if i > 0 and name not in self.tensors and shape is not None and _size(shape) <= _FEW:
-                tensor = self._tensor(op, name)
-                if tensor is not None:
-                    data[name] = tensor
-        return types, data
-
-    def _tensor(self, op: Op, name: str) -> onnx.TensorProto | None:
-        """A small tensor of sizes or scales, for shape inference; None where it is neither."""
-        if self.graph.is_constant(name):
-            array = self.graph.array(name)
-        else:
-            plain = num.values(self.numbers[name])
-            if plain is None:
-                return None
-            array = plain.astype(onnx.helper.tensor_dtype_to_np_dtype(self.element_type(name)))
-        if array.dtype.kind not in "iu" and op.type not in ("Resize", "Upsample"):
-            return None
-        return onnx.numpy_helper.from_array(array, name)
-
-
-def _size(shape: Shape) -> float:
-    return float("inf") if None in shape else prod(n or 0 for n in shape)
-
-
-def _plain(element_type: int) -> int:
-    """Every floating-point type as float: no shape depends on it."""
-    floats = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE}
-    return onnx.TensorProto.FLOAT if element_type in floats else element_type
