@@ -267,8 +267,8 @@ def values(model: onnx.ModelProto) -> dict[str, np.ndarray]:
 
 REFUSED = {
     "shufflenetv2_int8": "quantized",
-    "winml_pcb_aoi": "com.microsoft:LegacyPadding(-1)",
-    "superres_ort_web": "ONNX Runtime cannot load",
+    "winml_pcb_aoi": "ONNX Runtime lacks com.microsoft.LegacyPadding",
+    "superres_ort_web": "ONNX Runtime lacks ai.onnx.contrib.SuperResolutionPreProcess",
 }
 
 
