@@ -11,6 +11,7 @@ from random_recipes import BATCH, SIDE, Recipe, recipes
 
 import reprune_onnx as rp
 from reprune_onnx.activations.images import Images
+from reprune_onnx.order import in_order
 from reprune_onnx.pruner.earlier import EarlierReport
 from reprune_onnx.pruner.measure import cost
 from reprune_onnx.pruner.multilinear import multilinear
@@ -54,7 +55,7 @@ def selection(channels: rp.ChannelMap, seed: int) -> Any:
     method=st.sampled_from(["least-squares", "batch-norm", "data-free"]),
 )
 def test_recovery_changes_values_only(recipe: Recipe, seed: int, method: Any) -> None:
-    model = rp.Model(build(recipe))
+    model = in_order(rp.Model(build(recipe)))
     channels = rp.analyze(model, rp.Scope(residual="prune", input_shapes=SHAPE))
     keep = selection(channels, seed)
     assume(not keep.all())
@@ -91,7 +92,7 @@ def no_copies(channels: rp.ChannelMap) -> bool:
     measure=st.sampled_from(["macs", "params"]),
 )
 def test_the_price_of_a_selection(recipe: Recipe, seed: int, measure: Any) -> None:
-    model = rp.Model(build(recipe))
+    model = in_order(rp.Model(build(recipe)))
     channels = rp.analyze(model, rp.Scope(residual="prune", input_shapes=SHAPE))
     groups = [g for g in channels.groups if g.free.any()]
     assume(groups and even(channels, groups) and no_copies(channels))
@@ -106,7 +107,7 @@ def test_the_price_of_a_selection(recipe: Recipe, seed: int, measure: Any) -> No
 @quick
 @given(recipe=recipes(of_images=True), by_choice=st.booleans())
 def test_losses_of_any_graph(recipe: Recipe, by_choice: bool) -> None:
-    model = rp.Model(build(recipe))
+    model = in_order(rp.Model(build(recipe)))
     channels = rp.analyze(model, rp.Scope(residual="prune", input_shapes=SHAPE))
     select_at = (lambda g, k: np.arange(g.n)[:k]) if by_choice else None
     losses = measure_losses(model, channels, images(), select_at)

@@ -65,7 +65,7 @@ def top_k(op: Op, w: Walk) -> list[Labels | None]:
     axis = int(op.attrs.get("axis", -1)) % rank
     x = mix(op, w, [axis])
     if w.is_activation(op, 1):
-        w.lock(op, w.labels(op, 1).ids, f"{op.title} reads it as a number of elements")
+        w.lock(op, w.labels(op, 1).ids, f"{op.title} reads these channels as a number of elements")
     shape = w.shape(op) or tuple(None if a == axis else n for a, n in enumerate(x.shape))
     return [Labels(shape, x.ids)] * 2 if axis not in varying(x.ids) else [None, None]
 
@@ -116,7 +116,7 @@ def _addresses_channels(x: Labels, axes: range) -> bool:
 
 def _lock_places(op: Op, w: Walk, i: int) -> None:
     if w.is_activation(op, i):
-        w.lock(op, w.labels(op, i).ids, f"{op.title} reads it as places")
+        w.lock(op, w.labels(op, i).ids, f"{op.title} reads these channels as places")
 
 
 def _shape(op: Op, w: Walk, i: int) -> Shape:

@@ -60,6 +60,8 @@ SIZES = "int64[4] halves = {1, 2, 4, 64}, int64[4] image = {1, 8, 8, 8}"
 MEAN = "h = ReduceMean <axes = [0,2,3], keepdims = 0> (c)\n"
 PLACES = "a = Shape (c)\n n = Gather <axis = 0> (a, one)\n"
 ROWS_OF_C = "r = Reshape (c, flat)\n t = Transpose <perm = [0,2,1]> (r)\n"
+PICKED = "t = Reshape (x, deep)\n g = GatherND (t, i)\n s = ReduceSum <keepdims = 0> (g)\n"
+PICKED += "z = Add (c, s)"
 CUBE = "int64[3] flat = {1, 8, 64}"
 TARGET = "int64[4] target = {1, -1, 8, 8}, int64[1] one = {1}, int64[1] zero = {0}"
 INTO = "i = ReduceMean <axes = [2], keepdims = 0> (c)\n t = Transpose <perm = [2,0,1]> (i)\n"
@@ -164,9 +166,25 @@ ROWS = [
     ),
     Row(
         "reads a number that would change with the channels, and must not",
-        PLACES + "p = ConstantOfShape (n)\n s = ReduceSum <keepdims = 0> (p)\n z = Add (c, s)",
+        PLACES + "m = Mul (n, n)\n p = ConstantOfShape (m)\n s = ReduceSum <keepdims = 0> (p)\n"
+        "z = Add (c, s)",
         PLACES + "p = ConstantOfShape (one)\n s = ReduceSum <keepdims = 0> (p)\n z = Add (c, s)",
         "int64[1] one = {1}",
+    ),
+    Row(
+        "reads these channels as places",
+        "m = ReduceMax <axes = [2,3], keepdims = 0> (c)\n i = Cast <to = 7> (m)\n" + PICKED,
+        "i = Identity (places)\n" + PICKED,
+        "int64[8] deep = {1, 1, 1, 1, 1, 1, 1, -1}, int64[1,8] places",
+    ),
+    Row(
+        "reads these channels as a number of elements",
+        "m = ReduceMax <keepdims = 0> (c)\n h = Cast <to = 7> (m)\n k = Reshape (h, one)\n"
+        "r = Reshape (c, flat)\n v, i = TopK <axis = 2> (r, k)\n s = ReduceSum <keepdims = 0> (v)\n"
+        "z = Add (c, s)",
+        "z = Identity (c)",
+        f"{CUBE}, int64[1] one = {{1}}",
+        stays=(),
     ),
     Row(
         "shares a number of 'eight' with a node that counts other channels",

@@ -93,7 +93,7 @@ def test_a_constant_on_the_left_lets_channels_pass_on_other_axes(n: int, rows: i
 WHY_NOT = [
     ('m = Einsum <equation = "b...h,oc->b...h"> (t, left)', "an equation that is not followed"),
     ("k = Shape (t)\n c = Cast <to = 1> (k)\n m = MatMul (c, t)", "computed from sizes"),
-    ("m = MatMul (other, t)", "a constant of a shape that does not fit"),
+    ("m = MatMul (other, t)", "a constant whose shape does not fit the file"),
     (
         "u = Transpose <perm = [0, 2, 1]> (t)\n m = MatMul (t, u)",
         "multiplies activations with each other",

@@ -200,6 +200,7 @@ TABLE: list[tuple[Rule, str, Wrong, str]] = [
     (rules.concat, "rolled", rolled, "Concat with itself"),
     (rules.concat, "unchanged", unchanged, "Concat with itself"),
     (rules.crop, "rolled", rolled, "Crop"),
+    (rules.if_, "rolled", rolled, "both branches of an If"),
     (rules.gather, "rolled", rolled, "Gather several channels"),
     (rules.gather, "no sites", without("site"), "Gather several channels"),
     (rules.gather, "no counts", without("count"), "Gather several channels"),
