@@ -8,6 +8,7 @@ from reprune_onnx.shapes import parse_input_shapes
 
 ROWS = [
     ("give exactly one of --sparsity", lambda p: rp.Settings()),
+    ("--memory '2X' is no size", lambda p: rp.Settings(sparsity=0.5, memory="2X")),
     ("--sparsity 1 is outside [0, 1)", lambda p: rp.Settings(sparsity=1.0)),
     ("must be at least 0 and less than 1", lambda p: exact(1.5)),
     ("--macs-reduction 0 is outside (0, 1)", lambda p: rp.Settings(macs_reduction=0.0)),
