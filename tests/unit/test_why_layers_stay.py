@@ -16,8 +16,8 @@ from reprune_onnx.report.stays import stays
 
 
 def detector(residual: str = "keep") -> rp.types.ChannelMap:
-    """A backbone with a residual Add, a head behind a Sigmoid and CumSum, another that is an output,
-    and a Conv that CumSum reads before the next layer."""
+    """A backbone with a residual Add; a head that a Sigmoid and a CumSum read, and one that is an
+    output; a Conv that a CumSum reads before the next layer."""
     rng = np.random.default_rng(1)
     shapes = {"a": (8, 3, 3, 3), "b": (8, 8, 3, 3), "c": (6, 8, 1, 1), "d": (5, 6, 1, 1)}
     shapes |= {"e": (4, 8, 1, 1)}

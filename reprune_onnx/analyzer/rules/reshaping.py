@@ -109,7 +109,8 @@ def _spread(op: Op, w: Walk, own: Shape, ids: Ints) -> Ints:
             place = axis - rank + len(w.constant_shape(op, 0))
             w.site(SiteDraft(op, 0, place, channels, 0, "param"))
         elif not w.space.locked(ids).all():
-            w.lock(op, ids, f"{op.title} spreads this one channel over all channels of another input")
+            reason = f"{op.title} spreads this one channel over all channels of another input"
+            w.lock(op, ids, reason)
         return channels.reshape([-1 if a == axis else 1 for a in range(rank)])
     return ids
 
