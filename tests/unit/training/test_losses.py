@@ -196,7 +196,7 @@ def test_a_file_of_weights_is_small(tmp_path, monkeypatch):
         ({"loss": F.mse_loss, "class_weights": "1"}, "not of your --loss"),
         ({"ignore": 3}, "--ignore-index is of masks"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
 def test_what_a_task_does_not_have_is_usage(options, says):
     with pytest.raises(UsageError, match=says):
