@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ort_version import ort_is_older_than
 from random_recipes import BATCH, SIDE, Block, Recipe
 
 import reprune_onnx as rp
@@ -61,6 +62,9 @@ def test_random_graphs_are_pruned_exactly():
     assert min(controls) > judgement.ALLOWED
 
 
+@pytest.mark.skipif(
+    ort_is_older_than("1.23"), reason="ONNX Runtime 1.20 aborts where it optimizes one of them"
+)
 def test_graphs_are_pruned_exactly_by_images_and_recovered():
     found, _ = image_case.outcomes(2, 0, IMAGES)
     assert [o.detail for o in found if o.end == "failed"] == []

