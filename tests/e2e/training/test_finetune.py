@@ -44,7 +44,9 @@ def test_it_repairs_a_pruned_model_and_changes_nothing_but_numbers(
     assert after > 94
     log = json.loads((tmp_path / "out.training.json").read_text())
     assert [e["epoch"] for e in log["epochs"]] == [1, 2]
-    assert max(e["val_top1"] for e in log["epochs"]) <= after + 1e-3
+    best = max(e["val_top1"] for e in log["epochs"])
+    averaged = log["result"]["kept_share"] < 1
+    assert after > best if averaged else after == pytest.approx(best, abs=1e-3)
     assert log["result"]["scores"]["val_top1"] == pytest.approx(after, abs=1e-3)
     assert log["start"]["val_top1"] == pytest.approx(before, abs=1e-3)
     assert log["result"]["difference"] < 1e-5
@@ -101,11 +103,12 @@ def test_any_other_task_trains_with_a_loss_of_ones_own(call, small, digits, tmp_
     monkeypatch.syspath_prepend(tmp_path)
     out = tmp_path / "out.onnx"
     how = ("--data", "own_task:batches", "--loss", "own_task:loss", "--epochs", "4")
+    how += ("--lr", "0.03")
     result = call("finetune", small, *how, "-o", out)
     assert result.code == 0, result.err
     log = json.loads((tmp_path / "out.training.json").read_text())
     losses = [e["loss"] for e in log["epochs"]]
-    assert losses[-1] < losses[0]
+    assert losses[-1] < losses[0] / 2
     assert accuracy(out, digits) > accuracy(small, digits) + 10
 
 
