@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import onnx
 
+from reprune_onnx.bodies import bodies
 from reprune_onnx.errors import ModelError
 from reprune_onnx.types import Model
 
@@ -43,7 +44,7 @@ def in_order(model: Model) -> Model:
 def read_by(node: onnx.NodeProto) -> Iterator[str]:
     """The tensors that a node reads, also in its bodies."""
     yield from (name for name in node.input if name)
-    for body in _bodies(node):
+    for body in bodies(node):
         yield from sorted(outer_tensors(body))
 
 
@@ -58,17 +59,10 @@ def outer_tensors(graph: onnx.GraphProto) -> set[str]:
     return {name for name in read - inner if name}
 
 
-def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        for body in (attribute.g, *attribute.graphs):
-            if body.node or body.output:
-                yield body
-
-
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """The bodies within a graph, the innermost first, and the graph itself."""
     for node in graph.node:
-        for body in _bodies(node):
+        for body in bodies(node):
             yield from _graphs(body)
     yield graph
 

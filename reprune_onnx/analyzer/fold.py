@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import onnx
 
-from reprune_onnx.analyzer.hoist import bodies_of, joined, prefix_of, renamed
+from reprune_onnx.analyzer.hoist import branches_of, joined, prefix_of, renamed
 
 _GONE = "\0"  # where what a decided If does not run stands
 
@@ -43,7 +43,7 @@ class Places:
         self.prefixes: dict[str, str] = {}
         self._inputs = {i.name for i in proto.graph.input}
         for node in reversed(proto.graph.node):  # an If stands behind all that is in its branches
-            for branch in bodies_of(node) if joined(node) else ():
+            for branch in branches_of(node) if joined(node) else ():
                 prefix = prefix_of(node, branch)
                 place, takes = self._around(prefix), decided.get(node.input[0])
                 if takes is None:
@@ -118,7 +118,7 @@ class _Folding:
         copy = renamed(node, self._names)
         if made:
             for (branch, body), whole in zip(
-                bodies_of(copy).items(), bodies_of(node).values(), strict=True
+                branches_of(copy).items(), branches_of(node).values(), strict=True
             ):
                 del body.node[:], body.output[:]
                 body.output.extend(whole.output)

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import onnx
 
+from reprune_onnx.bodies import bodies
 from reprune_onnx.types import Model
 
 BRANCHES = ("then_branch", "else_branch")
@@ -29,7 +30,7 @@ def hoisted(model: Model) -> Model:
 
 def hoisted_proto(source: onnx.ModelProto) -> onnx.ModelProto:
     """The same of a protobuf."""
-    if not any(bodies_of(node) and not joined(node) for node in source.graph.node):
+    if not any(branches_of(node) and not joined(node) for node in source.graph.node):
         return source
     proto = onnx.ModelProto()
     proto.CopyFrom(source)
@@ -42,7 +43,7 @@ def hoisted_proto(source: onnx.ModelProto) -> onnx.ModelProto:
     return proto
 
 
-def bodies_of(node: onnx.NodeProto) -> dict[str, onnx.GraphProto]:
+def branches_of(node: onnx.NodeProto) -> dict[str, onnx.GraphProto]:
     """Both branches of an If by their names; nothing of another node."""
     if node.op_type != "If" or node.domain not in ("", "ai.onnx"):
         return {}
@@ -61,7 +62,7 @@ def joined(node: onnx.NodeProto) -> list[tuple[str, str]]:
     Nothing of any other node.
     """
     sources: list[list[str]] = []
-    for branch, body in bodies_of(node).items():
+    for branch, body in branches_of(node).items():
         prefix = prefix_of(node, branch)
         passed = {n.output[0]: n.input[0] for n in body.node if n.op_type == "Identity"}
         made = [passed.get(output.name, "") for output in body.output]
@@ -94,27 +95,26 @@ def _rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
         for k, name in enumerate(places):
             if name in names:
                 places[k] = names[name]
-    for attribute in node.attribute:
-        for body in (attribute.g, *attribute.graphs):
-            own = own_names(body)
-            outer = {a: b for a, b in names.items() if a not in own} if own else names
-            for inner in body.node:
-                _rename(inner, outer)
-            for output in body.output:
-                output.name = outer.get(output.name, output.name)
+    for body in bodies(node):
+        own = own_names(body)
+        outer = {a: b for a, b in names.items() if a not in own} if own else names
+        for inner in body.node:
+            _rename(inner, outer)
+        for output in body.output:
+            output.name = outer.get(output.name, output.name)
 
 
 def _opened(
     node: onnx.NodeProto, graph: onnx.GraphProto, taken: set[str]
 ) -> Iterator[onnx.NodeProto]:
     """The nodes that stand in place of ``node``; constants of its branches go into ``graph``."""
-    bodies = bodies_of(node)
-    if not bodies or joined(node) or not _opens(node, bodies, taken):
+    branches = branches_of(node)
+    if not branches or joined(node) or not _opens(node, branches, taken):
         yield node
         return
     stub = onnx.NodeProto()
     stub.CopyFrom(node)
-    for branch, body in bodies_of(stub).items():
+    for branch, body in branches_of(stub).items():
         names = {name: prefix_of(node, branch) + name for name in own_names(body)}
         for tensor in body.initializer:
             tensor.name = names[tensor.name]
@@ -137,9 +137,9 @@ def _opened(
     yield stub
 
 
-def _opens(node: onnx.NodeProto, bodies: Mapping[str, onnx.GraphProto], taken: set[str]) -> bool:
+def _opens(node: onnx.NodeProto, branches: Mapping[str, onnx.GraphProto], taken: set[str]) -> bool:
     """Whether the branches can stand beside an If, and be put back."""
-    for branch, body in bodies.items():
+    for branch, body in branches.items():
         prefix, names = prefix_of(node, branch), [output.name for output in body.output]
         whole = len(names) == len(node.output) == len({*names}) and own_names(body).issuperset(
             names

@@ -12,6 +12,7 @@ import onnx
 
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.rules.recurrent import GATES
+from reprune_onnx.bodies import bodies
 
 _PLAIN = ("Conv", "ConvTranspose")
 _MATRIX = ("Gemm", "MatMul")
@@ -43,14 +44,6 @@ def said(inside: Counter[tuple[str, str]]) -> str:
     ]
     which = "are" if sum(inside.values()) != 1 else "is"
     return f"{', '.join(parts)}, which {which} not looked into"
-
-
-def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs among the attributes of ``node``."""
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
 
 
 def _nodes(

@@ -6,9 +6,10 @@ Rounding makes steps, so that a cut of such a model could not be compared with a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 
 import onnx
+
+from reprune_onnx.bodies import with_bodies
 
 QUANTIZED = {
     "QuantizeLinear",
@@ -36,7 +37,7 @@ def quantized_nodes(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
     """
     given = {i.name for i in proto.graph.input} - {t.name for t in proto.graph.initializer}
     parts = [proto.graph.node, *(f.node for f in proto.functions)]
-    nodes = [node for part in parts for node in _with_bodies(part)]
+    nodes = [node for part in parts for node in with_bodies(part)]
     return [n for n in nodes if _is_one(n) and not _reads_input(n, given)]
 
 
@@ -62,11 +63,3 @@ def _is_one(node: onnx.NodeProto) -> bool:
 
 def _reads_input(node: onnx.NodeProto, given: set[str]) -> bool:
     return node.op_type == "DequantizeLinear" and node.input[0] in given
-
-
-def _with_bodies(nodes: Iterator[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            for body in (attribute.g, *attribute.graphs):
-                yield from _with_bodies(body.node)

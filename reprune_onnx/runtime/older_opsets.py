@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from reprune_onnx.bodies import bodies
 from reprune_onnx.errors import ModelError
 
 OLDEST = 7
@@ -164,10 +165,8 @@ def _raise(graph: onnx.GraphProto, outside: _Known) -> None:
     for source in graph.node:
         node = onnx.NodeProto()
         node.CopyFrom(source)
-        for attribute in node.attribute:
-            for body in (attribute.g, *attribute.graphs):
-                if body.node:
-                    _raise(body, known)
+        for body in bodies(node):
+            _raise(body, known)
         draft = _Draft(node, known, taken)
         if node.domain in _OWN:
             draft.drop("consumed_inputs")  # memory that may be overwritten

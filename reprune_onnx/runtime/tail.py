@@ -14,6 +14,7 @@ from typing import Any
 import onnx
 
 from reprune_onnx.analyzer.functions import written_out
+from reprune_onnx.bodies import with_bodies
 from reprune_onnx.errors import KernelError, ModelError
 from reprune_onnx.inferred import inferred
 from reprune_onnx.model import size
@@ -187,26 +188,17 @@ def _candidates(model: Model) -> bool:
     return any(
         _is_foreign(node) and (node.domain, node.op_type) not in functions
         for nodes in parts
-        for node in _all(nodes)
+        for node in with_bodies(nodes)
     )
 
 
 def _in_functions(proto: onnx.ModelProto) -> bool:
-    return any(_is_foreign(node) for f in proto.functions for node in _all(f.node))
+    return any(_is_foreign(node) for f in proto.functions for node in with_bodies(f.node))
 
 
 def _is_foreign(node: onnx.NodeProto) -> bool:
     """Whether ONNX has no op of this name in any version."""
     return not onnx.defs.has(node.op_type, "" if node.domain == "ai.onnx" else node.domain)
-
-
-def _all(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """Nodes, and those of their bodies."""
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            for body in (attribute.g, *attribute.graphs):
-                yield from _all(body.node)
 
 
 def _lacking(proto: onnx.ModelProto) -> Iterator[int]:
@@ -215,7 +207,7 @@ def _lacking(proto: onnx.ModelProto) -> Iterator[int]:
     functions = {(f.domain, f.name) for f in proto.functions}
     known: dict[tuple[str, str], bool] = {}
     for k, node in enumerate(proto.graph.node):
-        for part in _all([node]):
+        for part in with_bodies([node]):
             kind = (part.domain, part.op_type)
             if not _is_foreign(part) or kind in functions:
                 continue

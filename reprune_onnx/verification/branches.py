@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 
 from reprune_onnx.analyzer.graph import to_array
+from reprune_onnx.bodies import bodies
 from reprune_onnx.order import outer_tensors
 
 _PASSING = {"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
@@ -46,10 +47,9 @@ def _compared(
         if read and node.op_type in _COMPARING:
             others = [constants[i] for i in node.input if i in constants]
             values.update(float(a.ravel()[0]) for a in others if a.size == 1)
-        for attribute in node.attribute:
-            for body in (attribute.g, *attribute.graphs):
-                if names & outer_tensors(body):
-                    values |= _compared(body, names, constants | _constants(body))
+        for body in bodies(node):
+            if names & outer_tensors(body):
+                values |= _compared(body, names, constants | _constants(body))
     return values
 
 

@@ -18,6 +18,7 @@ import onnx
 from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.graph import FLOATS, Op, captured
+from reprune_onnx.bodies import bodies
 from reprune_onnx.types import Bools, ChannelMap
 from reprune_onnx.verification.compare import Arrays
 from reprune_onnx.verification.fed import FedModel
@@ -105,23 +106,14 @@ def fed_name(name: str) -> str:
 
 
 def _decides(op: Op) -> bool:
-    return _kind_decides(op.proto) or any(map(_body_decides, _bodies(op.proto)))
+    return _kind_decides(op.proto) or any(map(_body_decides, bodies(op.proto)))
 
 
 def _body_decides(graph: onnx.GraphProto) -> bool:
-    return any(_kind_decides(node) or any(map(_body_decides, _bodies(node))) for node in graph.node)
+    return any(_kind_decides(node) or any(map(_body_decides, bodies(node))) for node in graph.node)
 
 
 def _kind_decides(node: onnx.NodeProto) -> bool:
     if node.op_type == "Cast":
         return not any(a.name == "to" and a.i in FLOATS for a in node.attribute)
     return node.op_type in _DECIDING
-
-
-def _bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    return [
-        body
-        for attribute in node.attribute
-        for body in (attribute.g, *attribute.graphs)
-        if body.node or body.output
-    ]

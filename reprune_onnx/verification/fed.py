@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from reprune_onnx.analyzer.fold import folded
 from reprune_onnx.analyzer.graph import FLOATS, to_array
 from reprune_onnx.analyzer.hoist import own_names
+from reprune_onnx.bodies import bodies
 from reprune_onnx.model import copy_emptied
 from reprune_onnx.precision import WIDE, as_float32
 from reprune_onnx.runtime.ort import Session
@@ -186,13 +187,12 @@ def _rename_inputs(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
         for i, own in enumerate(node.input):
             if own in names:
                 node.input[i] = names[own]
-        for attribute in node.attribute:
-            for body in (attribute.g, *attribute.graphs):
-                own = own_names(body)
-                outer = {a: b for a, b in names.items() if a not in own}
-                _rename_inputs(body, outer)
-                for output in body.output:
-                    output.name = outer.get(output.name, output.name)
+        for body in bodies(node):
+            own = own_names(body)
+            outer = {a: b for a, b in names.items() if a not in own}
+            _rename_inputs(body, outer)
+            for output in body.output:
+                output.name = outer.get(output.name, output.name)
 
 
 def _declare(proto: onnx.ModelProto, name: str, kind: int, shape: tuple[int | None, ...]) -> None:
@@ -209,8 +209,6 @@ def _read(graph: onnx.GraphProto) -> set[str]:
     read = {name for node in graph.node for name in node.input}
     read |= {o.name for o in graph.output}
     for node in graph.node:
-        for attribute in node.attribute:
-            for body in (attribute.g, *attribute.graphs):
-                if body.node or body.output:
-                    read |= _read(body)
+        for body in bodies(node):
+            read |= _read(body)
     return read
