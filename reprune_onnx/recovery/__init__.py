@@ -74,9 +74,9 @@ def recover(
         from reprune_onnx.recovery.data_free import correct
 
         values = correct(pruned, channels, keep, steps)
-        found = _back(with_values(models[1], values))
+        repaired = _back(with_values(models[1], values))
         layers = sum(step.weight in values for step in steps)
-        return Recovery(found, method if values else "none", 0, layers)
+        return Recovery(repaired, method if values else "none", 0, layers)
     if images is None:
         raise UsageError(
             f"--recover {method} needs images: give some hundreds, without labels, with"
@@ -92,13 +92,13 @@ def recover(
             from reprune_onnx.recovery.least_squares import refit
 
             values = refit((original, pruned), steps, images, pool, progress)
-    found = _back(with_values(models[1], values))
+    repaired = _back(with_values(models[1], values))
     original, pruned = _back(original), _back(pruned)
     before = output_error(original, pruned, images)
-    after = output_error(original, Model(as_float32(found.proto)), images)
+    after = output_error(original, Model(as_float32(repaired.proto)), images)
     layers = sum(step.weight in values for step in steps)
     written = images.room.written
-    return Recovery(found, method, images.n, layers, before, after, written)
+    return Recovery(repaired, method, images.n, layers, before, after, written)
 
 
 def _back(model: Model) -> Model:

@@ -101,10 +101,10 @@ class Session:
                 raise
             self._session = start(proto, outputs)
         self.inputs = tuple(_port(i) for i in self._session.get_inputs())
-        found = {o.name: _port(o) for o in self._session.get_outputs()}
+        ports = {o.name: _port(o) for o in self._session.get_outputs()}
         tensors = [o.name for o in self._session.get_outputs() if o.type.startswith("tensor(")]
         self._names = list(dict.fromkeys(tensors if outputs is None else outputs))
-        self.outputs = tuple(found[name] for name in (found if outputs is None else outputs))
+        self.outputs = tuple(ports[name] for name in (ports if outputs is None else outputs))
 
     def _started(
         self,

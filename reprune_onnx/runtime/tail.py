@@ -243,12 +243,12 @@ def _is_known(proto: onnx.ModelProto, node: onnx.NodeProto, types: Mapping[str, 
 
 def _behind(nodes: Iterable[onnx.NodeProto], unknown: tuple[int, ...]) -> set[int]:
     """``unknown``, and all nodes that depend on them, of nodes in order."""
-    found, reached = set[int](), set[str]()
+    behind, reached = set[int](), set[str]()
     for k, node in enumerate(nodes):
         if k in unknown or reached.intersection(read_by(node)):
-            found.add(k)
+            behind.add(k)
             reached.update(name for name in node.output if name)
-    return found
+    return behind
 
 
 def _serving(proto: onnx.ModelProto, behind: set[int]) -> set[int]:

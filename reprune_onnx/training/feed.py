@@ -60,10 +60,11 @@ class ImageFeed:
         part = s.size // s.world
         mine = slice(s.rank * part, (s.rank + 1) * part)
         order = s.epoch(epoch, start)
-        for k, (x, y) in enumerate(self.examples.batches(order, self.workers), start):
+        for k, (images, labels) in enumerate(self.examples.batches(order, self.workers), start):
             draw = torch.Generator().manual_seed(seed_of(s.seed, epoch, k))
-            x, y = x.to(self.device), None if y is None else y.to(self.device)  # noqa: PLW2901 (the batch, moved)
-            x, y = self.views.together(x, y, self.views.drawn(mine, s.size, draw))  # noqa: PLW2901
+            target = None if labels is None else labels.to(self.device)
+            drawn = self.views.drawn(mine, s.size, draw)
+            x, y = self.views.together(images.to(self.device), target, drawn)
             yield self._mixed(x, y, (s.seed, epoch, k))
 
     def _mixed(
