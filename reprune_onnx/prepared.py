@@ -8,6 +8,7 @@ from reprune_onnx.activations.images import Images, images_to_fit
 from reprune_onnx.activations.measurable import measurable, told
 from reprune_onnx.analyzer import Scope, analyze
 from reprune_onnx.analyzer.functions import written_out
+from reprune_onnx.choices import Reduction
 from reprune_onnx.errors import KernelError, SelectionError
 from reprune_onnx.order import in_order
 from reprune_onnx.pruner.aim import Aim
@@ -16,6 +17,7 @@ from reprune_onnx.pruner.calibrate import layer_statistics
 from reprune_onnx.pruner.earlier import keep_by_cuts, read_report
 from reprune_onnx.pruner.gamma import channel_gammas
 from reprune_onnx.pruner.knowledge import Knowledge
+from reprune_onnx.pruner.layer_time import LayerTime
 from reprune_onnx.pruner.measure import reduction
 from reprune_onnx.pruner.selection import select_at, select_channels
 from reprune_onnx.pruner.sensitivity.allocate import by_losses
@@ -24,15 +26,7 @@ from reprune_onnx.recovery import Recovery, recover
 from reprune_onnx.runtime.tail import Tail, find_tail
 from reprune_onnx.settings import Settings
 from reprune_onnx.surgeon import cut
-from reprune_onnx.types import (
-    ChannelMap,
-    Cut,
-    GammaSource,
-    LayerTime,
-    Model,
-    Reduction,
-    Selection,
-)
+from reprune_onnx.types import ChannelMap, Cut, GammaSource, Model, Selection
 from reprune_onnx.watch import Watch
 
 

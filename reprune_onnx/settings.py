@@ -7,11 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from reprune_onnx.activations.room import parse_size
-from reprune_onnx.data.reading import Reading
-from reprune_onnx.errors import UsageError
-from reprune_onnx.rounding import Rounding
-from reprune_onnx.targets import read_target
-from reprune_onnx.types import (
+from reprune_onnx.choices import (
     Allocation,
     Coverage,
     CoverageOption,
@@ -27,6 +23,10 @@ from reprune_onnx.types import (
     SelectOptions,
     TieBreak,
 )
+from reprune_onnx.data.reading import Reading
+from reprune_onnx.errors import UsageError
+from reprune_onnx.rounding import Rounding
+from reprune_onnx.targets import read_target
 
 _CHOICES: dict[str, Any] = {
     "method": Method,

@@ -40,21 +40,7 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Shape = tuple["int | None", ...]
 
-Method = Literal[
-    "reprune", "representative", "l1", "l2", "fpgm", "bn-gamma", "random", "reconstruction"
-]
-Coverage = Literal["count", "norm", "energy"]
-CoverageOption = Literal["auto", "count", "norm", "energy"]
-Linkage = Literal["ward", "single", "complete", "average"]
-Cutoff = Literal["merge-count", "height"]
-TieBreak = Literal["random", "max-l2", "min-l2"]
-Allocation = Literal["auto", "bn-gamma", "uniform", "sensitivity"]
-Residual = Literal["keep", "inner", "prune"]
-InputChannels = Literal["all", "kept"]
-Recover = Literal["auto", "none", "data-free", "batch-norm", "least-squares"]
-Precision = Literal["fp32", "fp16", "int8"]
 Role = Literal["out", "in", "param"]
-Measure = Literal["channels", "macs", "params", "latency"]
 GammaSource = Literal["bn", "calibration", "weights"]
 
 
@@ -332,37 +318,6 @@ class Choice:
 
     kept: Ints
     coverage: float | None = None
-
-
-@dataclass(frozen=True)
-class SelectOptions:
-    """The options of Algorithm 1."""
-
-    linkage: Linkage = "ward"
-    cutoff: Cutoff = "merge-count"
-    tie_break: TieBreak = "random"
-    coverage: Coverage = "count"
-
-
-@dataclass(frozen=True)
-class Reduction:
-    """How much goes: ``share``, in [0, 1), of all prunable channels, or of another measure."""
-
-    measure: Measure
-    share: float
-
-
-@dataclass(frozen=True)
-class LayerTime:
-    """A layer's time in ms: base + per_row·r + per_column·c + per_element·r·c.
-
-    r and c are the extents of its weight's axes 0 and 1.
-    """
-
-    base: float
-    per_row: float
-    per_column: float
-    per_element: float
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import reprune_onnx as rp
+from reprune_onnx.choices import Measure, Reduction
 from reprune_onnx.errors import RepruneError
 from reprune_onnx.prepared import prepare
 from reprune_onnx.pruner.measure import reduction
-from reprune_onnx.types import Measure, Reduction
 from reprune_onnx.watch import Watch
 
 SIDE = 8

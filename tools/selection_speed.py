@@ -25,10 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import reprune_onnx as rp
 from reprune_onnx import prepared
+from reprune_onnx.choices import Linkage
 from reprune_onnx.pipeline import prune_file
 from reprune_onnx.pruner.select import cluster, compiled, compiled_cover
 from reprune_onnx.report.files import Destination
-from reprune_onnx.types import Floats, Linkage
+from reprune_onnx.types import Floats
 
 MOST, FEWEST, PAIRS = 64, 4, 2**24  # input channels of a layer that scipy clusters
 

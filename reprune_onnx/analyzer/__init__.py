@@ -20,18 +20,9 @@ from reprune_onnx.analyzer.refusal import refuse_quantized, refuse_without_layer
 from reprune_onnx.analyzer.rules import RULES
 from reprune_onnx.analyzer.scope import locked_by_scope, matching
 from reprune_onnx.analyzer.walk import Walk
+from reprune_onnx.choices import Residual
 from reprune_onnx.sizes import fitting_shapes
-from reprune_onnx.types import (
-    Bools,
-    ChannelMap,
-    Ints,
-    Labels,
-    Layer,
-    Lock,
-    Model,
-    Passing,
-    Residual,
-)
+from reprune_onnx.types import Bools, ChannelMap, Ints, Labels, Layer, Lock, Model, Passing
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reprune_onnx.choices import Reduction
 from reprune_onnx.errors import SelectionError
 from reprune_onnx.pruner.allocate import (
     all_equal,
@@ -24,7 +25,7 @@ from reprune_onnx.pruner.knowledge import Knowledge
 from reprune_onnx.pruner.multilinear import Multilinear, multilinear
 from reprune_onnx.pruner.sensitivity.allocate import by_losses, least_loss
 from reprune_onnx.settings import Settings
-from reprune_onnx.types import ChannelMap, Group, Ints, Reduction
+from reprune_onnx.types import ChannelMap, Group, Ints
 
 _LEVELS = 1000  # a reduction is searched on sparsities 0.000, 0.001, … 0.999
 

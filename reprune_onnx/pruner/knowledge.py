@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from reprune_onnx.pruner.layer_time import LayerTime
 from reprune_onnx.pruner.sensitivity.curves import Losses
-from reprune_onnx.types import Floats, LayerTime
+from reprune_onnx.types import Floats
 
 
 @dataclass(frozen=True)

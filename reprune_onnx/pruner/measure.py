@@ -11,7 +11,8 @@ import onnx
 from reprune_onnx.analyzer.dense import sparse_tensors
 from reprune_onnx.analyzer.graph import FLOATS, Graph
 from reprune_onnx.analyzer.hoist import BRANCHES, hoisted_proto, joined, prefix_of
-from reprune_onnx.types import Bools, ChannelMap, Measure
+from reprune_onnx.choices import Measure
+from reprune_onnx.types import Bools, ChannelMap
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from reprune_onnx.choices import Method, SelectOptions
 from reprune_onnx.pruner.knowledge import Knowledge
 from reprune_onnx.pruner.layer_filters import layer_filters
 from reprune_onnx.pruner.parts import parts, suitable
@@ -24,9 +25,7 @@ from reprune_onnx.types import (
     Group,
     Ints,
     Layer,
-    Method,
     Problem,
-    SelectOptions,
 )
 from reprune_onnx.watch import Progress
 

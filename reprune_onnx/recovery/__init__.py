@@ -13,12 +13,13 @@ from reprune_onnx.activations.workers import workers
 from reprune_onnx.analyzer.fold import folded
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.hoist import hoisted
+from reprune_onnx.choices import Recover
 from reprune_onnx.errors import UsageError
 from reprune_onnx.precision import as_float32
 from reprune_onnx.recovery.output_error import output_error
 from reprune_onnx.recovery.plan import plan
 from reprune_onnx.recovery.values import with_values
-from reprune_onnx.types import Bools, ChannelMap, Model, Recover
+from reprune_onnx.types import Bools, ChannelMap, Model
 from reprune_onnx.watch import Progress
 
 

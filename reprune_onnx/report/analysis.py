@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from reprune_onnx.choices import Residual
 from reprune_onnx.pruner.measure import cost, parameters
 from reprune_onnx.report.missing import missing
 from reprune_onnx.report.record import locked
 from reprune_onnx.report.stays import Stay, stays
-from reprune_onnx.types import ChannelMap, Group, Residual
+from reprune_onnx.types import ChannelMap, Group
 
 
 def describe(channels: ChannelMap, model: str, residual: Residual) -> dict[str, Any]:

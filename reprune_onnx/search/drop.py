@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from reprune_onnx.choices import Reduction
 from reprune_onnx.errors import DataError, SelectionError
 from reprune_onnx.prepared import Attempt, Prepared
 from reprune_onnx.search.found import Found
 from reprune_onnx.search.score import score
-from reprune_onnx.types import Reduction
 
 _LEVELS = 100  # shares of the MACs are tried in steps of 1 %
 _FEWEST = 50  # images to measure on

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from reprune_onnx.choices import Reduction
 from reprune_onnx.errors import OutOfReachError
 from reprune_onnx.latency.measure import measure_layers
 from reprune_onnx.latency.table import LatencyTable, read_table
@@ -13,7 +14,6 @@ from reprune_onnx.pruner.aim import Aim
 from reprune_onnx.pruner.allocate.reach import out_of_reach
 from reprune_onnx.pruner.multilinear import multilinear
 from reprune_onnx.search.found import Found
-from reprune_onnx.types import Reduction
 
 _NEAR = 0.01  # of the original's latency
 _ROUNDING = 1e-9

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 import reprune_onnx as rp
+from reprune_onnx.choices import Method, Residual
 from reprune_onnx.pruner.select import METHODS
-from reprune_onnx.types import Method, Residual
 
 DEMO = Path(__file__).parents[2] / "models" / "digits_resnet.onnx"
 

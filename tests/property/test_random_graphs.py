@@ -24,7 +24,7 @@ from random_recipes import BATCH, OPSETS, SIDE, VARIANTS, Block, Recipe, recipes
 
 import reprune_onnx as rp
 from reprune_onnx.analyzer.rules import RULES
-from reprune_onnx.types import Allocation, Residual
+from reprune_onnx.choices import Allocation, Residual
 
 quick = settings(
     deadline=None,

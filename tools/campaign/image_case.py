@@ -24,7 +24,7 @@ from random_graphs import build
 from random_recipes import MORE_INPUTS, SIDE
 
 import reprune_onnx as rp
-from reprune_onnx.types import Allocation, CoverageOption, Method
+from reprune_onnx.choices import Allocation, CoverageOption, Method
 
 absent = random_case.absent
 RECOVERIES = ("least-squares", "batch-norm", "data-free")

@@ -27,8 +27,7 @@ from random_graphs import build
 from random_recipes import BATCH, SIDE, Recipe, random_recipe
 
 import reprune_onnx as rp
-from reprune_onnx.errors import ModelError
-from reprune_onnx.types import (
+from reprune_onnx.choices import (
     Allocation,
     CoverageOption,
     Cutoff,
@@ -38,6 +37,7 @@ from reprune_onnx.types import (
     Residual,
     TieBreak,
 )
+from reprune_onnx.errors import ModelError
 
 NO_IMAGES = {"reconstruction", "sensitivity", "energy"}  # what would need images
 CONTROL_EVERY = 50

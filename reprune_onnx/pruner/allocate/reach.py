@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from reprune_onnx.choices import Reduction
 from reprune_onnx.errors import OutOfReachError
 from reprune_onnx.settings import Settings
-from reprune_onnx.types import Reduction
 
 _NAMES = {
     "channels": "fewer channels",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from reprune_onnx.choices import Method, SelectOptions
 from reprune_onnx.errors import SelectionError
 from reprune_onnx.pruner.select import (
     bn_gamma,
@@ -17,7 +18,7 @@ from reprune_onnx.pruner.select import (
     reprune,
 )
 from reprune_onnx.pruner.select.ranking import keep_highest
-from reprune_onnx.types import Choice, Method, Problem, SelectOptions
+from reprune_onnx.types import Choice, Problem
 
 Criterion = Callable[[Problem, SelectOptions, np.random.Generator], Choice]
 

@@ -23,9 +23,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reprune_onnx.choices import Cutoff, Linkage
 from reprune_onnx.pruner.select.fast import worth_compiling
 from reprune_onnx.pruner.select.line import line_merges
-from reprune_onnx.types import Cutoff, Floats, Ints, Linkage
+from reprune_onnx.types import Floats, Ints
 
 _BLOCK = 2**22  # kernels that are clustered at once: of many inputs, the merges need much memory
 

@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numba
 import numpy as np
 
+from reprune_onnx.choices import Linkage
 from reprune_onnx.pruner.select.fast import compiled
-from reprune_onnx.types import Floats, Ints, Linkage
+from reprune_onnx.types import Floats, Ints
 
 _SINGLE, _COMPLETE, _AVERAGE, _WARD = range(4)
 _LINKAGES: dict[Linkage, int] = {

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.sparse import csc_array, csr_array
 
+from reprune_onnx.choices import TieBreak
 from reprune_onnx.pruner.select.fast import worth_compiling
-from reprune_onnx.types import Choice, Floats, Ints, Problem, TieBreak
+from reprune_onnx.types import Choice, Floats, Ints, Problem
 
 _DIGITS = 9  # of a score, in units of a mean cluster's worth; scores that differ by less are equal
 

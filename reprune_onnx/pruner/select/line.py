@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from reprune_onnx.types import Floats, Ints, Linkage
+from reprune_onnx.choices import Linkage
+from reprune_onnx.types import Floats, Ints
 
 
 def line_merges(numbers: Floats, linkage: Linkage) -> tuple[Ints, Floats]:

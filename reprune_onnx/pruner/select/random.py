@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from reprune_onnx.choices import SelectOptions
 from reprune_onnx.pruner.select.ranking import keep_highest
-from reprune_onnx.types import Choice, Problem, SelectOptions
+from reprune_onnx.types import Choice, Problem
 
 
 def select(problem: Problem, options: SelectOptions, rng: np.random.Generator) -> Choice:

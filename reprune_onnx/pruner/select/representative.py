@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from reprune_onnx.choices import SelectOptions
 from reprune_onnx.pruner.select.cluster import cut, dendrograms
-from reprune_onnx.types import Bools, Choice, Floats, Ints, Problem, SelectOptions
+from reprune_onnx.types import Bools, Choice, Floats, Ints, Problem
 
 
 def select(problem: Problem, options: SelectOptions, rng: np.random.Generator) -> Choice:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from reprune_onnx.choices import Coverage, SelectOptions
 from reprune_onnx.pruner.select import l2
 from reprune_onnx.pruner.select.cluster import clusters
 from reprune_onnx.pruner.select.coverage import cover, numbered
-from reprune_onnx.types import Choice, Coverage, Floats, Ints, Problem, SelectOptions
+from reprune_onnx.types import Choice, Floats, Ints, Problem
 
 
 def select(problem: Problem, options: SelectOptions, rng: np.random.Generator) -> Choice:

@@ -8,6 +8,7 @@ from math import ceil
 
 import numpy as np
 
+from reprune_onnx.choices import Reduction
 from reprune_onnx.pruner.allocate.exchange import Exchange
 from reprune_onnx.pruner.allocate.reach import out_of_reach
 from reprune_onnx.pruner.allocate.sparsity import exact
@@ -16,7 +17,7 @@ from reprune_onnx.pruner.multilinear import Multilinear
 from reprune_onnx.pruner.sensitivity.budget import BudgetProblem, solve_budget
 from reprune_onnx.pruner.sensitivity.curves import Losses
 from reprune_onnx.settings import Settings
-from reprune_onnx.types import Floats, Group, Ints, Reduction
+from reprune_onnx.types import Floats, Group, Ints
 
 _FAR = 0.01  # of the whole: what costs less by more than this is exchanged for what is nearer
 _LOSS = 1e-6  # of what is equally near, that which loses least

@@ -67,7 +67,7 @@ def cut_by_hand(proto: onnx.ModelProto, op: str, keep: list[int]) -> dict[str, N
     }
 
 
-def pruned(proto: onnx.ModelProto, method: rp.types.Method = "l1") -> rp.Pruned:
+def pruned(proto: onnx.ModelProto, method: rp.choices.Method = "l1") -> rp.Pruned:
     settings = rp.Settings(sparsity=3 / 8, method=method, recover="none")
     return rp.prune(rp.Model(proto), settings)
 
@@ -112,7 +112,7 @@ def test_the_masked_original_masks_the_recurrence_too() -> None:
 @pytest.mark.parametrize(
     "method", ["reprune", "representative", "l2", "fpgm", "bn-gamma", "random"]
 )
-def test_every_criterion_chooses_among_hidden_units(method: rp.types.Method) -> None:
+def test_every_criterion_chooses_among_hidden_units(method: rp.choices.Method) -> None:
     result = pruned(network("GRU"), method)
 
     (layer,) = [x for x in result.report["layers"] if x["node"] == "layer"]

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reprune_onnx.choices import SelectOptions
 from reprune_onnx.errors import SelectionError
 from reprune_onnx.pruner.select import METHODS, reprune, select
 from reprune_onnx.pruner.select.cluster import clusters
-from reprune_onnx.types import Filters, Problem, SelectOptions
+from reprune_onnx.types import Filters, Problem
 
 LINKAGES = ["ward", "single", "complete", "average"]
 CUTOFFS = ["merge-count", "height"]

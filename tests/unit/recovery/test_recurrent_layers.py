@@ -51,7 +51,7 @@ def images(folder: Path) -> str:
     return str(folder / "images.npz")
 
 
-def pruned(op: str, tmp_path: Path, recover: rp.types.Recover, **more: Any) -> dict[str, Any]:
+def pruned(op: str, tmp_path: Path, recover: rp.choices.Recover, **more: Any) -> dict[str, Any]:
     settings: dict[str, Any] = {"sparsity": 0.5, "exclude": ("layer",), "method": "l1"} | more
     return rp.prune(
         rp.Model(network(op)),

@@ -14,6 +14,7 @@ from onnx import TensorProto, numpy_helper
 import reprune_onnx as rp
 from reprune_onnx.benchmark.candidate import read_engine
 from reprune_onnx.benchmark.check import _difference
+from reprune_onnx.choices import Reduction
 from reprune_onnx.cli.training import _function, _milestones
 from reprune_onnx.data.preprocess import Preprocess
 from reprune_onnx.deployment.equal import compare
@@ -28,7 +29,7 @@ from reprune_onnx.sweep.run import _client
 from reprune_onnx.targets import read_target
 from reprune_onnx.training.plan import PrunePlan
 from reprune_onnx.training.settings import TrainSettings
-from reprune_onnx.types import Reduction, TensorCut
+from reprune_onnx.types import TensorCut
 from reprune_onnx.verification.cut import verify_cut
 
 CONV = "stage1.block1.conv1.weight"
