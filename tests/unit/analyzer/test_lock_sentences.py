@@ -9,12 +9,16 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+import rows_of_lock_sentences
+import rows_of_rule_locks
+from lock_row import Row
 from lock_sentences import sentences
-from rows_of_lock_sentences import ROWS, Row
 from rule_cases import FREE, LOCKED
 from rule_graphs import Case, network
 
 import reprune_onnx as rp
+
+ROWS = [*rows_of_lock_sentences.ROWS, *rows_of_rule_locks.ROWS]
 
 
 def graph(row: Row, body: str, *, changed: bool) -> onnx.ModelProto:
