@@ -49,8 +49,9 @@ DistillAuto = Annotated[
     str,
     typer.Option(
         metavar="ORIGINAL|auto|none",
-        help="Learn the unpruned model's answers; no labels needed. auto: of the file that the"
-        " report beside MODEL names, or of MODEL where it is pruned here; none: labels alone.",
+        help="Learn the unpruned model's answers, with or without labels. auto finds that model in"
+        " the report beside MODEL, or takes MODEL itself where it is pruned first; none learns from"
+        " labels alone.",
     ),
 ]
 LossName = Annotated[

@@ -47,10 +47,11 @@ def finetuned(trainer: Trainer, judge: Judge, scores: Scores) -> Outcome:
     if trainer.settings.keep_epoch == "best" and (best.epoch == 0 or not better):
         others = [{k: e[k] for k in start} for e in trainer.history]
         tops = max(others, key=judge.key) if others else start
+        teach = "" if trainer.objective.teacher is not None else "--distill ORIGINAL, "
         line = (
             f"no epoch was better than the file as given ({judge.said(start)}, the best epoch"
-            f" {judge.said(tops)}), so OUT holds the values as given: try --distill ORIGINAL, more"
-            " images, or another --lr"
+            f" {judge.said(tops)}), so OUT holds the values as given: try {teach}more images, or"
+            " another --lr"
         )
         return Outcome(0, start, start, line)
     line = (

@@ -109,3 +109,10 @@ def test_a_warning_is_one_line_without_a_place_in_the_code(capsys):
         warnings.simplefilter("always")
         assert run(app, []) == 0
     assert capsys.readouterr().err == "reprune-onnx: this takes longer\n"
+
+
+def test_the_package_is_the_command_too():
+    words = [sys.executable, "-m", "reprune_onnx", "prune", "no.onnx", "--sparsity", "2"]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("reprune-onnx: --sparsity 2 is outside [0, 1)")

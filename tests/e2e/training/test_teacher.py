@@ -70,6 +70,21 @@ def test_an_original_that_is_worse_on_the_labels_does_not_teach(
     assert log_of(out)["teacher"]["sha256"] == source["sha256"]
 
 
+@pytest.mark.parametrize("taught", [True, False])
+def test_the_advice_where_nothing_helped_is_not_what_was_done(
+    call: Any, demo: Path, few: Path, tmp_path: Path, taught: bool
+) -> None:
+    """The network is as good as it gets: its own answers are matched, or steps are far too long."""
+    how = (f"{few}:x,", "--distill", demo) if taught else (few, "--lr", "30")
+    result = call(
+        "finetune", demo, "--data", *how, *PRE, "--epochs", "1", "-o", tmp_path / "o.onnx"
+    )
+    assert result.code == 0, result.err
+    line = result.out.splitlines()[-1]
+    assert line.startswith("no epoch was better than the file as given")
+    assert ("--distill ORIGINAL" in line) == (not taught)
+
+
 def test_one_image_is_asked_about_once(demo: Path, digits: Path) -> None:
     from reprune_onnx.training.bridge import torch_module
     from reprune_onnx.training.teacher import RememberedAnswers
