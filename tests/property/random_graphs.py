@@ -16,13 +16,14 @@ from blocks_of_inputs import INPUTS
 from blocks_of_layers import LAYERS
 from blocks_of_matrices import MATRICES
 from blocks_of_moved_data import MOVED_DATA
+from blocks_of_places import PLACES
 from blocks_of_statistics import STATISTICS
 from random_heads import HEADS
 from random_nets import Net
 from random_recipes import WIDEST, Block, Kind, Recipe
 
 BLOCKS: dict[Kind, Callable[[Net, str, Block], str]] = (
-    LAYERS | MATRICES | ELEMENT_WISE | STATISTICS | MOVED_DATA | FUSED | BODIES | INPUTS
+    LAYERS | MATRICES | ELEMENT_WISE | STATISTICS | MOVED_DATA | FUSED | BODIES | INPUTS | PLACES
 )
 
 

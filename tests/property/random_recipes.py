@@ -48,6 +48,7 @@ Kind = Literal[
     "dense",
     "fused",
     "branches",
+    "places",
     "second-image",
     "lengths",
     "locked",
