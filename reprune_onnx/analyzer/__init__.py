@@ -49,7 +49,7 @@ def analyze(model: Model, scope: Scope | None = None) -> ChannelMap:
     refuse_quantized(graph)
     sizes = fitting_shapes(folded(model.proto), scope.input_shapes)  # one branch runs
     shapes = sizes.shapes
-    w = Walk(graph, shapes)
+    w = Walk(graph, shapes, scope.input_shapes)
     w.run(RULES)
     if not w.layers:
         refuse_without_layers(graph)

@@ -40,7 +40,7 @@ def branches_of(w: Walk, shapes: Shapes) -> Branches:
             inside.setdefault(branch, []).append(layer)
     if not inside:
         return Branches((), w.layers, [])
-    needs = conditions(w.graph)
+    needs = conditions(w.graph, w.taken.conditions())
     running: list[Branch] = []
     locks: list[LockDraft] = []
     counted: dict[int, LayerDraft] = {}

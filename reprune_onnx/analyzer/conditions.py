@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reprune_onnx.analyzer.graph import RANDOM, Graph, Op, captured
@@ -16,12 +16,12 @@ _SAME = {"Cast", "Identity"}  # of a truth value
 _SMALL = 16  # elements of a constant that is compared with another one
 
 
-def conditions(graph: Graph) -> dict[str, Decided | None]:
+def conditions(graph: Graph, known: Mapping[str, bool]) -> dict[str, Decided | None]:
     """By the prefix of each branch (`hoist.py`): what is to be decided so that it runs.
 
     That is the condition of its If and of those around it, and of all others that are the same
     computed again, or its contrary. None of a branch that cannot run, because that asks for
-    opposites, or because the condition is a constant.
+    opposites, or because the condition is ``known`` (`taken.py`).
     """
     choosing = [op for op in graph.ops if joined(op.proto)]
     values = _Values(graph)
@@ -32,7 +32,7 @@ def conditions(graph: Graph) -> dict[str, Decided | None]:
         around = needs[graph.branch_of(op)]
         for branch in BRANCHES:
             takes = branch == "then_branch"
-            possible = _may_be(graph, op.inputs[0], takes)
+            possible = known.get(op.inputs[0], takes) == takes
             if around is None or not possible or around.get(root, takes == same) != (takes == same):
                 needs[prefix_of(op.proto, branch)] = None
             else:
@@ -51,13 +51,6 @@ def title_of(graph: Graph, prefix: str) -> str:
     name, _, branch = prefix[:-1].rpartition(".")
     op = graph.producer(name)
     return f"the {branch} of {op.title if op is not None else name}"
-
-
-def _may_be(graph: Graph, name: str, takes: bool) -> bool:
-    if not graph.is_constant(name):
-        return True
-    value = graph.array(name)
-    return value.size != 1 or bool(value.item()) == takes
 
 
 class _Values:

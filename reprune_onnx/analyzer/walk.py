@@ -6,7 +6,7 @@ pruned and never changes a tensor. `resolve` turns its drafts into facts once al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from typing import Any
@@ -31,6 +31,7 @@ from reprune_onnx.analyzer.hoist import joined
 from reprune_onnx.analyzer.inference import Inference, few
 from reprune_onnx.analyzer.labels import LabelSpace, TooManyLabelsError, compress, varying
 from reprune_onnx.analyzer.rejected import rejected
+from reprune_onnx.analyzer.taken import Taken
 from reprune_onnx.errors import ModelError
 from reprune_onnx.types import Ints, Labels, Shape
 
@@ -43,6 +44,7 @@ RANK_FREE: dict[str, tuple[int, ...]] = {
     "Conv": (),  # the weight tells the rank where the input does not
     "ConvTranspose": (),
     "GridSample": (0,),
+    "If": (),  # its rule looks at what either branch makes
     "RoiAlign": (0,),
 }
 """The inputs whose rank the rule has to know; of ops that are not listed, all."""
@@ -52,7 +54,12 @@ SHAPED = {"ConstantOfShape", "Expand"}  # a shape alone may make their channels
 class Walk:
     """What is known after the nodes seen so far. Rules read and state facts through its methods."""
 
-    def __init__(self, graph: Graph, input_shapes: dict[str, tuple[int, ...]]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        input_shapes: dict[str, tuple[int, ...]],
+        given: Mapping[str, tuple[int, ...]] | None = None,
+    ) -> None:
         self.graph = graph
         self.space = LabelSpace()
         self.tensors: dict[str, Labels] = {}
@@ -66,6 +73,7 @@ class Walk:
         self.grouped: list[GroupedConv] = []
         self.adds: list[ResidualAdd] = []
         self.unknown: set[str] = set()  # activations of which not even the rank is known
+        self.taken = Taken(graph, self.numbers, given or {})
         self._inference = Inference(graph)
         for name, dims in graph.sparse.items():
             why = f"sparse tensor '{name}' stays as it is"
@@ -240,7 +248,8 @@ class Walk:
             elif blind:
                 why = f"{op.title} is not understood, as the rank of '{min(blind)}' is not known"
             own = any(lock.node == op.name for lock in self.locks[told:])
-            for ids in [self.tensors[name].ids for name in given]:
+            idle = self.taken.idle(op)
+            for ids in [] if idle else [self.tensors[name].ids for name in given]:
                 if not (own and self.space.locked(ids).all()):  # else the rule itself said why
                     self.lock(op, ids, why)
             outputs = []
@@ -315,6 +324,13 @@ class Walk:
 
     def _compute_numbers(self, op: Op) -> bool:
         """Whether ``op`` computes small numbers from shapes and constants; then they are kept."""
+        passed = self.taken.passed(op)
+        if passed and all(name in self.numbers for name in passed):
+            self.numbers.update(
+                (y, self.numbers[z]) for y, z in zip(op.outputs, passed, strict=True)
+            )
+            self._require_unchanged(op, set())
+            return True
         measures = op.type in ("Shape", "Size") and op.domain == "" and self.is_activation(op, 0)
         if measures and op.inputs[0] not in self.unknown:
             self._shape_of(op)
