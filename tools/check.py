@@ -1,4 +1,6 @@
-"""The one check command: format, lint, strict types, tests. CI and a developer run the same.
+"""The one check command: format, lint, strict types, documentation, tests.
+
+CI and a developer run the same.
 
     python tools/check.py            everything
     python tools/check.py -k cut     everything, but only the tests that match
@@ -18,6 +20,7 @@ STEPS = {
     "format": ["ruff", "format", "--check", "."],
     "lint": ["ruff", "check", "."],
     "types": ["mypy"],
+    "site": ["mkdocs", "build", "--strict", "--quiet"],
     "tests": ["pytest", "-q", "-n", "auto", "--doctest-modules", "reprune_onnx", "tests"],
 }
 

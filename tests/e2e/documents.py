@@ -24,7 +24,7 @@ class Command:
 
 def documents(root: Path) -> dict[str, str]:
     """The texts that users read, by their paths."""
-    paths = [root / "README.md", *sorted((root / "docs").glob("*.md")), root / "models/README.md"]
+    paths = [root / "README.md", *sorted((root / "docs").rglob("*.md")), root / "models/README.md"]
     return {str(p.relative_to(root)): p.read_text(encoding="utf-8") for p in paths}
 
 

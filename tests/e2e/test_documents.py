@@ -116,7 +116,10 @@ def program_options(words: tuple[str, ...]) -> set[str]:
 RUN_APART = {"docs/data.md": "test_data_document.py"}
 """Documents that make their own files; the test named runs their commands and reads the answers."""
 
-RUN = sorted({c.document for c in COMMANDS if why_not(c) is None} - RUN_APART.keys())
+FIRST = {c.line: c for c in reversed(COMMANDS) if why_not(c) is None}
+"""Commands that several documents show are run where they stand first."""
+
+RUN = sorted({c.document for c in FIRST.values()} - RUN_APART.keys())
 
 
 @pytest.mark.parametrize("name", RUN)
@@ -124,7 +127,7 @@ RUN = sorted({c.document for c in COMMANDS if why_not(c) is None} - RUN_APART.ke
 def test_every_command_works_as_written(name, call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     SteadyMachine(monkeypatch, of_work, of_work)  # --latency-reduction whatever else runs here
-    own = [c for c in COMMANDS if c.document == name and why_not(c) is None]
+    own = [c for c in COMMANDS if c.document == name and c is FIRST.get(c.line)]
     prepared(tmp_path, call)
     for command in own:
         program, *words = command.words
