@@ -40,7 +40,7 @@ def _inside(tensor: onnx.TensorProto, where: str, path: Path) -> Path:
     try:
         target = path.parent / where
         inside = path.parent.resolve() in target.resolve().parents
-        found = inside and target.is_file()
+        exists = inside and target.is_file()
     except (OSError, RuntimeError, ValueError) as error:  # loops of links, NUL
         raise ModelError(
             f"tensor '{tensor.name}' points to external data that cannot name a file: the file is"
@@ -51,7 +51,7 @@ def _inside(tensor: onnx.TensorProto, where: str, path: Path) -> Path:
             f"tensor '{tensor.name}' points to external data '{where}' outside the folder of"
             f" '{path}': such files are not read"
         )
-    if not found:
+    if not exists:
         raise ModelError(
             f"tensor '{tensor.name}' needs the external data file '{target}', which is missing:"
             " put it beside the model"
@@ -87,21 +87,23 @@ def _extent(tensor: onnx.TensorProto, info: dict[str, str], target: Path) -> tup
 
 def tensors(proto: onnx.ModelProto) -> list[onnx.TensorProto]:
     """Every tensor of a model: those of bodies, functions and sparse tensors too."""
-    found: list[onnx.TensorProto] = []
+    tensors_of_graph: list[onnx.TensorProto] = []
     graphs = [proto.graph]
     nodes = [n for f in proto.functions for n in f.node]
     while graphs or nodes:
         if graphs:
             graph = graphs.pop()
-            found.extend(graph.initializer)
-            found.extend(t for s in graph.sparse_initializer for t in (s.values, s.indices))
+            tensors_of_graph.extend(graph.initializer)
+            tensors_of_graph.extend(
+                t for s in graph.sparse_initializer for t in (s.values, s.indices)
+            )
             nodes.extend(graph.node)
             continue
         for attribute in nodes.pop().attribute:
             if attribute.HasField("t"):
-                found.append(attribute.t)
-            found.extend(attribute.tensors)
+                tensors_of_graph.append(attribute.t)
+            tensors_of_graph.extend(attribute.tensors)
             for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-                found.extend((sparse.values, sparse.indices))
+                tensors_of_graph.extend((sparse.values, sparse.indices))
             graphs.extend(g for g in (attribute.g, *attribute.graphs) if g.ByteSize())
-    return found
+    return tensors_of_graph

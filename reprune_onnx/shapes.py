@@ -132,7 +132,7 @@ def symbols(proto: onnx.ModelProto) -> dict[str, tuple[str | None, ...]]:
     first extent and for another one of it: files say "?" or "None" for all that is open.
     """
     constants = {tensor.name for tensor in proto.graph.initializer}
-    found: dict[str, list[str | None]] = {}
+    places: dict[str, list[str | None]] = {}
     loose: set[str] = set()
     for value in proto.graph.input:
         tensor = value.type.tensor_type
@@ -140,10 +140,10 @@ def symbols(proto: onnx.ModelProto) -> dict[str, tuple[str | None, ...]]:
             continue
         names = [None if d.dim_value > 0 else d.dim_param for d in tensor.shape.dim]
         loose |= {""} | ({names[0]} & set(names[1:]) if names and names[0] else set())
-        found[value.name] = names
+        places[value.name] = names
     return {
         name: tuple(f"{name}:{axis}" if s in loose else s for axis, s in enumerate(names))
-        for name, names in found.items()
+        for name, names in places.items()
     }
 
 

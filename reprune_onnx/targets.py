@@ -137,7 +137,7 @@ def _target(name: str, fields: Mapping[str, Any]) -> Target:
 def _build(fields: Mapping[str, Any]) -> Build:
     if not all(isinstance(value, str) for value in fields.values()):
         raise ValueError("all values of [build] are texts")
-    found = Build(**fields)
-    if found.builder not in get_args(Builder):
-        raise ValueError(f"'with = {found.builder}' is not one of {', '.join(get_args(Builder))}")
-    return found
+    build = Build(**fields)
+    if build.builder not in get_args(Builder):
+        raise ValueError(f"'with = {build.builder}' is not one of {', '.join(get_args(Builder))}")
+    return build

@@ -140,8 +140,8 @@ class Sums:
                 if self._total is None
                 else (self._total.p, self._total.q)
             )
-            found = self._totals(X, T, p.astype(np.float32), q.astype(np.float32))
-            self._total = found if self._total is None else self._total + found
+            totals = self._totals(X, T, p.astype(np.float32), q.astype(np.float32))
+            self._total = totals if self._total is None else self._total + totals
         if self._total is None:
             raise ValueError("there are no samples")
         return self._total
@@ -182,13 +182,13 @@ def factored(G: Floats, ridge: float) -> tuple[Floats, bool]:
         A = G.copy()
         A.flat[:: len(A) + 1] += ridge
         try:  # A.T lies in LAPACK's order, so that the factor takes A's place
-            found: tuple[Floats, bool] = cho_factor(A.T, overwrite_a=True, check_finite=False)
+            factor: tuple[Floats, bool] = cho_factor(A.T, overwrite_a=True, check_finite=False)
         except np.linalg.LinAlgError:
             if not np.isfinite(G).all():
                 raise
             ridge *= 10
         else:
-            return found
+            return factor
 
 
 def shrunk(G: Floats, n: int) -> Floats:

@@ -35,24 +35,24 @@ def check_results(
     feeds = candidate.feeds(runner, batch)
     runner.prepare(feeds)
     runner.run()
-    found = runner.outputs()
-    for name, value in found.items():
+    results = runner.outputs()
+    for name, value in results.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             raise ModelError(
                 f"'{candidate.name}' gives NaN or infinite values in '{name}' for random inputs at"
                 f" batch size {batch}: see with reprune-onnx evaluate what it computes on images"
             )
     if candidate.model is None or tolerance is None:
-        return {"max_abs_diff": None, "scale": None}, found
+        return {"max_abs_diff": None, "scale": None}, results
     expected = Session(candidate.runs, optimize=False).run(feeds)
-    diff, scale = _difference(candidate.name, found, expected)
+    diff, scale = _difference(candidate.name, results, expected)
     allowed = max(tolerance, _tolerance(candidate.model.proto))
     if diff > allowed * scale:
         raise ModelError(
             f"'{candidate.name}' differs by {diff:.3g}, at an output scale of {scale:.3g}, from a"
             f" plain run on the CPU, where {allowed:g} of it is allowed: what is fast is wrong"
         )
-    return {"max_abs_diff": diff, "scale": scale}, found
+    return {"max_abs_diff": diff, "scale": scale}, results
 
 
 def check_pairs(
@@ -63,17 +63,17 @@ def check_pairs(
     The original's names and shapes must be there, and where the report lies beside the pruned file,
     its cut is verified. Raises VerificationError.
     """
-    found: dict[str, dict[str, Any]] = {}
+    differences: dict[str, dict[str, Any]] = {}
     for candidate in candidates:
         source = next((c for c in candidates if c.model and _pruned(candidate, c)), None)
         if source is None:
             continue
         _check_interface(source, candidate, results)
-        found[candidate.name] = {
+        differences[candidate.name] = {
             "pruned_from": source.name,
             "verified": _verified(source, candidate),
         }
-    return found
+    return differences
 
 
 def _pruned(candidate: Candidate, source: Candidate) -> bool:
@@ -107,11 +107,11 @@ def _verified(source: Candidate, pruned: Candidate) -> str | None:
     return "structure" if result.result is None else "cut"
 
 
-def _difference(name: str, found: Results, expected: Results) -> tuple[float, float]:
+def _difference(name: str, results: Results, expected: Results) -> tuple[float, float]:
     """The largest difference relative to its output's scale, as (difference, scale)."""
     worst = (0.0, 1.0)
     for output, value in expected.items():
-        own = found.get(output)
+        own = results.get(output)
         if own is None or own.shape != value.shape:
             shape = "none" if own is None else own.shape
             raise ModelError(

@@ -40,7 +40,7 @@ def row(name: str, batch: int, seconds: Floats, first: Floats | None) -> dict[st
 
 def warning(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What is to be said of those of the rows that are noisy."""
-    noisy = [found for found in rows if found["noisy"]]
+    noisy = [measured for measured in rows if measured["noisy"]]
     if not noisy:
         return []
     worst = max(noisy, key=_spread)
@@ -51,8 +51,8 @@ def warning(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _spread(found: Mapping[str, Any]) -> float:
-    latency = found["latency_ms"]
+def _spread(measured: Mapping[str, Any]) -> float:
+    latency = measured["latency_ms"]
     return float(latency["iqr"] / latency["median"])
 
 

@@ -155,8 +155,10 @@ def _check(field: Field, backend: Loader, size: int, result: Result, watching: W
     outputs = {}
     for k, (candidate, runner) in enumerate(field):
         watching.step("checking", k, len(field))
-        found, outputs[candidate.name] = check_results(candidate, runner, size, backend.TOLERANCE)
-        result["models"][k] |= found
+        difference, outputs[candidate.name] = check_results(
+            candidate, runner, size, backend.TOLERANCE
+        )
+        result["models"][k] |= difference
     pairs = check_pairs([c for c, _ in field], outputs)
     for entry in result["models"]:
         entry.update(pairs.get(entry["model"], {}))
@@ -188,7 +190,7 @@ def _add(result: Result, names: Sequence[str], size: int, times: Floats) -> None
     first = result["models"][0]["model"]
     whole = times[:, names.index(first)] if first in names else None
     for k, name in enumerate(names):
-        found = row(name, size, times[:, k], None if name == first else whole)
-        result["rows"].append(found)
+        measured = row(name, size, times[:, k], None if name == first else whole)
+        result["rows"].append(measured)
     notes = [entry["note"] for entry in result["models"] if entry["note"] is not None]
     result["notes"] = [*notes, *warning(result["rows"])]

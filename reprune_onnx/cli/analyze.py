@@ -35,7 +35,7 @@ def command(
     scope = Scope(
         residual, tuple(include or ()), tuple(exclude or ()), parse_input_shapes(input_shape or [])
     )
-    found = describe(analyze(load(model), scope), str(model), residual)
-    emit_json(found, json)
+    analysis = describe(analyze(load(model), scope), str(model), residual)
+    emit_json(analysis, json)
     if not quiet and json != "-":
-        print_analysis(found)
+        print_analysis(analysis)

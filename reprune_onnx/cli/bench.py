@@ -76,19 +76,19 @@ def command(
     check_json(json, *models)
     check_plot(plot)
 
-    def write(found: dict[str, Any]) -> None:
+    def write(result: dict[str, Any]) -> None:
         if json != "-":
-            emit_json(found, json)
+            emit_json(result, json)
 
     with Bar(quiet) as bar:
-        found = bench(models, settings, Watching(bar, write))
-    emit_json(found, json)
+        result = bench(models, settings, Watching(bar, write))
+    emit_json(result, json)
     if plot is not None:
-        plot_throughput(found, plot)
+        plot_throughput(result, plot)
     if not quiet and json != "-":
-        print_bench(found)
-    if found["failures"]:
-        raise ModelError(_failed(found))
+        print_bench(result)
+    if result["failures"]:
+        raise ModelError(_failed(result))
 
 
 def _sizes(text: str | None) -> tuple[int, ...]:
@@ -98,8 +98,8 @@ def _sizes(text: str | None) -> tuple[int, ...]:
         raise UsageError(f"--batch-size '{text}' is not numbers, as in 1,8,32") from error
 
 
-def _failed(found: dict[str, Any]) -> str:
-    first, *more = found["failures"]
-    kept = f"what was measured before is kept ({len(found['rows'])} rows)"
+def _failed(result: dict[str, Any]) -> str:
+    first, *more = result["failures"]
+    kept = f"what was measured before is kept ({len(result['rows'])} rows)"
     others = f" (and {len(more)} more)" if more else ""
     return f"{first['error']}{others}; {kept}"

@@ -63,8 +63,8 @@ def command(
     shapes = parse_input_shapes(input_shape or [])
     how = Reading(preprocess, skip_broken=skip_broken)
     images = calibrated(own, calibration, calibration_size, how, shapes)
-    found = convert(own, device, precision, input_shapes=shapes, images=images)
-    save(found.model, where)
-    emit_json(found.as_json(), json)
+    converted = convert(own, device, precision, input_shapes=shapes, images=images)
+    save(converted.model, where)
+    emit_json(converted.as_json(), json)
     if not quiet and json != "-":
-        print_conversion(found, str(where))
+        print_conversion(converted, str(where))

@@ -12,7 +12,7 @@ def command(json: JsonFile = None) -> None:
     from reprune_onnx.report.devices import print_targets
     from reprune_onnx.targets import read_target, target_names
 
-    found = [read_target(name) for name in target_names()]
-    emit_json([asdict(target) for target in found], json)
+    devices = [read_target(name) for name in target_names()]
+    emit_json([asdict(target) for target in devices], json)
     if json != "-":
-        print_targets(found)
+        print_targets(devices)

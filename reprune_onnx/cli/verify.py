@@ -28,18 +28,18 @@ def command(
 
     earlier = read_report(report or report_path(pruned))
     with Bar(quiet) as bar:
-        found = verify(load(original), load(pruned), earlier, bar)
+        outcome = verify(load(original), load(pruned), earlier, bar)
     if quiet:
         return
-    if found.note is not None:
-        typer.echo(f"note: {found.note}")
-    if found.result is None:
+    if outcome.note is not None:
+        typer.echo(f"note: {outcome.note}")
+    if outcome.result is None:
         typer.echo(
-            f"structure verified, and the model runs; {found.changed} tensors have other values"
+            f"structure verified, and the model runs; {outcome.changed} tensors have other values"
             " than the cut (recovered or trained since), so outputs were not compared"
         )
         return
-    v = found.result
+    v = outcome.result
     typer.echo(
         f"verified on {v.runs} inputs: largest difference {v.max_abs_diff:.3g} at an output scale"
         f" of {v.scale:.3g}; a deliberately wrong cut differs by {v.negative_control:.3g}"

@@ -107,8 +107,8 @@ def _write(
     tool: object = None
     for k, path in enumerate(models):
         name = _name(path, [e["name"] for e in entries])
-        found, entry = _model(path, name, target, folder, options)
-        tool = found.as_json()["tool"]
+        description, entry = _model(path, name, target, folder, options)
+        tool = description.as_json()["tool"]
         entries.append(entry)
         if progress is not None:
             progress("converting", k + 1, len(models))
@@ -139,9 +139,9 @@ def _model(
     images = calibrated(model, options.calibration, size, how, options.input_shapes)
     names = options.precisions or [p for p in target.precisions if p != "int8" or images]
     precisions = [target.precision(p) for p in names]
-    found, files = _converted(model, name, precisions, (target, folder, options, images))
+    description, files = _converted(model, name, precisions, (target, folder, options, images))
     taken = references(
-        found.model.proto, options.input_shapes, images=images.batches[0] if images else None
+        description.model.proto, options.input_shapes, images=images.batches[0] if images else None
     )
     entry = {
         "name": name,
@@ -154,13 +154,13 @@ def _model(
         "images": taken.images,
         **_ports(taken, name, folder),
         "layers": _layers(model),
-        "opset": found.as_json()["opset"],
-        "ir": found.model.proto.ir_version,
-        "rewritten": found.rewritten,
-        "difference": found.difference,
-        "note": found.note,
+        "opset": description.as_json()["opset"],
+        "ir": description.model.proto.ir_version,
+        "rewritten": description.rewritten,
+        "difference": description.difference,
+        "note": description.note,
     }
-    return found, entry
+    return description, entry
 
 
 def _converted(
@@ -176,9 +176,9 @@ def _converted(
     files = dict.fromkeys(precisions, f"models/{name}.onnx")
     save(base.model, folder / "models" / f"{name}.onnx")
     if "int8" in precisions:
-        found = convert(model, target, "int8", input_shapes=shapes, images=images)
+        converted = convert(model, target, "int8", input_shapes=shapes, images=images)
         files["int8"] = f"models/{name}-int8.onnx"
-        save(found.model, folder / files["int8"])
+        save(converted.model, folder / files["int8"])
     return base, files
 
 
@@ -199,14 +199,14 @@ def _ports(taken: References, name: str, folder: Path) -> dict[str, Any]:
     """Write the references; inputs and outputs as bundle.json has them."""
     where = Path("reference") / name
     (folder / where).mkdir(parents=True)
-    found: dict[str, Any] = {"inputs": [], "outputs": []}
+    ports: dict[str, Any] = {"inputs": [], "outputs": []}
     for kind, arrays in (("inputs", taken.inputs), ("outputs", taken.outputs)):
         for k, (port, array) in enumerate(arrays.items()):
             file = where / f"{kind[:-1]}{k}.bin"
             write_atomically(folder / file, array.astype("<f4").tobytes())
             extents = [None if taken.dynamic else taken.images, *array.shape[1:]]
-            found[kind].append({"name": port, "shape": extents, "reference": file.as_posix()})
-    return found
+            ports[kind].append({"name": port, "shape": extents, "reference": file.as_posix()})
+    return ports
 
 
 def _layers(model: Model) -> list[dict[str, object]]:
@@ -232,11 +232,11 @@ def _metadata(proto: onnx.ModelProto) -> dict[str, str]:
 def _name(path: Path, taken: Sequence[str]) -> str:
     """A name for files and cases, of letters that no shell minds."""
     stem = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in path.stem)
-    found, k = stem, 1
-    while found in taken:
+    name, k = stem, 1
+    while name in taken:
         k += 1
-        found = f"{stem}_{k}"
-    return found
+        name = f"{stem}_{k}"
+    return name
 
 
 def _write_readme(folder: Path, target: Target, manifest: dict[str, Any]) -> None:

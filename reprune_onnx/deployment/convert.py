@@ -142,21 +142,21 @@ def _converted(
             beyond = float16.beyond_half(lowered.model, feeds)
             out = _stamped(lowered.model, target, chosen)
             return Converted(out, chosen, flag, lowered.rewritten, worst, ALLOWED, None, beyond)
-        found = float16.half(lowered.model, feeds)
-        worst = _compared(model, found.model, shapes, images)
-        out = _stamped(found.model, target, chosen)
-        facts = (lowered.rewritten, worst, float16.ALLOWED, None, found.beyond)
+        halved = float16.half(lowered.model, feeds)
+        worst = _compared(model, halved.model, shapes, images)
+        out = _stamped(halved.model, target, chosen)
+        facts = (lowered.rewritten, worst, float16.ALLOWED, None, halved.beyond)
         return Converted(out, chosen, "", *facts)
     out = _stamped(lowered.model, target, chosen)
     return Converted(out, chosen, flag, lowered.rewritten, worst, ALLOWED)
 
 
 def _compared(
-    model: Model, found: Model, shapes: Mapping[str, tuple[int, ...]], images: Images | None
+    model: Model, converted: Model, shapes: Mapping[str, tuple[int, ...]], images: Images | None
 ) -> float:
     """By how much float16 differs, rounded as it will be: on images, else on random inputs."""
     allowed = float16.ALLOWED
-    as_run = rounded(found.proto)
+    as_run = rounded(converted.proto)
     if images is None:
         try:
             return compare(model.proto, as_run, shapes, allowed)
@@ -178,13 +178,15 @@ def _in_int8(
     model: Model, lowered: Lowered, how: tuple[Target, Images, str], worst: float
 ) -> Converted:
     target, images, flag = how
-    found = int8.quantize(lowered.model, images, target.build.builder)
-    if not quantized_nodes(found.proto):
+    quantized = int8.quantize(lowered.model, images, target.build.builder)
+    if not quantized_nodes(quantized.proto):
         raise ModelError(
             "ONNX Runtime quantizes none of the model's nodes, so nothing of it would be int8: use"
             " --precision fp32 or fp16"
         )
-    again = lower(found, target.limits, target.name) if target.limits.ir else Lowered(found, [])
+    again = (
+        lower(quantized, target.limits, target.name) if target.limits.ir else Lowered(quantized, [])
+    )
     error = int8.output_error(model.proto, again.model.proto, images, target.build.builder)
     out = _stamped(again.model, target, "int8")
     return Converted(out, "int8", flag, lowered.rewritten, worst, ALLOWED, error)

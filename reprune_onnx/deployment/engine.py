@@ -94,18 +94,18 @@ def build(
         )
     shapes = options.input_shapes
     start = time.perf_counter()
-    found = convert(model, target, options.precision, input_shapes=shapes, images=images)
+    converted = convert(model, target, options.precision, input_shapes=shapes, images=images)
     plain = as_float32(model.proto)
     taken = references(plain, shapes, images=images.batches[0] if images else None)
     batches = _batches(model, taken, options)
-    data, version = _serialized(found, taken, batches, options)
-    facts = _facts(found, (target, gpu, version), batches, data)
+    data, version = _serialized(converted, taken, batches, options)
+    facts = _facts(converted, (target, gpu, version), batches, data)
     facts["seconds"] = round(time.perf_counter() - start, 1)
     partial = out.with_name(f".{out.name}.part")
     try:
         write_atomically(partial, data)
         _write_json(about(partial), facts)
-        facts["check"] = _checked(partial, taken, (found.precision, gpu, batches))
+        facts["check"] = _checked(partial, taken, (converted.precision, gpu, batches))
         _write_json(about(partial), facts)
         about(partial).replace(about(out))
         partial.replace(out)
@@ -130,7 +130,7 @@ def _batches(model: Model, taken: References, options: BuildOptions) -> tuple[in
 
 
 def _serialized(
-    found: Converted, taken: References, batches: tuple[int, int, int], options: BuildOptions
+    converted: Converted, taken: References, batches: tuple[int, int, int], options: BuildOptions
 ) -> tuple[bytes, str]:
     """The engine, and TensorRT's version."""
     import tensorrt as trt
@@ -141,21 +141,23 @@ def _serialized(
     flag = trt.NetworkDefinitionCreationFlag
     typed = flag.STRONGLY_TYPED if major >= 10 else flag.EXPLICIT_BATCH
     network = builder.create_network(1 << int(typed))
-    if found.note is not None:
+    if converted.note is not None:
         load_plugins(trt)
     parser = trt.OnnxParser(network, _logger(trt, messages))
-    if not parser.parse(found.model.proto.SerializeToString()):
+    if not parser.parse(converted.model.proto.SerializeToString()):
         errors = [parser.get_error(k) for k in range(parser.num_errors)]
-        raise ModelError(_parser_error(errors, found.model.proto, messages))
+        raise ModelError(_parser_error(errors, converted.model.proto, messages))
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * _MIB)
-    if found.precision == "fp32":
+    if converted.precision == "fp32":
         config.clear_flag(trt.BuilderFlag.TF32)  # on by default, with the mantissa of fp16
     elif major < 10:
-        config.set_flag(getattr(trt.BuilderFlag, found.precision.upper()))
+        config.set_flag(getattr(trt.BuilderFlag, converted.precision.upper()))
     if taken.dynamic:
         profile = builder.create_optimization_profile()
-        for name, shape in fitting_shapes(found.model.proto, options.input_shapes).shapes.items():
+        for name, shape in fitting_shapes(
+            converted.model.proto, options.input_shapes
+        ).shapes.items():
             profile.set_shape(name, *((n, *shape[1:]) for n in batches))
         config.add_optimization_profile(profile)
     cache = options.timing_cache
@@ -244,12 +246,12 @@ def _checked(
 
 
 def _facts(
-    found: Converted, where: tuple[Target, Gpu, str], batches: tuple[int, int, int], data: bytes
+    converted: Converted, where: tuple[Target, Gpu, str], batches: tuple[int, int, int], data: bytes
 ) -> dict[str, Any]:
     target, gpu, version = where
     return {
         "schema": 1,
-        **found.as_json(),
+        **converted.as_json(),
         "target": target.name,
         "tensorrt": version,
         "gpu": asdict(gpu),

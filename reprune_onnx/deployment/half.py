@@ -83,11 +83,11 @@ def find_beyond(
     """Return which nodes with ``ports`` leave the range, by index."""
     ranges: list[tuple[dict[str, Range], float]] = [(constant_ranges(graph, floats), 1.0)]
     ranges += [(measured_ranges(graph, floats, some), margin) for some, margin in feeds()]
-    found = {}
+    beyond = {}
     for op in graph.ops:
         if op.index in ports and (reason := _reason(op, ports[op.index], ranges)):
-            found[op.index] = Beyond(op.name, op.type, reason)
-    return found
+            beyond[op.index] = Beyond(op.name, op.type, reason)
+    return beyond
 
 
 def _reason(op: Op, ports: Ports, ranges: list[tuple[dict[str, Range], float]]) -> str | None:

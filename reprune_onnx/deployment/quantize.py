@@ -78,8 +78,8 @@ def output_error(
     name = sessions[0].outputs[0].name
     error = size = 0.0
     for feeds in images.batches:
-        expected, found = (s.run(feeds, [name])[name].astype(np.float64) for s in sessions)
-        error += float(((expected - found) ** 2).sum())
+        expected, results = (s.run(feeds, [name])[name].astype(np.float64) for s in sessions)
+        error += float(((expected - results) ** 2).sum())
         size += float((expected**2).sum())
     return float(np.sqrt(error / size)) if size else 0.0
 

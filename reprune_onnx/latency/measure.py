@@ -61,23 +61,23 @@ def _rows(
     points: Sequence[tuple[Layer, list[tuple[int, int, float]]]], whole_ms: float
 ) -> Iterator[Row]:
     """The rows of the table; the last of each layer's points is that of its full width."""
-    total = sum(found[-1][2] for _, found in points)
+    total = sum(times[-1][2] for _, times in points)
     made = sum(layer.positions * len(layer.out_ids) for layer, _ in points)
     scale = min(1.0, whole_ms / total) if total else 1.0
     rest = max(0.0, whole_ms - total) / max(1, made)  # per value that a layer makes
-    for layer, found in points:
-        for r, c, ms in found:
+    for layer, times in points:
+        for r, c, ms in times:
             width = (r, c)[min(layer.out_axis, 1)] / layer.shape[min(layer.out_axis, 1)]
             share = rest * layer.positions * len(layer.out_ids) * width
             yield Row(layer.name, r, c, ms * scale + share)
 
 
 def _input_shape(channels: ChannelMap, op: Op, layer: Layer) -> tuple[int, ...] | None:
-    found = channels.tensors.get(op.inputs[1 - layer.input])
+    shape = channels.tensors.get(op.inputs[1 - layer.input])
     plain = layer.input == 1 and len(layer.shape) > 1 and not (layer.more or op.domain)
-    if found is None or None in found.shape or not plain:
+    if shape is None or None in shape.shape or not plain:
         return None
-    return tuple(int(n) for n in found.shape if n is not None)
+    return tuple(int(n) for n in shape.shape if n is not None)
 
 
 def _widths(op: Op, layer: Layer, axes: set[int]) -> Iterator[tuple[int, int]]:

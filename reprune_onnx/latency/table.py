@@ -48,21 +48,21 @@ class LatencyTable:
         rows; a single one is taken as proportional to r·c. What is no layer is part of the first
         layer's ``base``. Raises DataError where the table knows none of the layers.
         """
-        found: dict[int, LayerTime] = {}
+        times: dict[int, LayerTime] = {}
         for layer in channels.layers:
             own = [row for row in self.layers if row.layer == layer.name]
             if own:
-                found[layer.node] = _fit(own)
-        if not found:
+                times[layer.node] = _fit(own)
+        if not times:
             raise DataError(
                 "the latency table has none of the model's layers, such as"
                 f" '{channels.layers[0].name}': its rows are named by the nodes of the model that"
                 " was measured"
             )
-        first = min(found)
-        rest = asdict(found[first])
-        found[first] = LayerTime(**(rest | {"base": rest["base"] + self.rest_ms}))
-        return found
+        first = min(times)
+        rest = asdict(times[first])
+        times[first] = LayerTime(**(rest | {"base": rest["base"] + self.rest_ms}))
+        return times
 
 
 def _fit(rows: Sequence[Row]) -> LayerTime:
@@ -86,11 +86,11 @@ def read_table(path: Path) -> LatencyTable:
     Raises DataError where the file is neither.
     """
     try:
-        found = parse_json(path.read_text(encoding="utf-8"))
-        if "latency" in found:
-            found = found["latency"]
-        rows = tuple(_row(row) for row in found["layers"])
-        return LatencyTable(rows, max(0.0, float(found.get("rest_ms", 0.0))))
+        content = parse_json(path.read_text(encoding="utf-8"))
+        if "latency" in content:
+            content = content["latency"]
+        rows = tuple(_row(row) for row in content["layers"])
+        return LatencyTable(rows, max(0.0, float(content.get("rest_ms", 0.0))))
     except OSError as error:
         raise DataError(f"cannot read '{path}': {error.strerror or error}") from error
     except (ArithmeticError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -101,7 +101,9 @@ def read_table(path: Path) -> LatencyTable:
 
 
 def _row(row: Mapping[str, Any]) -> Row:
-    found = Row(str(row["layer"]), int(row["rows"]), int(row["columns"]), float(row["ms"]))
-    if found.rows < 1 or found.columns < 1 or not 0 < found.ms < np.inf:
-        raise ValueError(f"a layer with {found.rows} rows, {found.columns} columns, {found.ms} ms")
-    return found
+    parsed = Row(str(row["layer"]), int(row["rows"]), int(row["columns"]), float(row["ms"]))
+    if parsed.rows < 1 or parsed.columns < 1 or not 0 < parsed.ms < np.inf:
+        raise ValueError(
+            f"a layer with {parsed.rows} rows, {parsed.columns} columns, {parsed.ms} ms"
+        )
+    return parsed

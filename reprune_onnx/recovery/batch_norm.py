@@ -59,17 +59,17 @@ def reestimate(
         factor = np.minimum(deviation / np.where(spread > 0, spread, np.inf), _LARGEST)
         factor = np.where((deviation > 0) & (spread > 0), factor, 1.0)
         W = step.layer.matrix(graph.array(step.weight))
-        found = {step.weight: step.layer.weight(W * factor.reshape(*W.shape[:2], 1))}
+        changed = {step.weight: step.layer.weight(W * factor.reshape(*W.shape[:2], 1))}
         bias = step.layer.bias(graph)
         own = bias  # what the node itself adds from now on
         if step.intercept is not None:
             b = mean - factor * (now - bias)  # W·x' has the mean now - bias
-            found[step.intercept.tensor] = step.intercept.shifted(graph, b - bias)
+            changed[step.intercept.tensor] = step.intercept.shifted(graph, b - bias)
             own = b if step.intercept.tensor in step.layer.op.inputs else bias
-        found = {name: v.astype(graph.array(name).dtype) for name, v in found.items()}
-        ours.change(found)
+        changed = {name: v.astype(graph.array(name).dtype) for name, v in changed.items()}
+        ours.change(changed)
         ours.rescale(step.layer, factor, own - factor * bias)
-        values |= found
+        values |= changed
         if progress is not None:
             progress("recovering", k + 1, len(steps))
     return values

@@ -21,9 +21,9 @@ def output_error(original: Model, other: Model, images: Images) -> float | None:
     names = [o.name for o in sessions[0].outputs if o.dtype is not None and o.dtype.kind == "f"]
     sums = {name: np.zeros(4) for name in names}
     for feeds in images.batches[:: max(1, len(images.batches) // _BATCHES)]:
-        expected, found = (session.run(feeds, names) for session in sessions)
+        expected, results = (session.run(feeds, names) for session in sessions)
         for name in names:
-            a, b = expected[name].astype(np.float64), found[name].astype(np.float64)
+            a, b = expected[name].astype(np.float64), results[name].astype(np.float64)
             if a.shape != b.shape:
                 sums.pop(name, None)
             elif name in sums:

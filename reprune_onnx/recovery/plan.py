@@ -73,12 +73,12 @@ def _changed(channels: ChannelMap, keep: Bools) -> set[int]:
     cut = {s.node for s in channels.sites if s.role == "in" and not keep[s.ids].all()}
     cut |= {s.node for s in channels.summed if not keep[s.ids].all()}
     tensors: set[str] = set()
-    found: set[int] = set()
+    changed: set[int] = set()
     for op in channels.graph.ops:
         if op.index in cut or tensors.intersection((*op.inputs, *captured(op))):
-            found.add(op.index)
+            changed.add(op.index)
             tensors.update(op.outputs)
-    return found
+    return changed
 
 
 def _comes_later(graph: Graph, name: str, node: int, layers: set[int]) -> bool:

@@ -48,26 +48,31 @@ def _multiples(rounding: Rounding) -> str:
     return f"{rounding.multiple}" + (f" or {rounding.narrow}" if rounding.narrow else "")
 
 
-def print_conversion(found: Converted, where: str) -> None:
+def print_conversion(converted: Converted, where: str) -> None:
     """Print what was changed, and by how much the result differs."""
     print = partial(Terminal().print, soft_wrap=True)
-    for note in found.notes:
+    for note in converted.notes:
         print(f"note: {note}")
-    for change in found.rewritten:
+    for change in converted.rewritten:
         name = f"{change['node']}: " if change["node"] else ""
         print(f"{name}{change['before']} → {change['after']}")
-    print(f"differs by {found.difference:.2g} of its output's scale ({found.allowed:g} is allowed)")
-    if found.note is not None:
-        print(f"note: {found.note}")
-    if found.error is not None:
-        print(f"int8 changes the output by {found.error:.1%} on the calibration images")
-    if found.flag or found.precision == "int8":
-        print(_WHERE[found.precision](found.model.proto) + (_ASKED if found.flag else ""))
-    for node in found.beyond[:_SHOWN]:
-        print(f"{node.op} '{node.node}' {_KEPT[bool(found.flag)]}: {node.reason}")
-    if len(found.beyond) > _SHOWN:
-        more = len(found.beyond) - _SHOWN
-        print(f"{more} more nodes {_KEPT_ALL[bool(found.flag)]}: --json names them")
+    print(
+        f"differs by {converted.difference:.2g} of its output's scale"
+        f" ({converted.allowed:g} is allowed)"
+    )
+    if converted.note is not None:
+        print(f"note: {converted.note}")
+    if converted.error is not None:
+        print(f"int8 changes the output by {converted.error:.1%} on the calibration images")
+    if converted.flag or converted.precision == "int8":
+        print(
+            _WHERE[converted.precision](converted.model.proto) + (_ASKED if converted.flag else "")
+        )
+    for node in converted.beyond[:_SHOWN]:
+        print(f"{node.op} '{node.node}' {_KEPT[bool(converted.flag)]}: {node.reason}")
+    if len(converted.beyond) > _SHOWN:
+        more = len(converted.beyond) - _SHOWN
+        print(f"{more} more nodes {_KEPT_ALL[bool(converted.flag)]}: --json names them")
     print(f"wrote {where}")
 
 

@@ -16,43 +16,45 @@ from reprune_onnx.sweep.pareto import best, measure_of, varied
 from reprune_onnx.tasks import TaskKind
 
 
-def print_analysis(found: dict[str, Any]) -> None:
+def print_analysis(analysis: dict[str, Any]) -> None:
     """Groups, locks, and the summary line."""
     console = Terminal()
     table = _table(
-        f"{found['model']}: channels that go together",
+        f"{analysis['model']}: channels that go together",
         ["group", "channels", "prunable", "made by", "read by"],
         right={0, 1, 2},
     )
-    for g in found["groups"]:
+    for g in analysis["groups"]:
         made = [p["node"] for p in g["producers"]]
         row = (g["id"], g["channels"], g["prunable"] or "–", _names(made), _names(g["consumers"]))
         table.add_row(*map(str, row), style=None if g["prunable"] else "dim")
     console.print(table)
-    if found["locked"]:
+    if analysis["locked"]:
         table = _table("Why channels stay", ["channels", "node", "reason"], right={0})
-        for lock in found["locked"]:
+        for lock in analysis["locked"]:
             table.add_row(str(lock["channels"]), lock["node"] or "–", lock["reason"])
         console.print(table)
-    _print_stays(console, found)
-    s = found["summary"]
-    shapes = ", ".join(f"{k} {'×'.join(map(str, v))}" for k, v in found["input_shapes"].items())
-    if found.get("sizes_found"):
-        console.print(found["sizes_found"])
-    console.print(f"{found['macs'] / 1e6:,.1f} M MACs at {shapes}; {found['params']:,} parameters")
-    for note in found["notes"]:
+    _print_stays(console, analysis)
+    s = analysis["summary"]
+    shapes = ", ".join(f"{k} {'×'.join(map(str, v))}" for k, v in analysis["input_shapes"].items())
+    if analysis.get("sizes_found"):
+        console.print(analysis["sizes_found"])
+    console.print(
+        f"{analysis['macs'] / 1e6:,.1f} M MACs at {shapes}; {analysis['params']:,} parameters"
+    )
+    for note in analysis["notes"]:
         console.print(f"note: {note}", soft_wrap=True)
     console.print(
         f"prunable: {s['prunable_layers']} of {s['layers']} layers, at most"
-        f" {s['largest_macs_reduction']:.1%} of MACs (--residual {found['residual']})"
+        f" {s['largest_macs_reduction']:.1%} of MACs (--residual {analysis['residual']})"
     )
 
 
-def _print_stays(console: Terminal, found: dict[str, Any]) -> None:
+def _print_stays(console: Terminal, analysis: dict[str, Any]) -> None:
     """The layers that keep all their channels, those of one reason and one group in one row."""
-    owner = {p["node"]: g["id"] for g in found["groups"] for p in g["producers"]}
+    owner = {p["node"]: g["id"] for g in analysis["groups"] for p in g["producers"]}
     rows: dict[tuple[int, str], list[dict[str, Any]]] = {}
-    for layer in found["layers"]:
+    for layer in analysis["layers"]:
         if layer["stays"] is not None:
             key = (owner[layer["node"]], layer["stays"]["reason"])
             rows.setdefault(key, []).append(layer)
@@ -60,7 +62,7 @@ def _print_stays(console: Terminal, found: dict[str, Any]) -> None:
         return
     table = _table("Layers that keep all channels", ["layers", "MACs", "why"], right={1})
     for (_, reason), layers in rows.items():
-        share = layers[0]["stays"]["macs"] / max(1, found["macs"])
+        share = layers[0]["stays"]["macs"] / max(1, analysis["macs"])
         table.add_row(_names([x["node"] for x in layers]), f"{share:.1%}", reason)
     console.print(table)
 
@@ -90,7 +92,9 @@ def print_pruning(report: dict[str, Any], destination: Destination) -> None:
         console.print(line, soft_wrap=True)
 
 
-def print_evaluation(found: dict[str, Any], preprocess: str, notes: Sequence[str] = ()) -> None:
+def print_evaluation(
+    evaluation: dict[str, Any], preprocess: str, notes: Sequence[str] = ()
+) -> None:
     """The measured percentages, after what the data is."""
     console = Terminal()
     for note in notes:
@@ -101,37 +105,39 @@ def print_evaluation(found: dict[str, Any], preprocess: str, notes: Sequence[str
         "agreement": "agreement with the original {:.2f} %",
         "mean_kl": "mean KL {:.4g}",
     }
-    parts = [text.format(found[k]) for k, text in names.items() if found[k] is not None]
-    line = f"{', '.join(parts)} on {found['n']} images (preprocess: {preprocess})"
+    parts = [text.format(evaluation[k]) for k, text in names.items() if evaluation[k] is not None]
+    line = f"{', '.join(parts)} on {evaluation['n']} images (preprocess: {preprocess})"
     console.print(line, soft_wrap=True)
-    if found["unused_labels"] is not None:
-        console.print(f"labels are not used: {found['unused_labels']}", soft_wrap=True)
+    if evaluation["unused_labels"] is not None:
+        console.print(f"labels are not used: {evaluation['unused_labels']}", soft_wrap=True)
 
 
 def print_task(
-    found: TaskEvaluation, task: TaskKind, preprocess: str, notes: Sequence[str] = ()
+    evaluation: TaskEvaluation, task: TaskKind, preprocess: str, notes: Sequence[str] = ()
 ) -> None:
     """What the data is, what was measured of a task, then what was assumed."""
     console = Terminal()
     for note in notes:
         console.print(f"note: {note}", soft_wrap=True)
-    parts = [m.said(found.scores) for m in task.said if found.scores.get(m.key) is not None]
-    line = f"{', '.join(parts)} on {found.n} images (preprocess: {preprocess})"
+    parts = [
+        m.said(evaluation.scores) for m in task.said if evaluation.scores.get(m.key) is not None
+    ]
+    line = f"{', '.join(parts)} on {evaluation.n} images (preprocess: {preprocess})"
     console.print(line, soft_wrap=True)
-    for note in found.notes:
+    for note in evaluation.notes:
         console.print(note, soft_wrap=True)
 
 
-def print_detection(found: dict[str, Any], preprocess: str) -> None:
+def print_detection(evaluation: dict[str, Any], preprocess: str) -> None:
     """Average precision of boxes and masks."""
     console = Terminal()
-    measured = {kind: found[kind] for kind in ("box", "mask") if found[kind] is not None}
+    measured = {kind: evaluation[kind] for kind in ("box", "mask") if evaluation[kind] is not None}
     names = list(next(iter(measured.values())))
     table = _table("", ["", *names], right=set(range(1, len(names) + 1)))
     for kind, values in measured.items():
         table.add_row(kind, *("–" if v is None else f"{v:.1f}" for v in values.values()))
     console.print(table)
-    console.print(f"on {found['n']} images (preprocess: {preprocess})")
+    console.print(f"on {evaluation['n']} images (preprocess: {preprocess})")
 
 
 def _lines(report: dict[str, Any], destination: Destination) -> list[str]:
@@ -182,30 +188,32 @@ def _target(name: str, asked: float, report: dict[str, Any]) -> str:
     return line + _rounding(name, report["rounding"]) + _missed(report["missed"])
 
 
-def _missed(found: dict[str, Any] | None) -> str:
+def _missed(missed: dict[str, Any] | None) -> str:
     """Why a target was missed by more than a point, and what can be reached next to it."""
-    if found is None:
+    if missed is None:
         return ""
-    line = f"; {found['why']}"
-    around = [f"{found[side]:.2%}" for side in ("less", "more") if found[side] is not None]
+    line = f"; {missed['why']}"
+    around = [f"{missed[side]:.2%}" for side in ("less", "more") if missed[side] is not None]
     if around:
         line += f"; next to what was asked, {' and '.join(around)} can be reached"
-    return f"{line}; {found['next_step']}" if found["next_step"] else line
+    return f"{line}; {missed['next_step']}" if missed["next_step"] else line
 
 
-def _rounding(name: str, found: dict[str, Any] | None) -> str:
+def _rounding(name: str, rounding: dict[str, Any] | None) -> str:
     """What widths were rounded to, and what was reached before."""
-    if found is None:
+    if rounding is None:
         return ""
-    line = f"; widths are multiples of {found['multiple']}"
-    if found["narrow"] is not None:
-        line += f", or {found['narrow']} where layers are narrow"
-    if found["target"] is not None:
-        line += f", for {found['target']}"
-    if found["exceptions"]:
-        line += f", but for {found['exceptions']} layers that are tied to others or set by --layer"
-    if found["unrounded"] is not None:
-        line += f" (unrounded {found['unrounded'][name]:.2%})"
+    line = f"; widths are multiples of {rounding['multiple']}"
+    if rounding["narrow"] is not None:
+        line += f", or {rounding['narrow']} where layers are narrow"
+    if rounding["target"] is not None:
+        line += f", for {rounding['target']}"
+    if rounding["exceptions"]:
+        line += (
+            f", but for {rounding['exceptions']} layers that are tied to others or set by --layer"
+        )
+    if rounding["unrounded"] is not None:
+        line += f" (unrounded {rounding['unrounded'][name]:.2%})"
     return line
 
 
@@ -236,21 +244,19 @@ def print_sweep(rows: list[dict[str, Any]], folder: Path) -> None:
     console.print(line, soft_wrap=True)
 
 
-def _recovery(found: dict[str, Any] | None) -> list[str]:
+def _recovery(recovery: dict[str, Any] | None) -> list[str]:
     """How accuracy was repaired; the next step where more could be done."""
-    if found is None:
+    if recovery is None:
         return []
-    line = f"recovered by {found['method']}: {found['layers']} layers have new values"
-    if not found["samples"]:
+    line = f"recovered by {recovery['method']}: {recovery['layers']} layers have new values"
+    if not recovery["samples"]:
         more = "some hundreds of images, without labels, with --calibration recover far more"
         return [f"{line}; {more}"]
-    line += f", fitted to {found['samples']} images"
-    if found["error_before"] is not None and found["error_after"] is not None:
-        line += (
-            f"; error of the outputs {found['error_before']:.3g} to {found['error_after']:.3g} of"
-            " their variance"
-        )
-    written = found.get("bytes_written", 0)
+    line += f", fitted to {recovery['samples']} images"
+    if recovery["error_before"] is not None and recovery["error_after"] is not None:
+        before, after = recovery["error_before"], recovery["error_after"]
+        line += f"; error of the outputs {before:.3g} to {after:.3g} of their variance"
+    written = recovery.get("bytes_written", 0)
     more = f"{written / 1e6:,.0f} MB of activations went to a temporary file (--memory)"
     return [line, more] if written else [line]
 
@@ -267,23 +273,23 @@ def print_recovery(
         console.print(line, soft_wrap=True)
 
 
-def print_bench(found: dict[str, Any]) -> None:
+def print_bench(result: dict[str, Any]) -> None:
     """One row per model and batch size, then what is to be said of the models and of noise."""
     console = Terminal()
     heads = ["model", "batch", "images/s", "median ms", "p90", "IQR", "speedup"]
-    title = f"{found['machine']['name']}, {found['backend']}"
-    if found["threads"] is not None:
-        title += f", {found['threads']} thread{'s' * (found['threads'] != 1)}"
-    if found["clock"] == "cpu":
+    title = f"{result['machine']['name']}, {result['backend']}"
+    if result["threads"] is not None:
+        title += f", {result['threads']} thread{'s' * (result['threads'] != 1)}"
+    if result["clock"] == "cpu":
         title += ", CPU time"
     table = _table(title, heads, right=set(range(1, len(heads))))
-    for row in found["rows"]:
+    for row in result["rows"]:
         ms = row["latency_ms"]
         cells = [row["model"], str(row["batch_size"]), f"{row['images_per_s']:,.5g}"]
         cells += [f"{ms[name]:.4g}" for name in ("median", "p90", "iqr")]
         table.add_row(*cells, "–" if row["speedup"] is None else f"{row['speedup']:.2f}×")
     console.print(table)
-    for line in [*filter(None, map(_checked, found["models"])), *found["notes"]]:
+    for line in [*filter(None, map(_checked, result["models"])), *result["notes"]]:
         console.print(line, soft_wrap=True)
 
 

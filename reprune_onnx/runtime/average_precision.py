@@ -41,7 +41,7 @@ def require_pycocotools() -> None:
 
 
 def results(
-    image_id: int, found: Detections, categories: Mapping[int, int]
+    image_id: int, detections: Detections, categories: Mapping[int, int]
 ) -> list[dict[str, Any]]:
     """Detections in COCO's format; ``categories`` maps labels to category ids.
 
@@ -50,26 +50,28 @@ def results(
     from pycocotools import mask as coco_mask
 
     entries = []
-    for k, label in enumerate(found.labels.tolist()):
+    for k, label in enumerate(detections.labels.tolist()):
         if label not in categories:
             continue
-        x1, y1, x2, y2 = found.boxes[k].tolist()
+        x1, y1, x2, y2 = detections.boxes[k].tolist()
         entry: dict[str, Any] = {
             "image_id": image_id,
             "category_id": categories[label],
             "bbox": [x1, y1, x2 - x1, y2 - y1],
-            "score": float(found.scores[k]),
+            "score": float(detections.scores[k]),
         }
-        if found.masks is not None:
-            entry["segmentation"] = coco_mask.encode(np.asfortranarray(found.masks[k], np.uint8))
+        if detections.masks is not None:
+            entry["segmentation"] = coco_mask.encode(
+                np.asfortranarray(detections.masks[k], np.uint8)
+            )
         entries.append(entry)
     return entries
 
 
 def average_precision(
-    data: CocoData, found: Sequence[dict[str, Any]], kind: Kind
+    data: CocoData, detections: Sequence[dict[str, Any]], kind: Kind
 ) -> AveragePrecision:
-    """The six figures of ``found`` (as `results` gives them) on all images of ``data``."""
+    """The six figures of ``detections`` (as `results` gives them) on all images of ``data``."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -79,7 +81,7 @@ def average_precision(
         truth.createIndex()
         plain = [
             {k: v for k, v in entry.items() if k != ("segmentation" if kind == "box" else "bbox")}
-            for entry in found
+            for entry in detections
         ]
         if plain:
             answer = truth.loadRes(plain)

@@ -34,12 +34,12 @@ class Classifier(Predictor):
 
         ``done`` images came before: messages count from there.
         """
-        found = self.outputs(x, self._names)
-        name = next((name for name, y in found.items() if _is_scores(y, len(x))), None)
+        outputs = self.outputs(x, self._names)
+        name = next((name for name, y in outputs.items() if _is_scores(y, len(x))), None)
         if name is None:
             raise self._no_classifier()
         self._names = [name]
-        scores = found[name].reshape(len(x), -1).astype(np.float64)
+        scores = outputs[name].reshape(len(x), -1).astype(np.float64)
         bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
         if len(bad):
             raise ModelError(

@@ -71,20 +71,20 @@ class Detector:
         h, w = image.shape[:2]
         x = fit(RawBatch(image[None], None, (name,)), self._how, self._target, name)
         sides = x.shape[2:] if self._target.layout == "nchw" else x.shape[1:3]
-        found = self._roles(self._session.run({self._name: x[0] if self._alone else x}))
+        outputs = self._roles(self._session.run({self._name: x[0] if self._alone else x}))
         scale = np.array([w / sides[1], h / sides[0]] * 2)
-        boxes = found["boxes"].astype(np.float64) * scale
-        masks = found.get("masks")
+        boxes = outputs["boxes"].astype(np.float64) * scale
+        masks = outputs.get("masks")
         return Detections(
             boxes,
-            found["labels"].astype(np.int64),
-            found["scores"].astype(np.float64),
+            outputs["labels"].astype(np.int64),
+            outputs["scores"].astype(np.float64),
             None if masks is None else _masks(masks, (h, w)),
         )
 
     def _roles(self, outputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The outputs by role, without the axes of extent 1 around them."""
-        found = {
+        roles = {
             role: _bare(outputs[name], _RANKS[role])
             for role in ROLES
             for name in outputs
@@ -92,17 +92,17 @@ class Detector:
         }
         for name, value in outputs.items():
             role = _role(value)
-            if role is not None and name.lower() not in ROLES and role not in found:
-                found[role] = _bare(value, _RANKS[role])
-        d = len(found.get("boxes", ()))
-        fits = all(role in found and len(found[role]) == d for role in ROLES[:3])
-        if not fits or found["boxes"].shape[1:] != (4,):
+            if role is not None and name.lower() not in ROLES and role not in roles:
+                roles[role] = _bare(value, _RANKS[role])
+        d = len(roles.get("boxes", ()))
+        fits = all(role in roles and len(roles[role]) == d for role in ROLES[:3])
+        if not fits or roles["boxes"].shape[1:] != (4,):
             shapes = ", ".join(f"'{name}' {list(v.shape)}" for name, v in outputs.items())
             raise ModelError(
                 f"{self._title} gives {shapes}, not boxes (d, 4), labels (d,) and scores (d,):"
                 " detection needs a model that was exported with its post-processing"
             )
-        return found
+        return roles
 
 
 def _bare(value: NDArray[Any], rank: int) -> NDArray[Any]:

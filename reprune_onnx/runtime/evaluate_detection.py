@@ -60,7 +60,7 @@ def evaluate_detection(
     known = data.categories
     numbers = known if task.labels == "ids" else range(1, len(known) + 1)
     categories = dict(zip(numbers, known, strict=True))
-    found: list[dict[str, Any]] = []
+    detections: list[dict[str, Any]] = []
     labels: set[int] = set()
     for k, (image_id, file) in enumerate(data.files.items()):
         seen = detector.detect(decode(file, "RGB"), file.name)
@@ -68,13 +68,13 @@ def evaluate_detection(
             raise ModelError("the model has no output of masks (d, 1, h, w): use --task detection")
         labels.update(seen.labels.tolist())
         _check_labels(labels, categories, data, task.labels)
-        found += results(image_id, seen, categories)
+        detections += results(image_id, seen, categories)
         if progress is not None:
             progress(k + 1, len(data.files))
     if labels and not labels & categories.keys():
         raise _foreign(min(labels), categories, data, task.labels)
-    mask = average_precision(data, found, "mask") if task.masks else None
-    return DetectionEvaluation(len(data.files), average_precision(data, found, "box"), mask)
+    mask = average_precision(data, detections, "mask") if task.masks else None
+    return DetectionEvaluation(len(data.files), average_precision(data, detections, "box"), mask)
 
 
 def _check_labels(

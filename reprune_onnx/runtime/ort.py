@@ -159,9 +159,9 @@ class Session:
         if threading.current_thread() is not threading.main_thread():
             return list(run())
         with ThreadPoolExecutor(1) as beside:
-            found = beside.submit(run)
+            future = beside.submit(run)
             try:
-                return list(found.result())
+                return list(future.result())
             finally:
                 options.terminate = True
 

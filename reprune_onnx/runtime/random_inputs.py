@@ -39,11 +39,11 @@ def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
 def _patches(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
     """Patches of one colour in [0, 1] along all long axes, as images have them, and some noise."""
     coarse = [-(-n // _PATCH) if n > _PATCH else n for n in shape]
-    found = rng.uniform(0.1, 0.9, coarse)
+    image = rng.uniform(0.1, 0.9, coarse)
     for axis, n in enumerate(shape):
         if n > _PATCH:
-            found = found.repeat(_PATCH, axis).take(np.arange(n), axis)
-    return found + rng.uniform(-0.1, 0.1, shape)
+            image = image.repeat(_PATCH, axis).take(np.arange(n), axis)
+    return image + rng.uniform(-0.1, 0.1, shape)
 
 
 def _tenth(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:

@@ -91,8 +91,8 @@ class Engine:
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return the outputs by name; their batch is the feeds'."""
-        found = self._runner.infer(dict(feeds))
-        return {name: array.copy() for name, array in found.items()}
+        outputs = self._runner.infer(dict(feeds))
+        return {name: array.copy() for name, array in outputs.items()}
 
     def close(self) -> None:
         """Free the GPU's memory."""

@@ -36,9 +36,9 @@ def check_alike(written: Model, module: OnnxModule, shapes: dict[str, tuple[int,
     }
     expected = session.run(feeds)
     with torch.no_grad():
-        found = module(*[torch.from_numpy(feeds[name]) for name in module.input_names])
+        results = module(*[torch.from_numpy(feeds[name]) for name in module.input_names])
     worst = 0.0
-    values = found if isinstance(found, tuple) else (found,)
+    values = results if isinstance(results, tuple) else (results,)
     floats = {name for name in module.output_names if expected[name].dtype.kind == "f"}
     for name, y in zip(module.output_names, values, strict=True):
         if floats and name not in floats:

@@ -138,8 +138,8 @@ def _measure(
     batches = feed.epoch(0, 0)
     for _, (x, _) in zip(range(_STEPS), batches, strict=False):
         with torch.no_grad():
-            found = module(x)
-        values = found if isinstance(found, tuple) else (found,)
+            result = module(x)
+        values = result if isinstance(result, tuple) else (result,)
         new = [_moments(y) for y in values]
         sums = [a + b for a, b in zip(sums, new, strict=True)] if sums else new
     statistics = []

@@ -44,8 +44,8 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
-            found = torch.load(self.path, map_location="cpu", weights_only=True)
-            run, state = found["run"], dict(found["state"])
+            content = torch.load(self.path, map_location="cpu", weights_only=True)
+            run, state = content["run"], dict(content["state"])
         except (RuntimeError, pickle.UnpicklingError, KeyError, TypeError, EOFError, OSError) as e:
             raise OutputError(
                 f"'{self.path}' is no checkpoint of this tool, or it is damaged: delete it, or give"

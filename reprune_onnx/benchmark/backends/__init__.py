@@ -57,6 +57,6 @@ _MODULES: dict[Backend, str] = {
 def loader(backend: Backend) -> Loader:
     """Return the backend's module, once everything it needs is there."""
     module: Any = import_module(f"{__name__}.{_MODULES[backend]}")
-    found: Loader = module
-    found.require()
-    return found
+    loader_of_backend: Loader = module
+    loader_of_backend.require()
+    return loader_of_backend

@@ -50,13 +50,13 @@ class EngineRunner:
 
         kind = self._engine.get_tensor_dtype(name)
         try:
-            found: np.dtype[Any] = np.dtype(trt.nptype(kind))
+            dtype: np.dtype[Any] = np.dtype(trt.nptype(kind))
         except TypeError as error:
             raise ModelError(
                 f"'{name}' of '{self._path}' is of type {kind}, which numpy does not have; build"
                 " the engine with inputs and outputs in float32"
             ) from error
-        return found
+        return dtype
 
     def prepare(self, feeds: Arrays) -> None:
         """Copy the inputs to the GPU, and make room for the outputs."""

@@ -20,14 +20,14 @@ def evaluations(sources: Sources) -> list[Html]:
     """One table of everything that `evaluate` measured."""
     rows = [
         [
-            Path(found.data.get("model") or found.path.name).name,
-            number(found.data["n"]),
-            number(found.data["top1"], ".2f", " %"),
-            number(found.data["top5"], ".2f", " %"),
-            number(found.data["agreement"], ".2f", " %"),
-            number(found.data.get("mean_kl"), ".4g"),
+            Path(source.data.get("model") or source.path.name).name,
+            number(source.data["n"]),
+            number(source.data["top1"], ".2f", " %"),
+            number(source.data["top5"], ".2f", " %"),
+            number(source.data["agreement"], ".2f", " %"),
+            number(source.data.get("mean_kl"), ".4g"),
         ]
-        for found in sources.of("evaluation")
+        for source in sources.of("evaluation")
     ]
     if not rows:
         return []

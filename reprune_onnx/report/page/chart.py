@@ -135,8 +135,8 @@ def nice_step(rough: float) -> float:
     [0.2, 2.0, 50.0, 100.0]
     """
     unit = 10.0 ** floor(log10(rough))
-    found = next(m for m in (1, 2, 5, 10) if m * unit >= rough * (1 - 1e-9))
-    return round(found * unit, 12)
+    multiple = next(m for m in (1, 2, 5, 10) if m * unit >= rough * (1 - 1e-9))
+    return round(multiple * unit, 12)
 
 
 def _axes(frame: _Frame, x: Axis, y: Axis) -> Content:

@@ -69,8 +69,8 @@ def _asked(name: str, asked: Any, data: Mapping[str, Any]) -> Html:
 
 def _accuracy_card(source: Source, sources: Sources) -> list[Html]:
     """The top-1 accuracy of the pruned model, beside the original's, where they were measured."""
-    found = {_file(s.data.get("model")): s.data["top1"] for s in sources.of("evaluation")}
-    before, after = (found.get(_file(name)) for name in _pair(source))
+    top1 = {_file(s.data.get("model")): s.data["top1"] for s in sources.of("evaluation")}
+    before, after = (top1.get(_file(name)) for name in _pair(source))
     if after is None:
         return []
     below = ["the original has ", number(before, ".2f", " %")] if before is not None else None
@@ -117,26 +117,26 @@ def _reduction(before: float, after: float) -> Content:
     return f"−{1 - after / before:.1%}" if before else "–"
 
 
-def _proof(found: Mapping[str, Any] | None) -> Content:
-    if found is None:
+def _proof(verification: Mapping[str, Any] | None) -> Content:
+    if verification is None:
         return "the cut was not verified (--no-verify)"
     return [
         "verified: the pruned model differs by ",
-        number(found["max_abs_diff"], ".2g"),
+        number(verification["max_abs_diff"], ".2g"),
         " from the masked original, at an output scale of ",
-        number(found["scale"], ".3g"),
+        number(verification["scale"], ".3g"),
         "; a deliberately wrong cut differs by ",
-        number(found["negative_control"], ".2g"),
+        number(verification["negative_control"], ".2g"),
     ]
 
 
-def _recovery(found: Mapping[str, Any] | None) -> Content:
-    if found is None:
+def _recovery(recovery: Mapping[str, Any] | None) -> Content:
+    if recovery is None:
         return "nothing was recovered after the cut"
-    said: list[Content] = [f"recovered by {found['method']}"]
-    if found["samples"]:
-        said += [" on ", number(found["samples"]), " images"]
-    return [*said, " in ", number(found["seconds"], ".1f"), " s"]
+    said: list[Content] = [f"recovered by {recovery['method']}"]
+    if recovery["samples"]:
+        said += [" on ", number(recovery["samples"]), " images"]
+    return [*said, " in ", number(recovery["seconds"], ".1f"), " s"]
 
 
 def _layers(layers: Sequence[Mapping[str, Any]]) -> Html:
@@ -224,14 +224,14 @@ def _share(part: float, whole: float) -> Content:
 
 def analyses(sources: Sources) -> list[Html]:
     """What could go at most, of every analysis."""
-    found = []
+    parts = []
     for k, source in enumerate(sources.of("analysis")):
         data, most = source.data, source.data["summary"]["largest_macs_reduction"]
         rows = [
             [number(lock["channels"]), tag("code", lock["node"] or "–"), lock["reason"]]
             for lock in data["locked"]
         ]
-        found.append(
+        parts.append(
             section(
                 f"What can go from {Path(data['model']).name}",
                 tag(
@@ -253,4 +253,4 @@ def analyses(sources: Sources) -> list[Html]:
                 id_=f"analysis-{k}",
             )
         )
-    return found
+    return parts

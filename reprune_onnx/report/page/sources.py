@@ -95,7 +95,7 @@ class Sources:
 def read_sources(files: Iterable[Path]) -> Sources:
     """Read result files. Raises DataError for a file that is none, or of another schema."""
     files = tuple(files)
-    found: dict[str, list[Source]] = {}
+    sources: dict[str, list[Source]] = {}
     for path in files:
         data = _read(path)
         kind = next((k for k, signs in _SIGNS.items() if all(s in data for s in signs)), None)
@@ -110,8 +110,8 @@ def read_sources(files: Iterable[Path]) -> Sources:
                 " make the file anew, or take the version of reprune-onnx that wrote it"
             )
         _check(path, "", data, _FIELDS[kind])
-        found.setdefault(kind, []).append(Source(path, data))
-    return Sources(files, found)
+        sources.setdefault(kind, []).append(Source(path, data))
+    return Sources(files, sources)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -109,9 +109,9 @@ def _quartiles(row: Mapping[str, Any]) -> tuple[float, float]:
 
 def _table(measured: Sequence[Source]) -> Html:
     """All rows of all machines."""
-    found = [(_title(source), row) for source in measured for row in source.data["rows"]]
-    more = [key for key in _MORE if any(row.get(key) is not None for _, row in found)]
-    rows = [[title, *_cells(row), *(number(row.get(k)) for k in more)] for title, row in found]
+    results = [(_title(source), row) for source in measured for row in source.data["rows"]]
+    more = [key for key in _MORE if any(row.get(key) is not None for _, row in results)]
+    rows = [[title, *_cells(row), *(number(row.get(k)) for k in more)] for title, row in results]
     heads = ["machine", "model", "batch", "images/s", "speedup", "median ms", "p90", "IQR"]
     heads += [_MORE[key] for key in more]
     return table(heads, rows, right=range(2, len(heads)))

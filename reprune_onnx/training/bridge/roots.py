@@ -117,12 +117,12 @@ def trainable_roots(graph: Graph, name: str) -> list[str]:
 
 def _makers(graph: Graph, name: str) -> set[int]:
     """The nodes, other than Constants, that compute the constant ``name``."""
-    found: set[int] = set()
+    makers: set[int] = set()
     stack = [name]
     while stack:
         current = stack.pop()
-        if is_root(graph, current) or graph.derived[current] in found:
+        if is_root(graph, current) or graph.derived[current] in makers:
             continue
-        found.add(graph.derived[current])
+        makers.add(graph.derived[current])
         stack.extend(i for i in graph.ops[graph.derived[current]].inputs if i)
-    return found
+    return makers

@@ -49,14 +49,14 @@ def write_back(model: Model, module: OnnxModule) -> Model:
 def _equal_copies(proto: onnx.ModelProto, values: Mapping[str, NDArray[np.float32]]) -> set[str]:
     """The copies whose values are still those of the initializer that they are copies of."""
     held = stored(proto)
-    found = set()
+    equal = set()
     for name, source in copies(proto).items():
         if name in values and name not in held:
             own = values.get(source)
             own = to_array(held[source]).astype(np.float32) if own is None else own
             if np.array_equal(values[name], own, equal_nan=True):
-                found.add(name)
-    return found
+                equal.add(name)
+    return equal
 
 
 def held_tensors(proto: onnx.ModelProto) -> dict[str, Holder]:

@@ -151,10 +151,10 @@ def is_inf(node: Node) -> Function:
     negative, positive = node.attr("detect_negative", 1), node.attr("detect_positive", 1)
 
     def run(x: Tensor) -> Tensor:
-        found = torch.zeros_like(x, dtype=torch.bool)
+        infinite = torch.zeros_like(x, dtype=torch.bool)
         if negative:
-            found = found | torch.isneginf(x)
-        return found | torch.isposinf(x) if positive else found
+            infinite = infinite | torch.isneginf(x)
+        return infinite | torch.isposinf(x) if positive else infinite
 
     return run
 
