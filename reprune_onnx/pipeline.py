@@ -90,7 +90,7 @@ def recover(
     pair = matched(original, pruned, earlier)
     images = None
     if settings.calibration is not None:
-        images = images_to_fit(pair.original.proto, settings)
+        images = images_to_fit(pair.original.proto, settings, progress)
     watch = Watch(progress)
     with watch.stage("recover"):
         models = (pair.original, pair.pruned)
@@ -99,7 +99,7 @@ def recover(
         )
     model = stamp_recovery(pair.whole(found.model), settings)
     notes = () if images is None else images.notes
-    done = with_recovery(report, found, model, watch.seconds["recover"], notes)
+    done = with_recovery(report, found, model, watch.seconds["recover"], images)
     return Pruned(model, done, notes)
 
 
@@ -151,6 +151,7 @@ def finish(job: Prepared, found: Found) -> Pruned:
         repaired,
         found,
         notes,
+        job.images,
     )
     stamped = stamp(record)
     return Pruned(stamped, build_report(record, stamped, job.watch.seconds))

@@ -145,7 +145,7 @@ def prepare(model: Model, settings: Settings, watch: Watch, *, hold_out: bool = 
     images, held_out = None, None
     if settings.calibration is not None:
         with watch.stage("load"):
-            images = images_to_fit(plain.proto, settings)
+            images = images_to_fit(plain.proto, settings, watch.progress)
         if hold_out:
             images, held_out = images.split()
     known, gammas = Knowledge({}), dict[int, GammaSource]()

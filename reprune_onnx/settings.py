@@ -23,6 +23,7 @@ from reprune_onnx.choices import (
     SelectOptions,
     TieBreak,
 )
+from reprune_onnx.data.generated.spec import is_generated
 from reprune_onnx.data.reading import Reading
 from reprune_onnx.errors import UsageError
 from reprune_onnx.rounding import Rounding
@@ -228,6 +229,12 @@ class Settings:
             raise UsageError(
                 "--max-drop needs images to measure the drop on: give some hundreds with"
                 " --calibration (with labels for accuracy, without for agreement)"
+            )
+        if self.max_drop is not None and is_generated(self.calibration or ""):
+            raise UsageError(
+                "--max-drop cannot be measured on generated images: nobody knows what is right on"
+                " them, and a model agrees with its original there more or less than on its own"
+                " images; give own images with --calibration, or ask for --macs-reduction"
             )
         for name, values in needs.items():
             if getattr(self, name) in values and self.calibration is None:

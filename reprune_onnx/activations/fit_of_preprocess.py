@@ -93,7 +93,7 @@ def _from_model(model: Model, port: ImageInput, some: Pixels) -> _Finding | None
 
 def _by_statistics(statistics: StatisticsEvidence, some: Pixels) -> _Finding | None:
     x = some.some(_WITHOUT_LABELS)
-    given = statistics.misfit(x.fed(some.data.preprocess))
+    given = statistics.misfit(x.fed(some.preprocess))
     if given < _FAR:
         return _Finding(None)
     tried = [(statistics.misfit(x.fed(how)), how) for how in alternatives(some)]
@@ -111,7 +111,7 @@ def _by_statistics(statistics: StatisticsEvidence, some: Pixels) -> _Finding | N
 
 
 def _by_answers(answers: AnswersEvidence, some: Pixels) -> _Finding | None:
-    given = answers.probabilities(some.fed(some.data.preprocess))
+    given = answers.probabilities(some.fed(some.preprocess))
     y = _labels(some, given.shape[1])
     if y is None:
         return _by_information(answers, some.some(_WITHOUT_LABELS))
@@ -128,7 +128,7 @@ def _by_answers(answers: AnswersEvidence, some: Pixels) -> _Finding | None:
 
 
 def _by_information(answers: AnswersEvidence, some: Pixels) -> _Finding | None:
-    given = answers.probabilities(some.fed(some.data.preprocess))
+    given = answers.probabilities(some.fed(some.preprocess))
     telling, ceiling = information(given), most_information(given)
     if telling > _LESS * ceiling:
         return _Finding(None)
@@ -152,7 +152,7 @@ def _labels(some: Pixels, classes: int) -> Ints | None:
 def _with_colors(some: Pixels) -> tuple[Preprocess, ...]:
     channels = some.x.shape[some.channels]
     plain = alternatives(some)
-    turned = (swapped(how, channels) for how in (some.data.preprocess, *plain))
+    turned = (swapped(how, channels) for how in (some.preprocess, *plain))
     return tuple(dict.fromkeys([*plain, *(how for how in turned if how is not None)]))
 
 

@@ -9,8 +9,10 @@ import numpy as np
 import onnx
 
 from reprune_onnx.activations.frontier import Arrays
+from reprune_onnx.activations.generated.make import Generated, make
 from reprune_onnx.activations.opened import Wanted, open_for
 from reprune_onnx.activations.room import Room, parse_size
+from reprune_onnx.data.generated.spec import is_generated
 from reprune_onnx.data.labels import IF_CLASSES
 from reprune_onnx.data.npz import read_arrays
 from reprune_onnx.errors import DataError, ModelError
@@ -19,7 +21,8 @@ from reprune_onnx.runtime.image_input import image_input
 from reprune_onnx.runtime.ort import numpy_type
 from reprune_onnx.settings import Settings
 from reprune_onnx.shapes import stated_shapes
-from reprune_onnx.types import Ints, Shape
+from reprune_onnx.types import Ints, Model, Shape
+from reprune_onnx.watch import Progress
 
 _BATCH = 16  # images at a time where the model leaves it open
 _BYTES = 4 << 20  # and the most bytes of them: activations are some tens of times as large
@@ -33,7 +36,7 @@ class Images:
 
     ``labels`` are those of every batch, (b,) each, where the data has them. ``notes`` say what the
     data is and what is done to it, in lines for the user. ``room`` is where the activations that
-    the images cause are held.
+    the images cause are held. ``generated`` says how images were made that nobody took.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Images:
     labels: tuple[Ints, ...] | None = None
     notes: tuple[str, ...] = ()
     room: Room = field(default_factory=Room)
+    generated: Generated | None = None
 
     def shuffled(self, rng: np.random.Generator) -> Images:
         """Return the same images in an order drawn by ``rng``, in batches of the same sizes.
@@ -86,7 +90,9 @@ class Images:
             )
 
 
-def calibration_images(proto: onnx.ModelProto, settings: Settings) -> Images:
+def calibration_images(
+    proto: onnx.ModelProto, settings: Settings, progress: Progress | None = None
+) -> Images:
     """Return up to ``settings.calibration_size`` images of ``settings.calibration``.
 
     A model with several inputs takes a .npz with an array for each, named as the inputs, whose
@@ -95,6 +101,8 @@ def calibration_images(proto: onnx.ModelProto, settings: Settings) -> Images:
     """
     spec = settings.calibration or ""
     proto = as_float32(proto)
+    if is_generated(spec):
+        return _generated(proto, settings, progress)
     if len(stated_shapes(proto, {})) > 1:
         return _named(proto, spec, settings.calibration_size)
     shapes = dict(settings.input_shapes)
@@ -111,11 +119,25 @@ def calibration_images(proto: onnx.ModelProto, settings: Settings) -> Images:
     return replace(images, labels=labels if len(labels) == len(found) else None, notes=data.notes)
 
 
-def images_to_fit(proto: onnx.ModelProto, settings: Settings) -> Images:
+def images_to_fit(
+    proto: onnx.ModelProto, settings: Settings, progress: Progress | None = None
+) -> Images:
     """Return the `calibration_images` in an order that is always the same and is not the data's."""
     limit = None if settings.memory is None else parse_size(settings.memory)
-    images = replace(calibration_images(proto, settings), room=Room(limit))
+    images = replace(calibration_images(proto, settings, progress), room=Room(limit))
     return images.shuffled(np.random.default_rng(0))
+
+
+def _generated(proto: onnx.ModelProto, settings: Settings, progress: Progress | None) -> Images:
+    made = make(Model(proto), settings, progress)
+    port, n = image_input(proto, dict(settings.input_shapes)), made.generated.n
+    static = port.shape[0]
+    size = static or _batch(n, made.fed(0, 1).nbytes)
+    last = n - n % size if static else n
+    batches = [{port.name: made.fed(k, min(k + size, last))} for k in range(0, last, size)]
+    images = _checked("the generated images", batches, static)
+    generated = replace(made.generated, n=last)
+    return replace(images, notes=generated.notes, generated=generated)
 
 
 def _named(proto: onnx.ModelProto, spec: str, n: int) -> Images:

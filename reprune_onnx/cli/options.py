@@ -45,7 +45,8 @@ Calibration = Annotated[
     str | None,
     typer.Option(
         metavar="DATA",
-        help="Images, labels not needed: FILE.npz, a folder or .tar, or package.module:function.",
+        help="Images, labels not needed: FILE.npz, a folder or .tar, or package.module:function; or"
+        " generated[:N], images made by formula where there are none.",
     ),
 ]
 CalibrationSize = Annotated[

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from reprune_onnx.data.dataset import Dataset
 from reprune_onnx.data.preprocess import PRESETS, Color, Preprocess
 from reprune_onnx.data.source import Answers
+from reprune_onnx.data.target import Target
 from reprune_onnx.types import Ints
 
 _BYTE = 255.0
@@ -50,12 +51,13 @@ _KINDS = {
 class Pixels:
     """Images (n, …) float32 in the model's layout and size, not yet scaled.
 
-    ``y (n,)`` are their classes, if all have them. ``channels`` is the axis of the colours.
+    ``y (n,)`` are their classes, if all have them. ``preprocess`` is what is given for them.
     """
 
     x: NDArray[np.float32]
     y: Answers | None
-    data: Dataset
+    preprocess: Preprocess
+    target: Target
     eight_bit: bool
 
     def some(self, n: int) -> Pixels:
@@ -66,21 +68,21 @@ class Pixels:
     @property
     def channels(self) -> int:
         """The axis of the colours."""
-        return 1 if self.data.target.layout == "nchw" else self.x.ndim - 1
+        return 1 if self.target.layout == "nchw" else self.x.ndim - 1
 
     def fed(self, how: Preprocess) -> NDArray[Any]:
         """The images as ``how`` makes them; only colours and values may differ from the data's."""
         shape = [1] * self.x.ndim
         shape[self.channels] = -1
         x = self.x
-        if (how.color == "bgr") != (self.data.preprocess.color == "bgr"):
+        if (how.color == "bgr") != (self.preprocess.color == "bgr"):
             x = np.flip(x, self.channels)
         x = x * np.float32(1.0 if how.scale is None else how.scale)
         if how.mean:
             x = x - np.array(how.mean, np.float32).reshape(shape)
         if how.std:
             x = x / np.array(how.std, np.float32).reshape(shape)
-        return np.ascontiguousarray(x.astype(self.data.target.dtype))
+        return np.ascontiguousarray(x.astype(self.target.dtype))
 
 
 def drawn(total: int, n: int) -> Ints:
@@ -106,12 +108,12 @@ def pixels(data: Dataset, n: int) -> Pixels | None:
     ys = [y for _, y in batches if y is not None and y.ndim == 1]
     y = np.concatenate(ys) if len(ys) == len(batches) else None
     eight_bit = not isinstance(raw, np.ndarray) or raw.dtype == np.uint8
-    return Pixels(x, y, data, eight_bit)
+    return Pixels(x, y, data.preprocess, data.target, eight_bit)
 
 
 def alternatives(some: Pixels) -> tuple[Preprocess, ...]:
     """The other usual ways for these images, their colours in the order that is given."""
-    given = some.data.preprocess
+    given = some.preprocess
     return tuple(dict.fromkeys(how for how in _usual(some) if how != given))
 
 
@@ -125,7 +127,7 @@ def swapped(how: Preprocess, channels: int) -> Preprocess | None:
 
 def misread(some: Pixels) -> Preprocess | None:
     """What the values alone say: scaled twice, or not at all before a mean of 0–1; else None."""
-    how = some.data.preprocess
+    how = some.preprocess
     scale = 1.0 if how.scale is None else how.scale
     low, high = float(some.x.min()), float(some.x.max())
     if low < 0 or how.color == "gray" or not high:
@@ -143,7 +145,7 @@ def _meant_for_255(how: Preprocess) -> bool:
 
 
 def _usual(some: Pixels) -> Iterator[Preprocess]:
-    given, n = some.data.preprocess, some.x.shape[some.channels]
+    given, n = some.preprocess, some.x.shape[some.channels]
     for white in _whites(some):
         for kind in _KINDS.get(n, _PLAIN):
             turned = given.color == "bgr"

@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 from reprune_onnx.data.cifar import cifar_folder, open_cifar
 from reprune_onnx.data.dataset import Dataset
 from reprune_onnx.data.fit import covering
+from reprune_onnx.data.generated.spec import is_generated
 from reprune_onnx.data.images import (
     ImageSource,
     ReadingOptions,
@@ -93,6 +94,11 @@ def _open_source(
     spec: str, wanted: tuple[Preprocess, Target], split: Split, reading: ReadingOptions
 ) -> Source:
     how, target = wanted
+    if is_generated(spec) and not Path(spec).exists():
+        raise DataError(
+            f"'{spec}': generated images are for --calibration alone; nothing is known of them that"
+            " a model could be measured by or trained on, so give own images"
+        )
     path = Path(spec).expanduser()
     names = ""
     named = re.fullmatch(r"(.*\.npz):(.*)", spec, re.IGNORECASE | re.DOTALL)

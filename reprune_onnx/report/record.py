@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from reprune_onnx import __version__
+from reprune_onnx.activations.images import Images
 from reprune_onnx.analyzer.dense import sparse_tensors
 from reprune_onnx.json_text import parse_json
 from reprune_onnx.model import size
@@ -51,6 +52,7 @@ class PruneRecord:
     recovery: Recovery | None = None
     found: Found | None = None
     notes: tuple[str, ...] = ()
+    images: Images | None = None
 
 
 def stamp(record: PruneRecord) -> Model:
@@ -130,6 +132,7 @@ def build_report(
         ],
         "locked": locked(channels),
         "verification": _verification(record.verification),
+        "calibration": calibration_entry(record.images),
         "recovery": recovery_entry(record.recovery, seconds.get("recover", 0.0)),
         "rounding": _rounding(record),
         "latency": None if found is None else found.details.get("latency"),
@@ -195,6 +198,14 @@ def _rounding(record: PruneRecord) -> dict[str, object] | None:
     }
 
 
+def calibration_entry(images: Images | None) -> dict[str, object] | None:
+    """What the report says of the calibration images; None where there were none."""
+    if images is None:
+        return None
+    made = None if images.generated is None else images.generated.as_json()
+    return {"images": images.n, "generated": made}
+
+
 def recovery_entry(found: Recovery | None, seconds: float) -> dict[str, object] | None:
     """What the report says of a recovery; None where there was none."""
     if found is None or found.method == "none":
@@ -215,18 +226,20 @@ def with_recovery(
     found: Recovery,
     model: Model,
     seconds: float,
-    notes: Sequence[str] = (),
+    images: Images | None = None,
 ) -> dict[str, object]:
-    """An earlier report, of the model as it was recovered since; ``notes`` come first."""
+    """An earlier report, of the model as it was recovered since; notes on ``images`` come first."""
     settings, after, times = (
         dict(report.get(key) or {}) for key in ("settings", "after", "seconds")
     )
     settings["recover"] = found.method
+    notes = () if images is None else images.notes
     after["bytes"] = model.bytes
     times["recover"] = round(seconds, 4)
     return dict(report) | {
         "settings": settings,
         "after": after,
+        "calibration": calibration_entry(images),
         "recovery": recovery_entry(found, seconds),
         "seconds": times,
         "notes": list(dict.fromkeys([*notes, *report.get("notes", ())])),

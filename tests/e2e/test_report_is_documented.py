@@ -49,6 +49,7 @@ def options(tmp_path_factory) -> list[tuple[str, ...]]:
         ("--sparsity", "0.55"),
         ("--macs-reduction", "0.2", "--include", "*stage*", "--target", "cpu"),
         ("--sparsity", "0", "--layer", "*stage1/*/conv1*=5"),
+        ("--sparsity", "0.5", "--calibration", "generated:16"),
         ("--latency-reduction", "0.3", "--latency-table", str(table), "--no-verify"),
     ]
 

@@ -1,0 +1,139 @@
+"""What values a model takes: preprocessing is not in the file, but leaves its marks there.
+
+Generated images are fed in all usual ways (0–1, ±1, 0–255, less a mean and over a deviation):
+
+* a BatchNormalization states the mean and variance of what it was fed in training, so the way is
+  the one with the least misfit (`StatisticsEvidence`);
+* a classifier without one, or ways that fit alike, are told by the answers: on images that it can
+  read a network is sure of some, and says different things of different ones,
+
+      score = H(mean p) + (H(mean p) - mean H(p))
+
+  where values that are far too large make it sure of everything, but always of the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reprune_onnx.activations.evidence import (
+    AnswersEvidence,
+    StatisticsEvidence,
+    information,
+)
+from reprune_onnx.data.alternatives import Pixels, alternatives, swapped
+from reprune_onnx.data.preprocess import Preprocess
+from reprune_onnx.errors import RepruneError
+from reprune_onnx.runtime.image_input import ImageInput
+from reprune_onnx.types import Floats, Model
+
+_ALIKE = 1.3  # times the least misfit: ways that statistics do not tell apart
+_FITS = 0.5  # a misfit beyond which no usual way is what the file was trained with
+
+
+@dataclass(frozen=True)
+class Range:
+    """The ``preprocess`` of 8-bit values that a model is taken to want, and by what ``evidence``.
+
+    ``by`` is "given", "statistics", "answers" or "nothing".
+    """
+
+    preprocess: Preprocess
+    by: str
+    evidence: str
+
+
+def find_range(model: Model, port: ImageInput, some: Pixels) -> Range:
+    """Return the usual way of feeding 8-bit images that fits the model best.
+
+    ``some`` are a few generated images, whose own preprocessing is the one that is assumed where
+    nothing in the file tells.
+    """
+    ways = _ways(some)
+    if port.dtype.kind != "f":
+        return Range(some.preprocess, "type", f"its input holds {port.dtype.name}")
+    by_answers = _answers(model, some)
+    statistics = StatisticsEvidence(model, port)
+    if statistics.names:
+        return _by_statistics(statistics, some, ways, by_answers)
+    if by_answers is None:
+        return Range(some.preprocess, "nothing", "nothing in the file tells, so it is assumed")
+    how, score, rest = _best(ways, by_answers)
+    return Range(
+        how,
+        "answers",
+        f"its answers are then surest and differ most ({score:.2f} nats, {_next(rest)})",
+    )
+
+
+def _by_statistics(
+    statistics: StatisticsEvidence,
+    some: Pixels,
+    ways: Sequence[Preprocess],
+    by_answers: Callable[[Preprocess], float] | None,
+) -> Range:
+    misfits = {how: statistics.misfit(some.fed(how)) for how in ways}
+    least = min(misfits.values())
+    alike = [how for how in ways if misfits[how] <= _ALIKE * least]
+    if len(alike) > 1 and by_answers is not None:
+        best = max(alike, key=by_answers)
+    else:
+        best = min(ways, key=misfits.__getitem__)
+    rest = {how: m for how, m in misfits.items() if how != best}
+    names = ", ".join(f"'{name}'" for name in statistics.names)
+    doubt = "" if misfits[best] < _FITS else "; no usual way fits, so give --preprocess"
+    return Range(
+        best,
+        "statistics",
+        f"it gives BatchNormalization {names} nearest to the means and variances that the file"
+        f" states (misfit {misfits[best]:.2f}, {_next(rest)}){doubt}",
+    )
+
+
+def _best(
+    ways: Sequence[Preprocess], score: Callable[[Preprocess], float]
+) -> tuple[Preprocess, float, dict[Preprocess, float]]:
+    scores = {how: score(how) for how in ways}
+    best = max(ways, key=scores.__getitem__)
+    return best, scores[best], {how: s for how, s in scores.items() if how != best}
+
+
+def _next(rest: dict[Preprocess, float]) -> str:
+    return "others " + ", ".join(f"'{how}' {value:.2f}" for how, value in rest.items())
+
+
+def _answers(model: Model, some: Pixels) -> Callable[[Preprocess], float] | None:
+    """A score of what a classifier answers to images that are fed in a way; None of others."""
+    try:
+        evidence = AnswersEvidence(model)
+        first = _score(evidence.probabilities(some.fed(some.preprocess)))
+    except RepruneError:  # no classifier
+        return None
+    known = {some.preprocess: first}
+
+    def score(how: Preprocess) -> float:
+        if how not in known:
+            try:
+                known[how] = _score(evidence.probabilities(some.fed(how)))
+            except RepruneError:  # values that it makes NaN of
+                known[how] = -np.inf
+        return known[how]
+
+    return score
+
+
+def _score(p: Floats) -> float:
+    mean = p.mean(axis=0)
+    spread = float(-(mean * np.log(np.maximum(mean, 1e-12))).sum())
+    return spread + information(p)
+
+
+def _ways(some: Pixels) -> list[Preprocess]:
+    """The usual ways, with colours in either order where that makes a difference."""
+    channels = some.x.shape[some.channels]
+    plain = [some.preprocess, *alternatives(some)]
+    turned = [swapped(how, channels) for how in plain if len(set(how.mean)) > 1]
+    return list(dict.fromkeys([*plain, *(how for how in turned if how is not None)]))

@@ -1,0 +1,78 @@
+"""``generated[:FAMILY+…][:N]``: what the command line calls images that a formula makes."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+from reprune_onnx.data.generated.families import FAMILIES
+from reprune_onnx.errors import UsageError
+
+WORD = "generated"
+_MOST_DIGITS = 7
+
+
+@dataclass(frozen=True)
+class GeneratedSpec:
+    """How many images, None for the command's own number, and of which families; none for all."""
+
+    n: int | None = None
+    names: tuple[str, ...] = ()
+
+
+def is_generated(spec: str) -> bool:
+    """Whether DATA asks for generated images."""
+    return spec.partition(":")[0].strip().lower() == WORD
+
+
+def parse_generated(spec: str) -> GeneratedSpec:
+    """Read ``generated``, ``generated:500``, ``generated:leaves+noise`` or both parts.
+
+    UsageError for anything else, and where a file of that name exists, which may be meant.
+
+    >>> parse_generated("generated:leaves+noise:500")
+    GeneratedSpec(n=500, names=('leaves', 'noise'))
+    """
+    if Path(spec).exists():
+        raise UsageError(
+            f"'{spec}' asks for generated images, but there is a file or folder of that name; give"
+            f" ./{spec} for that"
+        )
+    n, names = None, tuple[str, ...]()
+    for part in spec.split(":")[1:]:
+        if part.isascii() and part.isdigit() and len(part) <= _MOST_DIGITS and n is None:
+            n = int(part)
+        elif not names:
+            names = _families(part, spec)
+        else:
+            raise UsageError(
+                f"'{spec}' is not {WORD}[:FAMILY+…][:N], as in {WORD}:leaves+noise:500"
+            )
+    if n == 0:
+        raise UsageError(f"'{spec}': generate at least 1 image, better some hundreds")
+    return GeneratedSpec(n, names)
+
+
+def check_families(names: tuple[str, ...], axes: int) -> None:
+    """Raise UsageError where one of these families is not made for so many axes of space."""
+    fitting = [name for name, family in FAMILIES.items() if axes in family.turns]
+    for name in names:
+        if name not in fitting:
+            raise UsageError(
+                f"generated:{name}: the model's input has {axes} axes of space, for which there are"
+                f" {', '.join(fitting)}"
+            )
+
+
+def _families(text: str, spec: str) -> tuple[str, ...]:
+    names = tuple(text.split("+"))
+    for name in names:
+        if name not in FAMILIES:
+            near = difflib.get_close_matches(name, FAMILIES, 1)
+            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            raise UsageError(
+                f"'{spec}': '{name}' is neither a number of images nor a family{hint}; families are"
+                f" {', '.join(FAMILIES)}"
+            )
+    return names
