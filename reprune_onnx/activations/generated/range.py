@@ -10,6 +10,8 @@ Generated images are fed in all usual ways (0–1, ±1, 0–255, less a mean and
       score = H(mean p) + (H(mean p) - mean H(p))
 
   where values that are far too large make it sure of everything, but always of the same.
+
+Whether red or blue comes first cannot be told: generated colours are as often one as the other.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from reprune_onnx.activations.evidence import (
     StatisticsEvidence,
     information,
 )
-from reprune_onnx.data.alternatives import Pixels, alternatives, swapped
+from reprune_onnx.data.alternatives import Pixels, alternatives
 from reprune_onnx.data.preprocess import Preprocess
 from reprune_onnx.errors import RepruneError
 from reprune_onnx.runtime.image_input import ImageInput
@@ -52,7 +54,7 @@ def find_range(model: Model, port: ImageInput, some: Pixels) -> Range:
     ``some`` are a few generated images, whose own preprocessing is the one that is assumed where
     nothing in the file tells.
     """
-    ways = _ways(some)
+    ways = [some.preprocess, *alternatives(some)]
     if port.dtype.kind != "f":
         return Range(some.preprocess, "type", f"its input holds {port.dtype.name}")
     by_answers = _answers(model, some)
@@ -129,11 +131,3 @@ def _score(p: Floats) -> float:
     mean = p.mean(axis=0)
     spread = float(-(mean * np.log(np.maximum(mean, 1e-12))).sum())
     return spread + information(p)
-
-
-def _ways(some: Pixels) -> list[Preprocess]:
-    """The usual ways, with colours in either order where that makes a difference."""
-    channels = some.x.shape[some.channels]
-    plain = [some.preprocess, *alternatives(some)]
-    turned = [swapped(how, channels) for how in plain if len(set(how.mean)) > 1]
-    return list(dict.fromkeys([*plain, *(how for how in turned if how is not None)]))
