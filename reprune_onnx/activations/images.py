@@ -26,8 +26,9 @@ from reprune_onnx.watch import Progress
 
 _BATCH = 16  # images at a time where the model leaves it open
 _BYTES = 4 << 20  # and the most bytes of them: activations are some tens of times as large
-_HELD = 3  # every third batch is held out
 _LEAST = 8  # images; half of them test what is fitted to the others
+HELD_OUT = 3
+"""Of so many images at least one is held out by `Images.split`: of 3k, k or more."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,12 @@ class Images:
         return replace(self, batches=batches, labels=labels)
 
     def split(self) -> tuple[Images, Images]:
-        """Return images to fit to and, every third batch, others to measure on."""
-        held = [k for k in range(len(self.batches)) if k % _HELD == _HELD - 1]
-        fit = [k for k in range(len(self.batches)) if k % _HELD != _HELD - 1]
+        """Return images to fit to and, every third batch from the first on, others to measure on.
+
+        The last batch may be a small one: what is held out is never less than a third.
+        """
+        held = [k for k in range(len(self.batches)) if k % HELD_OUT == 0]
+        fit = [k for k in range(len(self.batches)) if k % HELD_OUT]
         return self._only(fit), self._only(held)
 
     def _only(self, which: list[int]) -> Images:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reprune_onnx.activations.images import HELD_OUT
 from reprune_onnx.choices import Reduction
 from reprune_onnx.errors import DataError, SelectionError
 from reprune_onnx.prepared import Attempt, Prepared
@@ -24,8 +25,8 @@ def within_drop(job: Prepared, most: float) -> Found:
     if held is None or held.n < _FEWEST:
         raise DataError(
             f"--max-drop measures on a third of the calibration images, which is"
-            f" {held.n if held is not None else 0}: give at least {3 * _FEWEST}, better a thousand"
-            " (--calibration, --calibration-size)"
+            f" {held.n if held is not None else 0}: give at least {HELD_OUT * _FEWEST}, better a"
+            " thousand (--calibration, --calibration-size)"
         )
     whole = score(job.plain, job.plain, held)
     low, high = 0, _LEVELS

@@ -230,6 +230,49 @@ def test_machines_stand_side_by_side_and_the_papers_wait_for_their_own_files(cal
         assert ("bundle" in found.text) == ("TX2" in empty)
 
 
+MEASURES = [  # task, what was measured by epoch, what the page calls it
+    ("classification", "top1", "top-1"),
+    ("classification", "agreement", "agreement"),
+    ("semantic-segmentation", "mean_iou", "mean IoU"),
+    ("semantic-segmentation", "agreement_mean_iou", "mean IoU with the original"),
+    ("regression", "rmse", "RMSE"),
+    ("regression", "agreement_relative_error", "relative distance from the original"),
+    ("multi-label", "mean_ap", "mean AP"),
+    ("multi-label", "agreement", "labels as the original"),
+]
+
+
+def log_of(task, **scores):
+    """A training's log of two epochs, with the scores of each."""
+    told = {"schema": 1, "source": {"path": "m.onnx"}, "settings": {}, "result": {}, "task": task}
+    epochs = [{"epoch": k, **{key: value + k for key, value in scores.items()}} for k in (1, 2)]
+    return told | {"epochs": epochs, "command": None}
+
+
+@pytest.mark.parametrize(("task", "key", "title"), MEASURES)
+def test_a_training_has_the_curve_of_its_task(call, tmp_path, task, key, title):
+    log = log_of({"kind": task}, **{f"val_{key}": 30.5, "loss": 0.25, "val_loss": 0.75})
+    (tmp_path / "m.training.json").write_text(json.dumps(log))
+    assert call("report", tmp_path / "m.training.json", "-o", tmp_path / "page.html").code == 0
+    page = Page((tmp_path / "page.html").read_text())
+    wanted = [(k, first + k) for first in (30.5, 0.25, 0.75) for k in (1, 2)]
+    assert page.values["training-0 points"] == wanted
+    assert f"{title[0].upper()}{title[1:]} by epoch" in page.text
+    assert f"validation {title} at the end" in page.text
+    assert 32.5 in page.values["training-0"]
+
+
+@pytest.mark.parametrize("task", [{"kind": None}, {"kind": "unheard of"}, None, "words", {}])
+def test_a_training_without_a_known_task_has_its_loss(call, tmp_path, task):
+    (tmp_path / "m.training.json").write_text(
+        json.dumps(log_of(task, val_top1=30.5, val_loss=0.75, loss=0.25))
+    )
+    assert call("report", tmp_path / "m.training.json", "-o", tmp_path / "page.html").code == 0
+    page = Page((tmp_path / "page.html").read_text())
+    wanted = [(k, first + k) for first in (0.25, 0.75) for k in (1, 2)]
+    assert page.values["training-0 points"] == wanted
+
+
 def test_the_result_of_a_bundle(call, tmp_path):
     """As the bundle's script writes it: models by name, energy, what failed on the device."""
     found = bench_result("Jetson TX2 (quill)", "tensorrt", ("resnet.v1 fp16", "pruned.v1 fp16"))

@@ -11,8 +11,11 @@ import numpy as np
 from reprune_onnx.report.page.chart import Axis, Box, Chart, Series
 from reprune_onnx.report.page.html import Html, number, section, table, tag
 from reprune_onnx.report.page.sources import Source, Sources
+from reprune_onnx.tasks import CLASSIFICATION, TASKS
+from reprune_onnx.tasks.tally import Measure
 
-_CURVES = {"val_top1": "validation", "train_top1": "training"}
+_KINDS = {kind.name: kind for kind in (CLASSIFICATION, *TASKS.values())}
+_CURVES = {"val": "validation", "train": "training"}
 _MOST_BOXES = 40
 
 
@@ -43,35 +46,64 @@ def trainings(sources: Sources) -> list[Html]:
 def _training(source: Source, k: int) -> Html:
     epochs: Sequence[Mapping[str, Any]] = source.data["epochs"]
     x = Axis("epoch", ticks=_ticks([e["epoch"] for e in epochs]))
+    measures = _measures(source)
     charts = []
-    curves = [
-        Series(name, [(e["epoch"], e[key]) for e in epochs if _is_number(e.get(key))])
-        for key, name in _CURVES.items()
-    ]
-    curves = [curve for curve in curves if curve.points]
-    if curves:
-        charts.append(_figure(Chart(x, Axis("top-1, %"), curves), "Accuracy by epoch"))
-    loss = [(e["epoch"], e["loss"]) for e in epochs if _is_number(e.get("loss"))]
-    if loss:
-        charts.append(
-            _figure(Chart(x, Axis("loss", zero=True), [Series("loss", loss)]), "Loss by epoch")
-        )
+    for measure in measures:
+        keys = {f"{when}_{measure.key}": name for when, name in _CURVES.items()}
+        if curves := _series(epochs, keys):
+            title = f"{measure.title[:1].upper()}{measure.title[1:]} by epoch"
+            charts.append(_figure(Chart(x, Axis(_label(measure)), curves), title))
+    if losses := _series(epochs, {"loss": "training", "val_loss": "validation"}):
+        charts.append(_figure(Chart(x, Axis("loss", zero=True), losses), "Loss by epoch"))
     boxes = [_box(e["epoch"], list(e["coverage"].values())) for e in epochs if e.get("coverage")]
     if boxes:
         step = -(-len(boxes) // _MOST_BOXES)
         chart = Chart(x, Axis("coverage rate", zero=True), boxes=boxes[::step])
         charts.append(_figure(chart, "Coverage rate of the pruned layers by epoch (Eq. 14)"))
-    said = tag("p", number(len(epochs)), " epochs", *_last(epochs))
+    said = tag("p", number(len(epochs)), " epochs", *_last(epochs, measures))
     return section(
         f"Training: {_name(source)}", said, tag("div", charts, class_="charts"), id_=f"training-{k}"
     )
 
 
-def _last(epochs: Sequence[Mapping[str, Any]]) -> list[Any]:
-    value = epochs[-1].get("val_top1") if epochs else None
-    return (
-        ["; validation top-1 at the end ", number(value, ".2f", " %")] if _is_number(value) else []
-    )
+def _measures(source: Source) -> list[Measure]:
+    """What tells how good a model is at the task of a training: beside labels, and beside answers.
+
+    A log that names no task is of a classifier; a loss of one's own alone has no measure.
+    """
+    task = source.data.get("task", {"kind": CLASSIFICATION.name})
+    kind = _KINDS.get(str(task.get("kind"))) if isinstance(task, Mapping) else None
+    if kind is None:
+        return []
+    named = {m.key: m for m in (kind.measure, kind.likeness, *kind.said)}
+    return [named[kind.measure.key], named[kind.likeness.key]]
+
+
+def _label(measure: Measure) -> str:
+    """The measure as an axis names it: ``mean IoU, %``."""
+    return ", ".join(filter(None, (measure.title, measure.unit.strip())))
+
+
+def _series(epochs: Sequence[Mapping[str, Any]], keys: Mapping[str, str]) -> list[Series]:
+    """A line for each of ``keys`` that epochs have numbers of, under its name."""
+    lines = [
+        Series(name, [(e["epoch"], e[key]) for e in epochs if _is_number(e.get(key))])
+        for key, name in keys.items()
+    ]
+    return [line for line in lines if line.points]
+
+
+def _last(epochs: Sequence[Mapping[str, Any]], measures: Sequence[Measure]) -> list[Any]:
+    last = epochs[-1] if epochs else {}
+    return [
+        part
+        for measure in measures
+        if _is_number(value := last.get(f"val_{measure.key}"))
+        for part in (
+            f"; validation {measure.title} at the end ",
+            number(value, ".2f" if measure.unit else ".4g", measure.unit),
+        )
+    ]
 
 
 def _box(epoch: float, rates: Sequence[float]) -> Box:

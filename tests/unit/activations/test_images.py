@@ -8,7 +8,7 @@ import onnx
 import pytest
 from text_graphs import model
 
-from reprune_onnx.activations.images import Images, calibration_images
+from reprune_onnx.activations.images import HELD_OUT, Images, calibration_images
 from reprune_onnx.errors import DataError
 from reprune_onnx.settings import Settings
 
@@ -45,6 +45,17 @@ def given(tmp_path: Path) -> Any:
         return calibration_images(proto, settings)
 
     return given
+
+
+@pytest.mark.parametrize("n", [48, 150, 176, 177, 200])
+@pytest.mark.parametrize("size", [1, 7, 16])
+def test_never_less_than_a_third_is_held_out(n: int, size: int) -> None:
+    """150 images hold 50 back, as the message of --max-drop promises: 48 were held of 176."""
+    parts = [normal(min(size, n - k), seed=k) for k in range(0, n, size)]
+    fit, held = Images("images", tuple({"x": part} for part in parts), n).split()
+    assert held.n * HELD_OUT >= n
+    assert fit.n + held.n == n
+    assert fit.n >= n / 2
 
 
 def sizes(images: Images) -> list[int]:
