@@ -24,7 +24,11 @@ _MOVING = {
 }  # fmt: skip
 _EACH = {"ArgMax", "ArgMin", "Cast", "Exp", "Neg", "ReduceMax", "ReduceMin"}
 _OF_ONE = _SQUASHING | _MOVING | _EACH
-_OF_TWO = {"Add", "Div", "Max", "Min", "Mul", "Pow", "Sub", "Where"}
+_SUMMING = {
+    "AveragePool", "CumSum", "GlobalAveragePool", "ReduceL1", "ReduceL2", "ReduceMean",
+    "ReduceProd", "ReduceSum", "ReduceSumSquare",
+}  # fmt: skip
+_OF_TWO = {"Add", "Div", "Max", "Mean", "Min", "Mul", "Pow", "Sub", "Sum", "Where"}
 _SHAPES = {"Shape", "Size"}
 
 
@@ -116,8 +120,8 @@ def tensor_outputs(proto: onnx.ModelProto) -> list[str]:
 def _behind(channels: ChannelMap, op: Op | None) -> list[str]:
     """The activations from which an op's output follows, to be compared instead; none for most ops.
 
-    Of several activations that an op joins element by element, one at least must be squashed: else
-    the output shows as much.
+    Of several activations that an op joins element by element, one at least must be squashed, and
+    so must be what it sums over: else the output shows as much.
     """
     if op is None or op.domain:
         return []
@@ -129,6 +133,8 @@ def _behind(channels: ChannelMap, op: Op | None) -> list[str]:
         return read
     if op.type in _OF_ONE:
         return read if read == [*op.inputs[:1]] else []
+    if op.type in _SUMMING:
+        return read if read == [*op.inputs[:1]] and _squashed(channels, read[0]) else []
     if op.type not in _OF_TWO:
         return []
     return read if len(read) == 1 or any(_squashed(channels, i) for i in read) else []
@@ -143,7 +149,7 @@ def _squashed(channels: ChannelMap, name: str) -> bool:
         if op.type in _SQUASHING:
             return True
         read = [i for i in op.inputs if i in channels.tensors]
-        if len(read) != 1 or op.type not in _OF_ONE | _OF_TWO:
+        if len(read) != 1 or op.type not in _OF_ONE | _OF_TWO | _SUMMING:
             return False
         (name,) = read
 

@@ -41,6 +41,7 @@ SATURATED = {
         c = Mul (a, b)
         y = ReduceMax <axes = [1]> (c)""",
     "moved to depth": "y = SpaceToDepth <blocksize = 2> (o)",
+    "averaged": "a = GlobalAveragePool (o)\n c = Mean (a, a)\n y = Mul (c, eight)",
     "chosen": "c = Where (yes, o, eight)\n y = Tile (c, thrice)",
 }
 TAILS |= {name: f"q = Sub (s, sixteen)\n o = Sigmoid (q)\n {t}" for name, t in SATURATED.items()}
@@ -99,6 +100,24 @@ def test_an_error_that_is_small_beside_the_largest_number_is_seen(
     monkeypatch.setattr(verification, "FedModel", off)
     with pytest.raises(VerificationError, match="differs from the masked original"):
         rp.prune(model, wanted)
+
+
+@pytest.mark.parametrize(
+    ("tail", "compared"),
+    [
+        ("o = Sigmoid (s)\n y = ReduceMean <axes = [2, 3]> (o)", "s"),
+        ("o = Tanh (s)\n g = GlobalAveragePool (o)\n y = Mul (g, eight)", "s"),
+        ("o = Sigmoid (s)\n c = Mean (o, eight)\n y = ReduceSum (c)", "s"),
+        ("y = ReduceMean <axes = [2, 3]> (s)", "y"),  # shows as much as what it is made of
+    ],
+)
+def test_an_average_of_squashed_values_is_not_compared_by_its_own_scale(
+    tail: str, compared: str
+) -> None:
+    """Sigmoid rounds to a part of 1, which is more than the last digit of an average of 1e-4."""
+    channels = rp.analyze(network(tail))
+    keep = np.ones(channels.n_units, dtype=bool)
+    assert verification.observed_tensors(channels, keep) == [compared]
 
 
 def test_what_an_output_is_made_of_is_not_compared_alone_where_more_goes_into_it() -> None:
