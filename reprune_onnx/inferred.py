@@ -44,3 +44,18 @@ def inferred(proto: onnx.ModelProto) -> Inferred:
                 d.dim_value if d.HasField("dim_value") else None for d in tensor_type.shape.dim
             )
     return Inferred(types, shapes)
+
+
+def stated_alone(proto: onnx.ModelProto, given: Mapping[str, tuple[int, ...]]) -> dict[str, Shape]:
+    """The shapes that follow from those of inputs, which the file states or which are ``given``.
+
+    What a file states of other tensors may be the sizes of one run.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    for value in copy.graph.input:
+        shape = value.type.tensor_type.shape
+        for dim, extent in zip(shape.dim, given.get(value.name, ()), strict=False):
+            dim.dim_value = extent
+    del copy.graph.value_info[:]
+    return dict(inferred(copy).shapes)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from reprune_onnx import recovery
 from reprune_onnx.activations.images import images_to_fit
+from reprune_onnx.analyzer.loops import told
 from reprune_onnx.errors import UsageError
 from reprune_onnx.json_text import parse_json
 from reprune_onnx.model import load, stage
@@ -138,6 +139,7 @@ def finish(job: Prepared, found: Found) -> Pruned:
     repaired = job.recovered(attempt).recovery
     assert repaired is not None
     notes = () if job.images is None else job.images.notes
+    notes = (*notes, *told(job.model, pruned.model))
     whole = repaired.model
     if job.tail is not None:
         whole, notes = job.tail.put_back(whole), (*notes, job.tail.note)

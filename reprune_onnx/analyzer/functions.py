@@ -9,6 +9,7 @@ import onnx
 
 from reprune_onnx.analyzer.dense import as_dense
 from reprune_onnx.analyzer.hoist import hoisted
+from reprune_onnx.analyzer.loops import unrolled
 from reprune_onnx.analyzer.sequences import as_slices
 from reprune_onnx.analyzer.sharing import as_one
 from reprune_onnx.errors import ModelError
@@ -43,7 +44,7 @@ def written_out(model: Model) -> Model:
                 f" ({str(error).splitlines()[0]}): check it with onnx.checker"
             ) from error
         model = replace(model, proto=plain)
-    return as_one(as_slices(as_dense(in_order(model))))
+    return as_one(as_slices(unrolled(as_dense(in_order(model)))))
 
 
 def opened(model: Model) -> Model:

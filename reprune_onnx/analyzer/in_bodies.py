@@ -1,6 +1,7 @@
-"""Layers in bodies that the analysis does not follow: those of Loop and Scan.
+"""Layers in bodies that the analysis does not follow: those of most Loops and Scans.
 
-Branches of If stand beside it (`hoist.py`), unless it is in such a body itself.
+Those that run a fixed number of times are written out (`loops.py`), and branches of If stand beside
+it (`hoist.py`), unless it is in such a body itself.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ from collections.abc import Iterator
 
 import onnx
 
-from reprune_onnx.analyzer.graph import Graph
+from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.analyzer.rules.recurrent import GATES
 from reprune_onnx.bodies import bodies
 
+MOST = 4096
+"""Nodes that a loop is written out in; more rounds than that make a file that no one reads."""
+
+_LOOPS = {"Loop", "Scan"}
 _PLAIN = ("Conv", "ConvTranspose")
 _MATRIX = ("Gemm", "MatMul")
 
@@ -25,14 +30,23 @@ def layers_in_bodies(graph: Graph) -> Counter[tuple[str, str]]:
     """
     counts: Counter[tuple[str, str]] = Counter()
     for op in graph.ops:
-        for body in bodies(op.proto):
-            for node, constants in _nodes(body, frozenset()):
-                if node.op_type in (*_PLAIN, *GATES) or (
-                    node.op_type in _MATRIX
-                    and (node.input[1] in constants or graph.is_constant(node.input[1]))
-                ):
-                    counts[node.op_type, op.type] += 1
+        for kind, n in layers_in(graph, op).items():
+            counts[kind, op.type] += n
     return counts
+
+
+def layers_in(graph: Graph, op: Op) -> Counter[str]:
+    """How many nodes of each layer op stand in bodies of one node."""
+    return Counter(
+        node.op_type
+        for body in bodies(op.proto)
+        for node, constants in _nodes(body, frozenset())
+        if node.op_type in (*_PLAIN, *GATES)
+        or (
+            node.op_type in _MATRIX
+            and (node.input[1] in constants or graph.is_constant(node.input[1]))
+        )
+    )
 
 
 def said(inside: Counter[tuple[str, str]]) -> str:
@@ -43,7 +57,13 @@ def said(inside: Counter[tuple[str, str]]) -> str:
         for (op, outer), n in sorted(inside.items())
     ]
     which = "are" if sum(inside.values()) != 1 else "is"
-    return f"{', '.join(parts)}, which {which} not looked into"
+    text = f"{', '.join(parts)}, which {which} not looked into"
+    if _LOOPS.isdisjoint(outer for _, outer in inside):
+        return text
+    return (
+        f"{text} (loops are followed where they stand in the main graph and run a fixed number of"
+        f" times, in at most {MOST:,} nodes: export the model with fixed sizes)"
+    )
 
 
 def _nodes(

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 
-import onnx
-
 from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.analyzer.hoist import BRANCHES, joined, prefix_of
 from reprune_onnx.analyzer.numbers import Extent, Number, Numbers
-from reprune_onnx.inferred import inferred
+from reprune_onnx.inferred import stated_alone
 from reprune_onnx.shapes import stated_shapes
 from reprune_onnx.types import Shape
 
@@ -99,12 +97,4 @@ class Taken:
     @cached_property
     def _told(self) -> Mapping[str, Shape]:
         """The shapes that follow from what is stated and given alone."""
-        proto = onnx.ModelProto()
-        proto.CopyFrom(self._graph.proto)
-        for value in proto.graph.input:
-            for dim, extent in zip(
-                value.type.tensor_type.shape.dim, self._given.get(value.name, ()), strict=False
-            ):
-                dim.dim_value = extent
-        del proto.graph.value_info[:]  # what a file states of its tensors may be one run's sizes
-        return inferred(proto).shapes
+        return stated_alone(self._graph.proto, self._given)
