@@ -8,37 +8,37 @@ tried: those that the numbers inside lead to, then common ones, until ONNX Runti
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice, product
+from itertools import product
 from math import prod
 
 import numpy as np
 import onnx
 
+from reprune_onnx.bodies import bodies, with_bodies
+from reprune_onnx.common_sizes import common_sizes
 from reprune_onnx.errors import ModelError
 from reprune_onnx.model import copy_emptied
+from reprune_onnx.needs import Need, Needs, constants_of, extents_of, integers, times
+from reprune_onnx.runtime.extents import extents_in_a_run
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.runtime.random_inputs import DRAWS, random_inputs
 from reprune_onnx.shapes import concrete_shapes, image_layout, stated_shapes, symbols
 
 Shapes = dict[str, tuple[int, ...]]
 
-_SIDES = (
-    *(32, 40, 48, 56, 64, 80, 96, 100, 112, 128, 160, 192, 224, 240, 256, 288, 299, 300, 320, 352),
-    *(384, 416, 448, 480, 512, 576, 608, 640, 768, 800, 1024),
-)
-_LINES = ((48, 320), (32, 320), (32, 100))  # of text
-_HEIGHTS, _WIDTHS = (48, 32, 64, 128), (320, 100, 128, 160, 192, 200, 256, 400, 480, 512, 640, 800)
-_LENGTHS = (
-    *(224, 512, 1024, 256, 128, 64, 32, 2048, 4096, 8192, 100, 200, 250, 300, 400, 500, 1000),
-    *(1500, 2000, 3000, 4000, 8000, 16000, 32000),
-)
-_CUBES = (32, 64, 16, 48, 96, 128, 24, 8)
 _BATCHES = (2, 4, 8, 16, 32)
 _STEPS = (32, 16, 8, 4, 1)  # sides that the numbers inside lead to are rounded to these
 _LARGE = 1024  # elements of a constant that shape inference need not see
 _RUNS = 60  # sizes that are run before the search ends
+_BLIND_RUNS = 30  # where shape inference does not sort out most sizes before
+_LOOKS = 3  # of these, so many are looked into for what does not fit
+_STARTS = 8  # sizes that meet what one node wants from which the search for another's goes on
+_STRIDES = (1, 2, 4, 8, 16, 32)
+_LEAST, _NUMBERS = 3, 10  # smaller numbers are axes; and so many are tried
+_BESIDE_IMAGES = {"Add", "Concat", "Div", "LayerNormalization", "Mul", "Sub", "Where"}
+_AT_PLACES = {"GatherElements", "GatherND", "RoiAlign", "ScatterElements", "ScatterND"}
 _MOST = 2**24  # numbers of an input that is run only to see whether it fits
 
 
@@ -66,14 +66,18 @@ def fitting_shapes(proto: onnx.ModelProto, overrides: Mapping[str, tuple[int, ..
     runs = search.runner()
     if runs is None or runs(assumed):
         return Found(assumed)
-    misfit = misfit or _Misfit("", "ONNX Runtime does not run the model", known=False)
+    misfit = (
+        misfit
+        or search.seen(assumed)
+        or Need("", "ONNX Runtime does not run the model", known=False)
+    )
     tried = [assumed]
-    for shapes in islice(search.fitting(misfit, tried), _RUNS):
-        if runs(shapes):
-            names = [name for name in shapes if shapes[name] != assumed[name]]
-            fits, not_ = ({name: sizes[name] for name in names} for sizes in (shapes, assumed))
-            text = f"{_text(fits)} fits, and {_text(not_)}, which is assumed, does not"
-            return Found(shapes, f"sizes of inputs are open: {text} ({misfit.reason})")
+    shapes = search.found(misfit, runs, tried)
+    if shapes is not None:
+        names = [name for name in shapes if shapes[name] != assumed[name]]
+        fits, not_ = ({name: sizes[name] for name in names} for sizes in (shapes, assumed))
+        text = f"{_text(fits)} fits, and {_text(not_)}, which is assumed, does not"
+        return Found(shapes, f"sizes of inputs are open: {text} ({misfit.reason})")
     if not misfit.node:
         return Found(assumed)
     raise ModelError(
@@ -86,21 +90,6 @@ def fitting_shapes(proto: onnx.ModelProto, overrides: Mapping[str, tuple[int, ..
 def fits(proto: onnx.ModelProto, shapes: Shapes) -> bool:
     """Whether shape inference finds nothing inside that inputs of these shapes do not fit."""
     return _Search(proto, shapes, {}).misfit(shapes) is None
-
-
-@dataclass(frozen=True)
-class _Misfit:
-    """What does not fit: ``have`` numbers where ``node`` wants ``want``, or a multiple of them.
-
-    ``node`` is empty where only shape inference says so, which does not know every op, and
-    ``known`` is False where shape inference has not seen it.
-    """
-
-    node: str
-    reason: str
-    have: int = 0
-    want: int = 0
-    known: bool = True
 
 
 class _Search:
@@ -139,9 +128,11 @@ class _Search:
                 light.graph.input.append(
                     onnx.helper.make_tensor_value_info(name, t.data_type, list(t.dims))
                 )
-        del light.graph.value_info[:]
-        for output in light.graph.output:
-            output.type.tensor_type.ClearField("shape")
+        inner = (body for node in with_bodies(light.graph.node) for body in bodies(node))
+        for graph in (light.graph, *inner):
+            del graph.value_info[:]
+            for output in graph.output:
+                output.type.tensor_type.ClearField("shape")
         return light
 
     def _inferred(self, shapes: Shapes, strict: bool) -> onnx.ModelProto:
@@ -155,77 +146,100 @@ class _Search:
             self._light, check_type=False, strict_mode=strict, data_prop=True
         )
 
-    def misfit(self, shapes: Shapes) -> _Misfit | None:
+    def misfit(self, shapes: Shapes) -> Need | None:
         """What does not fit by shape inference; the first, by the numbers of a node if possible."""
         for need in self._needs(shapes):
-            if need.have % max(need.want, 1):
+            if not need.is_met:
                 return need
         try:
             self._inferred(shapes, strict=True)
         except Exception as error:  # onnx raises whatever its C++ threw
-            return _Misfit("", f"shapes do not fit ({_line(error)})")
+            return Need("", f"shapes do not fit ({_line(error)})")
         return None
 
-    def fitting(self, misfit: _Misfit, tried: list[Shapes]) -> Iterator[Shapes]:
+    def found(
+        self, misfit: Need, runs: Callable[[Shapes], bool], tried: list[Shapes]
+    ) -> Shapes | None:
+        """Sizes that the model runs with, where ``misfit`` is what does not fit the assumed ones.
+
+        Where sizes meet what one node wants and not what another does, the search goes on from
+        them. All that are looked at are added to ``tried``.
+        """
+        waiting = [(self._assumed, misfit)]
+        left, looks = _RUNS if misfit.known else _BLIND_RUNS, _LOOKS
+        for k in range(_STARTS):
+            if k == len(waiting):
+                return None
+            start, need = waiting[k]
+            for shapes in self._fitting(start, need, tried, waiting):
+                if runs(shapes):
+                    return shapes
+                left -= 1
+                if not left:
+                    return None
+                other = self.seen(shapes) if looks else None
+                looks = max(looks - 1, 0)
+                if other is not None and other.node != need.node:
+                    waiting.append((shapes, other))
+        return None
+
+    def _fitting(
+        self, start: Shapes, need: Need, tried: list[Shapes], waiting: list[tuple[Shapes, Need]]
+    ) -> Iterator[Shapes]:
         """The candidates that fit by shape inference, the nearest to what a node wants first.
 
-        All candidates are added to ``tried``.
+        Those that meet ``need``, but not another node's, are added to ``waiting`` beside that.
         """
         others: list[tuple[float, Shapes]] = []
-        for shapes in self._candidates(misfit):
+        for shapes in self._candidates(start, need):
             if shapes in tried:
                 continue
             tried.append(shapes)
-            if misfit.known and self.misfit(shapes) is not None:
+            other = self.misfit(shapes)
+            own = next((n for n in self._needs(shapes) if n.node == need.node), None)
+            if other is not None:
+                if own.is_met if own is not None else other.node != need.node:
+                    waiting.append((shapes, other))
                 continue
-            excess = self._excess(shapes, misfit) if misfit.want else 1.0
-            if excess == 1.0:
+            if own is None or own.have == own.want:
                 yield shapes
             else:
-                others.append((excess, shapes))
+                others.append((own.have / own.want, shapes))
         yield from (shapes for _, shapes in sorted(others, key=lambda other: other[0]))
 
-    def _excess(self, shapes: Shapes, misfit: _Misfit) -> float:
-        """How many times as many numbers come to the node as it wants at least."""
-        own = next((n for n in self._needs(shapes) if n.node == misfit.node), None)
-        return own.have / own.want if own is not None and own.want else 1.0
-
-    def _needs(self, shapes: Shapes) -> Iterator[_Misfit]:
-        """What Reshapes to constant numbers and matrices want of what comes to them."""
+    def _needs(self, shapes: Shapes) -> Iterator[Need]:
+        """What nodes want of what comes to them, as far as shape inference tells."""
         try:
-            inferred = self._inferred(shapes, strict=False)
+            graph = self._inferred(shapes, strict=False).graph
         except Exception:  # the same error is raised again, and told, when all is checked
-            return
-        extents = {
-            v.name: _extents(v)
-            for v in (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
-        }
-        extents |= {t.name: tuple(t.dims) for t in inferred.graph.initializer}
-        constants = _integers(inferred.graph)
-        for node in inferred.graph.node:
-            data = extents.get(node.input[0]) if node.input else None
-            if node.domain or not data or 0 in data:
+            return iter(())
+        return Needs(graph).known()
+
+    def seen(self, shapes: Shapes) -> Need | None:
+        """What does not fit where shape inference stops: seen in runs of what stands before it.
+
+        A run of too short a part says nothing and one of too long a part fails, so that the first
+        node that does not fit is come to by halves.
+        """
+        try:
+            needs = Needs(self._inferred(shapes, strict=False).graph)
+        except Exception:  # it sees nothing at all
+            return None
+        blind = needs.blind()
+        low, high = 0, len(blind)
+        while low < high:
+            middle = (low + high) // 2
+            node = blind[middle]
+            try:
+                seen = extents_in_a_run(self._proto, [node.input[0]], shapes, whole=False)
+            except ModelError:
+                high = middle
                 continue
-            title = f"{node.op_type} '{node.name or node.output[0]}'"
-            if node.op_type == "Reshape":
-                target = constants.get(node.input[1], extents.get(node.output[0]))
-                to = [
-                    data[k] if n == 0 and k < len(data) else n for k, n in enumerate(target or [-1])
-                ]
-                want = prod(n for n in to if n > 0)
-                have = prod(data)
-                if -1 not in to and have != want:
-                    have = have if have % want else have + 1  # no multiple will do
-                text = f"{title} makes {_times(to)} of {_times(data)}"
-                yield _Misfit(title, text, have, want)
-            if node.op_type in ("MatMul", "Gemm") and len(node.input) > 1:
-                rows = extents.get(node.input[1])
-                flags = {a.name: a.i for a in node.attribute}
-                if rows and len(rows) > 1 and not flags.get("transA"):
-                    want = rows[-1] if flags.get("transB") else rows[-2]
-                    if data[-1] != want:
-                        text = f"{title} multiplies {_times(data)} with {_times(rows)}"
-                        yield _Misfit(title, text, data[-1] * want + 1, want)
+            need = needs.seen(node, seen)
+            if need is not None and not need.is_met:
+                return replace(need, known=False)
+            low = middle + 1
+        return None
 
     @property
     def only_batches(self) -> bool:
@@ -233,9 +247,14 @@ class _Search:
         return set(self.open) <= set(self._firsts)
 
     def determined(self, shapes: Shapes) -> bool:
-        """Whether shape inference knows every shape, so that nothing it does not see can misfit."""
+        """Whether shape inference knows every shape, so that nothing it does not see can misfit.
+
+        It sees no places that are read or written.
+        """
         graph = self._inferred(shapes, strict=False).graph
-        known = {v.name for v in (*graph.value_info, *graph.output) if _extents(v) is not None}
+        if any(node.op_type in _AT_PLACES for node in with_bodies(graph.node)):
+            return False
+        known = {v.name for v in (*graph.value_info, *graph.output) if extents_of(v) is not None}
         return all(name in known for node in graph.node for name in node.output if name)
 
     def runner(self) -> Callable[[Shapes], bool] | None:
@@ -260,21 +279,47 @@ class _Search:
 
         return run
 
-    def _candidates(self, misfit: _Misfit) -> Iterator[Shapes]:
-        """Shapes to try: those that the numbers inside lead to, then common ones."""
-        axes, shape = self._axes[self.first], self._assumed[self.first]
+    def _candidates(self, start: Shapes, need: Need) -> Iterator[Shapes]:
+        """Shapes to try: those that the numbers inside lead to, then batches, then common sides."""
+        axes, shape = self._axes[self.first], start[self.first]
         sides = [k for k, s in enumerate(axes) if k and s in self.open and not self._channels(k)]
-        ratio = misfit.want / misfit.have if misfit.have and misfit.want else 1.0
-        led = dict.fromkeys(
-            max(step, round(shape[k] * ratio ** (1 / len(sides)) / step) * step)
-            for k in sides
-            for step in _STEPS
-        )
-        for combination in _combinations(len(sides), len(shape), list(led)):
-            sizes = {str(axes[k]): n for k, n in zip(sides, combination, strict=True)}
-            yield self._with(sizes)
-        for n in _BATCHES if self._firsts else ():
-            yield self._with({str(s): n for s in self._firsts})
+        batches = [shape[0], *((need.first, *_BATCHES) if self._firsts else ())]
+        batches = [n for n in dict.fromkeys(batches) if n]
+        for batch in batches:
+            for led in self._led(need, shape, sides, batch):
+                yield self._with(start, batch, dict(zip(sides, led, strict=True)))
+        for batch in batches:
+            yield self._with(start, batch, {})
+        if start is not self._assumed:
+            return
+        batches = list(dict.fromkeys((shape[0], need.first or shape[0])))
+        for n, stride, batch in product(self._numbers, _STRIDES, batches):
+            yield self._with(start, batch, dict.fromkeys(sides, n * stride))
+        for batch, common in product(batches, common_sizes(len(sides), len(shape))):
+            yield self._with(start, batch, dict(zip(sides, common, strict=True)))
+
+    @cached_property
+    def _numbers(self) -> list[int]:
+        """Numbers of the graph that may be sides of what is made inside, the largest first."""
+        graph = self._light.graph
+        numbers = {n for constant in integers(graph).values() for n in constant}
+        extents = {name: t.dims for name, t in constants_of(self._proto.graph).items()}
+        for node in graph.node:
+            if node.op_type in _BESIDE_IMAGES:
+                numbers.update(n for name in node.input for n in extents.get(name, ())[-2:])
+        return sorted((n for n in numbers if _LEAST < n < _LARGE), reverse=True)[:_NUMBERS]
+
+    def _led(
+        self, need: Need, shape: tuple[int, ...], sides: list[int], batch: int
+    ) -> Iterator[tuple[int, ...]]:
+        """The sides at which a node gets as much as it wants: by all of them, or by one of them."""
+        if not need.have or not need.want:
+            return
+        ratio = need.want / need.have * shape[0] / batch
+        for share in dict.fromkeys((1 / max(len(sides), 1), 1.0)):
+            for k, step in product(sides, _STEPS):
+                side = max(step, round(shape[k] * ratio**share / step) * step)
+                yield (side,) * len(sides)
 
     def _channels(self, axis: int) -> bool:
         """Whether an axis of the first input holds the channels of an image."""
@@ -283,63 +328,25 @@ class _Search:
             return False
         return axis == (3 if len(stated) == 4 and image_layout(stated) == "nhwc" else 1)
 
-    def _with(self, sizes: Mapping[str, int]) -> Shapes:
+    def _with(self, start: Shapes, batch: int, sides: Mapping[int, int]) -> Shapes:
+        """The shapes with another batch, and other ``sides`` of the first input, by axis."""
+        axes = self._axes[self.first]
+        sizes = {str(s): batch for s in self._firsts} | {str(axes[k]): n for k, n in sides.items()}
         return {
             name: tuple(
                 sizes.get(s, n) if s in self.open else n
                 for s, n in zip(self._axes.get(name, (None,) * len(shape)), shape, strict=True)
             )
-            for name, shape in self._assumed.items()
+            for name, shape in start.items()
         }
-
-
-def _combinations(n: int, rank: int, led: list[int]) -> Iterator[tuple[int, ...]]:
-    """Sizes of ``n`` open sides of an input of that rank."""
-    yield from ((side,) * n for side in led if n)
-    if rank <= 3:
-        yield from ((length,) * n for length in _LENGTHS if n)
-        return
-    if n == 2 and rank == 4:
-        yield from _LINES
-    yield from ((side,) * n for side in (_SIDES if rank == 4 else _CUBES) if n)
-    if n == 2 and rank == 4:
-        yield from product(_HEIGHTS, _WIDTHS)
-        yield from product(_WIDTHS, _HEIGHTS)
-
-
-def _extents(value: onnx.ValueInfoProto) -> tuple[int, ...] | None:
-    tensor = value.type.tensor_type
-    if not tensor.HasField("shape") or any(not d.HasField("dim_value") for d in tensor.shape.dim):
-        return None
-    return tuple(d.dim_value for d in tensor.shape.dim)
-
-
-def _integers(graph: onnx.GraphProto) -> dict[str, list[int]]:
-    """The small lists of whole numbers among the constants."""
-    tensors = {t.name: t for t in graph.initializer}
-    tensors |= {
-        node.output[0]: a.t
-        for node in graph.node
-        for a in node.attribute
-        if node.op_type == "Constant" and a.HasField("t")
-    }
-    return {
-        name: onnx.numpy_helper.to_array(t).ravel().tolist()
-        for name, t in tensors.items()
-        if t.data_type == onnx.TensorProto.INT64 and prod(t.dims) < _LARGE
-    }
 
 
 def _numbers(shapes: Shapes) -> int:
     return sum(map(prod, shapes.values()))
 
 
-def _times(shape: tuple[int, ...] | list[int]) -> str:
-    return "×".join(map(str, shape)) or "a number"
-
-
 def _text(shapes: Shapes) -> str:
-    return ", ".join(f"{name} = {_times(shape)}" for name, shape in shapes.items())
+    return ", ".join(f"{name} = {times(shape)}" for name, shape in shapes.items())
 
 
 def _line(error: Exception) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
-import numpy as np
 import onnx
 
 from reprune_onnx.analyzer.drafts import LayerDraft
@@ -14,8 +13,7 @@ from reprune_onnx.analyzer.fold import folded
 from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.analyzer.rules.recurrent import GATES
 from reprune_onnx.errors import ModelError
-from reprune_onnx.runtime.ort import Session
-from reprune_onnx.runtime.random_inputs import random_inputs
+from reprune_onnx.runtime.extents import extents_in_a_run
 
 _OUTPUT = ("Conv", "FusedConv")  # their positions are those of what they make, others' of an input
 
@@ -89,21 +87,6 @@ def run_once(
 ) -> dict[str, tuple[int, ...]]:
     """The shape of the tensor that tells each layer's positions, in one run on random inputs.
 
-    Nodes that measure it are added, so that no tensor leaves ONNX Runtime. Raises ModelError where
-    that does not run the model.
+    Raises ModelError where ONNX Runtime does not run the model.
     """
-    names = {_tensor(layer.op) for layer in layers}
-    proto = onnx.ModelProto()
-    proto.CopyFrom(source)
-    taken = {name for node in proto.graph.node for name in node.output}
-    extents = {}
-    for k, name in enumerate(sorted(names)):
-        made = f"extents_of_{k}"
-        while made in taken:
-            made += "_"
-        extents[made] = name
-        proto.graph.node.append(onnx.helper.make_node("Shape", [name], [made]))
-        proto.graph.output.append(onnx.helper.make_tensor_value_info(made, 7, [None]))
-    session = Session(proto, optimize=False, outputs=list(extents))
-    results = session.run(random_inputs(session.inputs, shapes, np.random.default_rng(0)))
-    return {name: tuple(results[made].tolist()) for made, name in extents.items()}
+    return extents_in_a_run(source, {_tensor(layer.op) for layer in layers}, shapes, whole=True)

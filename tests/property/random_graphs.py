@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import onnx
 from blocks_of_bodies import BODIES
+from blocks_of_correlation import CORRELATION
 from blocks_of_element_wise_ops import ELEMENT_WISE
 from blocks_of_fused_ops import FUSED
 from blocks_of_inputs import INPUTS
@@ -23,7 +24,16 @@ from random_nets import Net
 from random_recipes import WIDEST, Block, Kind, Recipe
 
 BLOCKS: dict[Kind, Callable[[Net, str, Block], str]] = (
-    LAYERS | MATRICES | ELEMENT_WISE | STATISTICS | MOVED_DATA | FUSED | BODIES | INPUTS | PLACES
+    LAYERS
+    | MATRICES
+    | CORRELATION
+    | ELEMENT_WISE
+    | STATISTICS
+    | MOVED_DATA
+    | FUSED
+    | BODIES
+    | INPUTS
+    | PLACES
 )
 
 

@@ -229,13 +229,13 @@ class Net:
 
 
 def _open_bodies(graph: onnx.GraphProto) -> None:
-    """No body states batches and sides of what it gives back."""
-    for node in graph.node:
-        for attribute in node.attribute:
-            for output in attribute.g.output:
-                for axis, dim in enumerate(output.type.tensor_type.shape.dim):
-                    if axis != 1:
-                        dim.Clear()
+    """No body states batches and sides, neither of what it gives back nor inside."""
+    for body in (a.g for node in graph.node for a in node.attribute if a.HasField("g")):
+        del body.value_info[:]
+        for output in body.output:
+            for axis, dim in enumerate(output.type.tensor_type.shape.dim):
+                if axis != 1:
+                    dim.Clear()
 
 
 def _put_weights(model: onnx.ModelProto, form: Form) -> None:

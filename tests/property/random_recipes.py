@@ -49,6 +49,7 @@ Kind = Literal[
     "fused",
     "branches",
     "places",
+    "correlation",
     "second-image",
     "lengths",
     "locked",

@@ -51,7 +51,7 @@ def summed_axis(node: onnx.NodeProto) -> int | None:
     own = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     if node.op_type in ("MatMul", "FusedMatMul", "Gemm"):
         return -2 if own.get("transA", 0) else -1
-    if node.op_type == "Conv" and own.get("group", 1) == 1:
+    if node.op_type in ("Conv", "ConvTranspose"):
         return 1
     if node.op_type == "Einsum" and len(node.input) == 2:
         terms, _, out = own["equation"].decode().replace(" ", "").partition("->")

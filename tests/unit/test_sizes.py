@@ -17,8 +17,8 @@ LAYERS = """[a] p = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (x, first)
     [c] r = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (q, second)"""
 
 
-def model(tail: str, inputs: str, opset: int = 17, **weights: object) -> onnx.ModelProto:
-    text = f"""<ir_version: 8, opset_import: ["" : {opset}]>
+def model(tail: str, inputs: str, domain: str = "", **weights: object) -> onnx.ModelProto:
+    text = f"""<ir_version: 8, opset_import: ["" : 17{domain}]>
     g ({inputs}) => (float[] y) {{
         {LAYERS}
         {tail}
@@ -79,6 +79,101 @@ def test_sizes_are_found_from_what_fits_and_told(case):
     assert f"x = 1×3×{sides[0]}×{sides[1]} fits" in note
     assert "which is assumed, does not" in note
     assert rp.analyze(rp.Model(proto)).input_shapes["x"][2:] == sides
+
+
+TABLE = RNG.integers(0, 2, (2, 8, 5, 5))
+BATCH_AND_SIDES = {
+    "two images, stated in the middle": (
+        "[t] y = Reshape (r, to)",
+        {"to": np.array([2, 2, 4, 5, 5])},
+        (2, 3, 20, 20),
+    ),
+    "two images as one": (
+        "[t] y = Reshape (r, to)",
+        {"to": np.array([1, 16, 5, 5])},
+        (2, 3, 20, 20),
+    ),
+    "one node wants the images and another the sides": (
+        """k, c = Split <axis = 1> (r, parts)
+        m = GlobalAveragePool (k)
+        [t] s = Reshape (m, pair)
+        f = Flatten (c)
+        [u] y = Gemm (f, w)""",
+        {
+            "parts": np.array([4, 4]),
+            "pair": np.array([2, 4, 1]),
+            "w": RNG.standard_normal((4 * 49, 5)),
+        },
+        (2, 3, 28, 28),
+    ),
+    "a matrix behind means along rows": (
+        """m = ReduceMean <axes = [2], keepdims = 0> (r)
+        f = Flatten (m)
+        [t] y = Gemm (f, w)""",
+        {"w": RNG.standard_normal((8 * 3, 5))},
+        (1, 3, 12, 12),
+    ),
+    "places in the second image": (
+        "y = GatherElements <axis = 2> (r, places)",
+        {"places": TABLE},
+        (2, 3, 224, 224),
+    ),
+    "behind an op that ONNX does not know": (
+        """last = Transpose <perm = [0, 2, 3, 1]> (r)
+        flat = Reshape (last, rows)
+        n, , , = com.microsoft.SkipSimplifiedLayerNormalization (flat, flat, gamma)
+        [t] y = Reshape (n, to)""",
+        {
+            "rows": np.array([0, -1, 8]),
+            "gamma": RNG.standard_normal(8),
+            "to": np.array([2, 5, 5, 8]),
+        },
+        (2, 3, 20, 20),
+    ),
+    "behind an extent that is computed": (
+        """shape = Shape (r)
+        n = Gather <axis = 0> (shape, one)
+        half = Div (n, two)
+        part = Slice (r, zero, half, one)
+        f = Flatten (part)
+        [t] y = Gemm (f, w)""",
+        {
+            "one": np.array([1]),
+            "two": np.array([2]),
+            "zero": np.array([0]),
+            "w": RNG.standard_normal((4 * 9, 5)),
+        },
+        (1, 3, 12, 12),
+    ),
+    "an image of a stated side beside": (
+        """e = Expand (r, sides)
+        y = Concat <axis = 1> (r, e)""",
+        {"sides": np.array([1, 8, 7, 7])},
+        (1, 3, 28, 28),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BATCH_AND_SIDES)
+def test_the_number_of_images_and_their_sides_are_found_together(case):
+    tail, weights, shape = BATCH_AND_SIDES[case]
+    domain = ', "com.microsoft" : 1' if "com.microsoft" in tail else ""
+    proto = model(tail, OPEN, domain=domain, **weights)
+    assert fitting_shapes(proto, {}).shapes["x"] == shape
+    report = rp.prune(rp.Model(proto), HALF).report
+    assert report["verification"]["passed"]
+    assert any("sizes of inputs are open" in note for note in report["notes"])
+
+
+def test_a_search_names_the_first_node_that_does_not_fit():
+    """Behind an op that ONNX does not know only runs tell what comes to a node."""
+    tail = """e = com.microsoft.Gelu (r)
+        [t] f = Reshape (e, to)
+        [u] y = Reshape (f, other)"""
+    weights = {"to": np.array([1, 8, 7 * 1777]), "other": np.array([5, 11])}
+    proto = model(tail, "float[1, 3, h, 32] x", domain=', "com.microsoft" : 1', **weights)
+    with pytest.raises(rp.RepruneError, match=r"Reshape 't' makes 1×8×12439 of 1×8×56×8 at x = "):
+        rp.analyze(rp.Model(proto))
 
 
 def test_sizes_that_fit_as_they_are_assumed_stay():

@@ -37,7 +37,6 @@ from reprune_onnx.choices import (
     Residual,
     TieBreak,
 )
-from reprune_onnx.errors import ModelError
 
 NO_IMAGES = {"reconstruction", "sensitivity", "energy"}  # what would need images
 CONTROL_EVERY = 50
@@ -120,9 +119,6 @@ def tried(found: Case) -> Outcome:
         verdict = judged(original, result, found.control)
     except rp.SelectionError as error:
         return Outcome("refused", str(error), ops)
-    except ModelError as error:
-        sizes = not found.request.input_shapes and "--input-shape" in str(error)
-        return Outcome("refused" if sizes else "failed", f"ModelError: {error}", ops)
     except Exception as error:  # whatever it is, the campaign reports it and goes on
         return Outcome("failed", f"{type(error).__name__}: {error}", ops)
     if original.SerializeToString(deterministic=True) != before:
