@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -17,12 +17,29 @@ if TYPE_CHECKING:
     from reprune_onnx.analyzer import Scope, analyze
     from reprune_onnx.benchmark.run import bench
     from reprune_onnx.benchmark.settings import BenchSettings
-    from reprune_onnx.errors import RepruneError, SelectionError
-    from reprune_onnx.model import load, save
+    from reprune_onnx.data.dataset import Dataset
+    from reprune_onnx.data.open import open_data
+    from reprune_onnx.errors import (
+        ArgumentError,
+        DataError,
+        EngineError,
+        KernelError,
+        ModelError,
+        OutOfReachError,
+        OutputError,
+        RepruneError,
+        SelectionError,
+        TrainingError,
+        UsageError,
+        VerificationError,
+    )
+    from reprune_onnx.model import as_model, load, save
     from reprune_onnx.pipeline import Pruned, prune, recover
+    from reprune_onnx.pruner.earlier import read_report
+    from reprune_onnx.report.fields import Report
     from reprune_onnx.report.page.build import html_report
-    from reprune_onnx.runtime.evaluate import evaluate
-    from reprune_onnx.runtime.evaluate_task import evaluate_task
+    from reprune_onnx.runtime.evaluate import Evaluation, evaluate
+    from reprune_onnx.runtime.evaluate_task import TaskEvaluation, evaluate_task
     from reprune_onnx.settings import Settings
     from reprune_onnx.training.bridge import torch_module as torch_module
     from reprune_onnx.training.bridge import write_back as write_back
@@ -34,24 +51,42 @@ if TYPE_CHECKING:
     from reprune_onnx.training.task import Task as Task
     from reprune_onnx.training.train import train as train
     from reprune_onnx.types import ChannelMap, Model
-    from reprune_onnx.verification.files import verify
+    from reprune_onnx.verification.files import FileVerification, verify
 
 _HOME = {
+    "ArgumentError": "errors",
     "BenchSettings": "benchmark.settings",
     "ChannelMap": "types",
+    "DataError": "errors",
+    "Dataset": "data.dataset",
+    "EngineError": "errors",
+    "Evaluation": "runtime.evaluate",
+    "FileVerification": "verification.files",
+    "KernelError": "errors",
     "Model": "types",
+    "ModelError": "errors",
+    "OutOfReachError": "errors",
+    "OutputError": "errors",
     "Pruned": "pipeline",
+    "Report": "report.fields",
     "RepruneError": "errors",
     "Scope": "analyzer",
     "SelectionError": "errors",
     "Settings": "settings",
+    "TaskEvaluation": "runtime.evaluate_task",
+    "TrainingError": "errors",
+    "UsageError": "errors",
+    "VerificationError": "errors",
     "analyze": "analyzer",
+    "as_model": "model",
     "bench": "benchmark.run",
     "evaluate": "runtime.evaluate",
     "evaluate_task": "runtime.evaluate_task",
     "html_report": "report.page.build",
     "load": "model",
+    "open_data": "data.open",
     "prune": "pipeline",
+    "read_report": "pruner.earlier",
     "recover": "pipeline",
     "save": "model",
     "verify": "verification.files",
@@ -70,34 +105,59 @@ _TRAINING = {  # these need the extra [torch], so a star import leaves them out
 }
 
 __all__ = [
+    "ArgumentError",
     "BenchSettings",
     "ChannelMap",
+    "DataError",
+    "Dataset",
+    "EngineError",
+    "Evaluation",
+    "FileVerification",
+    "KernelError",
     "Model",
+    "ModelError",
+    "OutOfReachError",
+    "OutputError",
     "Pruned",
+    "Report",
     "RepruneError",
     "Scope",
     "SelectionError",
     "Settings",
+    "TaskEvaluation",
+    "TrainingError",
+    "UsageError",
+    "VerificationError",
     "analyze",
+    "as_model",
     "bench",
     "evaluate",
     "evaluate_task",
     "html_report",
     "load",
+    "open_data",
     "prune",
+    "read_report",
     "recover",
     "save",
     "verify",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import the public names on first use, so that starting up stays quick."""
-    if name in _TRAINING:
-        from reprune_onnx.training.extra import require
+def __dir__() -> list[str]:
+    """The public names, those that need PyTorch too, before any of them is imported."""
+    return sorted([*__all__, *_TRAINING, "__version__"])
 
-        require(name)
-        return getattr(import_module(f"reprune_onnx.training.{_TRAINING[name]}"), name)
-    if name not in _HOME:
-        raise AttributeError(f"module 'reprune_onnx' has no attribute '{name}'")
-    return getattr(import_module(f"reprune_onnx.{_HOME[name]}"), name)
+
+if not TYPE_CHECKING:  # else every name would be one for type checkers
+
+    def __getattr__(name: str) -> object:
+        """Import the public names on first use, so that starting up stays quick."""
+        if name in _TRAINING:
+            from reprune_onnx.training.extra import require
+
+            require(name)
+            return getattr(import_module(f"reprune_onnx.training.{_TRAINING[name]}"), name)
+        if name not in _HOME:
+            raise AttributeError(f"module 'reprune_onnx' has no attribute '{name}'")
+        return getattr(import_module(f"reprune_onnx.{_HOME[name]}"), name)

@@ -49,3 +49,7 @@ class EngineError(RepruneError):
 
 class UsageError(RepruneError):
     """An option has a value outside its range. The command line exits with 2."""
+
+
+class ArgumentError(UsageError, TypeError):
+    """An argument of a function has a type that the function does not take."""

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Container
+from os import PathLike
 from pathlib import Path
+from typing import TypeAlias
 
 import onnx
 from google.protobuf.message import DecodeError, Message
 
+from reprune_onnx.arguments import wrong_type
 from reprune_onnx.atomic import Files, told
 from reprune_onnx.errors import ModelError
 from reprune_onnx.external_data import load_external, tensors
 from reprune_onnx.order import in_order
 from reprune_onnx.types import Model
+
+ModelLike: TypeAlias = str | PathLike[str] | onnx.ModelProto | Model
+"""What every function of the package takes for a model."""
 
 LIMIT = 2**31 - 1
 """Protobuf's own limit for one message, in bytes; larger models keep their weights beside them."""
@@ -27,12 +33,14 @@ _OTHERS = {
 """How files begin that people have in place of a model, and what to do."""
 
 
-def load(path: str | Path) -> Model:
+def load(path: str | PathLike[str]) -> Model:
     """Read an ONNX file, and the external data that lies beside it; its nodes in order.
 
     Raises ModelError where the file is missing, not ONNX, truncated, points to data that is missing
     or lies outside the model's folder, or where nodes need each other in a cycle.
     """
+    if not isinstance(path, (str, PathLike)):
+        raise wrong_type("path", path, "a path")
     path = Path(path)
     try:
         data = path.read_bytes()
@@ -56,14 +64,36 @@ def load(path: str | Path) -> Model:
     return in_order(Model(proto, path, hashlib.sha256(data).hexdigest(), size, (path, *files)))
 
 
-def save(model: Model, path: str | Path) -> None:
+def as_model(model: ModelLike, argument: str = "model") -> Model:
+    """Return the model that a path, a ``ModelProto`` or a `Model` stands for.
+
+    A ``ModelProto`` is not copied, and never changed. Raises ArgumentError, which names the
+    ``argument``, for anything else, and ModelError where the weights of a ``ModelProto`` lie in
+    files.
+    """
+    if isinstance(model, Model):
+        return model
+    if isinstance(model, (str, PathLike)):
+        return load(Path(model))
+    if not isinstance(model, onnx.ModelProto):
+        raise wrong_type(argument, model, "a path, an onnx.ModelProto or a Model")
+    outside = [t.name for t in tensors(model) if t.data_location == onnx.TensorProto.EXTERNAL]
+    if outside:
+        raise ModelError(
+            f"{argument}: the weights of this ModelProto lie in files, such as those of"
+            f" '{outside[0]}': give the path of the model, which says where they are"
+        )
+    return in_order(Model(model, bytes=size(model)))
+
+
+def save(model: ModelLike, path: str | PathLike[str]) -> None:
     """Write the model; weights go to ``<name>.data`` beside it where it is larger than 2 GB.
 
     The file appears under its name only when it is complete. Raises OutputError where the folder
     cannot be written to.
     """
     with Files() as files:
-        stage(model, Path(path), files)
+        stage(as_model(model), Path(path), files)
         files.commit()
 
 

@@ -9,10 +9,10 @@ from reprune_onnx import recovery
 from reprune_onnx.activations.images import images_to_fit
 from reprune_onnx.analyzer.loops import told
 from reprune_onnx.errors import UsageError
-from reprune_onnx.json_text import parse_json
-from reprune_onnx.model import load, stage
+from reprune_onnx.model import ModelLike, as_model, load, stage
 from reprune_onnx.prepared import Prepared, prepare
-from reprune_onnx.pruner.earlier import read_report
+from reprune_onnx.pruner.earlier import earlier_report, report_dict, report_name
+from reprune_onnx.report.fields import Report
 from reprune_onnx.report.files import Destination
 from reprune_onnx.report.record import (
     PruneRecord,
@@ -25,7 +25,7 @@ from reprune_onnx.report.record import (
 from reprune_onnx.search.drop import within_drop
 from reprune_onnx.search.found import Found
 from reprune_onnx.search.latency import at_latency
-from reprune_onnx.settings import Settings
+from reprune_onnx.settings import Settings, check_settings
 from reprune_onnx.types import Model
 from reprune_onnx.verification.cut import check, verify_cut
 from reprune_onnx.verification.files import matched
@@ -40,24 +40,28 @@ class Pruned:
     """
 
     model: Model
-    report: dict[str, object]
+    report: Report
     notes: tuple[str, ...] = ()
 
 
 def prune(
-    model: Model,
+    model: ModelLike,
     settings: Settings,
     progress: Progress | None = None,
     watch: Watch | None = None,
 ) -> Pruned:
     """Choose channels, cut them out of ``model``, prove the cut, and recover accuracy.
 
+    ``model`` is a path, an ``onnx.ModelProto`` or a `Model`; it is never changed.
     ``progress(stage, done, total)`` is called as work proceeds. Raises a RepruneError where the
     model cannot be pruned as asked, and VerificationError where the cut cannot be proven; the
     result then never exists.
     """
-    hold_out = settings.max_drop is not None
-    job = prepare(model, settings, watch or Watch(progress), hold_out=hold_out)
+    check_settings(settings)
+    watch = watch or Watch(progress)
+    with watch.stage("load"):
+        model = as_model(model)
+    job = prepare(model, settings, watch, hold_out=settings.max_drop is not None)
     return finish(job, _found(job))
 
 
@@ -75,7 +79,7 @@ def prune_file(
 
 
 def recover(
-    original: Model, pruned: Model, settings: Settings, progress: Progress | None = None
+    original: ModelLike, pruned: ModelLike, settings: Settings, progress: Progress | None = None
 ) -> Pruned:
     """Recover the accuracy of a model that was pruned earlier, and say so in its report.
 
@@ -83,12 +87,12 @@ def recover(
     count. Values that were trained since are where the recovery starts. Raises VerificationError
     where ``pruned`` is not what the report's cuts make of ``original``.
     """
-    path = settings.keep
-    if path is None:
+    check_settings(settings)
+    if settings.keep is None:
         raise UsageError("recover needs the report of the pruning: Settings(keep=…)")
-    earlier = read_report(path)
-    report: dict[str, object] = parse_json(path.read_text(encoding="utf-8"))
-    pair = matched(original, pruned, earlier)
+    report = report_dict(settings.keep, "keep")
+    earlier = earlier_report(report, report_name(settings.keep, "keep"))
+    pair = matched(as_model(original, "original"), as_model(pruned, "pruned"), earlier)
     images = None
     if settings.calibration is not None:
         images = images_to_fit(pair.original.proto, settings, progress)
@@ -112,9 +116,9 @@ def recover_file(
     progress: Progress | None = None,
 ) -> Pruned:
     """`recover` from files to file."""
-    models = load(original), load(pruned)
+    models, keep = (load(original), load(pruned)), settings.keep
     destination.protect(
-        [*models[0].files, *models[1].files, *([settings.keep] if settings.keep else [])]
+        [*models[0].files, *models[1].files, *([keep] if isinstance(keep, Path) else [])]
     )
     result = recover(*models, settings, progress)
     with destination.files() as files:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from reprune_onnx.activations.images import Images, images_to_fit
 from reprune_onnx.activations.measurable import measurable, told
@@ -14,7 +15,7 @@ from reprune_onnx.order import in_order
 from reprune_onnx.pruner.aim import Aim
 from reprune_onnx.pruner.allocation import allocate
 from reprune_onnx.pruner.calibrate import layer_statistics
-from reprune_onnx.pruner.earlier import keep_by_cuts, read_report
+from reprune_onnx.pruner.earlier import earlier_report, keep_by_cuts, report_name
 from reprune_onnx.pruner.gamma import channel_gammas
 from reprune_onnx.pruner.knowledge import Knowledge
 from reprune_onnx.pruner.layer_time import LayerTime
@@ -94,10 +95,12 @@ class Prepared:
 
     def again(self) -> Attempt:
         """Cut what the report ``settings.keep`` has cut."""
-        path = self.settings.keep
-        assert path is not None
+        report = self.settings.keep
+        assert report is not None
         with self.watch.stage("select"):
-            keep = keep_by_cuts(self.channels, read_report(path).cuts, path.name)
+            cuts = earlier_report(report, "keep").cuts
+            title = Path(report_name(report, "keep")).name
+            keep = keep_by_cuts(self.channels, cuts, title)
         return self._cut(Selection(keep, {}, {}))
 
     def recovered(self, attempt: Attempt) -> Attempt:

@@ -1,12 +1,14 @@
-"""Every option of `prune`, checked once."""
+"""Every option of `prune`, declared and checked once."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 from reprune_onnx.activations.room import parse_size
+from reprune_onnx.arguments import wrong_type
 from reprune_onnx.choices import (
     Allocation,
     Coverage,
@@ -23,23 +25,30 @@ from reprune_onnx.choices import (
     SelectOptions,
     TieBreak,
 )
-from reprune_onnx.data.generated.spec import is_generated
-from reprune_onnx.data.reading import Reading
 from reprune_onnx.errors import UsageError
+from reprune_onnx.in_memory import InMemory
+from reprune_onnx.options import Option, Takes, check_fields
+from reprune_onnx.report.fields import ReportLike
 from reprune_onnx.rounding import Rounding
-from reprune_onnx.targets import read_target
+from reprune_onnx.taken import (
+    DataLike,
+    Globs,
+    PathLike,
+    ShapesLike,
+    WidthsLike,
+    as_data,
+    as_globs,
+    as_path,
+    as_report,
+    as_shapes,
+    as_widths,
+    words_of_shapes,
+    words_of_widths,
+)
 
-_CHOICES: dict[str, Any] = {
-    "method": Method,
-    "coverage": CoverageOption,
-    "linkage": Linkage,
-    "cutoff": Cutoff,
-    "tie_break": TieBreak,
-    "allocation": Allocation,
-    "residual": Residual,
-    "input_channels": InputChannels,
-    "recover": Recover,
-}
+if TYPE_CHECKING:
+    from reprune_onnx.data.reading import Reading
+
 _SHARES: dict[str, Measure] = {
     "macs_reduction": "macs",
     "params_reduction": "params",
@@ -49,56 +58,209 @@ _SHARE = ": it is a share, 0.5 for 50 %"
 _MOST = 2**31
 _MOST_JOBS = 2**15
 _BLOCK = 8  # channels that ONNX Runtime computes together, and whose multiples are fast on a CPU
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "method": "reprune",
+        "coverage": "count",
+        "cutoff": "merge-count",
+        "tie_break": "random",
+        "allocation": "bn-gamma",
+        "residual": "inner",
+        "recover": "none",
+    }
+}
+"""Fields that a preset sets; others given beside it win."""
 _TARGETS = ("sparsity", *_SHARES, "max_drop", "keep")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What to prune, and how. Exactly one of the six targets is given.
+    """What to prune, and how. Exactly one of the first six fields, the targets, is given.
 
-    ``sparsity`` is the share of prunable channels that go, in [0, 1); ``macs_reduction``,
-    ``params_reduction`` and ``latency_reduction`` the share of MACs, parameters or latency, in
-    (0, 1); ``max_drop`` the points of accuracy, or of agreement with the original, that may be
-    lost, in [0, 100); ``keep`` a report whose cuts are applied again. ``layer`` maps a glob over
-    node names to a number of kept channels. The other fields are the command's options of the same
-    name. Raises UsageError for a value out of range.
+    Each field is an option of the command line, whose names its sentence uses: ``--round-to`` is
+    the field ``round_to``. Raises UsageError for a value out of range, and ArgumentError, which is
+    one and a TypeError, for a value of a wrong type.
     """
 
-    sparsity: float | None = None
-    macs_reduction: float | None = None
-    params_reduction: float | None = None
-    latency_reduction: float | None = None
-    max_drop: float | None = None
-    keep: Path | None = None
-    method: Method = "reprune"
-    coverage: CoverageOption = "auto"
-    linkage: Linkage = "ward"
-    cutoff: Cutoff = "merge-count"
-    tie_break: TieBreak = "random"
-    seed: int = 0
-    allocation: Allocation = "auto"
-    residual: Residual = "keep"
-    input_channels: InputChannels = "all"
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    layer: tuple[tuple[str, int], ...] = ()
-    min_channels: int = 1
-    round_to: int | None = None
-    target: str | None = None
-    precision: Precision | None = None
-    input_shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
-    calibration: str | None = None
-    calibration_size: int = 512
-    preprocess: str | None = None
-    classes: Path | None = None
-    skip_broken: bool = False
-    recover: Recover = "auto"
-    latency_table: Path | None = None
-    verify: bool = True
-    jobs: int = 1
-    memory: str | None = None
+    sparsity: Annotated[
+        float | None, Option("Share of the prunable channels that go, in [0, 1).", "S")
+    ] = None
+    macs_reduction: Annotated[
+        float | None,
+        Option("Share of multiply-adds that go, in (0, 1); with --include of those it names.", "R"),
+    ] = None
+    params_reduction: Annotated[
+        float | None, Option("Share of parameters that go, in (0, 1).", "R")
+    ] = None
+    latency_reduction: Annotated[
+        float | None,
+        Option(
+            "Share of the time of one run that goes, in (0, 1), measured on this machine, or"
+            " read from --latency-table.",
+            "R",
+        ),
+    ] = None
+    max_drop: Annotated[
+        float | None,
+        Option(
+            "The smallest model that loses at most so many points of accuracy on --calibration"
+            " images with labels; without labels, of agreement with MODEL.",
+            "POINTS",
+        ),
+    ] = None
+    keep: Annotated[
+        Takes[ReportLike | None, Path | Mapping[str, Any] | None],
+        Option("Apply the selection of an earlier report.", "FILE", words=Path | None),
+    ] = Takes(as_report, None)
+    method: Annotated[
+        Method, Option("Which channels stay; reconstruction needs --calibration.")
+    ] = "reprune"
+    coverage: Annotated[
+        CoverageOption,
+        Option(
+            "What a covered cluster is worth: 1 (the paper), its kernels' squared norms, or"
+            " these times the energy of their input (needs --calibration); auto is norm with"
+            " --calibration, else count."
+        ),
+    ] = "auto"
+    allocation: Annotated[
+        Allocation,
+        Option(
+            "How many channels each layer keeps: auto is sensitivity (least measured loss)"
+            " with --calibration, else bn-gamma (Eq. 8-9)."
+        ),
+    ] = "auto"
+    residual: Annotated[
+        Residual,
+        Option(
+            "Channels that meet a residual Add: keep them; prune only inside the branches (inner);"
+            " or prune coupled layers together."
+        ),
+    ] = "keep"
+    linkage: Annotated[Linkage, Option("Of the clustering.")] = "ward"
+    cutoff: Annotated[
+        Cutoff, Option("Stop clustering after ñ merges (Eq. 5), or at the height h_l.")
+    ] = "merge-count"
+    tie_break: Annotated[TieBreak, Option("Among filters that cover equally many clusters.")] = (
+        "random"
+    )
+    seed: Annotated[int, Option("Of the random choices.")] = 0
+    input_channels: Annotated[
+        InputChannels,
+        Option("Input channels that the clustering sees: all, or those that stay."),
+    ] = "all"
+    include: Annotated[
+        Takes[Globs, tuple[str, ...]],
+        Option("Prune only layers whose node name matches; repeatable.", "GLOB", words=list[str]),
+    ] = Takes(as_globs, ())
+    exclude: Annotated[
+        Takes[Globs, tuple[str, ...]],
+        Option("Leave layers alone whose node name matches; repeatable.", "GLOB", words=list[str]),
+    ] = Takes(as_globs, ())
+    layer: Annotated[
+        Takes[WidthsLike, tuple[tuple[str, int], ...]],
+        Option(
+            "Kept channels of single layers; repeatable.",
+            "GLOB=N",
+            words=list[str],
+            read=words_of_widths,
+        ),
+    ] = Takes(as_widths, ())
+    min_channels: Annotated[int, Option("The least that any layer keeps.", "N")] = 1
+    target: Annotated[
+        str | None,
+        Option("Device whose rounding of widths applies: cpu, cuda, jetson-tx2, ….", "NAME"),
+    ] = None
+    precision: Annotated[
+        Precision | None,
+        Option("What --target will compute in, where its rounding depends on that."),
+    ] = None
+    round_to: Annotated[
+        int | None,
+        Option(
+            "Kept channels of a layer become a multiple of N; default: --target's, and 8 where"
+            " --latency-reduction is measured.",
+            "N",
+        ),
+    ] = None
+    input_shapes: Annotated[
+        Takes[ShapesLike, tuple[tuple[str, tuple[int, ...]], ...]],
+        Option(
+            "Size of an input whose size is symbolic; default: batch 1, image sides 224.",
+            "NAME=1,3,224,224",
+            ("--input-shape",),
+            words=list[str],
+            read=words_of_shapes,
+        ),
+    ] = Takes(as_shapes, ())
+    calibration: Annotated[
+        Takes[DataLike | None, str | InMemory | None],
+        Option(
+            "Images, labels not needed: FILE.npz, a folder or .tar, or package.module:function; or"
+            " generated[:N], images made by formula where there are none.",
+            "DATA",
+            words=str | None,
+        ),
+    ] = Takes(as_data, None)
+    calibration_size: Annotated[int, Option("How many of them are used.", "N")] = 512
+    preprocess: Annotated[
+        str | None,
+        Option(
+            "cifar10, imagenet, imagenet-bgr, none, or mean=…;std=…;scale=…;size=…;crop=…;"
+            "color=…;layout=….",
+            "NAME|SPEC",
+        ),
+    ] = None
+    classes: Annotated[
+        Takes[PathLike | None, Path | None],
+        Option(
+            "Names of the classes in the order of the model's outputs, where sub-folders are the"
+            " labels: a name per line, or JSON or YAML. Default: the model's metadata, else sorted"
+            " order, of numbers by value.",
+            "FILE",
+            words=Path | None,
+        ),
+    ] = Takes(as_path, None)
+    skip_broken: Annotated[bool, Option("Leave out images that cannot be decoded; count them.")] = (
+        False
+    )
+    recover: Annotated[
+        Recover,
+        Option(
+            "Repair of accuracy after the cut; auto is least-squares with --calibration, else"
+            " data-free."
+        ),
+    ] = "auto"
+    latency_table: Annotated[
+        Takes[PathLike | None, Path | None],
+        Option(
+            "Layer times of another device, for --latency-reduction.", "FILE", words=Path | None
+        ),
+    ] = Takes(as_path, None)
+    verify: Annotated[
+        bool, Option("Prove the cut before anything is written.", names=("--no-verify",))
+    ] = True
+    jobs: Annotated[int, Option("Processes; -1 for all cores.", "N", ("--jobs", "-j"))] = 1
+    memory: Annotated[
+        str | None,
+        Option(
+            "Memory for the activations of calibration images, such as 512M or 2G; the rest goes"
+            " to a temporary file. Default: half of what is free.",
+            "SIZE",
+        ),
+    ] = None
+
+    @classmethod
+    def paper(cls, **changes: Any) -> Settings:
+        """Return settings as in the paper, as ``--preset paper`` has them; ``changes`` win.
+
+        >>> Settings.paper(sparsity=0.5).allocation
+        'bn-gamma'
+        """
+        return cls(**PRESETS["paper"] | changes)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         given = [name for name in _TARGETS if getattr(self, name) is not None]
         if len(given) != 1:
             options = ", ".join(f"--{name.replace('_', '-')}" for name in _TARGETS)
@@ -109,15 +271,9 @@ class Settings:
             )
         self._check_ranges()
         if self.target is not None:
-            read_target(self.target).rounding_in(self.precision)
+            _of_target(self.target, self.precision)
         elif self.precision is not None:
             raise UsageError("--precision is that of a --target: give one too")
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in get_args(allowed):
-                known = ", ".join(get_args(allowed))
-                raise UsageError(
-                    f"--{name.replace('_', '-')} '{getattr(self, name)}' is not one of {known}"
-                )
 
     @property
     def worth(self) -> Coverage:
@@ -129,6 +285,8 @@ class Settings:
     @property
     def reading(self) -> Reading:
         """How the calibration images are read."""
+        from reprune_onnx.data.reading import Reading
+
         return Reading(self.preprocess, self.classes, self.skip_broken)
 
     @property
@@ -140,7 +298,7 @@ class Settings:
         if self.round_to is not None:
             return Rounding(self.round_to)
         if self.target is not None:
-            return read_target(self.target).rounding_in(self.precision)
+            return _of_target(self.target, self.precision)
         return Rounding(_BLOCK) if self.measures_latency else Rounding()
 
     @property
@@ -177,9 +335,13 @@ class Settings:
             if name != "keep" and (value := getattr(self, name)) is not None
         }
 
+    def as_dict(self) -> dict[str, Any]:
+        """Every field by its name; what it holds is not copied."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
     def as_report(self) -> dict[str, Any]:
         """All settings that decide about the result, in JSON's types; no paths, jobs or memory."""
-        plain = asdict(self) | {"coverage": self.worth}
+        plain = self.as_dict() | {"coverage": self.worth}
         del plain["jobs"], plain["memory"]
         for name in ("keep", "calibration", "latency_table", "classes"):
             plain[name] = plain[name] is not None
@@ -219,6 +381,8 @@ class Settings:
 
     def _check_images(self) -> None:
         """What cannot be done without images."""
+        from reprune_onnx.data.generated.spec import is_generated
+
         needs = {
             "method": ("reconstruction",),
             "coverage": ("energy",),
@@ -230,7 +394,7 @@ class Settings:
                 "--max-drop needs images to measure the drop on: give some hundreds with"
                 " --calibration (with labels for accuracy, without for agreement)"
             )
-        if self.max_drop is not None and is_generated(self.calibration or ""):
+        if self.max_drop is not None and is_generated(self.calibration):
             raise UsageError(
                 "--max-drop cannot be measured on generated images: nobody knows what is right on"
                 " them, and a model agrees with its original there more or less than on its own"
@@ -242,3 +406,15 @@ class Settings:
                     f"--{name} {getattr(self, name)} needs images: give some hundreds, without"
                     " labels, with --calibration"
                 )
+
+
+def check_settings(settings: object) -> None:
+    """Raise ArgumentError for what are no `Settings`."""
+    if not isinstance(settings, Settings):
+        raise wrong_type("settings", settings, "Settings, such as Settings(sparsity=0.5)")
+
+
+def _of_target(target: str, precision: Precision | None) -> Rounding:
+    from reprune_onnx.targets import read_target  # which reads TOML files and imports onnx
+
+    return read_target(target).rounding_in(precision)

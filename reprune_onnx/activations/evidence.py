@@ -12,8 +12,7 @@ from reprune_onnx.activations.frontier import Frontier
 from reprune_onnx.activations.room import Room
 from reprune_onnx.activations.store import Store
 from reprune_onnx.analyzer.graph import Graph, Op
-from reprune_onnx.runtime.classifier import Classifier
-from reprune_onnx.runtime.evaluate import probabilities
+from reprune_onnx.runtime.classifier import Classifier, probabilities
 from reprune_onnx.runtime.image_input import ImageInput
 from reprune_onnx.types import Floats, Model
 

@@ -13,9 +13,11 @@ from reprune_onnx.activations.generated.make import Generated, make
 from reprune_onnx.activations.opened import Wanted, open_for
 from reprune_onnx.activations.room import Room, parse_size
 from reprune_onnx.data.generated.spec import is_generated
+from reprune_onnx.data.held import held_arrays
 from reprune_onnx.data.labels import IF_CLASSES
 from reprune_onnx.data.npz import read_arrays
 from reprune_onnx.errors import DataError, ModelError
+from reprune_onnx.in_memory import InMemory
 from reprune_onnx.precision import as_float32
 from reprune_onnx.runtime.image_input import image_input
 from reprune_onnx.runtime.ort import numpy_type
@@ -144,16 +146,20 @@ def _generated(proto: onnx.ModelProto, settings: Settings, progress: Progress | 
     return replace(images, notes=generated.notes, generated=generated)
 
 
-def _named(proto: onnx.ModelProto, spec: str, n: int) -> Images:
+def _named(proto: onnx.ModelProto, spec: str | InMemory, n: int) -> Images:
     shapes = stated_shapes(proto, {})
-    path, names = Path(spec).expanduser(), sorted(shapes)
-    if path.suffix.lower() != ".npz":
+    names = sorted(shapes)
+    if isinstance(spec, InMemory):
+        path, given = spec.name, held_arrays(spec, names, n)
+    elif (file := Path(spec).expanduser()).suffix.lower() == ".npz":
+        path, given = str(file), read_arrays(file, names)
+    else:
         raise DataError(
             f"the model has {len(names)} inputs ({', '.join(names)}): give a .npz with an array for"
             " each of them, named like it"
         )
     arrays = {}
-    for name, array in read_arrays(path, names).items():
+    for name, array in given.items():
         value = next(i for i in proto.graph.input if i.name == name)
         dtype = numpy_type(value.type.tensor_type.elem_type)
         if dtype is None:
@@ -174,7 +180,7 @@ def _named(proto: onnx.ModelProto, spec: str, n: int) -> Images:
     size = static or _batch(total, sum(a[:1].nbytes for a in arrays.values()))
     stops = range(size, total + 1, size) if static else range(size, total + size, size)
     batches = [{k: a[stop - size : stop] for k, a in arrays.items()} for stop in stops]
-    return _checked(str(path), batches, static)
+    return _checked(path, batches, static)
 
 
 def _fits(found: tuple[int, ...], stated: Shape | None) -> bool:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import onnx
 
 from reprune_onnx.activations.fit_of_preprocess import better_preprocess
-from reprune_onnx.data.dataset import Dataset
+from reprune_onnx.arguments import wrong_type
+from reprune_onnx.data.dataset import Batch, Dataset
+from reprune_onnx.data.held import batches_of
 from reprune_onnx.data.labels import CLASSES, Labels
 from reprune_onnx.data.npz import Split
 from reprune_onnx.data.open import open_data
 from reprune_onnx.data.reading import Reading
+from reprune_onnx.in_memory import InMemory
 from reprune_onnx.runtime.image_input import image_input
 from reprune_onnx.runtime.tail import head_of
+from reprune_onnx.taken import DataLike, as_data
 from reprune_onnx.types import Model
 
 
@@ -25,11 +29,28 @@ class Wanted:
     Fewer images are evenly spread over the data.
     """
 
-    spec: str
+    spec: str | InMemory
     reading: Reading
     labels: Labels = CLASSES
     split: Split = "test"
     most: int | None = None
+
+
+def batches_for(
+    proto: onnx.ModelProto, data: DataLike, labels: Labels = CLASSES
+) -> Dataset | Iterable[Batch]:
+    """Return data to evaluate a model on: a `Dataset` of what is opened for it, or batches.
+
+    What yields batches has them in the form that the model takes; they are read once.
+    """
+    if isinstance(data, Dataset):
+        return data
+    given = as_data("data", data)
+    if given is None:
+        raise wrong_type("data", data, "images, such as a path or an array")
+    if isinstance(given, InMemory) and not given.whole:
+        return batches_of(given)
+    return open_for(proto, Wanted(given, Reading(), labels), {})
 
 
 def open_for(
@@ -47,8 +68,9 @@ def open_for(
     judge = head_of(Model(proto if original is None else original)).proto
     head = judge if original is None else head_of(Model(proto)).proto
     port = image_input(head, shapes)
+    spec = wanted.spec
     data = open_data(
-        wanted.spec,
+        spec.of(port.name, wanted.most) if isinstance(spec, InMemory) else spec,
         preprocess=wanted.reading.preprocess,
         input_shape=port.shape,
         dtype=port.dtype,

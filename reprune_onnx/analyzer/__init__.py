@@ -21,8 +21,9 @@ from reprune_onnx.analyzer.rules import RULES
 from reprune_onnx.analyzer.scope import locked_by_scope, matching
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.choices import Residual
+from reprune_onnx.model import ModelLike, as_model
 from reprune_onnx.sizes import fitting_shapes
-from reprune_onnx.types import Bools, ChannelMap, Ints, Labels, Layer, Lock, Model, Passing
+from reprune_onnx.types import Bools, ChannelMap, Ints, Labels, Layer, Lock, Passing
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,10 @@ class Scope:
     input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
-def analyze(model: Model, scope: Scope | None = None) -> ChannelMap:
+def analyze(model: ModelLike, scope: Scope | None = None) -> ChannelMap:
     """Find which channels of ``model`` depend on each other and which can go.
+
+    ``model`` is a path, an ``onnx.ModelProto`` or a `Model`.
 
     ``scope.input_shapes`` gives the sizes at which the graph is followed; where a symbolic size is
     not given, batch 1 and image sides of 224 are assumed, or what fits (`fitting_shapes`). Raises
@@ -44,7 +47,7 @@ def analyze(model: Model, scope: Scope | None = None) -> ChannelMap:
     rule does not cover is locked, with its reason, and never an error.
     """
     scope = scope or Scope()
-    model = opened(model)
+    model = opened(as_model(model))
     graph = Graph(model)
     refuse_quantized(graph)
     sizes = fitting_shapes(folded(model.proto), scope.input_shapes)  # one branch runs

@@ -13,7 +13,6 @@ from reprune_onnx.analyzer.quantized import quantized_nodes
 from reprune_onnx.benchmark.backends import Runner
 from reprune_onnx.benchmark.candidate import Candidate
 from reprune_onnx.errors import ModelError, RepruneError, VerificationError
-from reprune_onnx.pruner.earlier import read_report
 from reprune_onnx.report.files import report_path
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.verification.files import verify
@@ -99,7 +98,7 @@ def _verified(source: Candidate, pruned: Candidate) -> str | None:
         return None
     assert source.model is not None and pruned.model is not None
     try:
-        result = verify(source.model, pruned.model, read_report(report))
+        result = verify(source.model, pruned.model, report)
     except RepruneError as error:
         raise VerificationError(
             f"'{pruned.name}' is not what '{report}' says of it: {error}"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from reprune_onnx import __version__
 from reprune_onnx.analyzer import Scope, analyze
+from reprune_onnx.arguments import wrong_type
 from reprune_onnx.benchmark.backends import Loader, Runner, loader
 from reprune_onnx.benchmark.candidate import (
     Candidate,
@@ -26,6 +28,7 @@ from reprune_onnx.benchmark.settings import ON_CPU, BenchSettings
 from reprune_onnx.errors import ModelError, UsageError
 from reprune_onnx.latency.measure import measure_layers
 from reprune_onnx.latency.turns import Turns, in_turns
+from reprune_onnx.model import ModelLike, as_model, save
 from reprune_onnx.runtime.tail import head_of
 from reprune_onnx.types import Floats
 from reprune_onnx.watch import Progress
@@ -51,12 +54,14 @@ class Watching:
 
 
 def bench(
-    models: Sequence[str | Path],
+    models: Sequence[ModelLike],
     settings: BenchSettings | None = None,
     watching: Watching | None = None,
 ) -> Result:
     """Measure how fast ``models`` are; the first is what the others are compared with.
 
+    Each is a path, an ``onnx.ModelProto`` or a `Model`; without a path the result calls it by its
+    place, such as ``models[1]``.
     The result is what `bench --json` writes. Every model must compute what a plain run of it on the
     CPU computes, and what was pruned from another one of them must be a cut of that, or nothing is
     measured. What cannot be run at a larger batch size, as for want of memory, ends there: it
@@ -69,13 +74,15 @@ def bench(
 
 
 def _bench(
-    models: Sequence[str | Path], settings: BenchSettings, watching: Watching, folder: Path
+    models: Sequence[ModelLike], settings: BenchSettings, watching: Watching, folder: Path
 ) -> Result:
-    names = [str(m) for m in models]
-    if not names or len(set(names)) < len(names):
+    if isinstance(models, (str, PathLike)) or not isinstance(models, Sequence):
+        raise wrong_type("models", models, "a list of paths or models, the original first")
+    files = dict(_file(model, f"models[{k}]", folder) for k, model in enumerate(models))
+    if not files or len(files) < len(models):
         raise UsageError("give the models to measure, each once")
     backend = loader(settings.backend)
-    field = _read([Path(m) for m in models], backend, settings, folder)
+    field = _read(files, backend, settings, folder)
     sizes = batch_sizes([c for c, _ in field], settings.batch_sizes)
     result = _head(settings, backend, [c for c, _ in field])
     _check(field, backend, min(sizes), result, watching)
@@ -103,17 +110,28 @@ def _layers(
 Field = list[tuple[Candidate, Runner]]
 
 
-def _read(paths: Sequence[Path], backend: Loader, settings: BenchSettings, folder: Path) -> Field:
+def _file(model: ModelLike, place: str, folder: Path) -> tuple[str, Path]:
+    """What a model is called, and its file, which one that has no path gets in ``folder``."""
+    if isinstance(model, (str, PathLike)):
+        return str(model), Path(model)
+    path = folder / f"{place}.onnx"
+    save(as_model(model, place), path)
+    return place, path
+
+
+def _read(
+    files: Mapping[str, Path], backend: Loader, settings: BenchSettings, folder: Path
+) -> Field:
     overrides = dict(settings.input_shapes)
     field: Field = []
-    for path in paths:
+    for name, path in files.items():
         if not path.is_file():
             raise ModelError(f"cannot read '{path}': there is no such file")
         if settings.backend == "tensorrt":
             runner = backend.load(path, settings.threads)
             field.append((read_engine(path, runner, overrides), runner))
         else:
-            candidate = read_onnx(path, overrides, folder)
+            candidate = replace(read_onnx(path, overrides, folder), name=name)
             field.append((candidate, backend.load(candidate.runs, settings.threads)))
     check_overrides([c for c, _ in field], overrides)
     return field

@@ -26,17 +26,8 @@ from reprune_onnx.cli.options import (
     SkipBroken,
     Target,
 )
-from reprune_onnx.errors import UsageError
-
-_PAPER = {
-    "method": "reprune",
-    "coverage": "count",
-    "cutoff": "merge-count",
-    "tie_break": "random",
-    "allocation": "bn-gamma",
-    "residual": "inner",
-    "recover": "none",
-}
+from reprune_onnx.settings import PRESETS
+from reprune_onnx.taken import words_of_widths
 
 
 def command(
@@ -182,8 +173,8 @@ def command(
         "tie_break": tie_break,
         "recover": recover,
     }
-    if preset == "paper":
-        for name, value in _PAPER.items():
+    if preset is not None:
+        for name, value in PRESETS[preset].items():
             source = context.get_parameter_source(name)
             if source is None or source.name == "DEFAULT":
                 chosen[name] = value
@@ -199,7 +190,7 @@ def command(
         input_channels=input_channels,
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
-        layer=tuple(_override(text) for text in layer or ()),
+        layer=words_of_widths(layer),
         min_channels=min_channels,
         round_to=round_to,
         target=target,
@@ -220,10 +211,3 @@ def command(
         result = prune_file(model, settings, destination, bar)
     if not quiet:
         print_pruning(result.report, destination)
-
-
-def _override(text: str) -> tuple[str, int]:
-    glob, equals, number = text.rpartition("=")
-    if not equals or not glob or not (number.isascii() and number.isdigit() and len(number) < 19):
-        raise UsageError(f"--layer '{text}' is not GLOB=N, such as '*conv1*=16'")
-    return glob, int(number)

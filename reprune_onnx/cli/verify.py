@@ -21,14 +21,10 @@ def command(
 ) -> None:
     """Prove that a pruned file computes what its original computes without the dropped channels."""
     from reprune_onnx.cli.progress import Bar
-    from reprune_onnx.model import load
-    from reprune_onnx.pruner.earlier import read_report
-    from reprune_onnx.report.files import report_path
     from reprune_onnx.verification.files import verify
 
-    earlier = read_report(report or report_path(pruned))
     with Bar(quiet) as bar:
-        outcome = verify(load(original), load(pruned), earlier, bar)
+        outcome = verify(original, pruned, report, bar)
     if quiet:
         return
     if outcome.note is not None:

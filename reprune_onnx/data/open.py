@@ -13,6 +13,7 @@ from reprune_onnx.data.cifar import cifar_folder, open_cifar
 from reprune_onnx.data.dataset import Dataset
 from reprune_onnx.data.fit import covering
 from reprune_onnx.data.generated.spec import is_generated
+from reprune_onnx.data.held import open_held
 from reprune_onnx.data.images import (
     ImageSource,
     ReadingOptions,
@@ -26,6 +27,7 @@ from reprune_onnx.data.preprocess import Preprocess, parse_preprocess
 from reprune_onnx.data.source import Source, pick
 from reprune_onnx.data.target import Target, image_target
 from reprune_onnx.errors import DataError
+from reprune_onnx.in_memory import InMemory
 from reprune_onnx.types import Shape
 
 _LOADER = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
@@ -34,11 +36,11 @@ _FORMS = "DATA is a .npz, a folder or .tar of images, or package.module:function
 
 
 def open_data(
-    spec: str,
+    spec: str | InMemory,
     *,
-    preprocess: str | None,
+    preprocess: str | None = None,
     input_shape: Shape,
-    dtype: DTypeLike,
+    dtype: DTypeLike = np.float32,
     split: Split = "test",
     reading: ReadingOptions | None = None,
 ) -> Dataset:
@@ -48,7 +50,8 @@ def open_data(
     * a folder of images, or a .tar of one, whose sub-folders in sorted order are the labels, or
       in the order that ``folder`` states;
     * the folder into which torchvision puts CIFAR-10 or CIFAR-100;
-    * ``package.module:function``, which yields batches ``x`` or ``(x, y)``.
+    * ``package.module:function``, which yields batches ``x`` or ``(x, y)``;
+    * what is in memory: see `open_held`.
 
     ``input_shape`` is (N, C, H, W) or (N, H, W, C); arrays are transposed to it. ``split`` says
     what is wanted where the data holds both: ``test`` for evaluation, ``train`` for calibration.
@@ -91,7 +94,10 @@ def _resized(source: Source, how: Preprocess, target: Target) -> tuple[str, ...]
 
 
 def _open_source(
-    spec: str, wanted: tuple[Preprocess, Target], split: Split, reading: ReadingOptions
+    spec: str | InMemory,
+    wanted: tuple[Preprocess, Target],
+    split: Split,
+    reading: ReadingOptions,
 ) -> Source:
     how, target = wanted
     if is_generated(spec) and not Path(spec).exists():
@@ -99,6 +105,8 @@ def _open_source(
             f"'{spec}': generated images are for --calibration alone; nothing is known of them that"
             " a model could be measured by or trained on, so give own images"
         )
+    if isinstance(spec, InMemory):
+        return open_held(spec, reading.labels)
     path = Path(spec).expanduser()
     names = ""
     named = re.fullmatch(r"(.*\.npz):(.*)", spec, re.IGNORECASE | re.DOTALL)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from reprune_onnx.arguments import wrong_type
 from reprune_onnx.errors import SelectionError
 from reprune_onnx.json_text import parse_json
+from reprune_onnx.report.fields import Report, ReportLike
 from reprune_onnx.types import Bools, ChannelMap, Ints, TensorCut
 
 
@@ -24,10 +27,44 @@ class EarlierReport:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def read_report(path: Path) -> EarlierReport:
-    """Read a report, or any JSON with "cuts"; SelectionError where it is neither."""
+def read_report(path: str | PathLike[str]) -> Report:
+    """Read the report that `prune` wrote; SelectionError for what is none."""
+    report = report_dict(path)
+    earlier_report(report)
+    return cast(Report, report)
+
+
+def report_dict(report: ReportLike, argument: str = "report") -> Mapping[str, Any]:
+    """The fields of a report that is given in any form.
+
+    Raises ArgumentError, which names the ``argument``, where it is in none, and SelectionError
+    for a file that cannot be read.
+    """
+    report = getattr(report, "report", report)
+    if isinstance(report, Mapping):
+        return report
+    if not isinstance(report, (str, PathLike)):
+        raise wrong_type(argument, report, "a path, the dict of a report, or what prune returned")
     try:
-        report = parse_json(path.read_text(encoding="utf-8"))
+        fields = parse_json(Path(report).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SelectionError(
+            f"cannot read the report '{report}': {error.strerror or error}; it is the one that"
+            " prune wrote beside its OUT"
+        ) from error
+    except ValueError as error:
+        raise _no_report(str(report)) from error
+    if not isinstance(fields, Mapping):
+        raise _no_report(str(report))
+    return fields
+
+
+def earlier_report(report: ReportLike | EarlierReport, argument: str = "report") -> EarlierReport:
+    """What a report, or any JSON with "cuts", says; SelectionError where it is neither."""
+    if isinstance(report, EarlierReport):
+        return report
+    fields = report_dict(report, argument)
+    try:
         cuts = tuple(
             TensorCut(
                 str(c["initializer"]),
@@ -35,20 +72,24 @@ def read_report(path: Path) -> EarlierReport:
                 _indices(c["keep"]),
                 c.get("source"),
             )
-            for c in report["cuts"]
+            for c in fields["cuts"]
         )
-        source, settings = report.get("source", {}), report.get("settings", {})
+        source, settings = fields.get("source", {}), fields.get("settings", {})
         return EarlierReport(cuts, str(source.get("sha256", "")), dict(settings))
-    except OSError as error:
-        raise SelectionError(
-            f"cannot read the report '{path}': {error.strerror or error}; it is the one that prune"
-            " wrote beside its OUT"
-        ) from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise SelectionError(
-            f"'{path}' is not a report of this tool: it needs \"cuts\", a list of"
-            ' {"initializer", "axis", "keep"} with ascending indices in "keep"'
-        ) from error
+        raise _no_report(report_name(report, argument)) from error
+
+
+def report_name(report: object, argument: str = "report") -> str:
+    """What messages call a report: the name of its file, or that of the argument."""
+    return str(report) if isinstance(report, (str, PathLike)) else argument
+
+
+def _no_report(name: str) -> SelectionError:
+    return SelectionError(
+        f"'{name}' is not a report of this tool: it needs \"cuts\", a list of"
+        ' {"initializer", "axis", "keep"} with ascending indices in "keep"'
+    )
 
 
 def _indices(values: list[int]) -> Ints:

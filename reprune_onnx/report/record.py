@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -19,6 +19,19 @@ from reprune_onnx.model import size
 from reprune_onnx.pruner.measure import Cost, cost, parameters
 from reprune_onnx.pruner.missed import missed
 from reprune_onnx.recovery import Recovery
+from reprune_onnx.report.fields import (
+    CalibrationEntry,
+    CostEntry,
+    CutEntry,
+    LayerEntry,
+    LockedEntry,
+    MissedEntry,
+    RecoveryEntry,
+    Report,
+    RewrittenEntry,
+    ScopeEntry,
+    VerificationEntry,
+)
 from reprune_onnx.report.missing import missing
 from reprune_onnx.report.stays import Stay, stays
 from reprune_onnx.runtime.custom_ops import loaded
@@ -30,6 +43,7 @@ from reprune_onnx.types import (
     Cut,
     Layer,
     Model,
+    Rewrite,
     Selection,
     TensorCut,
     Verification,
@@ -95,9 +109,7 @@ def _stamped(proto: onnx.ModelProto, values: Mapping[str, str], path: Path | Non
     return Model(proto, path, "", size(proto))
 
 
-def build_report(
-    record: PruneRecord, pruned: Model, seconds: Mapping[str, float]
-) -> dict[str, object]:
+def build_report(record: PruneRecord, pruned: Model, seconds: Mapping[str, float]) -> Report:
     """The report as plain JSON values."""
     channels, keep = record.channels, record.selection.keep
     source, found = record.source, record.found
@@ -107,7 +119,7 @@ def build_report(
     free = np.zeros(len(keep), dtype=np.bool_)
     for g in channels.groups:
         free[g.units[g.free]] = True
-    achieved = {
+    achieved: Any = {
         "sparsity": _share(int((free & ~keep).sum()), int(free.sum())),
         "macs_reduction": _share(before.scope_macs - after.scope_macs, before.scope_macs),
         "params_reduction": _share(before.params - after.params, before.params),
@@ -126,10 +138,7 @@ def build_report(
         "scope": _scope(channels, before, after),
         "layers": [_layer(record, layer, kept.get(layer.node)) for layer in channels.layers],
         "cuts": [_tensor_cut(c) for c in record.cut.cuts],
-        "rewritten": [
-            {"node" if r.is_node else "tensor": r.where, "before": r.before, "after": r.after}
-            for r in record.cut.rewrites
-        ],
+        "rewritten": [_rewritten(r) for r in record.cut.rewrites],
         "locked": locked(channels),
         "verification": _verification(record.verification),
         "calibration": calibration_entry(record.images),
@@ -150,7 +159,7 @@ def build_report(
     }
 
 
-def _missed(record: PruneRecord, achieved: Mapping[str, float]) -> dict[str, object] | None:
+def _missed(record: PruneRecord, achieved: Mapping[str, float]) -> MissedEntry | None:
     """Why the target was missed by more than a point; None where it was not."""
     wanted, names = record.settings.reduction, list(record.settings.requested)
     if wanted is None or not names:
@@ -159,15 +168,11 @@ def _missed(record: PruneRecord, achieved: Mapping[str, float]) -> dict[str, obj
     found = missed(record.channels, record.settings, record.selection.keep, wanted, reached)
     if found is None:
         return None
-    around = {"less": found.less, "more": found.more}
-    return {
-        "why": found.why,
-        **{side: None if share is None else round(share, 6) for side, share in around.items()},
-        "next_step": found.next_step,
-    }
+    less, more = (None if s is None else round(s, 6) for s in (found.less, found.more))
+    return {"why": found.why, "less": less, "more": more, "next_step": found.next_step}
 
 
-def _scope(channels: ChannelMap, before: Cost, after: Cost) -> dict[str, object] | None:
+def _scope(channels: ChannelMap, before: Cost, after: Cost) -> ScopeEntry | None:
     """The layers that ``--include`` names, of which the reduction of MACs is; None without."""
     if channels.scope is None:
         return None
@@ -198,7 +203,7 @@ def _rounding(record: PruneRecord) -> dict[str, object] | None:
     }
 
 
-def calibration_entry(images: Images | None) -> dict[str, object] | None:
+def calibration_entry(images: Images | None) -> CalibrationEntry | None:
     """What the report says of the calibration images; None where there were none."""
     if images is None:
         return None
@@ -206,7 +211,7 @@ def calibration_entry(images: Images | None) -> dict[str, object] | None:
     return {"images": images.n, "generated": made}
 
 
-def recovery_entry(found: Recovery | None, seconds: float) -> dict[str, object] | None:
+def recovery_entry(found: Recovery | None, seconds: float) -> RecoveryEntry | None:
     """What the report says of a recovery; None where there was none."""
     if found is None or found.method == "none":
         return None
@@ -227,7 +232,7 @@ def with_recovery(
     model: Model,
     seconds: float,
     images: Images | None = None,
-) -> dict[str, object]:
+) -> Report:
     """An earlier report, of the model as it was recovered since; notes on ``images`` come first."""
     settings, after, times = (
         dict(report.get(key) or {}) for key in ("settings", "after", "seconds")
@@ -236,7 +241,8 @@ def with_recovery(
     notes = () if images is None else images.notes
     after["bytes"] = model.bytes
     times["recover"] = round(seconds, 4)
-    return dict(report) | {
+    recovered: Any = {
+        **report,
         "settings": settings,
         "after": after,
         "calibration": calibration_entry(images),
@@ -244,6 +250,7 @@ def with_recovery(
         "seconds": times,
         "notes": list(dict.fromkeys([*notes, *report.get("notes", ())])),
     }
+    return cast(Report, recovered)
 
 
 def timing(seconds: Mapping[str, float]) -> dict[str, float]:
@@ -252,7 +259,7 @@ def timing(seconds: Mapping[str, float]) -> dict[str, float]:
     return stages | {"total": round(sum(seconds.values()), 4)}
 
 
-def locked(channels: ChannelMap) -> list[dict[str, object]]:
+def locked(channels: ChannelMap) -> list[LockedEntry]:
     """Why channels of layers stay: per node and reason, how many of them."""
     made = {int(u) for layer in channels.layers for u in layer.out_ids}
     found: dict[tuple[str, str], set[int]] = {}
@@ -286,15 +293,15 @@ def _order_note(source: Model) -> list[str]:
 
 
 def _settings(record: PruneRecord) -> dict[str, Any]:
-    plain = asdict(record.settings) | {"coverage": record.settings.worth}
-    for name in ("keep", "latency_table", "classes"):
+    plain = record.settings.as_dict() | {"coverage": record.settings.worth}
+    for name in ("keep", "latency_table", "classes", "calibration"):
         plain[name] = None if plain[name] is None else str(plain[name])
     plain["round_to"] = record.settings.rounding.multiple
     plain["custom_ops"] = loaded()
     return plain
 
 
-def _cost(measured: Cost, size: int) -> dict[str, int]:
+def _cost(measured: Cost, size: int) -> CostEntry:
     return {
         "params": measured.params,
         "macs": measured.macs,
@@ -307,7 +314,7 @@ def _share(part: int, whole: int) -> float:
     return round(part / whole, 6) if whole else 0.0
 
 
-def _layer(record: PruneRecord, layer: Layer, stay: Stay | None) -> dict[str, object]:
+def _layer(record: PruneRecord, layer: Layer, stay: Stay | None) -> LayerEntry:
     """A layer's widths; ``stays`` is why it kept all channels, ``stays_macs`` what a lock costs."""
     keep = record.selection.keep
     before, after = len(layer.out_ids), int(keep[layer.out_ids].sum())
@@ -331,12 +338,25 @@ def _layer(record: PruneRecord, layer: Layer, stay: Stay | None) -> dict[str, ob
     }
 
 
-def _tensor_cut(cut: TensorCut) -> dict[str, object]:
-    entry = {"initializer": cut.initializer, "axis": cut.axis, "keep": cut.keep.tolist()}
-    return entry if cut.source is None else entry | {"source": cut.source}
+def _tensor_cut(cut: TensorCut) -> CutEntry:
+    entry: CutEntry = {
+        "initializer": cut.initializer,
+        "axis": cut.axis,
+        "keep": cut.keep.tolist(),
+    }
+    if cut.source is not None:
+        entry["source"] = cut.source
+    return entry
 
 
-def _verification(result: Verification | None) -> dict[str, object] | None:
+def _rewritten(rewrite: Rewrite) -> RewrittenEntry:
+    before, after = rewrite.before, rewrite.after
+    if rewrite.is_node:
+        return {"node": rewrite.where, "before": before, "after": after}
+    return {"tensor": rewrite.where, "before": before, "after": after}
+
+
+def _verification(result: Verification | None) -> VerificationEntry | None:
     if result is None:
         return None
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def _print_stays(console: Terminal, analysis: dict[str, Any]) -> None:
     console.print(table)
 
 
-def print_pruning(report: dict[str, Any], destination: Destination) -> None:
+def print_pruning(report: Mapping[str, Any], destination: Destination) -> None:
     """Layer widths, what was asked and reached, the proof, and where the files are."""
     console = Terminal()
     table = _table("Layers", ["layer", "channels", "kept", "sparsity", "coverage"], {1, 2, 3, 4})
@@ -140,7 +140,7 @@ def print_detection(evaluation: dict[str, Any], preprocess: str) -> None:
     console.print(f"on {evaluation['n']} images (preprocess: {preprocess})")
 
 
-def _lines(report: dict[str, Any], destination: Destination) -> list[str]:
+def _lines(report: Mapping[str, Any], destination: Destination) -> list[str]:
     lines = [f"note: {note}" for note in report["notes"]]
     lines += [_target(name, value, report) for name, value in report["requested"].items()]
     lines.append(_verified(report["verification"]))
@@ -171,7 +171,7 @@ def _verified(v: dict[str, Any] | None) -> str:
     )
 
 
-def _target(name: str, asked: float, report: dict[str, Any]) -> str:
+def _target(name: str, asked: float, report: Mapping[str, Any]) -> str:
     """What was asked for and what was reached."""
     reached, title = report["achieved"][name], name.replace("_", " ")
     title = title.replace("macs", "MACs").replace("params", "parameters")
@@ -262,7 +262,7 @@ def _recovery(recovery: dict[str, Any] | None) -> list[str]:
 
 
 def print_recovery(
-    report: dict[str, Any], destination: Destination, notes: Sequence[str] = ()
+    report: Mapping[str, Any], destination: Destination, notes: Sequence[str] = ()
 ) -> None:
     """What was recovered, and where the files are."""
     console = Terminal()

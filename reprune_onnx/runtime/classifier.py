@@ -10,6 +10,8 @@ from reprune_onnx.runtime.ort import Port
 from reprune_onnx.runtime.predictor import Predictor
 from reprune_onnx.types import Floats, Model
 
+_TINY = 1e-12  # the least probability that the KL divergence distinguishes from 0
+
 
 class Classifier(Predictor):
     """A model and the output that is its classification, found in the first batch.
@@ -67,3 +69,15 @@ def _may_be_scores(port: Port) -> bool:
     if not port.shape:
         return True
     return len(port.shape) >= 2 and port.shape[1] != 1 and set(port.shape[2:]) <= {None, 1}
+
+
+def probabilities(scores: Floats, normalized: bool) -> Floats:
+    """Return scores (b, classes) as probabilities, softmax of logits, none below 1e-12.
+
+    >>> probabilities(np.array([[0.0, 0.0]]), normalized=False).tolist()
+    [[0.5, 0.5]]
+    """
+    p = scores if normalized else np.exp(scores - scores.max(axis=1, keepdims=True))
+    p = np.maximum(p / p.sum(axis=1, keepdims=True), _TINY)
+    result: Floats = p / p.sum(axis=1, keepdims=True)
+    return result

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
-from reprune_onnx.data.dataset import BATCH_SIZE, Batch, Dataset
+from reprune_onnx.activations.opened import batches_for
+from reprune_onnx.data.dataset import BATCH_SIZE, Dataset
+from reprune_onnx.data.labels import CLASSES, IF_CLASSES
 from reprune_onnx.data.source import Answers
 from reprune_onnx.errors import DataError, ModelError
-from reprune_onnx.runtime.classifier import Classifier
+from reprune_onnx.model import ModelLike, as_model
+from reprune_onnx.runtime.classifier import Classifier, probabilities
+from reprune_onnx.taken import DataLike
 from reprune_onnx.tasks.classification import ClassTally
-from reprune_onnx.types import Floats, Ints, Model
+from reprune_onnx.types import Floats, Ints
 from reprune_onnx.watch import Steps
-
-_TINY = 1e-12  # the least probability that the KL divergence distinguishes from 0
 
 
 @dataclass(frozen=True)
@@ -35,18 +37,24 @@ class Evaluation:
     mean_kl: float | None
     unused_labels: str | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """The fields in JSON's types."""
+        return asdict(self)
+
 
 def evaluate(
-    model: Model,
-    data: Dataset | Iterable[Batch],
+    model: ModelLike,
+    data: DataLike,
     *,
-    against: Model | None = None,
+    against: ModelLike | None = None,
     batch_size: int | None = None,
     threads: int = 0,
     progress: Steps | None = None,
 ) -> Evaluation:
     """Classify ``data`` with ``model``; with ``against`` compare it with the original as well.
 
+    * ``data`` are a `Dataset`; a path, the text of ``--data`` or an array, which are preprocessed
+      for the model; or batches (x, y) that it takes as they are, such as a DataLoader's.
     * The classes are the first floating-point output of shape (N, classes) or (N, classes, 1, 1),
       of two classes or more; logits and probabilities both do. Of equal scores the lower class
       counts as the higher one.
@@ -59,9 +67,12 @@ def evaluate(
     Raises DataError where the data does not fit the model, has labels out of range, or has no
     labels and ``against`` is not given; ModelError where a model is no classifier, or gives NaN.
     """
+    model = as_model(model)
     models = [Classifier(model, "the model", threads)]
     if against is not None:
-        models.append(Classifier(against, "the original", threads))
+        models.append(Classifier(as_model(against, "against"), "the original", threads))
+    labels = CLASSES if against is None else IF_CLASSES
+    data = batches_for(model.proto, data, labels)
     name = data.name if isinstance(data, Dataset) else "the data"
     batch = max(classifier.batch or 1 for classifier in models)
     size = batch_size or max(1, BATCH_SIZE // batch) * batch
@@ -141,15 +152,3 @@ class _Tally:
             mean_kl=self.kl / self.n if self.compared else None,
             unused_labels=self.unused,
         )
-
-
-def probabilities(scores: Floats, normalized: bool) -> Floats:
-    """Return scores (b, classes) as probabilities, softmax of logits, none below 1e-12.
-
-    >>> probabilities(np.array([[0.0, 0.0]]), normalized=False).tolist()
-    [[0.5, 0.5]]
-    """
-    p = scores if normalized else np.exp(scores - scores.max(axis=1, keepdims=True))
-    p = np.maximum(p / p.sum(axis=1, keepdims=True), _TINY)
-    result: Floats = p / p.sum(axis=1, keepdims=True)
-    return result

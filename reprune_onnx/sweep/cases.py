@@ -10,6 +10,7 @@ from itertools import product
 from typing import Any
 
 from reprune_onnx import __version__
+from reprune_onnx.in_memory import InMemory
 from reprune_onnx.settings import Settings
 
 
@@ -24,6 +25,8 @@ class Case:
     def key(self, source_sha256: str, data: str) -> str:
         """A hash of all that decides about the result."""
         calibration = self.settings.calibration
+        if isinstance(calibration, InMemory):
+            calibration = calibration.digest()
         facts = [__version__, source_sha256, data, calibration, self.settings.as_report()]
         return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -149,9 +149,12 @@ def _row(job: Job, case: Case, prepared: Prepared) -> dict[str, Any]:
         stage(result.model, path, files)
         files.add(path.with_name(f"{case.name}.report.json"), json_bytes(result.report))
         files.commit()
-    recovery: Any = result.report["recovery"]
-    row = {"model": str(path.relative_to(job.folder)), "achieved": result.report["achieved"]}
-    row["output_error"] = recovery["error_after"] if recovery else None
+    recovery = result.report["recovery"]
+    row: dict[str, Any] = {
+        "model": str(path.relative_to(job.folder)),
+        "achieved": result.report["achieved"],
+        "output_error": recovery["error_after"] if recovery else None,
+    }
     return row | _quality(job, result, prepared)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from reprune_onnx.report.fields import Report
 from reprune_onnx.runtime.tail import find_tail, head_of
 from reprune_onnx.training.checkpoint import Checkpoint
 from reprune_onnx.training.run import Run
@@ -24,7 +25,7 @@ class Finetuned:
     log: dict[str, Any]
     main: bool = True
     checkpoints: tuple[Checkpoint, ...] = ()
-    report: dict[str, Any] | None = None
+    report: Report | None = None
 
 
 def around_tail(
@@ -42,6 +43,7 @@ def around_tail(
         run.on_line(tail.note)
     report = done.report
     if report is not None:
-        after = {**report["after"], "bytes": whole.bytes}
-        report = {**report, "after": after, "notes": [*report["notes"], tail.note]}
+        report = report.copy()
+        report["after"] = {**report["after"], "bytes": whole.bytes}
+        report["notes"] = [*report["notes"], tail.note]
     return replace(done, model=whole, report=report)

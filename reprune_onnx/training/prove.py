@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from reprune_onnx.analyzer import analyze
 from reprune_onnx.prepared import scope_of
 from reprune_onnx.pruner.earlier import keep_by_cuts
+from reprune_onnx.report.fields import Report
 from reprune_onnx.report.record import PruneRecord, build_report, stamp
 from reprune_onnx.settings import Settings
 from reprune_onnx.surgeon import cut
@@ -29,7 +29,7 @@ class Decided:
 
 def cut_and_prove(
     source: Model, full: Model, decided: Decided, progress: Progress | None = None
-) -> tuple[Model, dict[str, Any]]:
+) -> tuple[Model, Report]:
     """Cut ``full``, which has all channels, and prove the cut; the model and the report.
 
     ``source`` is the file that the report is about. Raises VerificationError where the cut cannot

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,9 +15,12 @@ from reprune_onnx.analyzer.copies import copies, unshared, with_own_parameters
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import to_array
 from reprune_onnx.analyzer.hoist import hoisted_proto
-from reprune_onnx.errors import SelectionError, VerificationError
+from reprune_onnx.errors import ArgumentError, SelectionError, VerificationError
+from reprune_onnx.model import ModelLike, as_model
 from reprune_onnx.precision import as_float32
-from reprune_onnx.pruner.earlier import EarlierReport, keep_by_cuts
+from reprune_onnx.pruner.earlier import EarlierReport, earlier_report, keep_by_cuts
+from reprune_onnx.report.fields import ReportLike
+from reprune_onnx.report.files import report_path
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.runtime.tail import Tail, find_tail, head_of
 from reprune_onnx.surgeon import cut
@@ -38,18 +44,34 @@ class FileVerification:
     changed: int
     note: str | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """The fields in JSON's types."""
+        return asdict(self)
+
 
 def verify(
-    original: Model, pruned: Model, report: EarlierReport, progress: Progress | None = None
+    original: ModelLike,
+    pruned: ModelLike,
+    report: ReportLike | EarlierReport | None = None,
+    progress: Progress | None = None,
 ) -> FileVerification:
     """Check a pruned file against its original and the report of the pruning.
 
-    The structure must be what the report's cuts make of the original. Where the values are those of
-    the cut too, the masked original is compared; where they were recovered or trained since, the
-    model is run, and ``changed`` tells how many tensors have other values. Raises VerificationError
-    where anything differs, SelectionError where the report belongs to another model.
+    Without a ``report`` it is the one beside the file ``pruned``. The structure must be what the
+    report's cuts make of the original. Where the values are those of the cut too, the masked
+    original is compared; where they were recovered or trained since, the model is run, and
+    ``changed`` tells how many tensors have other values. Raises VerificationError where anything
+    differs, SelectionError where the report belongs to another model.
     """
-    pair = matched(original, pruned, report)
+    if report is None:
+        if not isinstance(pruned, (str, PathLike)):
+            raise ArgumentError(
+                "report is missing: give what prune returned, its report, or a path; only beside a"
+                " pruned file is it found"
+            )
+        report = report_path(Path(pruned))
+    earlier = earlier_report(report)
+    pair = matched(as_model(original, "original"), as_model(pruned, "pruned"), earlier)
     if pair.changed:
         session = Session(as_float32(pair.pruned.proto), optimize=False)
         list(runs(pair.original.proto, session, pair.channels.input_shapes))

@@ -12,7 +12,7 @@ from text_graphs import model
 
 import reprune_onnx as rp
 from reprune_onnx.errors import VerificationError
-from reprune_onnx.pruner.earlier import EarlierReport, read_report
+from reprune_onnx.pruner.earlier import EarlierReport, earlier_report
 from reprune_onnx.types import Model
 
 RESHAPED = """<ir_version: 8, opset_import: ["": 17]>
@@ -42,7 +42,7 @@ def pair(tmp_path: Path) -> Pair:
     found = rp.prune(original, rp.Settings(sparsity=0.5, method="l1", recover="none"))
     file = tmp_path / "small.report.json"
     file.write_text(json.dumps(found.report))
-    return original, found.model, read_report(file)
+    return original, found.model, earlier_report(file)
 
 
 def test_whole_numbers_are_those_of_the_cut(pair: Pair) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 from reprune_onnx.data.generated.families import FAMILIES
 from reprune_onnx.errors import UsageError
@@ -21,9 +22,9 @@ class GeneratedSpec:
     names: tuple[str, ...] = ()
 
 
-def is_generated(spec: str) -> bool:
+def is_generated(spec: object) -> TypeGuard[str]:
     """Whether DATA asks for generated images."""
-    return spec.partition(":")[0].strip().lower() == WORD
+    return isinstance(spec, str) and spec.partition(":")[0].strip().lower() == WORD
 
 
 def parse_generated(spec: str) -> GeneratedSpec:

@@ -30,6 +30,8 @@ ELSEWHERE = {
     "test_what_does_not_go_together_is_one_line",
     "--recover ": "unit/recovery/test_recover.py::test_a_method_that_needs_images",
     "--accelerator ": "e2e/training/test_refusals.py::test_options_out_of_range_are_usage",
+    " takes ": "unit/library/test_what_functions_take.py::"
+    "test_a_wrong_type_gets_one_sentence_that_names_the_argument",
     "other sizes": "unit/test_sizes.py::test_a_refusal_names_the_sizes_that_were_tried",
 }
 MADE_APART = {

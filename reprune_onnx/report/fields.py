@@ -1,0 +1,181 @@
+"""The fields of reports, so that type checkers know them; `docs/report.md` says what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any, Protocol, TypeAlias, TypedDict
+
+
+class ToolEntry(TypedDict):
+    """The tool that wrote a report."""
+
+    name: str
+    version: str
+
+
+class SourceEntry(TypedDict):
+    """The model that was pruned."""
+
+    path: str
+    sha256: str
+
+
+class CostEntry(TypedDict):
+    """What a model costs."""
+
+    params: int
+    macs: int
+    bytes: int
+    channels: int
+
+
+class AchievedEntry(TypedDict, total=False):
+    """What was reached, in shares; ``max_drop`` in points."""
+
+    sparsity: float
+    macs_reduction: float
+    params_reduction: float
+    latency_reduction: float
+    max_drop: float
+
+
+class MissedEntry(TypedDict):
+    """Why the target was missed by more than a point."""
+
+    why: str
+    less: float | None
+    more: float | None
+    next_step: str
+
+
+class LayerEntry(TypedDict):
+    """A layer and how many of its channels are left."""
+
+    node: str
+    weight: str
+    op: str
+    group: int
+    out_channels: list[int]
+    sparsity: float
+    coverage: float | None
+    bn: str | None
+    gamma_source: str | None
+    stays: str | None
+    stays_macs: int | None
+
+
+class _CutOfAny(TypedDict):
+    initializer: str
+    axis: int
+    keep: list[int]
+
+
+class CutEntry(_CutOfAny, total=False):
+    """A tensor that lost rows; a copy names its ``source``."""
+
+    source: str
+
+
+class RewrittenEntry(TypedDict, total=False):
+    """A number that followed, of a ``node`` or a ``tensor``."""
+
+    node: str
+    tensor: str
+    before: list[int] | int | None
+    after: list[int] | int
+
+
+class LockedEntry(TypedDict):
+    """Why channels stay."""
+
+    node: str
+    channels: int
+    reason: str
+
+
+class VerificationEntry(TypedDict):
+    """The proof of a cut."""
+
+    passed: bool
+    max_abs_diff: float
+    scale: float
+    negative_control: float
+    tolerance: float
+    runs: int
+    inputs: list[str]
+    inner: bool
+    sizes: str | None
+    branches: list[str]
+
+
+class CalibrationEntry(TypedDict):
+    """The images: how many, and what is known of them where a formula made them."""
+
+    images: int
+    generated: dict[str, Any] | None
+
+
+class RecoveryEntry(TypedDict):
+    """How accuracy was recovered."""
+
+    method: str
+    samples: int
+    seconds: float
+    layers: int
+    error_before: float | None
+    error_after: float | None
+    bytes_written: int
+
+
+class ScopeEntry(TypedDict):
+    """The layers that ``--include`` names."""
+
+    layers: int
+    macs: list[int]
+
+
+class _PlainReport(TypedDict):
+    schema: int
+    tool: ToolEntry
+    source: SourceEntry
+    settings: dict[str, Any]
+    before: CostEntry
+    after: CostEntry
+    requested: dict[str, float]
+    achieved: AchievedEntry
+    missed: MissedEntry | None
+    scope: ScopeEntry | None
+    layers: list[LayerEntry]
+    cuts: list[CutEntry]
+    rewritten: list[RewrittenEntry]
+    locked: list[LockedEntry]
+    verification: VerificationEntry | None
+    calibration: CalibrationEntry | None
+    recovery: RecoveryEntry | None
+    rounding: dict[str, Any] | None
+    latency: dict[str, Any] | None
+    drop: dict[str, Any] | None
+    notes: list[str]
+    seconds: dict[str, float]
+
+
+class Report(_PlainReport, total=False):
+    """The report of a pruning, as it stands in ``OUT.report.json``: a plain dict.
+
+    ``training`` is there where training was part of the pruning.
+    """
+
+    training: dict[str, Any]
+
+
+class HasReport(Protocol):
+    """What a pruning returned."""
+
+    @property
+    def report(self) -> Report:
+        """The report of it."""
+
+
+ReportLike: TypeAlias = str | PathLike[str] | Mapping[str, Any] | Report | HasReport
+"""What every function takes for a report: its path, the dict it holds, or what `prune` returned."""
