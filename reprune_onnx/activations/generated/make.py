@@ -78,7 +78,7 @@ def make(model: Model, settings: Settings, progress: Progress | None = None) -> 
     ``--preprocess`` says in which range they are fed; without it the range is what fits the model
     best. Raises DataError for an input that has no space, such as one of features or tokens.
     """
-    asked = parse_generated(settings.calibration or "")
+    asked = parse_generated(str(settings.calibration or ""))
     n = asked.n or settings.calibration_size
     shapes = dict(settings.input_shapes)
     port = image_input(model.proto, shapes)
