@@ -41,6 +41,7 @@ Floats = NDArray[np.float64]
 Shape = tuple["int | None", ...]
 
 Role = Literal["out", "in", "param"]
+LockKind = Literal["node", "output", "residual", "scope"]
 GammaSource = Literal["bn", "calibration", "weights"]
 
 
@@ -145,11 +146,16 @@ class Layer:
 
 @dataclass(frozen=True)
 class Lock:
-    """Labels that must stay because of ``node``, with the reason as a sentence."""
+    """Labels that must stay because of ``node``, with the reason as a sentence.
+
+    They are locked by what the node does, as a graph output, or by an option: --residual, or
+    --include and --exclude.
+    """
 
     node: str
     ids: Ints
     reason: str
+    kind: LockKind = "node"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reprune_onnx.analyzer.graph import Op
-from reprune_onnx.types import Ints, Role
+from reprune_onnx.types import Ints, LockKind, Role
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class LockDraft:
     node: str
     ids: Ints
     reason: str
+    kind: LockKind = "node"
 
 
 @dataclass(frozen=True)

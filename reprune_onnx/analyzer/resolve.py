@@ -29,12 +29,12 @@ Weights = dict[int, Fraction]
 
 
 def tie_shared_weights(w: Walk) -> None:
-    """Layers that read the same weight have the same channels."""
+    """Layers that read the same weight, or copies of it, have the same channels."""
     first: dict[tuple[str, int], Ints] = {}
     for site in w.sites:
         if site.role == "param":
             continue
-        key = (site.op.inputs[site.input], site.axis)
+        key = (w.graph.origin(site.op.inputs[site.input]), site.axis)
         other = first.setdefault(key, site.labels)
         if other is not site.labels and other.shape == site.labels.shape:
             w.space.tie(other, site.labels)

@@ -33,7 +33,7 @@ from reprune_onnx.analyzer.labels import LabelSpace, TooManyLabelsError, compres
 from reprune_onnx.analyzer.rejected import rejected
 from reprune_onnx.analyzer.taken import Taken
 from reprune_onnx.errors import ModelError
-from reprune_onnx.types import Ints, Labels, Shape
+from reprune_onnx.types import Ints, Labels, LockKind, Shape
 
 Rule = Callable[[Op, "Walk"], "Labels | list[Labels | None] | None"]
 _WHOLE = FLOATS | {
@@ -379,11 +379,12 @@ class Walk:
 
     def _lock_names(self, op: Op | None, names: set[str], reason: str) -> None:
         for name in sorted(names):
+            node = op.name if op else f"output '{name}'"
             if name in self.tensors:
-                node = op.name if op else f"output '{name}'"
-                self.locks.append(LockDraft(node, self.tensors[name].ids.ravel(), reason))
+                ids = self.tensors[name].ids.ravel()
+                kind: LockKind = "node" if op else "output"
+                self.locks.append(LockDraft(node, ids, reason, kind))
             elif name in self.numbers:
-                node = op.name if op else f"output '{name}'"
                 why = f"graph output '{name}' is computed from the number of these channels"
                 if op:
                     why = f"{op.title} reads a number of these channels inside its body"

@@ -181,5 +181,6 @@ def _nothing_prunable(channels: ChannelMap, settings: Settings) -> str:
     made = np.concatenate([layer.out_ids for layer in channels.layers] or [np.empty(0, int)])
     main = max(channels.locks, key=lambda lock: int(np.isin(made, lock.ids).sum()), default=None)
     reason = main.reason if main is not None else "there are no channels"
-    hint = "" if settings.residual == "prune" else "try --residual prune, or "
+    residual = any(lock.kind == "residual" for lock in channels.locks)
+    hint = "try --residual prune, or " if residual else ""
     return f"nothing can be pruned ({reason}): {hint}see `reprune-onnx analyze` for every reason"

@@ -15,7 +15,13 @@ from reprune_onnx.arguments import wrong_type
 from reprune_onnx.errors import SelectionError
 from reprune_onnx.json_text import parse_json
 from reprune_onnx.report.fields import Report, ReportLike
-from reprune_onnx.types import Bools, ChannelMap, Ints, TensorCut
+from reprune_onnx.types import Bools, ChannelMap, Ints, LockKind, TensorCut
+
+_NEXT: dict[LockKind, str] = {
+    "residual": "; try --residual prune",
+    "scope": "; give the --include and --exclude of that pruning",
+}
+"""What to do about channels that an option keeps."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,7 @@ def _check(channels: ChannelMap, keep: Bools, title: str) -> None:
         if len(gone):
             raise SelectionError(
                 f"'{title}' drops {len(gone)} channels that must stay: {lock.reason}"
-                f" (at '{lock.node}'); try --residual prune"
+                f" (at '{lock.node}'){_NEXT.get(lock.kind, '')}"
             )
     for g in channels.groups:
         parts = [np.arange(g.n), *g.nonempty]

@@ -7,7 +7,10 @@ from math import prod
 
 import numpy as np
 
-from reprune_onnx.types import Bools, ChannelMap, Group, Ints, Layer, Lock
+from reprune_onnx.types import Bools, ChannelMap, Group, Ints, Layer, Lock, LockKind
+
+_WEIGHT: dict[LockKind, int] = {"output": 2, "node": 1, "residual": 0, "scope": 0}
+"""Of locks that reach all channels of a layer, the heaviest is named."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def stays(channels: ChannelMap) -> dict[int, Stay]:
         lock = _main(layer.out_ids, locks)
         node, reason = ("", "no channel may go") if lock is None else (lock.node, lock.reason)
         head = _head(channels, layer)
-        if lock is not None and _is_output(lock):
+        if lock is not None and lock.kind == "output":
             reason = f"its channels are graph {lock.node}"
         elif head is not None:
             reason = f"a head: no layer reads it before graph output '{head}', and {reason}"
@@ -67,12 +70,8 @@ def _main(ids: Ints, locks: list[tuple[Lock, Bools]]) -> Lock | None:
     whole = len(ids)
     return max(
         reached,
-        key=lambda r: (r[0] == whole, _is_output(r[1]), "--" not in r[1].reason, r[0]),
+        key=lambda r: (r[0] == whole, _WEIGHT[r[1].kind], r[0]),
     )[1]
-
-
-def _is_output(lock: Lock) -> bool:
-    return lock.reason.startswith("the channels of graph output")
 
 
 def _head(channels: ChannelMap, layer: Layer) -> str | None:

@@ -90,7 +90,7 @@ class Tail:
             if name not in ends
         }
         locks = [
-            replace(lock, node=reasons[lock.node][0], reason=reasons[lock.node][1])
+            replace(lock, node=reasons[lock.node][0], reason=reasons[lock.node][1], kind="node")
             if lock.node in reasons
             else lock
             for lock in channels.locks

@@ -187,6 +187,29 @@ def test_a_weight_that_both_branches_and_the_graph_read() -> None:
     assert by_name["w1", 0] == by_name["w2", 1]
 
 
+SHARED = TWO.replace("b = Conv (c, w1)", "i = Identity (w1)  b = Conv (c, i)").replace(
+    "y = Conv (z, last)",
+    "q = Conv (c, {outside})  r = Relu (q)  s = Conv (r, v3)  t = Add (s, z)  y = Conv (t, last)",
+)
+
+
+@pytest.mark.parametrize(("outside", "together"), [("w1", True), ("other", False)])
+def test_a_copy_by_identity_in_a_branch_is_the_same_weight(outside: str, together: bool) -> None:
+    """Two layers with one weight are tied; with equal values under another name they are not."""
+    text = SHARED.replace("{outside}", outside)
+    more = {"v3": weight(12, 10)} | ({} if together else {"other": WEIGHTS["w1"]})
+    proto = graph(text, **more)
+
+    layers = {x.weight: x for x in rp.analyze(rp.Model(proto)).layers}
+    report: Any = rp.prune(rp.Model(proto), Settings(**HALF)).report
+
+    inside, main = layers["z.then_branch/i"], layers[outside]
+    assert np.array_equal(inside.out_ids, main.out_ids) is together
+    cut = [c["initializer"] for c in report["cuts"] if c["axis"] == 0]
+    assert cut.count("w1") == 1
+    assert not any("pruned" in name or name.endswith("/i") for name in cut)
+
+
 def test_a_local_function_called_in_a_branch() -> None:
     text = TWO.replace("d = Relu (b)", "d = own.twice (b)")
     whole = HEAD.format(domain=', "own" : 1') + text.format(of=OF)

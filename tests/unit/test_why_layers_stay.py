@@ -128,3 +128,16 @@ def test_an_option_is_named_where_nothing_else_holds(include: tuple[str, ...], s
     found = told(channels)
     assert found["stem"][0] == said
     assert found["counted"][0] == "no rule for op CumSum 'sums'"
+
+
+def test_a_node_that_is_named_like_an_option_is_none() -> None:
+    """The kind of a lock tells what it is, not the words that a file's names bring into it."""
+    proto = detector().graph.proto
+    for node in proto.graph.node:
+        node.name = "--include" if node.name == "sums" else node.name
+
+    channels = rp.analyze(rp.Model(proto), rp.Scope(exclude=("counted",)))
+
+    assert told(channels)["counted"][0] == "no rule for op CumSum '--include'"
+    kinds = {lock.kind for lock in channels.locks}
+    assert kinds == {"node", "output", "residual", "scope"}

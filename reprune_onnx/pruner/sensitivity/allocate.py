@@ -48,6 +48,7 @@ def least_loss(
         else np.array([g.n])
         for g in groups
     ]
+    unknown = [g for g in groups if g.id not in losses.error and g.id not in overrides]
     full = np.array([g.n for g in groups])
     budget = cost(full) * (1 - reduction.share)
     if reduction.measure == "channels":
@@ -56,7 +57,8 @@ def least_loss(
     least = cost(np.array([values[0] for values in choices]))
     if least > budget + 1e-6 * cost(full):
         most = 1 - least / cost(full)
-        raise out_of_reach(reduction, most, settings, settings.rounding.multiple)
+        how = f" ({_left_whole(unknown)}: --allocation uniform prunes them)" if unknown else ""
+        raise out_of_reach(reduction, most, settings, settings.rounding.multiple, how)
     errors = [
         losses.error[g.id][values] if g.id in losses.error else np.zeros(len(values))
         for g, values in zip(groups, choices, strict=True)
@@ -69,13 +71,19 @@ def least_loss(
         "channels per layer follow the losses measured on the --calibration images (allocation"
         " sensitivity)"
     ]
-    unknown = [g for g in groups if g.id not in losses.error]
     if unknown:
-        notes.append(
-            f"{len(unknown)} groups of channels are read by no layer that could be measured: they"
-            " stay whole"
-        )
+        notes.append(f"{_left_whole(unknown)}; --allocation uniform prunes them")
     return {g.id: int(k) for g, k in zip(groups, kept, strict=True)}, notes
+
+
+def _left_whole(groups: Sequence[Group]) -> str:
+    """That groups stay whole of which no loss is known."""
+    n = len(groups)
+    which = "1 group of channels is" if n == 1 else f"{n} groups of channels are"
+    return (
+        f"{which} read by no layer that could be measured, and"
+        f" {'stays' if n == 1 else 'stay'} whole"
+    )
 
 
 def _nearer(problem: BudgetProblem, kept: Ints, wanted: float, whole: float) -> Ints:

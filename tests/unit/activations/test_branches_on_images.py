@@ -11,6 +11,7 @@ import pytest
 from text_graphs import model
 
 import reprune_onnx as rp
+from reprune_onnx.errors import RepruneError
 from reprune_onnx.settings import Settings
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
@@ -118,6 +119,19 @@ def test_a_branch_that_no_size_fits_is_named(tmp_path: Path) -> None:
 
     reasons = [lock["reason"] for lock in report["locked"]]
     assert any("the else_branch of If" in r and "could not be run" in r for r in reasons)
+
+
+def test_where_losses_are_not_known_the_allocation_that_needs_none_is_named(
+    tmp_path: Path,
+) -> None:
+    """No loss is known of the channels inside a branch that does not run on the images."""
+    which = r"2 groups of channels are read by no layer that could be measured, and stay whole"
+    more: Any = {"sizes": (8, 7, 8, 8), "images": 70, "recover": "none"}
+
+    report = pruned(tmp_path, "Reshape (f, bad)", 100.0, sparsity=0.1, **more)
+    assert f"{which}; --allocation uniform prunes them" in report["notes"]
+    with pytest.raises(RepruneError, match=rf"cannot be reached.*{which}: --allocation uniform"):
+        pruned(tmp_path, "Reshape (f, bad)", 100.0, sparsity=0.8, **more)
 
 
 def test_what_runs_on_no_image_is_repaired_without_them(tmp_path: Path) -> None:
