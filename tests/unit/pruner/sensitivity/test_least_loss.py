@@ -153,7 +153,7 @@ def test_a_group_without_a_curve_stays_whole(channels: ChannelMap) -> None:
     settings = rp.Settings(calibration="x", allocation="sensitivity", macs_reduction=0.3)
     kept, notes = solved(channels, settings, losses(channels, without=(2,)))
     assert kept[groups(channels)[2].id] == SIZES[2]
-    assert "1 groups of channels" in notes[1]
+    assert "1 group of channels is read by no layer" in notes[1]
 
 
 def test_when_losses_decide() -> None:
