@@ -34,6 +34,7 @@ _LARGE = 1024  # elements of a constant that shape inference need not see
 _RUNS = 60  # sizes that are run before the search ends
 _BLIND_RUNS = 30  # where shape inference does not sort out most sizes before
 _LOOKS = 3  # of these, so many are looked into for what does not fit
+_ERRORS, _OF_SHAPES = "Inference error(s):", "[ShapeInferenceError]"  # in onnx's sentences
 _STARTS = 8  # sizes that meet what one node wants from which the search for another's goes on
 _STRIDES = (1, 2, 4, 8, 16, 32)
 _LEAST, _NUMBERS = 3, 10  # smaller numbers are axes; and so many are tried
@@ -154,7 +155,8 @@ class _Search:
         try:
             self._inferred(shapes, strict=True)
         except Exception as error:  # onnx raises whatever its C++ threw
-            return Need("", f"shapes do not fit ({_line(error)})")
+            if _OF_SHAPES in str(error).partition(_ERRORS)[2]:  # not: a type is not known
+                return Need("", f"shapes do not fit ({_line(error)})")
         return None
 
     def found(

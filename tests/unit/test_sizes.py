@@ -18,7 +18,8 @@ LAYERS = """[a] p = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (x, first)
 
 
 def model(tail: str, inputs: str, domain: str = "", **weights: object) -> onnx.ModelProto:
-    text = f"""<ir_version: 8, opset_import: ["" : 17{domain}]>
+    opset = 18 if "GroupNormalization" in tail else 17
+    text = f"""<ir_version: 8, opset_import: ["" : {opset}{domain}]>
     g ({inputs}) => (float[] y) {{
         {LAYERS}
         {tail}
@@ -144,6 +145,16 @@ BATCH_AND_SIDES = {
             "w": RNG.standard_normal((4 * 9, 5)),
         },
         (1, 3, 12, 12),
+    ),
+    "before a norm whose type onnx does not infer": (
+        """m = GlobalAveragePool (r)
+        s = Reshape (m, to)
+        t = Reshape (s, back)
+        u = Mul (r, t)
+        n = GroupNormalization <num_groups = 2> (u, ones, ones)
+        y = Relu (n)""",
+        {"to": np.array([2, 2, 4]), "back": np.array([2, 8, 1, 1]), "ones": np.ones(2)},
+        (2, 3, 224, 224),
     ),
     "an image of a stated side beside": (
         """e = Expand (r, sides)
