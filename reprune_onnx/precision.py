@@ -16,6 +16,9 @@ HALF = WIDE | {onnx.TensorProto.FLOAT16}
 """These and float16, in which the activations of an untrained model may vanish."""
 
 
+HALF_STEP = 2.0**-24
+"""The smallest step of float16: what vanishes in it differs by one, and no less."""
+
 TOLERANCE, HALF_TOLERANCE = 1e-4, 5e-3
 """What a verification allows in float32 and in float16, of an output's scale."""
 

@@ -10,7 +10,7 @@ import numpy as np
 from reprune_onnx.analyzer.graph import FLOATS
 from reprune_onnx.analyzer.hoist import hoisted
 from reprune_onnx.errors import KernelError, ModelError, VerificationError
-from reprune_onnx.precision import HALF, HALF_TOLERANCE, TOLERANCE, WIDE, tolerance
+from reprune_onnx.precision import HALF, HALF_STEP, HALF_TOLERANCE, TOLERANCE, WIDE, tolerance
 from reprune_onnx.types import Bools, ChannelMap, Model, Verification
 from reprune_onnx.verification.bound import (
     multiply_adds,
@@ -273,7 +273,8 @@ class _Proof:
         )
         if worst.relative > allowed:
             rounding = _own_rounding(self.smaller, channels, tried, observed) * worst.scale
-            return replace(facts, rounding=rounding)
+            least = HALF_STEP if allowed == HALF_TOLERANCE else 0.0
+            return replace(facts, rounding=max(rounding, least))
         if keep.all() or not self.view.parts:
             return replace(facts, passed=True)
         seen = min(control.shown(tried, recorded, allowed) for control in controls)

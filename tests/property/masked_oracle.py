@@ -132,7 +132,8 @@ def _with_zeros(
 ) -> onnx.ModelProto:
     """The original, with zeros in weights where layers met channels that went.
 
-    The rest of what was cut away has random values added, of standard deviation ``other``.
+    The rest of what was cut away has random values added, of the size ``other``. They are positive:
+    a variance below zero makes NaN of its channel, and zero times NaN of all that a layer makes.
     """
     cuts: dict[str, list[tuple[int, list[int]]]] = {}
     for cut in found.report["cuts"]:
@@ -159,7 +160,7 @@ def _with_zeros(
             if (i, axis) in read:
                 rows[dropped] = 0
             elif other:
-                rows[dropped] += other * rng.standard_normal(rows[dropped].shape)
+                rows[dropped] += other * np.abs(rng.standard_normal(rows[dropped].shape))
         node.input[i] = f"{result(node)}_masked{i}"
         tensor = numpy_helper.from_array(array, node.input[i])
         proto.graph.initializer.append(tensor)

@@ -169,6 +169,18 @@ def test_the_oracle_sees_a_wrong_channel_where_two_activations_are_summed() -> N
     assert difference(run(right, images), found) > 1e-4
 
 
+def test_the_oracle_tells_what_is_summed_behind_a_normalization() -> None:
+    """Statistics of channels that went are changed to see where they lead; their values stay."""
+    blocks = (Block("unary", 2, 2), Block("locked", 2, 24), Block("recurrent", 7, 58))
+    original = build(Recipe(blocks, 4, "conv", 17, 791, dense=True))
+    options = {"sparsity": 0.3, "method": "l1", "residual": "prune", "recover": "none"}
+    result = rp.prune(rp.Model(original), rp.Settings(**options))
+    images = random_images(2, original)
+    found = run(result.model.proto, images)
+    assert {"w4", "w5"} <= {cut["initializer"] for cut in result.report["cuts"]}
+    assert difference(run(masked(original, result, images[0]), images), found) <= 1e-5
+
+
 RETIRED = {"Affine", "Crop", "ImageScaler", "ParametricSoftplus", "ScaledTanh", "Upsample"}
 RETIRED |= {"Scatter"}
 NOT_OF_ONNX = {"SimplifiedLayerNormalization"}  # ONNX Runtime's own, which the checker refuses

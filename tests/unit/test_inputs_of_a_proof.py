@@ -211,3 +211,26 @@ def test_what_vanishes_in_float16_is_proven_in_float32(monkeypatch):
     monkeypatch.setattr(verification, "FedModel", wrong)
     with pytest.raises(VerificationError, match="differs from the masked original"):
         rp.prune(model, HALF)
+
+
+@pytest.mark.parametrize("steps", [1, 10_000])
+def test_a_step_of_what_vanishes_in_float16_is_rounding(monkeypatch, steps):
+    """An output of one step, the smallest there is, may be none in the pruned model; not so many."""
+    model = network("y = Cast <to = 1> (s)", inputs="float16[1, 8, 8, 8] x")
+    for tensor in model.proto.graph.initializer:
+        array = numpy_helper.to_array(tensor).astype(np.float16)
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    real, step = verification._worst, 2.0**-24
+
+    def first(pruned, tried, *more):
+        worst, recorded = real(pruned, tried, *more)
+        if all(a.dtype != np.float16 for feeds, _ in tried for a in feeds.values()):
+            return worst, recorded
+        return verification.Difference(steps * step, steps * step), recorded
+
+    monkeypatch.setattr(verification, "_worst", first)
+    if steps > 1:
+        with pytest.raises(VerificationError, match="differs from the masked original"):
+            rp.prune(model, HALF)
+        return
+    assert rp.prune(model, HALF).report["verification"]["inputs"] == ["N(0, 1), in float32"]
