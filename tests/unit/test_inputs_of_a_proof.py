@@ -215,7 +215,7 @@ def test_what_vanishes_in_float16_is_proven_in_float32(monkeypatch):
 
 @pytest.mark.parametrize("steps", [1, 10_000])
 def test_a_step_of_what_vanishes_in_float16_is_rounding(monkeypatch, steps):
-    """An output of one step, the smallest there is, may be none in the pruned model; not so many."""
+    """An output of the smallest step there is may be zero in the pruned model; not one of many."""
     model = network("y = Cast <to = 1> (s)", inputs="float16[1, 8, 8, 8] x")
     for tensor in model.proto.graph.initializer:
         array = numpy_helper.to_array(tensor).astype(np.float16)
