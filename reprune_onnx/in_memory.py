@@ -28,16 +28,15 @@ class InMemory:
         if isinstance(given, (bytes, set, frozenset)) or not yields:
             raise wrong_type(name, given, _TAKES)
         self.name, self.given = name, given
-        self.port = ""
         self.most: int | None = None
         self._drawn: list[Any] = []
         self._more: list[Iterator[Any]] = []  # shared, as is what was drawn, by copies of this
 
-    def of(self, port: str, most: int | None) -> InMemory:
-        """Return the same for the input ``port`` of a model, which wants ``most`` images."""
+    def of(self, most: int | None) -> InMemory:
+        """Return the same, of which ``most`` images are wanted."""
         wanted = InMemory(self.name, self.given)
         wanted._drawn, wanted._more = self._drawn, self._more
-        wanted.port, wanted.most = port, most
+        wanted.most = most
         return wanted
 
     def __str__(self) -> str:

@@ -12,8 +12,8 @@ from reprune_onnx.activations.frontier import Frontier
 from reprune_onnx.activations.room import Room
 from reprune_onnx.activations.store import Store
 from reprune_onnx.analyzer.graph import Graph, Op
+from reprune_onnx.data.target import DataInput
 from reprune_onnx.runtime.classifier import Classifier, probabilities
-from reprune_onnx.runtime.image_input import ImageInput
 from reprune_onnx.types import Floats, Model
 
 _LOOKED_AT = 3  # BatchNormalizations
@@ -26,7 +26,7 @@ class StatisticsEvidence:
     ``names`` are the nodes, none where the network has none that was trained.
     """
 
-    def __init__(self, model: Model, port: ImageInput) -> None:
+    def __init__(self, model: Model, port: DataInput) -> None:
         self._model, self._port = model, port
         graph = Graph(model)
         self._ops = [op for op in graph.ops if _is_trained(op, graph)][:_LOOKED_AT]

@@ -26,9 +26,10 @@ from reprune_onnx.activations.evidence import (
 from reprune_onnx.data.alternatives import Pixels, alternatives, drawn, misread, pixels, swapped
 from reprune_onnx.data.dataset import Dataset
 from reprune_onnx.data.preprocess import Preprocess
+from reprune_onnx.data.target import DataInput
 from reprune_onnx.errors import RepruneError
 from reprune_onnx.precision import as_float32
-from reprune_onnx.runtime.image_input import ImageInput, image_input
+from reprune_onnx.runtime.image_input import image_input
 from reprune_onnx.types import Bools, Floats, Ints, Model
 
 _IMAGES = 64
@@ -79,7 +80,7 @@ def _quoted(how: Preprocess) -> str:
     return f"'{text}'" if ";" in text else text
 
 
-def _from_model(model: Model, port: ImageInput, some: Pixels) -> _Finding | None:
+def _from_model(model: Model, port: DataInput, some: Pixels) -> _Finding | None:
     """What the model says; None where it cannot tell."""
     statistics = StatisticsEvidence(model, port)
     if statistics.names:

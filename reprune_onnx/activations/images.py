@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -13,17 +13,13 @@ from reprune_onnx.activations.generated.make import Generated, make
 from reprune_onnx.activations.opened import Wanted, open_for
 from reprune_onnx.activations.room import Room, parse_size
 from reprune_onnx.data.generated.spec import is_generated
-from reprune_onnx.data.held import held_arrays
 from reprune_onnx.data.labels import IF_CLASSES
-from reprune_onnx.data.npz import read_arrays
-from reprune_onnx.errors import DataError, ModelError
-from reprune_onnx.in_memory import InMemory
+from reprune_onnx.data.source import each_of, rows
+from reprune_onnx.errors import DataError
 from reprune_onnx.precision import as_float32
-from reprune_onnx.runtime.image_input import image_input
-from reprune_onnx.runtime.ort import numpy_type
+from reprune_onnx.runtime.image_input import data_inputs, image_input
 from reprune_onnx.settings import Settings
-from reprune_onnx.shapes import stated_shapes
-from reprune_onnx.types import Ints, Model, Shape
+from reprune_onnx.types import Ints, Model
 from reprune_onnx.watch import Progress
 
 _BATCH = 16  # images at a time where the model leaves it open
@@ -55,9 +51,9 @@ class Images:
 
         Early layers look at the first batches alone, which of sorted data would be one class.
         """
-        rows = [(b, i) for b, batch in enumerate(self.batches) for i in range(_length(batch))]
-        order = iter([rows[k] for k in rng.permutation(len(rows))])
-        places = [[next(order) for _ in range(_length(batch))] for batch in self.batches]
+        every = [(b, i) for b, batch in enumerate(self.batches) for i in range(rows(batch))]
+        order = iter([every[k] for k in rng.permutation(len(every))])
+        places = [[next(order) for _ in range(rows(batch))] for batch in self.batches]
         batches = tuple(
             {key: np.stack([self.batches[b][key][i] for b, i in place]) for key in batch}
             for place, batch in zip(places, self.batches, strict=True)
@@ -79,7 +75,7 @@ class Images:
     def _only(self, which: list[int]) -> Images:
         batches = tuple(self.batches[k] for k in which)
         labels = None if self.labels is None else tuple(self.labels[k] for k in which)
-        return replace(self, batches=batches, n=sum(map(_length, batches)), labels=labels)
+        return replace(self, batches=batches, n=sum(map(rows, batches)), labels=labels)
 
     def check(self) -> None:
         """Raise DataError where a layer could not be fitted to these images."""
@@ -101,28 +97,28 @@ def calibration_images(
 ) -> Images:
     """Return up to ``settings.calibration_size`` images of ``settings.calibration``.
 
-    A model with several inputs takes a .npz with an array for each, named as the inputs, whose
-    values go in as they are. Incomplete last batches of a model with a static batch are left out.
+    Other samples count as images: what a model takes is asked of its inputs, see ``open_inputs``.
+    Incomplete last batches of a model with a static batch are left out.
     Raises DataError where the data cannot be read, does not fit, or has NaN or infinite values.
     """
-    spec = settings.calibration or ""
+    spec = "" if settings.calibration is None else settings.calibration
     proto = as_float32(proto)
     if is_generated(spec):
         return _generated(proto, settings, progress)
-    if len(stated_shapes(proto, {})) > 1:
-        return _named(proto, spec, settings.calibration_size)
     shapes = dict(settings.input_shapes)
-    port = image_input(proto, shapes)
+    inputs = data_inputs(proto, shapes)
     most = settings.calibration_size
     data = open_for(
         proto, Wanted(spec, settings.reading, IF_CLASSES, split="train", most=most), shapes
     )
-    static = port.shape[0] if port.shape else None
-    size = static or _batch(data.size or settings.calibration_size, next(data.batches(1))[0].nbytes)
-    found = [(x, y) for x, y in data.batches(size) if not static or len(x) == static]
-    images = _checked(data.name, [{port.name: x} for x, _ in found], static)
-    labels = tuple(y for _, y in found if y is not None)
-    return replace(images, labels=labels if len(labels) == len(found) else None, notes=data.notes)
+    static = next((i.shape[0] for i in inputs if i.shape and i.shape[0]), None)
+    one = sum(array.nbytes for array in each_of(next(data.batches(1))[0]))
+    size = static or _batch(data.size or settings.calibration_size, one)
+    pairs = [(x, y) for x, y in data.batches(size) if not static or rows(x) == static]
+    feeds = [x if isinstance(x, dict) else {inputs[0].name: x} for x, _ in pairs]
+    images = _filled(data.name, feeds, static)
+    labels = tuple(y for _, y in pairs if y is not None)
+    return replace(images, labels=labels if len(labels) == len(pairs) else None, notes=data.notes)
 
 
 def images_to_fit(
@@ -141,75 +137,17 @@ def _generated(proto: onnx.ModelProto, settings: Settings, progress: Progress | 
     size = static or _batch(n, made.fed(0, 1).nbytes)
     last = n - n % size if static else n
     batches = [{port.name: made.fed(k, min(k + size, last))} for k in range(0, last, size)]
-    images = _checked("the generated images", batches, static)
+    images = _filled("the generated images", batches, static)
     generated = replace(made.generated, n=last)
     return replace(images, notes=generated.notes, generated=generated)
 
 
-def _named(proto: onnx.ModelProto, spec: str | InMemory, n: int) -> Images:
-    shapes = stated_shapes(proto, {})
-    names = sorted(shapes)
-    if isinstance(spec, InMemory):
-        path, given = spec.name, held_arrays(spec, names, n)
-    elif (file := Path(spec).expanduser()).suffix.lower() == ".npz":
-        path, given = str(file), read_arrays(file, names)
-    else:
-        raise DataError(
-            f"the model has {len(names)} inputs ({', '.join(names)}): give a .npz with an array for"
-            " each of them, named like it"
-        )
-    arrays = {}
-    for name, array in given.items():
-        value = next(i for i in proto.graph.input if i.name == name)
-        dtype = numpy_type(value.type.tensor_type.elem_type)
-        if dtype is None:
-            raise ModelError(f"input '{name}' has a type that numpy does not have")
-        if not _fits(array.shape, shapes[name]):
-            text = ", ".join(str(extent or "?") for extent in shapes[name] or ())
-            raise DataError(
-                f"{path}: '{name}' has the shape {array.shape}, but the model takes ({text}), the"
-                " first extent being the images"
-            )
-        arrays[name] = array[:n].astype(dtype)
-    lengths = {len(a) for a in arrays.values()}
-    if len(lengths) > 1:
-        raise DataError(f"{path}: the arrays have {sorted(lengths)} rows; give equally many")
-    (total,) = lengths
-    stated = [shape[0] for shape in shapes.values() if shape]
-    static = next((extent for extent in stated if extent), None)
-    size = static or _batch(total, sum(a[:1].nbytes for a in arrays.values()))
-    stops = range(size, total + 1, size) if static else range(size, total + size, size)
-    batches = [{k: a[stop - size : stop] for k, a in arrays.items()} for stop in stops]
-    return _checked(path, batches, static)
-
-
-def _fits(found: tuple[int, ...], stated: Shape | None) -> bool:
-    """Whether an array with a row per image has the extents that an input states."""
-    if not found or stated is None:
-        return bool(found)
-    same = (s in (None, n) for s, n in zip(stated[1:], found[1:], strict=False))
-    return len(found) == len(stated) and all(same)
+def _filled(name: str, batches: Sequence[Arrays], static: int | None) -> Images:
+    if not batches:
+        raise DataError(f"{name} has fewer images than the model's batch of {static or 1}")
+    return Images(name, tuple(batches), sum(map(rows, batches)))
 
 
 def _batch(n: int, image: int) -> int:
     """Images at a time, of ``n`` images of so many bytes."""
     return max(1, min(_BATCH, _BYTES // image, n // _LEAST))
-
-
-def _length(arrays: Arrays) -> int:
-    return len(next(iter(arrays.values())))
-
-
-def _checked(name: str, batches: list[Arrays], static: int | None) -> Images:
-    if not batches:
-        raise DataError(f"{name} has fewer images than the model's batch of {static or 1}")
-    done = 0
-    for arrays in batches:
-        for key, array in arrays.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise DataError(
-                    f"{name}: NaN or infinite values for input '{key}' among images {done} to"
-                    f" {done + len(array) - 1}; check the data and --preprocess"
-                )
-        done += _length(arrays)
-    return Images(name, tuple(batches), done)

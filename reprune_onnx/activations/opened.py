@@ -12,11 +12,12 @@ from reprune_onnx.arguments import wrong_type
 from reprune_onnx.data.dataset import Batch, Dataset
 from reprune_onnx.data.held import batches_of
 from reprune_onnx.data.labels import CLASSES, Labels
-from reprune_onnx.data.npz import Split
-from reprune_onnx.data.open import open_data
+from reprune_onnx.data.open import open_inputs
 from reprune_onnx.data.reading import Reading
+from reprune_onnx.data.source import Split
+from reprune_onnx.data.target import target_of
 from reprune_onnx.in_memory import InMemory
-from reprune_onnx.runtime.image_input import image_input
+from reprune_onnx.runtime.image_input import data_inputs
 from reprune_onnx.runtime.tail import head_of
 from reprune_onnx.taken import DataLike, as_data
 from reprune_onnx.types import Model
@@ -49,7 +50,7 @@ def batches_for(
     if given is None:
         raise wrong_type("data", data, "images, such as a path or an array")
     if isinstance(given, InMemory) and not given.whole:
-        return batches_of(given)
+        return batches_of(given, target_of(data_inputs(head_of(Model(proto)).proto, {})))
     return open_for(proto, Wanted(given, Reading(), labels), {})
 
 
@@ -59,7 +60,7 @@ def open_for(
     shapes: Mapping[str, tuple[int, ...]],
     original: onnx.ModelProto | None = None,
 ) -> Dataset:
-    """Open data for the one input of a model, see ``open_data``; leave out broken images if asked.
+    """Open data for the inputs of a model, see ``open_inputs``; leave out broken images if asked.
 
     Of a model that ends in ops which ONNX Runtime lacks, what comes before them counts.
     The notes say so where another ``--preprocess`` fits the ``original`` better, by default the
@@ -67,13 +68,12 @@ def open_for(
     """
     judge = head_of(Model(proto if original is None else original)).proto
     head = judge if original is None else head_of(Model(proto)).proto
-    port = image_input(head, shapes)
+    inputs = data_inputs(head, shapes)
     spec = wanted.spec
-    data = open_data(
-        spec.of(port.name, wanted.most) if isinstance(spec, InMemory) else spec,
+    data = open_inputs(
+        spec.of(wanted.most) if isinstance(spec, InMemory) else spec,
+        inputs,
         preprocess=wanted.reading.preprocess,
-        input_shape=port.shape,
-        dtype=port.dtype,
         split=wanted.split,
         reading=wanted.reading.options(proto, wanted.labels),
     )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from reprune_onnx.data.dataset import Dataset
 from reprune_onnx.data.preprocess import PRESETS, Color, Preprocess
-from reprune_onnx.data.source import Answers
+from reprune_onnx.data.source import Answers, each_of
 from reprune_onnx.data.target import Target
 from reprune_onnx.types import Ints
 
@@ -94,21 +94,23 @@ def drawn(total: int, n: int) -> Ints:
 def pixels(data: Dataset, n: int) -> Pixels | None:
     """Read up to ``n`` images of ``data``, fewer of large ones, spread over the data.
 
-    None where the model takes no floating-point values.
+    None where the model takes no images, or no floating-point values.
     """
-    if data.target.dtype.kind != "f":
+    own = data.target
+    if not isinstance(own, Target) or own.dtype.kind != "f":
         return None
     first = next(replace(data, source=data.source.first()).batches(1))[0]
-    some = data.take(max(_LEAST, min(n, _NUMBERS // first.size))).sound()
+    size = sum(array.size for array in each_of(first))
+    some = data.take(max(_LEAST, min(n, _NUMBERS // size))).sound()
     raw = next(some.source.first().batches(1)).x
     how = replace(data.preprocess, scale=1.0, mean=(), std=())
-    target = replace(data.target, dtype=np.dtype(np.float32))
+    target = replace(own, dtype=np.dtype(np.float32))
     batches = list(replace(some, preprocess=how, target=target))
     x = np.concatenate([np.asarray(x, np.float32) for x, _ in batches])
     ys = [y for _, y in batches if y is not None and y.ndim == 1]
     y = np.concatenate(ys) if len(ys) == len(batches) else None
     eight_bit = not isinstance(raw, np.ndarray) or raw.dtype == np.uint8
-    return Pixels(x, y, data.preprocess, data.target, eight_bit)
+    return Pixels(x, y, data.preprocess, own, eight_bit)
 
 
 def alternatives(some: Pixels) -> tuple[Preprocess, ...]:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from reprune_onnx.data.array_source import ArraySource
 from reprune_onnx.data.labels import CLASSES, Labels
-from reprune_onnx.data.npz import ArraySource, Split
+from reprune_onnx.data.source import Split
 from reprune_onnx.errors import DataError
 
 _SETS = {"cifar-10-batches-py": "CIFAR10", "cifar-100-python": "CIFAR100"}

@@ -6,29 +6,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from reprune_onnx.data.fit import fit, fit_masks
+from reprune_onnx.data.fit_arrays import fit_arrays
 from reprune_onnx.data.preprocess import Preprocess
-from reprune_onnx.data.source import Answers, Source
-from reprune_onnx.data.target import Target
+from reprune_onnx.data.source import Answers, Feed, RawBatch, Source
+from reprune_onnx.data.target import ArrayTarget, Target
 from reprune_onnx.errors import UsageError
 
-Batch = tuple[NDArray[np.generic], "Answers | None"]
+Batch = tuple[Feed, "Answers | None"]
 
 BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images fitted to a model's input. Files are read and decoded batch by batch, in order.
+    """Images, or other samples, fitted to a model's inputs.
 
+    Files are read and decoded batch by batch, in order.
     ``said`` are lines for the user about how they are fitted.
     """
 
     source: Source
     preprocess: Preprocess
-    target: Target
+    target: Target | ArrayTarget
     said: tuple[str, ...] = ()
 
     @property
@@ -103,18 +104,28 @@ class Dataset:
     def batches(self, size: int = BATCH_SIZE) -> Iterator[Batch]:
         """Yield ``(x, y)``: ``x (b, c, h, w)`` or (b, h, w, c), in the model's layout and type.
 
+        Of a model that takes no images, ``x (b, …)``, or an array for each of several inputs.
         ``y (b, …)`` are the labels, classes (b,) in int64, or None. b is ``size`` or less.
         """
         for batch in self.source.batches(size):
-            how = self.preprocess, self.target, self.name
-            yield fit(batch, *how), fit_masks(batch, *how)
+            yield self._fitted(batch), self._labels(batch)
 
     def targets(self, size: int = BATCH_SIZE) -> Iterator[Answers]:
         """Yield the labels (b, …) as `batches` gives them, without decoding image files."""
         for batch in self.source.batches(size):
-            y = fit_masks(batch, self.preprocess, self.target, self.name)
+            y = self._labels(batch)
             if y is not None:
                 yield y
+
+    def _fitted(self, batch: RawBatch) -> Feed:
+        if isinstance(self.target, ArrayTarget):
+            return fit_arrays(batch, self.target, self.name)
+        return fit(batch, self.preprocess, self.target, self.name)
+
+    def _labels(self, batch: RawBatch) -> Answers | None:
+        if isinstance(self.target, ArrayTarget):
+            return None if batch.y is None else np.asarray(batch.y)
+        return fit_masks(batch, self.preprocess, self.target, self.name)
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches()

@@ -25,6 +25,11 @@ def fit(batch: RawBatch, how: Preprocess, target: Target, source: str) -> Raw:
       ``how`` says neither, those much larger than the model's size are resized to cover it first.
     * Arrays must have the model's size, or ``how`` must say how they get it.
     """
+    if isinstance(batch.x, dict):
+        raise DataError(
+            f"{source}: arrays {', '.join(batch.x)}, but the model takes images {target}; give them"
+            " as one array"
+        )
     if isinstance(batch.x, np.ndarray):
         x = _sized_array(batch, how, target, source)
     else:
@@ -52,7 +57,9 @@ def fit(batch: RawBatch, how: Preprocess, target: Target, source: str) -> Raw:
 def _sized_array(batch: RawBatch, how: Preprocess, target: Target, source: str) -> Raw:
     """Return an array batch as (b, h, w, c), resized and cropped where ``how`` says so."""
     x = np.asarray(batch.x)
-    if x.dtype != np.uint8 and x.dtype.kind != "f":
+    target.check_rank(x.shape, source)
+    whole = x.dtype.kind in "iub" and target.dtype.kind in "iub"
+    if not whole and x.dtype != np.uint8 and x.dtype.kind != "f":
         raise DataError(
             f"{source}: an array of type {x.dtype}; convert it to uint8 (0–255) or float"
         )
@@ -171,6 +178,8 @@ def array_layout(shape: tuple[int, ...], how: Preprocess, target: Target, source
         sizes["nchw"] = (shape[2], shape[3])
     if shape[3] in channels:
         sizes["nhwc"] = (shape[1], shape[2])
+    if not sizes and target.channels is None and how.color is None:
+        return target.layout  # any number of channels goes in
     if not sizes:
         raise DataError(
             f"{source}: images of shape {shape[1:]} have {' or '.join(map(str, channels))} "
@@ -191,7 +200,8 @@ def array_layout(shape: tuple[int, ...], how: Preprocess, target: Target, source
 
 def _values(x: Raw, how: Preprocess, target: Target, source: str) -> NDArray[np.floating]:
     """Return (raw * scale - mean) / std of (b, h, w, c), with the colours that ``how`` asks for."""
-    work = np.float64 if target.dtype == np.float64 else np.float32
+    exact = target.dtype == np.float64 or target.dtype.kind in "iu"
+    work = np.float64 if exact else np.float32
     v = x.astype(work)
     if how.color == "gray" and v.shape[3] == 3:
         v = (v @ _GRAY.astype(work))[..., None]

@@ -9,98 +9,128 @@ import numpy as np
 
 from reprune_onnx.data.labels import CLASSES, Labels
 from reprune_onnx.data.loader import LoaderSource
-from reprune_onnx.data.npz import ArraySource
-from reprune_onnx.data.source import Answers, Raw, Source
+from reprune_onnx.data.named_arrays import (
+    Answering,
+    Header,
+    NamedArrays,
+    as_source,
+    open_arrays,
+)
+from reprune_onnx.data.source import Answers, Feed, Raw, Source, Split, each_of, of_each, rows
+from reprune_onnx.data.target import IMAGE_RANK, ArrayTarget, DataInput, Target
 from reprune_onnx.errors import DataError
 from reprune_onnx.in_memory import InMemory
 
 _LABELS = ("labels", "label", "y")  # the names under which dicts have them
 
-Pair = tuple[Raw, "Answers | None"]
+Pair = tuple[Feed, "Answers | None"]
 
 
-def open_held(data: InMemory, labels: Labels = CLASSES) -> Source:
-    """Open data in memory; of what yields images only as many are drawn as are wanted.
+def open_held(
+    data: InMemory, split: Split, target: Target | ArrayTarget, labels: Labels = CLASSES
+) -> Source:
+    """Open data in memory; of what yields samples only as many are drawn as are wanted.
 
-    Images of one size are one array. Raises DataError for what are no images.
+    Samples of one size are one array; a dict of arrays is read as a ``.npz``, see ``open_arrays``.
+    Raises DataError for what does not go into the model.
     """
-    batches = list(batches_of(data))
+    if isinstance(data.given, Mapping):
+        arrays = {str(k): _array(v, f"{data.name}['{k}']") for k, v in data.given.items()}
+        inputs = {i.name for i in _inputs(target)}
+        label = next((name for name in _LABELS if name in arrays and name not in inputs), "")
+        headers = {name: Header(array.shape, array.dtype) for name, array in arrays.items()}
+        named = NamedArrays(data.name, headers, arrays.__getitem__)
+        return open_arrays(named, f",{label}", split, target, labels)
+    batches = list(batches_of(data, target))
     if not batches:
         raise DataError(f"{data.name} holds no images; give at least one")
-    if len({x.shape[1:] for x, _ in batches}) > 1 or len({y is None for _, y in batches}) > 1:
+    shapes = {tuple(array.shape[1:] for array in each_of(x)) for x, _ in batches}
+    if len(shapes) > 1 or len({y is None for _, y in batches}) > 1:
         return LoaderSource(data.name, lambda: batches, read=labels)
-    x, y = (_joined([batch[side] for batch in batches]) for side in (0, 1))
-    assert x is not None
-    unused = None
-    if y is not None:
-        y, unused = labels.read(lambda: y, len(x), f"labels of {data.name}")
-    return ArraySource(data.name, x, y, np.arange(len(x)), unused)
+    each = zip(*(each_of(x) for x, _ in batches), strict=True)
+    names = [i.name for i in _inputs(target)]
+    called = [data.name if len(names) == 1 else f"{data.name}['{name}']" for name in names]
+    read = dict(zip(called, (_joined(parts) for parts in each), strict=True))
+    y = _joined([y for _, y in batches])
+    answers = None if y is None else Answering(f"labels of {data.name}", lambda: y)
+    return as_source(data.name, read, target, answers, labels)
 
 
-def held_arrays(data: InMemory, names: Sequence[str], most: int) -> dict[str, Raw]:
-    """The arrays of a model's several inputs, (n, …) each, from a dict or from what yields dicts.
+def batches_of(data: InMemory, target: Target | ArrayTarget) -> Iterator[Pair]:
+    """Samples and labels (b, …) of every item, until there are as many as are wanted.
 
-    At most so many images are drawn. Raises DataError where an input has none.
+    An item that lacks the axis of the batch is one sample.
     """
-    parts: dict[str, list[Raw]] = {name: [] for name in names}
-    done = 0
-    for item in data.items():
-        if not isinstance(item, Mapping) or not set(names) <= set(item):
-            has = sorted(map(str, item)) if isinstance(item, Mapping) else type(item).__name__
-            raise DataError(
-                f"{data.name}: the model has {len(names)} inputs ({', '.join(names)}), but an item"
-                f" is {has}: give dicts with an array for each of them, named like it"
-            )
-        for name in names:
-            parts[name].append(_array(item[name], f"{data.name}['{name}']"))
-        done += len(parts[names[0]][-1])
-        if done >= most:
-            break
-    if not done:
-        raise DataError(f"{data.name} holds no images; give at least one")
-    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
-
-
-def batches_of(data: InMemory) -> Iterator[Pair]:
-    """Images (b, …) and labels (b,) of every item, until there are as many as are wanted."""
     done = 0
     for k, item in enumerate(data.items()):
         where = data.name if data.whole else f"{data.name}[{k}]"
-        x, y = _pair(item, data.port, where)
-        if x.ndim == 3 and not data.whole:  # a single image
-            x, y = x[None], None if y is None else np.reshape(y, (1, *np.shape(y)))
-        if x.ndim != 4:
-            raise DataError(
-                f"{where}: an array of shape {x.shape} is no batch of images, (n, c, h, w) or"
-                " (n, h, w, c)"
-            )
+        x, y = _pair(item, target, where)
+        ranks = [array.ndim for array in each_of(x)]
+        wanted = _ranks(target)
+        if ranks == [rank - 1 for rank in wanted]:
+            if not data.whole:
+                x = of_each(x, lambda array: array[None])
+                y = None if y is None else np.reshape(y, (1, *np.shape(y)))
+        elif ranks != wanted:
+            shapes = ", ".join(str(array.shape) for array in each_of(x))
+            images = isinstance(target, Target)
+            what = "images, (n, c, h, w) or (n, h, w, c)" if images else f"samples of {target}"
+            raise DataError(f"{where}: an array of shape {shapes} is no batch of {what}")
         yield x, y
-        done += len(x)
+        done += rows(x)
         if data.most is not None and done >= data.most and not data.whole:
             return
 
 
-def _pair(item: Any, port: str, where: str) -> Pair:
-    """The images and the labels, if there are any, of an item."""
+def _inputs(target: Target | ArrayTarget) -> tuple[DataInput, ...]:
+    if isinstance(target, ArrayTarget):
+        return target.inputs
+    return (DataInput(target.name, (), target.dtype),)
+
+
+def _ranks(target: Target | ArrayTarget) -> list[int]:
+    return [len(i.shape) or IMAGE_RANK for i in _inputs(target)]
+
+
+def _pair(item: Any, target: Target | ArrayTarget, where: str) -> Pair:
+    """The samples and the labels, if there are any, of an item."""
     if isinstance(item, Mapping):
-        arrays = {str(k): v for k, v in item.items() if str(k) not in _LABELS}
-        named = [port] if port in arrays else list(arrays)
+        return _of_mapping(item, [i.name for i in _inputs(target)], where)
+    if isinstance(item, (tuple, list)) and len(item) in (1, 2) and not _numbers(item):
+        x, y = item[0], item[1] if len(item) == 2 else None
+        if isinstance(x, Mapping):
+            x, _ = _of_mapping(x, [i.name for i in _inputs(target)], where)
+        else:
+            x = _array(x, where)
+        return x, None if y is None else _array(y, where)
+    return _array(item, where), None
+
+
+def _of_mapping(item: Mapping[Any, Any], names: Sequence[str], where: str) -> Pair:
+    """The arrays of the inputs ``names``, and the labels that lie beside them."""
+    arrays = {str(k): v for k, v in item.items() if str(k) in names or str(k) not in _LABELS}
+    label = next((item[k] for k in _LABELS if k in item and k not in names), None)
+    y = None if label is None else _array(label, where)
+    if len(names) == 1:
+        named = list(names) if names[0] in arrays else list(arrays)
         if len(named) != 1:
             raise DataError(
                 f"{where}: none of {', '.join(sorted(arrays)) or 'no arrays'} is the model's input"
-                f" '{port}': name the images so"
+                f" '{names[0]}': name the images so"
             )
-        x, y = arrays[named[0]], next((item[k] for k in _LABELS if k in item), None)
-    elif isinstance(item, (tuple, list)) and len(item) in (1, 2) and not _numbers(item):
-        x, y = item[0], item[1] if len(item) == 2 else None
-    else:
-        x, y = item, None
-    return _array(x, where), None if y is None else _array(y, where)
+        return _array(arrays[named[0]], where), y
+    if not set(names) <= set(arrays):
+        raise DataError(
+            f"{where}: the model has {len(names)} inputs ({', '.join(names)}), but an item is"
+            f" {sorted(arrays)}: give dicts with an array for each of them, named like it"
+        )
+    return {name: _array(arrays[name], f"{where}['{name}']") for name in names}, y
 
 
 def _numbers(item: Sequence[Any]) -> bool:
     """Whether a list is an array itself, of numbers or of lists of them."""
-    return not hasattr(item[0], "shape") and not hasattr(item[0], "__array__")
+    plain = not hasattr(item[0], "shape") and not hasattr(item[0], "__array__")
+    return plain and not isinstance(item[0], Mapping)
 
 
 def _array(value: Any, where: str) -> Raw:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from reprune_onnx.data.class_names import ClassNames
-from reprune_onnx.data.npz import Split
+from reprune_onnx.data.source import Split
 from reprune_onnx.errors import DataError
 from reprune_onnx.types import Ints
 

@@ -23,9 +23,8 @@ from reprune_onnx.data.image_folder import (
 )
 from reprune_onnx.data.labels import CLASSES, Labels
 from reprune_onnx.data.mask_folder import decode_mask, images_beside_masks, paired_masks
-from reprune_onnx.data.npz import Split
 from reprune_onnx.data.preprocess import Color
-from reprune_onnx.data.source import Answers, Raw, RawBatch, pick
+from reprune_onnx.data.source import Answers, Raw, RawBatch, Split, pick
 from reprune_onnx.data.table import table_of
 from reprune_onnx.data.tar import list_tar
 from reprune_onnx.errors import DataError

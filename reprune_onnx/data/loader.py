@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from reprune_onnx.data.labels import CLASSES, Labels
-from reprune_onnx.data.source import Answers, Raw, RawBatch
+from reprune_onnx.data.source import Answers, Feed, RawBatch, each_of, of_each, rows
 from reprune_onnx.errors import DataError
 from reprune_onnx.types import Ints
 
@@ -68,17 +68,19 @@ class LoaderSource:
                     f"{self.name}: some batches have labels and some have none; yield (x, y) always"
                 )
             labelled = y is not None
-            for start in range(0, len(x), size):
-                stop = min(start + size, len(x))
+            n = rows(x)
+            for start in range(0, n, size):
+                stop = min(start + size, n)
                 if self.limit is not None:
                     stop = min(stop, start + self.limit - done)
                 names = tuple(f"{self.name} image {done + i}" for i in range(stop - start))
-                yield RawBatch(x[start:stop], None if y is None else y[start:stop], names)
+                part = slice(start, stop)
+                yield RawBatch(_cut(x, part), None if y is None else y[part], names)
                 done += stop - start
                 if done == self.limit:
                     return
 
-    def _pass(self) -> Iterator[tuple[Raw, Answers | None]]:
+    def _pass(self) -> Iterator[tuple[Feed, Answers | None]]:
         """Yield the loader's own batches as arrays; what it raises becomes a DataError."""
         try:
             batches = self.function()
@@ -97,19 +99,29 @@ class LoaderSource:
             ) from error
 
 
-def _arrays(item: object, name: str, labels: Labels) -> tuple[Raw, Answers | None]:
-    """Return a loader's item as arrays ``x (b, ·, ·, ·)`` and ``y (b,)``."""
+def _cut(x: Feed, part: slice) -> Feed:
+    return of_each(x, lambda array: array[part])
+
+
+def _arrays(item: object, name: str, labels: Labels) -> tuple[Feed, Answers | None]:
+    """Return a loader's item as arrays: ``x (b, …)``, or one for each input, and ``y (b, …)``."""
     if isinstance(item, tuple | list):
         if len(item) not in (1, 2):
             raise DataError(f"{name}: {len(item)} values, not 1 or 2; yield x or (x, y)")
-        x, y = np.asarray(item[0]), np.asarray(item[1]) if len(item) == 2 else None
+        x, y = _feed(item[0]), np.asarray(item[1]) if len(item) == 2 else None
     else:
-        x, y = np.asarray(item), None
-    if x.ndim != 4:
-        raise DataError(
-            f"{name}: x of shape {x.shape} has rank {x.ndim}, not 4; yield batches (b, C, H, W)"
-        )
-    return x, None if y is None else labels.read(lambda: y, len(x), name)[0]
+        x, y = _feed(item), None
+    each = each_of(x)
+    if len({array.shape[:1] for array in each}) != 1 or not each[0].ndim:
+        shapes = ", ".join(str(array.shape) for array in each) or "none"
+        raise DataError(f"{name}: arrays of shapes {shapes}; yield batches, a row per sample")
+    return x, None if y is None else labels.read(lambda: y, rows(x), name)[0]
+
+
+def _feed(x: object) -> Feed:
+    if isinstance(x, Mapping):
+        return {str(name): np.asarray(array) for name, array in x.items()}
+    return np.asarray(x)
 
 
 def open_loader(spec: str, labels: Labels = CLASSES) -> LoaderSource:

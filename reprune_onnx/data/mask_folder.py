@@ -8,8 +8,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from reprune_onnx.data.image_folder import SPLITS, Entry, ImageFile
-from reprune_onnx.data.npz import Split
-from reprune_onnx.data.source import Answers
+from reprune_onnx.data.source import Answers, Split
 from reprune_onnx.errors import DataError
 
 IMAGES = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit")

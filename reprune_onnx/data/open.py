@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,17 +23,19 @@ from reprune_onnx.data.images import (
     open_images,
 )
 from reprune_onnx.data.loader import open_loader
-from reprune_onnx.data.npz import Split, open_npz
-from reprune_onnx.data.preprocess import Preprocess, parse_preprocess
-from reprune_onnx.data.source import Source, pick
-from reprune_onnx.data.target import Target, image_target
+from reprune_onnx.data.named_arrays import open_arrays
+from reprune_onnx.data.npz import npy_arrays, npz_arrays
+from reprune_onnx.data.preprocess import PRESETS, Preprocess, parse_preprocess
+from reprune_onnx.data.source import Source, Split, pick
+from reprune_onnx.data.target import ArrayTarget, DataInput, Target, target_of
 from reprune_onnx.errors import DataError
 from reprune_onnx.in_memory import InMemory
 from reprune_onnx.types import Shape
 
 _LOADER = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _LOOKED_AT = 16  # image files whose size is read to tell what happens to them
-_FORMS = "DATA is a .npz, a folder or .tar of images, or package.module:function"
+_ARRAYS = {".npz": npz_arrays, ".npy": npy_arrays}
+_FORMS = "DATA is a .npz, a .npy, a folder or .tar of images, or package.module:function"
 
 
 def open_data(
@@ -44,16 +47,34 @@ def open_data(
     split: Split = "test",
     reading: ReadingOptions | None = None,
 ) -> Dataset:
-    """Open the data ``spec`` for a model input of this shape and type.
+    """Open the data ``spec`` for the one input of a model, of this shape and type.
 
-    * ``FILE.npz``, ``FILE.npz:x_name`` or ``FILE.npz:x_name,y_name``: see ``open_npz``;
+    See ``open_inputs``.
+    """
+    inputs = (DataInput("input", input_shape, np.dtype(dtype)),)
+    return open_inputs(spec, inputs, preprocess=preprocess, split=split, reading=reading)
+
+
+def open_inputs(
+    spec: str | InMemory,
+    inputs: Sequence[DataInput],
+    *,
+    preprocess: str | None,
+    split: Split = "test",
+    reading: ReadingOptions | None = None,
+) -> Dataset:
+    """Open the data ``spec`` for the inputs of a model.
+
+    * ``FILE.npz``, ``FILE.npz:x_name`` or ``FILE.npz:x_name,y_name``, and ``FILE.npy``: see
+      ``open_arrays``;
     * a folder of images, or a .tar of one, whose sub-folders in sorted order are the labels, or
       in the order that ``folder`` states;
     * the folder into which torchvision puts CIFAR-10 or CIFAR-100;
     * ``package.module:function``, which yields batches ``x`` or ``(x, y)``;
     * what is in memory: see `open_held`.
 
-    ``input_shape`` is (N, C, H, W) or (N, H, W, C); arrays are transposed to it. ``split`` says
+    One input of rank 4 takes images, (N, C, H, W) or (N, H, W, C); arrays are transposed to it.
+    What any others take are arrays, whose values go in as they are. ``split`` says
     what is wanted where the data holds both: ``test`` for evaluation, ``train`` for calibration.
     ``reading`` says what labels are, whether they are needed, and how folders are read.
     ``preprocess`` is the text of ``--preprocess``, see ``parse_preprocess``; without it 8-bit data
@@ -64,22 +85,36 @@ def open_data(
     except of a loader, which is first called when batches are asked for.
     """
     how = parse_preprocess(preprocess)
-    target = image_target(input_shape, np.dtype(dtype))
+    target = target_of(inputs)
+    if isinstance(target, ArrayTarget):
+        how = _unchanged(how, target)
     source = _open_source(spec, (how, target), split, reading or ReadingOptions())
     dataset = Dataset(source, how, target)
     if source.size is None:
         return dataset
     one = source.first()
-    first = next(one.batches(1)).x
-    raw = first.dtype if isinstance(first, np.ndarray) else np.dtype(np.uint8)
-    dataset = replace(dataset, preprocess=how.resolve(raw, target.dtype))
+    if isinstance(target, Target):
+        first = next(one.batches(1)).x
+        raw = first.dtype if isinstance(first, np.ndarray) else np.dtype(np.uint8)
+        dataset = replace(dataset, preprocess=how.resolve(raw, target.dtype))
     next(replace(dataset, source=one).batches(1))
     return replace(dataset, said=_resized(source, how, target))
 
 
-def _resized(source: Source, how: Preprocess, target: Target) -> tuple[str, ...]:
+def _unchanged(how: Preprocess, target: ArrayTarget) -> Preprocess:
+    """Values as they are; DataError where something else is asked for."""
+    plain = PRESETS["none"]
+    if how in (Preprocess(), plain):
+        return plain
+    raise DataError(
+        f"--preprocess {how} is of images (N, C, H, W), but the model takes {target}, whose values"
+        " go in as they are: leave it out, and give the values that the model was trained on"
+    )
+
+
+def _resized(source: Source, how: Preprocess, target: Target | ArrayTarget) -> tuple[str, ...]:
     """Say that large images are resized, where some of them are."""
-    if not isinstance(source, ImageSource):
+    if not isinstance(source, ImageSource) or isinstance(target, ArrayTarget):
         return ()
     for i in pick(source.size, _LOOKED_AT, None):
         size = image_size(source.files[i])
@@ -95,7 +130,7 @@ def _resized(source: Source, how: Preprocess, target: Target) -> tuple[str, ...]
 
 def _open_source(
     spec: str | InMemory,
-    wanted: tuple[Preprocess, Target],
+    wanted: tuple[Preprocess, Target | ArrayTarget],
     split: Split,
     reading: ReadingOptions,
 ) -> Source:
@@ -106,7 +141,7 @@ def _open_source(
             " a model could be measured by or trained on, so give own images"
         )
     if isinstance(spec, InMemory):
-        return open_held(spec, reading.labels)
+        return open_held(spec, split, target, reading.labels)
     path = Path(spec).expanduser()
     names = ""
     named = re.fullmatch(r"(.*\.npz):(.*)", spec, re.IGNORECASE | re.DOTALL)
@@ -116,12 +151,18 @@ def _open_source(
         return open_loader(spec, reading.labels)
     if not spec.strip() or not path.exists():
         raise DataError(f"'{path if spec.strip() else spec}' does not exist; {_FORMS}")
+    opened = _ARRAYS.get(path.suffix.lower())
+    if opened is not None and not path.is_dir():
+        return open_arrays(opened(path), names, split, target, reading.labels)
     cifar = cifar_folder(path)
-    if cifar is not None:
-        return open_cifar(cifar, split, reading.labels)
-    if path.is_dir() or path.suffix.lower() == ".tar":
-        return open_images(path, decoded_mode(how.color, target.channels), split, reading)
-    if path.suffix.lower() != ".npz":
+    if cifar is None and not path.is_dir() and path.suffix.lower() != ".tar":
         hint = "decompress it first; " if path.name.lower().endswith((".tar.gz", ".tgz")) else ""
         raise DataError(f"{path} is of no known kind; {hint}{_FORMS}")
-    return open_npz(path, names, split, reading.labels)
+    if isinstance(target, ArrayTarget):
+        raise DataError(
+            f"{path} holds images, but the model takes {target}: give a .npz, a .npy or a Python"
+            " function"
+        )
+    if cifar is not None:
+        return open_cifar(cifar, split, reading.labels)
+    return open_images(path, decoded_mode(how.color, target.channels), split, reading)

@@ -1,10 +1,10 @@
-"""What every kind of data is before preprocessing: a source of raw batches."""
+"""What every kind of data is before it is fitted: a source of raw batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +12,52 @@ from numpy.typing import NDArray
 from reprune_onnx.types import Ints
 
 Raw = NDArray[np.generic]
+Split = Literal["test", "train"]
+"""What is wanted where the data holds both."""
+
 Answers = NDArray[Any]
 """What a model should give, a row per image: class numbers (n,), masks, numbers."""
+
+Feed = NDArray[Any] | dict[str, NDArray[Any]]
+"""What a model is fed: its one input (b, …), or each of several by name."""
+
+
+def each_of(feed: Feed) -> tuple[NDArray[Any], ...]:
+    """Return the array of each input."""
+    return tuple(feed.values()) if isinstance(feed, dict) else (feed,)
+
+
+def rows(feed: Feed) -> int:
+    """Return b, the number of samples of a batch.
+
+    >>> rows(np.zeros((2, 3))), rows({"a": np.zeros((4, 1)), "b": np.zeros((4, 2))})
+    (2, 4)
+    """
+    return len(each_of(feed)[0])
+
+
+def of_each(feed: Feed, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Feed:
+    """Return the feed with ``change`` made to the array of each input.
+
+    >>> of_each({"a": np.arange(3)}, lambda x: x[1:])
+    {'a': array([1, 2])}
+    """
+    if isinstance(feed, dict):
+        return {name: change(array) for name, array in feed.items()}
+    return change(feed)
 
 
 @dataclass(frozen=True)
 class RawBatch:
-    """b images as they were stored.
+    """b images, or other samples, as they were stored.
 
-    ``x`` is an array (b, c, h, w) or (b, h, w, c), or, from image files, b images (h, w, c) uint8
-    of their own sizes, decoded one at a time as they are asked for. ``y (b, …)`` are the labels, of
-    image files' masks a list of (h, w). ``names (b,)`` what messages call the images.
+    ``x`` is an array (b, …), or several by the names of inputs, or, from image files, b images
+    (h, w, c) uint8 of their own sizes, decoded one at a time as they are asked for. ``y (b, …)``
+    are the labels, of image files' masks a list of (h, w). ``names (b,)`` what messages call the
+    images.
     """
 
-    x: Raw | Iterable[Raw]
+    x: Feed | Iterable[Raw]
     y: Answers | list[Answers] | None
     names: tuple[str, ...]
 

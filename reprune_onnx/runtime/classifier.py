@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from reprune_onnx.data.source import Feed, rows
 from reprune_onnx.errors import ModelError
 from reprune_onnx.runtime.ort import Port
 from reprune_onnx.runtime.predictor import Predictor
@@ -16,8 +17,7 @@ _TINY = 1e-12  # the least probability that the KL divergence distinguishes from
 class Classifier(Predictor):
     """A model and the output that is its classification, found in the first batch.
 
-    Raises ModelError where the model has several data inputs, or no output that may be
-    (N, classes).
+    Raises ModelError where the model has no output that may be (N, classes).
     """
 
     def __init__(self, model: Model, title: str, threads: int) -> None:
@@ -31,17 +31,17 @@ class Classifier(Predictor):
         """Whether the scores are probabilities: what a Softmax makes, or a copy of that."""
         return self.maker(self._names[0]) == "Softmax"
 
-    def scores(self, x: NDArray[np.generic], done: int) -> Floats:
-        """Return the scores (b, classes) of x (b, ·, ·, ·), float64.
+    def scores(self, x: Feed, done: int) -> Floats:
+        """Return the scores (b, classes) of x (b, …), float64.
 
         ``done`` images came before: messages count from there.
         """
-        outputs = self.outputs(x, self._names)
-        name = next((name for name, y in outputs.items() if _is_scores(y, len(x))), None)
+        n, outputs = rows(x), self.outputs(x, self._names)
+        name = next((name for name, y in outputs.items() if _is_scores(y, n)), None)
         if name is None:
             raise self._no_classifier()
         self._names = [name]
-        scores = outputs[name].reshape(len(x), -1).astype(np.float64)
+        scores = outputs[name].reshape(n, -1).astype(np.float64)
         bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
         if len(bad):
             raise ModelError(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reprune_onnx.data.dataset import BATCH_SIZE, Dataset
+from reprune_onnx.data.source import Feed, rows
 from reprune_onnx.errors import DataError, ModelError
 from reprune_onnx.runtime.predictor import Predictor
 from reprune_onnx.tasks import TaskKind
@@ -69,10 +70,10 @@ def evaluate_task(
                 notes += more
                 tally = task.tally(reading)
             tally.add(*task.beside(given[0], y, models[0].head, reading))
-            labelled += len(x)
+            labelled += rows(x)
         if against is not None:
             agreement.add(*task.alike(given[0], given[1], models[0].head, models[1].head))
-        n += len(x)
+        n += rows(x)
         if progress is not None:
             progress(n, data.size or 0)
     if not n:
@@ -97,14 +98,12 @@ class _Answering(Predictor):
         self.task, self.layout = task, data.target.layout
         self.head = Head("")
 
-    def answers(
-        self, x: NDArray[np.generic], y: NDArray[Any] | None, done: int
-    ) -> NDArray[np.generic]:
+    def answers(self, x: Feed, y: NDArray[Any] | None, done: int) -> NDArray[np.generic]:
         """The answers to x, with a row per image."""
         names = [self.head.name] if self.head.name else [o.name for o in self.session.outputs]
         outputs = self.outputs(x, names)
         if not self.head.name:
-            head = head_among(outputs, len(x), self.task, y, self._head)
+            head = head_among(outputs, rows(x), self.task, y, self._head)
             if head is None:
                 raise ModelError(
                     f"{self.title} has no output {self.task.output}, only {self.listed()}; --task"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from reprune_onnx.activations.images import Images
 from reprune_onnx.data.dataset import Batch
-from reprune_onnx.errors import DataError
 from reprune_onnx.runtime.evaluate import Evaluation, evaluate
 from reprune_onnx.types import Model
 
@@ -23,12 +22,5 @@ def score(model: Model, original: Model, held: Images) -> float:
 def evaluated(model: Model, original: Model | None, held: Images) -> Evaluation:
     """Evaluate a classifier on images, and against its original where that is given."""
     labels = held.labels or [None] * len(held.batches)
-    batches: list[Batch] = []
-    for arrays, y in zip(held.batches, labels, strict=True):
-        if len(arrays) > 1:
-            raise DataError(
-                f"a model with {len(arrays)} inputs is no classifier of images, whose accuracy or"
-                " agreement could be measured; ask for --macs-reduction instead"
-            )
-        batches += [(x, y) for x in arrays.values()]
+    batches: list[Batch] = list(zip(held.batches, labels, strict=True))
     return evaluate(model, batches, against=original)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reprune_onnx.data.dataset import Dataset
+from reprune_onnx.data.target import Target
 from reprune_onnx.errors import DataError
 from reprune_onnx.training.settings import Augment
 
@@ -41,11 +42,17 @@ class Views:
     @classmethod
     def of(cls, kind: Augment, data: Dataset) -> Views:
         """The views of images that ``data`` preprocesses."""
-        how = data.preprocess
-        n = data.target.channels or max(len(how.mean), len(how.std), 1)
+        how, target = data.preprocess, data.target
+        if not isinstance(target, Target):
+            if kind != "none":
+                raise DataError(
+                    f"--augment {kind} moves images, but the model takes {target}; leave it out"
+                )
+            return cls(kind, torch.zeros(1))
+        n = target.channels or max(len(how.mean), len(how.std), 1)
         mean = torch.tensor(how.mean or (0.0,)).expand(n)
         std = torch.tensor(how.std or (1.0,)).expand(n)
-        return cls(kind, -mean / std, data.target.layout == "nhwc")
+        return cls(kind, -mean / std, target.layout == "nhwc")
 
     def __call__(self, x: Tensor, mine: slice, batch: int, draw: torch.Generator) -> Tensor:
         """Views of ``x``, which are the images ``mine`` of a batch of ``batch``."""

@@ -14,7 +14,8 @@ from torch.utils.data import Dataset as ByNumber
 
 from reprune_onnx.data.dataset import Dataset
 from reprune_onnx.data.images import ImageSource
-from reprune_onnx.data.source import Answers
+from reprune_onnx.data.source import Answers, Feed, each_of
+from reprune_onnx.data.target import ArrayTarget
 from reprune_onnx.errors import DataError
 from reprune_onnx.types import Ints
 from reprune_onnx.watch import Progress
@@ -89,7 +90,7 @@ class OnDisk(ByNumber[Pair]):
     def __getitem__(self, index: Ints) -> Pair:
         """Return a batch: what PyTorch's loader asks a worker for."""
         x, y = next(self._part(index).batches(len(index)))
-        return torch.from_numpy(x).float(), _tensor(y)
+        return _input(x, self.dataset), _tensor(y)
 
     def _part(self, index: Ints) -> Dataset:
         return replace(self.dataset, source=self.dataset.source.at(index))
@@ -143,8 +144,9 @@ def read_examples(data: Dataset, progress: Progress | None = None) -> Examples:
     Raises DataError, naming the image, for one that cannot be read: before anything is trained.
     """
     first, label = next(data.batches(1))
+    size = sum(array[0].size * max(4, array.itemsize) for array in each_of(first))
     n = data.size
-    if n is None or n * (first[0].size * 4 + (0 if label is None else label.nbytes)) <= MEMORY:
+    if n is None or n * (size + (0 if label is None else label.nbytes)) <= MEMORY:
         return _read(data, progress)
     if isinstance(data.source, ImageSource):
         for k in range(len(data.source.files)):
@@ -159,7 +161,7 @@ def _read(data: Dataset, progress: Progress | None) -> InMemory:
     ys: list[Answers] = []
     done, held = 0, 0
     for x, y in data.batches():
-        xs.append(torch.from_numpy(np.ascontiguousarray(x)).float())
+        xs.append(_input(x, data))
         held += xs[-1].nbytes
         if held > MEMORY:
             raise DataError(
@@ -185,6 +187,18 @@ def _joined(labels: list[Answers], data: Dataset) -> Answers:
             " masks the size of the images with --preprocess size=…;crop=…"
         )
     return np.concatenate(labels)
+
+
+def _input(x: Feed, data: Dataset) -> Tensor:
+    """What a network is trained on: images as floats, whole numbers of other inputs as they are."""
+    if isinstance(x, dict):
+        raise DataError(
+            f"the model takes {data.target}: what is trained here has one input; train with a"
+            " --loss of your own, or make one input of them"
+        )
+    tensor = torch.from_numpy(np.ascontiguousarray(x))
+    whole = isinstance(data.target, ArrayTarget) and not tensor.is_floating_point()
+    return tensor if whole else tensor.float()
 
 
 def _tensor(labels: Answers | None) -> Tensor | None:

@@ -13,9 +13,9 @@ from reprune_onnx.data.alternatives import Pixels
 from reprune_onnx.data.generated.generate import AXES, Recipe, generate
 from reprune_onnx.data.generated.spec import check_families, parse_generated
 from reprune_onnx.data.preprocess import Preprocess, parse_preprocess
-from reprune_onnx.data.target import Target
+from reprune_onnx.data.target import DataInput, Target
 from reprune_onnx.errors import DataError
-from reprune_onnx.runtime.image_input import ImageInput, image_input
+from reprune_onnx.runtime.image_input import image_input
 from reprune_onnx.settings import Settings
 from reprune_onnx.shapes import IMAGE_CHANNELS, Layout, concrete_shapes
 from reprune_onnx.types import Model
@@ -103,7 +103,7 @@ def make(model: Model, settings: Settings, progress: Progress | None = None) -> 
 
 
 def _target(
-    port: ImageInput, shape: tuple[int, ...] | None, how: Preprocess
+    port: DataInput, shape: tuple[int, ...] | None, how: Preprocess
 ) -> tuple[Target, tuple[int, ...]]:
     """Where the channels of an input are, and its extents of space."""
     if shape is None or len(shape) - 2 not in AXES:
@@ -120,7 +120,7 @@ def _target(
     return Target(layout, channels, None, None, port.dtype), space
 
 
-def _layout(port: ImageInput) -> Layout:
+def _layout(port: DataInput) -> Layout:
     """As `shapes.image_layout`, for any number of axes: channels come last where only that fits."""
     last_only = not set(port.shape[1:-1]) & set(IMAGE_CHANNELS)
     return "nhwc" if port.shape[-1] in IMAGE_CHANNELS and last_only else "nchw"

@@ -28,8 +28,8 @@ from reprune_onnx.activations.evidence import (
 )
 from reprune_onnx.data.alternatives import Pixels, alternatives
 from reprune_onnx.data.preprocess import Preprocess
+from reprune_onnx.data.target import DataInput
 from reprune_onnx.errors import RepruneError
-from reprune_onnx.runtime.image_input import ImageInput
 from reprune_onnx.types import Floats, Model
 
 _ALIKE = 1.3  # times the least misfit: ways that statistics do not tell apart
@@ -48,7 +48,7 @@ class Range:
     evidence: str
 
 
-def find_range(model: Model, port: ImageInput, some: Pixels) -> Range:
+def find_range(model: Model, port: DataInput, some: Pixels) -> Range:
     """Return the usual way of feeding 8-bit images that fits the model best.
 
     ``some`` are a few generated images, whose own preprocessing is the one that is assumed where

@@ -87,7 +87,7 @@ def test_a_model_of_two_inputs(refuses, digits, tmp_path):
         c = Flatten(a)
         y = Add(c, b)}""",
     )
-    refuses("evaluate", other, "--data", digits, says=("2 data inputs",))
+    refuses("evaluate", other, "--data", digits, says=("2 inputs", "'b' (N, 7) float32"))
 
 
 @pytest.mark.parametrize("kind", ["missing", "of another size", "of rank 2"])

@@ -145,7 +145,9 @@ def test_refusals_of_the_file(tmp_path, save):
     (tmp_path / "empty.npz").write_bytes(b"")
     refused(tmp_path / "empty.npz", "empty.npz")
     (tmp_path / "x.npy").write_bytes(b"")
-    refused(tmp_path / "x.npy", "no known kind")
+    refused(tmp_path / "x.npy", "cannot be read as .npy", "write it with numpy.save")
+    (tmp_path / "x.npz.gz").write_bytes(b"")
+    refused(tmp_path / "x.npz.gz", "no known kind")
     good = save(x=images()).read_bytes()
     (tmp_path / "cut.npz").write_bytes(good[: len(good) // 2])
     refused(tmp_path / "cut.npz", "cut.npz")
@@ -181,11 +183,11 @@ def test_a_header_that_python_2_wrote(tmp_path):
 
 def test_refusals_of_the_arrays(save):
     path = save(x_test=images(), labels=np.arange(4))
-    refused(f"{path}:x_tset", "did you mean 'x_test'", "labels (rank 1)")
+    refused(f"{path}:x_tset", "did you mean 'x_test'", "labels (4,) int64")
     refused(f"{path}:x_test,y", "no array 'y'")
     refused(save(a=images(), b=images()), "2 arrays", "a, b", "d.npz:a")
-    refused(save(a=np.zeros((3, 4))), "no array of rank 4", "a (rank 2)")
-    refused(save(x=np.zeros((3, 4, 4))), "rank 3, not 4")
+    refused(save(a=np.zeros((3, 4))), "(3, 4) has rank 2, not 4", "(N, 3, 5, 7)")
+    refused(save(x=np.zeros((2, 4, 4))), "rank 3, not 4")
     refused(save(x=np.zeros((0, 3, 5, 7))), "(0, 3, 5, 7)")
     refused(save(x=np.array([[[[{}]]]], dtype=object)), "Python objects")
     refused(save(x=images(), y=np.arange(5)), "4 images but 5 labels")
@@ -198,7 +200,7 @@ def test_refusals_of_the_arrays(save):
 def test_refusals_of_the_fit(save):
     refused(save(x=images(shape=(3, 6, 7))), "6×7", "(N, 3, 5, 7)")
     refused(save(x=images(shape=(1, 5, 7))), "(1, 5, 7)", "3 channels", "(N, 3, 5, 7)")
-    refused(save(x=images()), "rank 2", shape=(None, 10))
+    refused(save(x=images()), "(4, 3, 5, 7)", "(N, 10)", shape=(None, 10))
     bad = images(dtype=np.float32)
     bad[2, 1, 1, 1] = np.nan
     refused(save(x=bad), "x[2]", "NaN")

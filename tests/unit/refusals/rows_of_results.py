@@ -131,14 +131,6 @@ def bundled(p, body):
     return p("bundle", p.graph(body, ANY), *how)
 
 
-def of_two_inputs(p):
-    head = '<ir_version: 8, opset_import: ["": 17]> g (float[n,3,8,8] x, float[n,3,8,8] z)'
-    head += " => (float[a,b] y) "
-    body = "s = Add(x, z) a = Conv(s, w) b = Conv(a, v) c = GlobalAveragePool(b) y = Flatten(c)"
-    data = p.npz(**{name: RNG.random((180, 3, 8, 8), np.float32) for name in "xz"})
-    return p.prune("--max-drop", 1, "--calibration", data, model=p.graph(body, head))
-
-
 def useless(p):
     """Eight random channels, none of which can be made up for: one less changes some answer."""
     body = "a = Conv(x, w) r = Relu(a) b = Conv(r, v) y = Flatten(b)"
@@ -186,7 +178,6 @@ ROWS = [
         lambda p: bundled(p, "a = Conv(x, w) b = ReduceMean <axes = [0]> (a) y = Sub(a, b)"),
     ),
     ("even 1% fewer MACs lose", useless),
-    ("a model with 2 inputs is no classifier of images", of_two_inputs),
     ("random inputs may be beyond what the network takes", halved),
     ("integers of tensor 's' differ", renumbered),
     ("is not a report of this tool", lambda p: kept(p, {"cuts": [{"initializer": 1}]})),

@@ -176,5 +176,5 @@ def test_refusals():
         g (float[N, 3] a, float[N, 3] b) => (float[N, 3] c)
         { c = Add(a, b) }
     """)
-    with pytest.raises(ModelError, match=r"2 data inputs \(a, b\)"):
-        evaluate(two, [])
+    with pytest.raises(DataError, match="whose inputs are 'a'"):
+        evaluate(two, [(SCORES[:, :3], LABELS)])
