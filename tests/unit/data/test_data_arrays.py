@@ -174,21 +174,38 @@ def test_several_inputs_are_measured(tmp_path, n, labels):
     assert calibrated(proto, other).n == N // int(n.replace("N", "1")) * int(n.replace("N", "1"))
 
 
+LIKE = "name each array like its input"
+
+
 def test_names_and_lengths_that_are_wrong(tmp_path):
     proto = network(TWO, body=ADDED)
     inputs = "'a' (N, 6) float32, 'b' (N, 6, 3) int64"
-    refused(proto, saved(tmp_path, a=A, c=B), "no array 'b'", inputs, "c (20, 6, 3) int64")
+    refused(proto, saved(tmp_path, a=A, c=B), "no array 'b'", inputs, "c (20, 6, 3) int64", LIKE)
     refused(proto, saved(tmp_path, a=A, b=B[:7]), "different numbers", "b (7, 6, 3) int64")
     refused(proto, saved(tmp_path, a=A, b=B[:, :2]), "data.npz:b", "(20, 2, 3)", "(N, 6, 3) int64")
     refused(proto, saved(tmp_path, "npy", a=A), "one array", inputs)
     refused(proto, saved(tmp_path, a=A, b=B) + ":a", "data.npz:a is one array", inputs)
     surplus = {"a": A, "b": B, "p": A, "q": SUM.argmax(1)}
-    refused(proto, saved(tmp_path, **surplus), "may be the labels: p, q", "as in data.npz:,p")
+    refused(
+        proto,
+        saved(tmp_path, **surplus),
+        "arrays beside the inputs may be the labels",
+        "p, q",
+        "as in data.npz:,p",
+    )
     note = opened(proto, saved(tmp_path, **surplus), CLASSES.where_they_fit()).notes[0]
     assert "20 samples of 'a' (6,) float32, 'b' (6, 3) int64" in note
     assert "not read: p (20, 6) float32, q (20,) int64" in note
     empty = np.zeros((0, 6), np.float32)
     refused(proto, saved(tmp_path, a=empty, b=B[:0]), "holds no samples")
+
+
+def test_fewer_samples_than_a_batch(tmp_path):
+    proto = network("float[{n},6] x", "32")
+    with pytest.raises(DataError) as error:
+        calibrated(proto, saved(tmp_path, x=A))
+    assert "has fewer images than the model's batch of " in str(error.value)
+    assert measured(proto, saved(tmp_path, x=A, y=_sums(A).argmax(1))).top1 == 100
 
 
 def test_what_does_not_go_in(tmp_path):
@@ -215,13 +232,8 @@ def test_what_does_not_go_in(tmp_path):
 
 def test_preprocess_is_of_images(tmp_path):
     proto, data = network("float[N,6,9] x"), saved(tmp_path, x=KINDS["a signal"][1])
-    refused(
-        proto,
-        data,
-        "--preprocess imagenet is of images",
-        "'x' (N, 6, 9) float32",
-        preprocess="imagenet",
-    )
+    words = "--preprocess imagenet is of images", "'x' (N, 6, 9) float32"
+    refused(proto, data, *words, preprocess="imagenet")
     refused(proto, data, "whose values go in as they are", preprocess="scale=1/255")
     assert str(opened(proto, data, preprocess="none").preprocess) == "none"
     assert str(opened(proto, data).preprocess) == "none"
@@ -235,7 +247,7 @@ def test_an_input_without_a_stated_shape(tmp_path):
     proto = network("float[N,6] x")
     proto.graph.input[0].type.tensor_type.ClearField("shape")
     data = saved(tmp_path, x=KINDS["features"][1])
-    refused(proto, data, "the file states no shape of input 'x'", "--input-shape x=")
+    refused(proto, data, "the file states no shape of input", "'x'", "--input-shape x=")
     given = open_for(proto, Wanted(data, Reading()), {"x": (1, 6)})
     assert len(given) == N
 
