@@ -72,14 +72,20 @@ def batches_of(data: InMemory, target: Target | ArrayTarget) -> Iterator[Pair]:
                 x = of_each(x, lambda array: array[None])
                 y = None if y is None else np.reshape(y, (1, *np.shape(y)))
         elif ranks != wanted:
-            shapes = ", ".join(str(array.shape) for array in each_of(x))
-            images = isinstance(target, Target)
-            what = "images, (n, c, h, w) or (n, h, w, c)" if images else f"samples of {target}"
-            raise DataError(f"{where}: an array of shape {shapes} is no batch of {what}")
+            raise _no_batch(f"{where}: an array of shape {each_of(x)[0].shape}", target)
         yield x, y
         done += rows(x)
         if data.most is not None and done >= data.most and not data.whole:
             return
+
+
+def _no_batch(what: str, target: Target | ArrayTarget) -> DataError:
+    if isinstance(target, Target):
+        return DataError(f"{what} is no batch of images, (n, c, h, w) or (n, h, w, c)")
+    return DataError(
+        f"{what}, but the model takes {target}; give a row for each sample, and dicts of arrays"
+        " where there are several inputs"
+    )
 
 
 def _inputs(target: Target | ArrayTarget) -> tuple[DataInput, ...]:

@@ -176,5 +176,5 @@ def test_refusals():
         g (float[N, 3] a, float[N, 3] b) => (float[N, 3] c)
         { c = Add(a, b) }
     """)
-    with pytest.raises(DataError, match="whose inputs are 'a'"):
+    with pytest.raises(DataError, match=r"shape \(37, 3\), but the model takes 'a'"):
         evaluate(two, [(SCORES[:, :3], LABELS)])
