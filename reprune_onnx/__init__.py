@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from reprune_onnx.analyzer import Scope, analyze
     from reprune_onnx.benchmark.run import bench
     from reprune_onnx.benchmark.settings import BenchSettings
+    from reprune_onnx.choices import Criterion, RecoveryMethod, SelectOptions
     from reprune_onnx.data.dataset import Dataset
     from reprune_onnx.data.open import open_data
     from reprune_onnx.errors import (
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from reprune_onnx.runtime.evaluate import Evaluation, evaluate
     from reprune_onnx.runtime.evaluate_task import TaskEvaluation, evaluate_task
     from reprune_onnx.settings import Settings
+    from reprune_onnx.sweeps.sweep import SweepOptions, sweep
     from reprune_onnx.training.bridge import torch_module as torch_module
     from reprune_onnx.training.bridge import write_back as write_back
     from reprune_onnx.training.cuts import apply_cuts as apply_cuts
@@ -50,13 +52,15 @@ if TYPE_CHECKING:
     from reprune_onnx.training.settings import TrainSettings as TrainSettings
     from reprune_onnx.training.task import Task as Task
     from reprune_onnx.training.train import train as train
-    from reprune_onnx.types import ChannelMap, Model
+    from reprune_onnx.types import ChannelMap, Choice, Model, Problem
     from reprune_onnx.verification.files import FileVerification, verify
 
 _HOME = {
     "ArgumentError": "errors",
     "BenchSettings": "benchmark.settings",
     "ChannelMap": "types",
+    "Choice": "types",
+    "Criterion": "choices",
     "DataError": "errors",
     "Dataset": "data.dataset",
     "EngineError": "errors",
@@ -67,12 +71,16 @@ _HOME = {
     "ModelError": "errors",
     "OutOfReachError": "errors",
     "OutputError": "errors",
+    "Problem": "types",
     "Pruned": "pipeline",
+    "RecoveryMethod": "choices",
     "Report": "report.fields",
     "RepruneError": "errors",
     "Scope": "analyzer",
+    "SelectOptions": "choices",
     "SelectionError": "errors",
     "Settings": "settings",
+    "SweepOptions": "sweeps.sweep",
     "TaskEvaluation": "runtime.evaluate_task",
     "TrainingError": "errors",
     "UsageError": "errors",
@@ -89,6 +97,7 @@ _HOME = {
     "read_report": "pruner.earlier",
     "recover": "pipeline",
     "save": "model",
+    "sweep": "sweeps.sweep",
     "verify": "verification.files",
 }
 
@@ -108,6 +117,8 @@ __all__ = [
     "ArgumentError",
     "BenchSettings",
     "ChannelMap",
+    "Choice",
+    "Criterion",
     "DataError",
     "Dataset",
     "EngineError",
@@ -118,12 +129,16 @@ __all__ = [
     "ModelError",
     "OutOfReachError",
     "OutputError",
+    "Problem",
     "Pruned",
+    "RecoveryMethod",
     "Report",
     "RepruneError",
     "Scope",
+    "SelectOptions",
     "SelectionError",
     "Settings",
+    "SweepOptions",
     "TaskEvaluation",
     "TrainingError",
     "UsageError",
@@ -140,6 +155,7 @@ __all__ = [
     "read_report",
     "recover",
     "save",
+    "sweep",
     "verify",
 ]
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from reprune_onnx.types import Choice, Ints, Problem
 
 Method = Literal[
     "reprune", "representative", "l1", "l2", "fpgm", "bn-gamma", "random", "reconstruction"
@@ -37,3 +41,43 @@ class Reduction:
 
     measure: Measure
     share: float
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """How channels are chosen: a row of the table in `pruner.select`, or one of your own.
+
+    ``select(problem, options, rng)`` keeps ``problem.n_keep`` channels of a `Problem`, its
+    ``fixed`` ones among them: it returns a `Choice`, or their positions (k,). It needs the
+    "weights" of some layer, or the "losses" that images tell (``problem.order``).
+    """
+
+    select: Callable[..., Choice | Ints]
+    needs: Literal["weights", "losses"] = "weights"
+
+    def __str__(self) -> str:
+        return _named(self.select)
+
+
+@dataclass(frozen=True)
+class RecoveryMethod:
+    """How accuracy is recovered: a row of the table in `recovery`, or one of your own.
+
+    ``values(work)`` returns new values, by the names of tensors, for layers of ``work.pruned``; see
+    `recovery.work.Work`.
+    """
+
+    values: Callable[[Any], Mapping[str, Any]]
+    needs_images: bool = False
+
+    def __str__(self) -> str:
+        return _named(self.values)
+
+
+Select: TypeAlias = "Callable[[Problem, SelectOptions, Any], Choice | Ints]"
+
+
+def _named(function: Callable[..., Any]) -> str:
+    """What a report calls a function of the user's."""
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{getattr(function, '__module__', '')}.{name}"

@@ -57,11 +57,17 @@ def options(declared: type) -> dict[str, tuple[Any, Option]]:
     return {f.name: get_args(hints[f.name])[:2] for f in fields(declared)}
 
 
+def words_of(declared: type, name: str) -> Any:
+    """The type that the command line reads for a field."""
+    kind, option = options(declared)[name]
+    return kind if option.words is None else option.words
+
+
 @cache
 def choices(declared: type, name: str) -> tuple[str, ...]:
     """The words that a field can be; () where it is not one of a few."""
-    kind, _ = options(declared)[name]
-    literal = next((k for k in _kinds(kind) if get_origin(k) is Literal), None)
+    kinds = _kinds(words_of(declared, name))
+    literal = next((k for k in kinds if get_origin(k) is Literal), None)
     return () if literal is None else get_args(literal)
 
 

@@ -20,6 +20,7 @@ from reprune_onnx.pruner.gamma import channel_gammas
 from reprune_onnx.pruner.knowledge import Knowledge
 from reprune_onnx.pruner.layer_time import LayerTime
 from reprune_onnx.pruner.measure import reduction
+from reprune_onnx.pruner.select import criterion
 from reprune_onnx.pruner.selection import select_at, select_channels
 from reprune_onnx.pruner.sensitivity.allocate import by_losses
 from reprune_onnx.pruner.sensitivity.curves import measure_losses
@@ -194,7 +195,7 @@ def _known(
     found = layer_statistics(model, channels, images, energies, watch.progress)
     gammas, sources = channel_gammas(channels, found.deviation)
     known = Knowledge(gammas, found.energy)
-    if by_losses(settings) or settings.method == "reconstruction":
+    if by_losses(settings) or criterion(settings.method).needs == "losses":
         at = select_at(channels, settings, known)
         known = replace(known, losses=measure_losses(model, channels, images, at, watch.progress))
     return known, sources

@@ -13,6 +13,7 @@ from reprune_onnx.choices import (
     Allocation,
     Coverage,
     CoverageOption,
+    Criterion,
     Cutoff,
     InputChannels,
     Linkage,
@@ -20,6 +21,7 @@ from reprune_onnx.choices import (
     Method,
     Precision,
     Recover,
+    RecoveryMethod,
     Reduction,
     Residual,
     SelectOptions,
@@ -33,12 +35,16 @@ from reprune_onnx.rounding import Rounding
 from reprune_onnx.taken import (
     DataLike,
     Globs,
+    MethodLike,
     PathLike,
+    RecoverLike,
     ShapesLike,
     WidthsLike,
+    as_criterion,
     as_data,
     as_globs,
     as_path,
+    as_recovery,
     as_report,
     as_shapes,
     as_widths,
@@ -113,8 +119,9 @@ class Settings:
         Option("Apply the selection of an earlier report.", "FILE", words=Path | None),
     ] = Takes(as_report, None)
     method: Annotated[
-        Method, Option("Which channels stay; reconstruction needs --calibration.")
-    ] = "reprune"
+        Takes[MethodLike, Method | Criterion],
+        Option("Which channels stay; reconstruction needs --calibration.", words=Method),
+    ] = Takes(as_criterion, "reprune")
     coverage: Annotated[
         CoverageOption,
         Option(
@@ -225,12 +232,13 @@ class Settings:
         False
     )
     recover: Annotated[
-        Recover,
+        Takes[RecoverLike, Recover | RecoveryMethod],
         Option(
             "Repair of accuracy after the cut; auto is least-squares with --calibration, else"
-            " data-free."
+            " data-free.",
+            words=Recover,
         ),
-    ] = "auto"
+    ] = Takes(as_recovery, "auto")
     latency_table: Annotated[
         Takes[PathLike | None, Path | None],
         Option(
@@ -342,6 +350,7 @@ class Settings:
     def as_report(self) -> dict[str, Any]:
         """All settings that decide about the result, in JSON's types; no paths, jobs or memory."""
         plain = self.as_dict() | {"coverage": self.worth}
+        plain |= {"method": str(self.method), "recover": str(self.recover)}
         del plain["jobs"], plain["memory"]
         for name in ("keep", "calibration", "latency_table", "classes"):
             plain[name] = plain[name] is not None
@@ -401,11 +410,19 @@ class Settings:
                 " images; give own images with --calibration, or ask for --macs-reduction"
             )
         for name, values in needs.items():
-            if getattr(self, name) in values and self.calibration is None:
+            value = getattr(self, name)
+            if self.calibration is None and (value in values or _looks(value)):
                 raise UsageError(
-                    f"--{name} {getattr(self, name)} needs images: give some hundreds, without"
+                    f"--{name} {value} needs images: give some hundreds, without"
                     " labels, with --calibration"
                 )
+
+
+def _looks(row: object) -> bool:
+    """Whether a criterion or a recovery method of the user's needs images."""
+    if isinstance(row, Criterion):
+        return row.needs == "losses"
+    return isinstance(row, RecoveryMethod) and row.needs_images
 
 
 def check_settings(settings: object) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast, get_args
 
 from reprune_onnx.arguments import wrong_type
+from reprune_onnx.choices import Criterion, Method, Recover, RecoveryMethod
 from reprune_onnx.errors import UsageError
 from reprune_onnx.in_memory import InMemory
 from reprune_onnx.report.fields import ReportLike
@@ -17,6 +18,8 @@ PathLike: TypeAlias = str | os.PathLike[str]
 Globs: TypeAlias = str | Iterable[str]
 WidthsLike: TypeAlias = Mapping[str, int] | Iterable[tuple[str, int]]
 ShapesLike: TypeAlias = Mapping[str, Iterable[int]] | Iterable[tuple[str, Iterable[int]]]
+MethodLike: TypeAlias = Method | Criterion | Callable[..., Any]
+RecoverLike: TypeAlias = Recover | RecoveryMethod | Callable[[Any], Mapping[str, Any]]
 DataLike: TypeAlias = str | os.PathLike[str] | InMemory | Iterable[Any]
 """Images: a path, the text of ``--calibration``, an array, or what yields arrays or dicts."""
 
@@ -79,6 +82,30 @@ def as_data(name: str, data: DataLike | None) -> str | InMemory | None:
     if isinstance(data, os.PathLike):
         return str(Path(data))
     return data if isinstance(data, InMemory) else InMemory(name, data)
+
+
+def as_criterion(name: str, method: MethodLike) -> Method | Criterion:
+    """A criterion by its name, or as a row of one's own."""
+    if isinstance(method, str):
+        return cast(Method, _word(name, method, Method))
+    if not isinstance(method, Criterion) and not callable(method):
+        raise wrong_type(name, method, "a name such as 'reprune', or a function select(problem, …)")
+    return method if isinstance(method, Criterion) else Criterion(method)
+
+
+def as_recovery(name: str, method: RecoverLike) -> Recover | RecoveryMethod:
+    """A recovery method by its name, or as a row of one's own."""
+    if isinstance(method, str):
+        return cast(Recover, _word(name, method, Recover))
+    if not isinstance(method, RecoveryMethod) and not callable(method):
+        raise wrong_type(name, method, "a name such as 'data-free', or a function of the work")
+    return method if isinstance(method, RecoveryMethod) else RecoveryMethod(method)
+
+
+def _word(name: str, word: str, among: Any) -> str:
+    if word not in get_args(among):
+        raise UsageError(f"--{name} '{word}' is not one of {', '.join(get_args(among))}")
+    return word
 
 
 def words_of_widths(texts: list[str] | None) -> tuple[tuple[str, int], ...]:

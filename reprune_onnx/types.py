@@ -296,7 +296,8 @@ class Problem:
     """Which ``n_keep`` of a group's ``n`` channels to keep.
 
     ``gamma (n,)`` is |γ| of each channel; ``fixed (n,)`` marks channels that stay in any case and
-    count among the ``n_keep``.
+    count among the ``n_keep``. ``order (n,)`` lists them by what images tell, the last to go first,
+    where that was measured.
     """
 
     n: int
@@ -304,6 +305,7 @@ class Problem:
     gamma: Floats
     fixed: Bools
     n_keep: int
+    order: Ints | None = None
 
     def only(self, at: Ints, fixed: Bools, n_keep: int) -> Problem:
         """Return the problem of keeping ``n_keep`` of the channels ``at (k,)``, some ``fixed``."""
@@ -315,7 +317,11 @@ class Problem:
             if mine.any():
                 part = Filters(f.kernels[mine], number[f.channels[mine]], f.energy)
                 filters.append(part)
-        return Problem(len(at), tuple(filters), self.gamma[at], fixed, n_keep)
+        order = None
+        if self.order is not None:
+            order = number[self.order]
+            order = order[order >= 0]
+        return Problem(len(at), tuple(filters), self.gamma[at], fixed, n_keep, order)
 
 
 @dataclass(frozen=True)

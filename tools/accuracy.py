@@ -28,8 +28,8 @@ from reprune_onnx.activations.images import Images, calibration_images
 from reprune_onnx.data.open import open_data
 from reprune_onnx.pruner.measure import cost
 from reprune_onnx.runtime.image_input import image_input
-from reprune_onnx.sweep.cases import cases
-from reprune_onnx.sweep.run import Job, run
+from reprune_onnx.sweeps.cases import cases
+from reprune_onnx.sweeps.run import Job, run
 
 SHARED = ROOT.parent / "shared"
 RECOVERIES = ("none", "data-free", "batch-norm", "least-squares")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -80,9 +80,7 @@ def command(
     from reprune_onnx.report.tables import print_sweep
     from reprune_onnx.settings import Settings
     from reprune_onnx.shapes import parse_input_shapes
-    from reprune_onnx.sweep.cases import cases
-    from reprune_onnx.sweep.run import Job, run
-    from reprune_onnx.sweep.write import write
+    from reprune_onnx.sweeps.sweep import SweepOptions, sweep
 
     shares = [_share(text) for text in macs_reduction.split(",")]
     base = Settings(
@@ -102,13 +100,11 @@ def command(
         skip_broken=skip_broken,
     )
     ways = {"method": method, "coverage": coverage, "allocation": allocation, "recover": recover}
-    chosen = {name: list(dict.fromkeys(text.split(","))) for name, text in ways.items()}
-    planned = cases(base, shares, chosen)
-    how = base.reading
-    job = Job(model.absolute(), out.absolute(), data, how)
+    varied: dict[str, list[Any]] = {name: text.split(",") for name, text in ways.items()}
+    varied["macs_reduction"] = shares
+    how = SweepOptions(data, jobs, scheduler, tuple(typed(context)))
     with Bar(quiet) as bar:
-        rows = run(job, planned, jobs, scheduler, bar)
-    write(job, rows, typed(context))
+        rows = sweep(model, out, base, varied, how, bar)
     if not quiet:
         print_sweep(rows, out)
 

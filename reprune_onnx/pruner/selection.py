@@ -9,12 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from reprune_onnx.choices import Method, SelectOptions
+from reprune_onnx.choices import Criterion, Method, SelectOptions
 from reprune_onnx.pruner.knowledge import Knowledge
 from reprune_onnx.pruner.layer_filters import layer_filters
 from reprune_onnx.pruner.parts import parts, suitable
-from reprune_onnx.pruner.select import select
-from reprune_onnx.pruner.select.ranking import keep_highest
+from reprune_onnx.pruner.select import criterion, select
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import (
     Bools,
@@ -30,7 +29,7 @@ from reprune_onnx.types import (
 from reprune_onnx.watch import Progress
 
 _AT_ONCE = 2  # groups in work: clustering uses all cores, covering one
-_Task = tuple[Problem, Method, SelectOptions, tuple[int, int]]
+_Task = tuple[Problem, Method | Criterion, SelectOptions, tuple[int, int]]
 
 
 def select_channels(
@@ -63,7 +62,7 @@ def select_at(
     channels: ChannelMap, settings: Settings, known: Knowledge
 ) -> Callable[[Group, int], Ints] | None:
     """What the method keeps of a group, (k,), at any number k; None for elimination by losses."""
-    if settings.method == "reconstruction":
+    if criterion(settings.method).needs == "losses":
         return None
 
     def kept(g: Group, k: int) -> Ints:
@@ -81,15 +80,6 @@ def _solve(
 ) -> Iterator[tuple[Group, Choice]]:
     """(group, choice) of every group, in order."""
     groups, kept, known, keep = work
-    if settings.method == "reconstruction" and known.losses is not None:
-        for g in groups:
-            order = known.losses.order.get(g.id)
-            if order is None:  # no layer that could be measured reads it
-                order = keep_highest(
-                    group_problem(channels, g, kept[g.id], known), known.gammas[g.id]
-                ).kept
-            yield g, Choice(np.sort(order[: kept[g.id]]))
-        return
     method, options, seed = settings.method, settings.select_options, settings.seed
     if settings.input_channels == "kept":
         for g in groups:
@@ -124,7 +114,7 @@ def _overlapping(tasks: Iterable[_Task]) -> Iterator[Choice]:
 
 
 def _select(
-    problem: Problem, method: Method, options: SelectOptions, stream: tuple[int, int]
+    problem: Problem, method: Method | Criterion, options: SelectOptions, stream: tuple[int, int]
 ) -> Choice:
     return select(problem, method, options, np.random.default_rng(list(stream)))
 
@@ -145,7 +135,8 @@ def group_problem(
         parts += (
             filters if energy is None else [_with_energy(f, layer, energy, inputs) for f in filters]
         )
-    return Problem(group.n, tuple(parts), known.gammas[group.id], ~group.free, n_keep)
+    order = None if known.losses is None else known.losses.order.get(group.id)
+    return Problem(group.n, tuple(parts), known.gammas[group.id], ~group.free, n_keep, order)
 
 
 def _with_energy(part: Filters, layer: Layer, energy: Floats, inputs: Ints | None) -> Filters:
@@ -185,7 +176,6 @@ def _with_widths(
         return choice
     seen = keep if settings.input_channels == "kept" else None
     problem = group_problem(channels, group, len(choice.kept), known, seen)
-    order = known.losses.order.get(group.id) if known.losses is not None else None
     method, options = settings.method, settings.select_options
     for p in changed:
         more = numbers[p] > before[p]
@@ -194,9 +184,6 @@ def _with_widths(
         part = problem.only(at, fixed, int(numbers[p]))
         if part.n_keep == 0:
             best = at[:0]
-        elif method == "reconstruction":
-            rank = problem.gamma if order is None else -np.argsort(order).astype(np.float64)
-            best = at[keep_highest(part, rank[at]).kept]
         else:
             best = at[_select(part, method, options, (settings.seed, group.id)).kept]
         stays[split.of == p] = False

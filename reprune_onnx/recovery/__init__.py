@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from reprune_onnx.activations.images import Images
@@ -13,14 +15,18 @@ from reprune_onnx.activations.workers import workers
 from reprune_onnx.analyzer.fold import folded
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.hoist import hoisted
-from reprune_onnx.choices import Recover
-from reprune_onnx.errors import UsageError
+from reprune_onnx.choices import Recover, RecoveryMethod
+from reprune_onnx.errors import DataError, UsageError
 from reprune_onnx.precision import as_float32
+from reprune_onnx.recovery.methods import METHODS
 from reprune_onnx.recovery.output_error import output_error
 from reprune_onnx.recovery.plan import plan
 from reprune_onnx.recovery.values import with_values
+from reprune_onnx.recovery.work import Work
 from reprune_onnx.types import Bools, ChannelMap, Model
 from reprune_onnx.watch import Progress
+
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Recovery:
     """
 
     model: Model
-    method: Recover
+    method: str
     samples: int
     layers: int
     error_before: float | None = None
@@ -45,7 +51,7 @@ def recover(
     models: tuple[Model, Model],
     channels: ChannelMap,
     keep: Bools,
-    method: Recover,
+    method: Recover | RecoveryMethod,
     images: Images | None = None,
     progress: Progress | None = None,
 ) -> Recovery:
@@ -56,50 +62,55 @@ def recover(
     ``models`` are the original, which ``channels`` describes, and what is left of it once only the
     units ``keep (n_units,)`` stay. The structure of the pruned model does not change. Raises
     UsageError where the method needs images and there are none, and DataError where the images do
-    not do.
+    not do, or a method of the user's returns values that do not fit.
     """
     if method == "auto":
         method = "data-free" if images is None else "least-squares"
+    row = method if isinstance(method, RecoveryMethod) else METHODS[method]
     if method == "none" or keep.all():
         return Recovery(models[1], "none", 0, 0)
+    if images is None and row.needs_images:
+        raise UsageError(
+            f"--recover {method} needs images: give some hundreds, without labels, with"
+            " --calibration"
+        )
+    if not row.needs_images:  # what runs on no image is repaired too
+        images = None
     whole = hoisted(models[0])
     seen = whole
-    if images is not None and method != "data-free":  # which repairs what runs on no image too
+    if images is not None:
+        images.check()
         seen = measurable(whole, images.batches)
     models = seen, hoisted(models[1]) if seen is whole else models[1]
     original, pruned = (Model(as_float32(model.proto), model.path) for model in models)
     names = measured_names(pruned.proto)
     steps = [s for s in plan(channels, keep, Graph(pruned)) if names.issuperset(s.tensors)]
-    values: dict[str, NDArray[Any]]
-    if method == "data-free":
-        from reprune_onnx.recovery.data_free import correct
-
-        values = correct(pruned, channels, keep, steps)
-        repaired = _back(with_values(models[1], values))
-        layers = sum(step.weight in values for step in steps)
-        return Recovery(repaired, method if values else "none", 0, layers)
-    if images is None:
-        raise UsageError(
-            f"--recover {method} needs images: give some hundreds, without labels, with"
-            " --calibration"
-        )
-    images.check()
     with workers() as pool:
-        if method == "batch-norm":
-            from reprune_onnx.recovery.batch_norm import reestimate
-
-            values = reestimate((original, pruned), steps, images, pool, progress)
-        else:
-            from reprune_onnx.recovery.least_squares import refit
-
-            values = refit((original, pruned), steps, images, pool, progress)
+        work = Work(original, pruned, channels, keep, steps, images, pool, progress)
+        values = _checked(row.values(work), row, pruned)
     repaired = _back(with_values(models[1], values))
+    layers = sum(step.weight in values for step in steps)
+    if images is None:
+        return Recovery(repaired, str(method) if values else "none", 0, layers)
     original, pruned = _back(original), _back(pruned)
     before = output_error(original, pruned, images)
     after = output_error(original, Model(as_float32(repaired.proto)), images)
-    layers = sum(step.weight in values for step in steps)
     written = images.room.written
-    return Recovery(repaired, method, images.n, layers, before, after, written)
+    return Recovery(repaired, str(method), images.n, layers, before, after, written)
+
+
+def _checked(values: Mapping[str, Any], row: RecoveryMethod, pruned: Model) -> dict[str, Array]:
+    """New values as arrays; DataError for those that have no place in the pruned model."""
+    graph = Graph(pruned)
+    arrays = {name: np.asarray(value) for name, value in values.items()}
+    for name, array in arrays.items():
+        shape = tuple(graph.shape(name)) if graph.is_constant(name) else None
+        if array.shape != shape:
+            raise DataError(
+                f"the recovery method {row} gives '{name}' the shape {array.shape}, but in the"
+                f" pruned model {'it is no constant' if shape is None else f'it has {shape}'}"
+            )
+    return arrays
 
 
 def _back(model: Model) -> Model:

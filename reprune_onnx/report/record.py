@@ -294,7 +294,7 @@ def _order_note(source: Model) -> list[str]:
 
 def _settings(record: PruneRecord) -> dict[str, Any]:
     plain = record.settings.as_dict() | {"coverage": record.settings.worth}
-    for name in ("keep", "latency_table", "classes", "calibration"):
+    for name in ("keep", "latency_table", "classes", "calibration", "method", "recover"):
         plain[name] = None if plain[name] is None else str(plain[name])
     plain["round_to"] = record.settings.rounding.multiple
     plain["custom_ops"] = loaded()

@@ -12,7 +12,7 @@ from reprune_onnx.report.files import Destination
 from reprune_onnx.report.terminal import Terminal
 from reprune_onnx.runtime.evaluate_task import TaskEvaluation
 from reprune_onnx.runtime.random_inputs import DRAWS
-from reprune_onnx.sweep.pareto import best, measure_of, varied
+from reprune_onnx.sweeps.pareto import best, measure_of, varied
 from reprune_onnx.tasks import TaskKind
 
 

@@ -42,7 +42,7 @@ def test_no_module_imports_what_imports_it(root: Path) -> None:
         f"{PACKAGE}.{m}"
         for m in (
             *("benchmark.run", "cli.app", "deployment.convert", "report.record"),
-            *("sweep.cases", "training.log"),
+            *("sweeps.cases", "training.log"),
         )
     }
     del imports[PACKAGE]

@@ -19,8 +19,8 @@ import typer.rich_utils  # noqa: F401  loaded before the forks too
 import reprune_onnx.atomic
 import reprune_onnx.cli.app
 import reprune_onnx.pipeline
-import reprune_onnx.sweep.run
-import reprune_onnx.sweep.write
+import reprune_onnx.sweeps.run
+import reprune_onnx.sweeps.write
 from reprune_onnx.cli import main
 
 NOBODY = 65534

@@ -9,7 +9,7 @@ from typing import Any
 from reprune_onnx.report.page.chart import Axis, Chart, Series
 from reprune_onnx.report.page.html import Content, Html, number, section, table, tag
 from reprune_onnx.report.page.sources import Source, Sources
-from reprune_onnx.sweep.pareto import MEASURES, best, measure_of, varied
+from reprune_onnx.sweeps.pareto import MEASURES, best, measure_of, varied
 
 
 def sweeps(sources: Sources) -> list[Html]:

@@ -270,3 +270,9 @@ def test_names_are_listed_and_wrong_ones_are_refused():
     assert {"prune", "Settings", "read_report", "open_data", "train"} <= set(dir(rp))
     assert all(hasattr(rp, name) for name in rp.__all__)
     assert not hasattr(rp, "prnue")
+
+
+def test_no_name_is_hidden_by_a_module_of_that_name(root):
+    """Whose import puts it in the place of the name."""
+    modules = {path.stem for path in (root / "reprune_onnx").iterdir()}
+    assert not modules & set(dir(rp))

@@ -13,6 +13,10 @@ def batches() -> Iterator[dict[str, np.ndarray[tuple[int, ...], np.dtype[np.floa
     yield {"x": np.zeros((16, 3, 32, 32), np.float32)}
 
 
+def first(problem: rp.Problem, options: rp.SelectOptions, rng: np.random.Generator) -> rp.Choice:
+    return rp.Choice(np.arange(problem.n_keep))
+
+
 def everything(path: str, proto: onnx.ModelProto) -> None:
     model: rp.Model = rp.load(path)
     settings = rp.Settings(
@@ -39,6 +43,9 @@ def everything(path: str, proto: onnx.ModelProto) -> None:
     found: rp.Evaluation = rp.evaluate(again.model, "images/", against=path)
     data: rp.Dataset = rp.open_data("images/", input_shape=(None, 3, 32, 32))
     rp.evaluate(proto, data)
+    swept = rp.sweep(path, "out", paper, {"method": ["l1"]}, rp.SweepOptions(data="images/"))
+    own = rp.Settings(sparsity=0.5, method=first, recover=rp.RecoveryMethod(lambda work: {}))
+    print(swept[0]["achieved"], own, rp.Criterion(first, needs="losses"))
     rows = rp.bench([path, pruned.model], rp.BenchSettings(batch_sizes=(1,)))["rows"]
     print(
         kept, proof.to_dict(), found.to_dict(), rows, rp.read_report("small.report.json")["notes"]

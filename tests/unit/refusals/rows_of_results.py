@@ -25,7 +25,7 @@ from reprune_onnx.report.figure import new_figure
 from reprune_onnx.runtime.detector import Detector
 from reprune_onnx.runtime.ort import Port
 from reprune_onnx.runtime.random_inputs import random_inputs
-from reprune_onnx.sweep.run import _client
+from reprune_onnx.sweeps.run import _client
 from reprune_onnx.targets import read_target
 from reprune_onnx.training.plan import PrunePlan
 from reprune_onnx.training.settings import TrainSettings

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from reprune_onnx.report.figure import new_figure, save_figure
+from reprune_onnx.sweeps.cases import VARIED
 
 MEASURES = {
     "top1": "top-1 accuracy, %",
     "agreement": "agreement with the original, %",
     "output_error": "error of the outputs, of their variance",
 }
-_WAYS = ("method", "coverage", "allocation", "recover")
 
 
 def measure_of(rows: Sequence[dict[str, Any]]) -> str | None:
@@ -27,7 +27,7 @@ def measure_of(rows: Sequence[dict[str, Any]]) -> str | None:
 
 def varied(rows: Sequence[dict[str, Any]]) -> list[str]:
     """The settings in which the rows differ, beside the target; the method, if in none."""
-    names = [name for name in _WAYS if len({row[name] for row in rows}) > 1]
+    names = [name for name in VARIED if len({row[name] for row in rows}) > 1]
     return names or ["method"]
 
 

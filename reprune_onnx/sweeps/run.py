@@ -15,6 +15,7 @@ from reprune_onnx.atomic import Files, told, write_atomically
 from reprune_onnx.data.labels import IF_CLASSES
 from reprune_onnx.data.reading import Reading
 from reprune_onnx.errors import ModelError, OutputError, RepruneError, UsageError
+from reprune_onnx.in_memory import InMemory
 from reprune_onnx.json_text import json_bytes, parse_json
 from reprune_onnx.model import load, stage
 from reprune_onnx.pipeline import Pruned, finish
@@ -22,7 +23,7 @@ from reprune_onnx.prepared import Prepared, prepare
 from reprune_onnx.runtime.evaluate import evaluate
 from reprune_onnx.search.found import Found
 from reprune_onnx.search.score import evaluated
-from reprune_onnx.sweep.cases import Case
+from reprune_onnx.sweeps.cases import Case, data_key
 from reprune_onnx.types import Model
 from reprune_onnx.watch import Progress, Watch
 
@@ -36,7 +37,7 @@ class Job:
 
     model: Path
     folder: Path
-    data: str | None
+    data: str | InMemory | None
     reading: Reading
 
     def result(self, case: Case) -> Path:
@@ -135,7 +136,7 @@ def run_way(job: Job, own: list[Case], sha: str) -> int:
         except RepruneError as error:
             row = {"error": str(error)}
         row = case.row | row | {"seconds": round(time.perf_counter() - start, 2)}
-        facts = {"key": case.key(sha, str(job.data)), "row": row}
+        facts = {"key": case.key(sha, str(data_key(job.data))), "row": row}
         write_atomically(job.result(case), json.dumps(facts, indent=1).encode())
     return len(own)
 
@@ -179,7 +180,7 @@ def _known(job: Job, case: Case, sha: str, failures: bool = False) -> dict[str, 
     try:
         found = parse_json(job.result(case).read_text(encoding="utf-8"))
         row: dict[str, Any] = found["row"]
-        same = found["key"] == case.key(sha, str(job.data))
+        same = found["key"] == case.key(sha, str(data_key(job.data)))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if not same or ("error" in row and not failures):

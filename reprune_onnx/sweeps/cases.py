@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -12,6 +13,9 @@ from typing import Any
 from reprune_onnx import __version__
 from reprune_onnx.in_memory import InMemory
 from reprune_onnx.settings import Settings
+
+VARIED = ("method", "coverage", "allocation", "recover")
+"""The fields of settings that a sweep varies, beside the target."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,14 @@ class Case:
 
     def key(self, source_sha256: str, data: str) -> str:
         """A hash of all that decides about the result."""
-        calibration = self.settings.calibration
-        if isinstance(calibration, InMemory):
-            calibration = calibration.digest()
+        calibration = data_key(self.settings.calibration)
         facts = [__version__, source_sha256, data, calibration, self.settings.as_report()]
         return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def data_key(data: str | InMemory | None) -> str | None:
+    """What tells data apart from others: their text, or a hash of what is in memory."""
+    return data.digest() if isinstance(data, InMemory) else data
 
 
 def cases(
@@ -48,9 +55,10 @@ def cases(
         own = found.setdefault(tuple(v for k, v in chosen.items() if k != "recover"), [])
         for reduction in reductions:
             changes: dict[str, Any] = {"macs_reduction": reduction, **chosen}
-            parts = [v for k, v in chosen.items() if k != "coverage" or v != "auto"]
-            name = "-".join([*parts, f"{reduction:g}"])
+            row = {k: str(v) for k, v in chosen.items()}
+            parts = [v for k, v in row.items() if k != "coverage" or v != "auto"]
+            name = re.sub(r"[^\w.+-]", "_", "-".join([*parts, f"{reduction:g}"]))
             if name not in (case.name for case in own):
                 settings = replace(base, **changes)
-                own.append(Case(settings, name, chosen | {"macs_reduction": reduction}))
+                own.append(Case(settings, name, row | {"macs_reduction": reduction}))
     return list(found.values())
