@@ -56,7 +56,7 @@ def analyze(model: ModelLike, scope: Scope | None = None) -> ChannelMap:
     w.run(RULES)
     if not w.layers:
         refuse_without_layers(graph)
-    w.layers = measured(graph, w.layers, shapes)
+    w.layers, w.passing = measured(graph, (w.layers, w.passing), shapes)
     branches = branches_of(w, shapes)
     w.layers = branches.layers
     w.locks.extend(branches.locks)
@@ -97,7 +97,9 @@ def _facts(w: Walk, scope: Scope, shapes: dict[str, tuple[int, ...]]) -> Channel
         written=counts.written,
         input_shapes=shapes,
         scope=_named(layers, scope.include),
-        passing=tuple(Passing(d.op.index, unit_of[d.ids], d.macs) for d in w.passing),
+        passing=tuple(
+            Passing(d.op.index, unit_of[d.ids], d.macs) for d in w.passing if d.macs is not None
+        ),
         summed=summed,
     )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 from reprune_onnx.analyzer.graph import Op
-from reprune_onnx.types import Ints, LockKind, Role
+from reprune_onnx.types import Ints, LockKind, Role, Shape
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,27 @@ class LayerDraft:
 class PassingDraft:
     """A product with a constant matrix whose rows are channels, or other labels, by themselves.
 
-    Each of the labels ``ids (n,)`` costs ``macs`` multiply-adds.
+    The operand ``input`` of ``shape`` carries the labels ``ids (n,)``. Its axes and those of the
+    ``other`` operand have one letter each; the first ``images`` of its axes count images.
     """
 
     op: Op
+    input: int
     ids: Ints
-    macs: float
+    letters: str
+    images: int
+    shape: Shape
+    other: Mapping[str, int]
+
+    @property
+    def macs(self) -> float | None:
+        """The multiply-adds that each label costs an image; None where an extent is not known."""
+        extents = dict(self.other)
+        for letter, n in list(zip(self.letters, self.shape, strict=True))[self.images :]:
+            if n is None:
+                return None
+            extents[letter] = max(n, extents.get(letter, 1))
+        return prod(extents.values()) / self.ids.size
 
 
 @dataclass(frozen=True)

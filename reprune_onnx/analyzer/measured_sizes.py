@@ -8,7 +8,7 @@ from math import prod
 
 import onnx
 
-from reprune_onnx.analyzer.drafts import LayerDraft
+from reprune_onnx.analyzer.drafts import LayerDraft, PassingDraft
 from reprune_onnx.analyzer.fold import folded
 from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.analyzer.rules.recurrent import GATES
@@ -18,21 +18,31 @@ from reprune_onnx.runtime.extents import extents_in_a_run
 _OUTPUT = ("Conv", "FusedConv")  # their positions are those of what they make, others' of an input
 
 
-def measured(
-    graph: Graph, layers: Sequence[LayerDraft], shapes: Mapping[str, tuple[int, ...]]
-) -> list[LayerDraft]:
-    """The layers, with the positions of one run on random inputs of ``shapes`` where unknown.
+Drafts = tuple[list[LayerDraft], list[PassingDraft]]
+"""The layers, and the products that channels pass."""
+
+
+def measured(graph: Graph, drafts: Drafts, shapes: Mapping[str, tuple[int, ...]]) -> Drafts:
+    """What is counted, with the sizes of one run on random inputs of ``shapes`` where unknown.
 
     What ONNX Runtime cannot run stays unknown, and so does what stands in a branch of an If.
     """
-    blind = [x for x in layers if _is_blind(x) and not graph.branch_of(x.op)]
-    if not blind:
-        return list(layers)
+    layers, passing = drafts
+    names = {_tensor(x.op) for x in layers if _is_blind(x) and not graph.branch_of(x.op)}
+    names |= {_operand(p) for p in passing if p.macs is None and not graph.branch_of(p.op)}
+    if not names:
+        return drafts
     try:
-        extents = run_once(folded(graph.proto), blind, shapes)
-        return with_positions(layers, extents, images_in(graph, shapes), anew=False)
+        extents = extents_in_a_run(folded(graph.proto), names, shapes, whole=True)
     except (ModelError, MemoryError):
-        return list(layers)
+        return drafts
+    return (
+        with_positions(layers, extents, images_in(graph, shapes), anew=False),
+        [
+            replace(p, shape=extents.get(_operand(p), p.shape)) if p.macs is None else p
+            for p in passing
+        ],
+    )
 
 
 def with_positions(
@@ -56,6 +66,10 @@ def with_positions(
 
 def _is_blind(layer: LayerDraft) -> bool:
     return not layer.positions and layer.op.type != "Einsum"
+
+
+def _operand(product: PassingDraft) -> str:
+    return product.op.inputs[product.input]
 
 
 def _tensor(op: Op) -> str:

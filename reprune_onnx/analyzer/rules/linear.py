@@ -115,15 +115,11 @@ def _count(op: Op, w: Walk, i: int, terms: Terms) -> None:
     the rows ``m`` of a matrix, unless these are the channels.
     """
     x, own = w.labels(op, i), terms[i]
-    extents = dict(zip(terms[1 - i], w.constant_shape(op, 1 - i), strict=False))
     if len(x.shape) != len(own):
         return
+    other = dict(zip(terms[1 - i], w.constant_shape(op, 1 - i), strict=False))
     images = (len(own) > 2 or own == "mk") and x.ids.shape[0] == 1
-    for letter, n in list(zip(own, x.shape, strict=True))[int(images) :]:
-        if n is None:
-            return
-        extents[letter] = max(n, extents.get(letter, 1))
-    w.passing.append(PassingDraft(op, x.ids.ravel(), prod(extents.values()) / x.ids.size))
+    w.passing.append(PassingDraft(op, i, x.ids.ravel(), own, int(images), x.shape, other))
 
 
 def _is_layer(a: Labels, w: Walk) -> bool:

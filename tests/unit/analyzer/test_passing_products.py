@@ -109,3 +109,25 @@ def test_what_is_not_followed_is_said_truly(product: str, words: str) -> None:
     reasons = " | ".join(lock.reason for lock in channels.locks)
     assert words in reasons
     assert not any(other in reasons for _, other in WHY_NOT if other != words)
+
+
+def test_rows_that_only_a_run_tells_are_counted() -> None:
+    """Of 16 positions those are taken that a condition chooses, which are all here."""
+    n, rows = 8, 5
+    product = """f = ReduceMax <axes = [0, 1], keepdims = 0> (t)  g = Greater (f, low)
+    k = NonZero (g)  i = Squeeze (k, nought)
+    u = Gather <axis = 2> (t, i)  s2 = Transpose <perm = [0, 2, 1]> (u)
+    m2 = MatMul (left, s2)  m = Transpose <perm = [0, 2, 1]> (m2)"""
+    arrays = {
+        "w1": RNG.standard_normal((n, 3, 1, 1)),
+        "left": RNG.standard_normal((rows, 16)),
+        "head": RNG.standard_normal((5, n)),
+        "nought": np.array([0]),
+        "low": np.float32(-1e9),
+    }
+    proto = model(LEFT.format(product=product, shape=f"1, {n}, 16"), **arrays)
+    channels = rp.analyze(rp.Model(proto), rp.Scope(residual="prune"))
+
+    ops = channels.graph.ops
+    assert [p.macs for p in channels.passing if ops[p.node].inputs[0] == "left"] == [16 * rows]
+    assert cost(channels).macs == (16 * 3 + 16 * rows + 5 * rows) * n
