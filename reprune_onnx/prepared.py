@@ -178,6 +178,7 @@ def scope_of(settings: Settings) -> Scope:
     """What the settings allow to be pruned."""
     return Scope(
         residual=settings.residual,
+        norm_statistics=settings.norm_statistics,
         include=settings.include,
         exclude=settings.exclude,
         input_shapes=dict(settings.input_shapes),

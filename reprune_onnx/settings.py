@@ -19,6 +19,7 @@ from reprune_onnx.choices import (
     Linkage,
     Measure,
     Method,
+    NormStatistics,
     Precision,
     Recover,
     RecoveryMethod,
@@ -144,6 +145,13 @@ class Settings:
             " or prune coupled layers together."
         ),
     ] = "keep"
+    norm_statistics: Annotated[
+        NormStatistics,
+        Option(
+            "Channels over which a LayerNormalization, a mean, a norm or a maximum is taken: lock"
+            " keeps them all; kept lets them go, and takes it over those that are left."
+        ),
+    ] = "lock"
     linkage: Annotated[Linkage, Option("Of the clustering.")] = "ward"
     cutoff: Annotated[
         Cutoff, Option("Stop clustering after ñ merges (Eq. 5), or at the height h_l.")

@@ -221,6 +221,21 @@ class Summed:
 
 
 @dataclass(frozen=True)
+class Statistic:
+    """A mean, norm or extreme that a node takes over the channels ``ids (n,)`` of its first input.
+
+    They lie along ``axis``. The pruned model takes it over those that are left, and so does the
+    masked original. ``passes``: the node's first output has these channels too, along the same
+    axis.
+    """
+
+    node: int
+    axis: int
+    ids: Ints
+    passes: bool
+
+
+@dataclass(frozen=True)
 class Branch:
     """A branch of an If that holds a layer; in the graph its tensors' names begin with ``prefix``.
 
@@ -243,8 +258,9 @@ class ChannelMap:
     the nodes of the layers that ``--include`` names, whose multiply-adds a reduction is of; None
     where that is all of them. ``sizes_found`` says why open sizes are not those that are assumed.
     ``passing`` are products that are no layers, of which multiply-adds go with the channels;
-    ``summed`` products of activations that read channels without a weight. In ``graph`` the
-    branches of If stand beside them; ``branches`` are those with layers.
+    ``summed`` products of activations that read channels without a weight; ``statistics`` are taken
+    over channels that may go. In ``graph`` the branches of If stand beside them; ``branches`` are
+    those with layers.
     """
 
     tensors: dict[str, Labels]
@@ -261,6 +277,7 @@ class ChannelMap:
     sizes_found: str = ""
     passing: tuple[Passing, ...] = ()
     summed: tuple[Summed, ...] = ()
+    statistics: tuple[Statistic, ...] = ()
     branches: tuple[Branch, ...] = ()
 
     def counts_layer(self, layer: Layer) -> bool:

@@ -20,7 +20,7 @@ from reprune_onnx.analyzer.refusal import refuse_quantized, refuse_without_layer
 from reprune_onnx.analyzer.rules import RULES
 from reprune_onnx.analyzer.scope import locked_by_scope, matching
 from reprune_onnx.analyzer.walk import Walk
-from reprune_onnx.choices import Residual
+from reprune_onnx.choices import NormStatistics, Residual
 from reprune_onnx.model import ModelLike, as_model
 from reprune_onnx.sizes import fitting_shapes
 from reprune_onnx.types import Bools, ChannelMap, Ints, Labels, Layer, Lock, Passing
@@ -28,9 +28,10 @@ from reprune_onnx.types import Bools, ChannelMap, Ints, Labels, Layer, Lock, Pas
 
 @dataclass(frozen=True)
 class Scope:
-    """What may be pruned: the residual rule, and globs over node names."""
+    """What may be pruned: the rules for Adds and norms, and globs over node names."""
 
     residual: Residual = "keep"
+    norm_statistics: NormStatistics = "lock"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -52,7 +53,7 @@ def analyze(model: ModelLike, scope: Scope | None = None) -> ChannelMap:
     refuse_quantized(graph)
     sizes = fitting_shapes(folded(model.proto), scope.input_shapes)  # one branch runs
     shapes = sizes.shapes
-    w = Walk(graph, shapes, scope.input_shapes)
+    w = Walk(graph, shapes, scope.input_shapes, scope.norm_statistics)
     w.run(RULES)
     if not w.layers:
         refuse_without_layers(graph)
@@ -101,6 +102,7 @@ def _facts(w: Walk, scope: Scope, shapes: dict[str, tuple[int, ...]]) -> Channel
             Passing(d.op.index, unit_of[d.ids], d.macs) for d in w.passing if d.macs is not None
         ),
         summed=summed,
+        statistics=tuple(resolve.statistics(w, unit_of)),
     )
 
 

@@ -100,6 +100,18 @@ class SummedDraft:
 
 
 @dataclass(frozen=True)
+class StatisticDraft:
+    """A mean, norm or extreme over the channels along ``axis`` of what ``op`` reads first.
+
+    ``passes``: the first result has these channels too.
+    """
+
+    op: Op
+    axis: int
+    passes: bool
+
+
+@dataclass(frozen=True)
 class GroupedConv:
     """A convolution in ``g`` groups: inputs ``(g, n_in/g)``, outputs ``(g, n_out/g)``.
 

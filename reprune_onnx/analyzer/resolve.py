@@ -22,7 +22,7 @@ from reprune_onnx.analyzer.numbers import Number, Term, values
 from reprune_onnx.analyzer.trials import Trials, axis_units
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.errors import ModelError
-from reprune_onnx.types import Computed, Count, Ints, Site, Summed
+from reprune_onnx.types import Computed, Count, Ints, Site, Statistic, Summed
 
 Target = tuple[int, str, int, int]
 Weights = dict[int, Fraction]
@@ -135,6 +135,14 @@ def summed(w: Walk, unit_of: Ints) -> Iterable[Summed]:
         units = compress(unit_of[labels.ids])
         for axis in varying(units)[:1]:
             yield Summed(draft.op.index, draft.input, axis, units.ravel())
+
+
+def statistics(w: Walk, unit_of: Ints) -> Iterable[Statistic]:
+    """The statistics over channels, where these differ."""
+    for draft in w.statistics:
+        units = axis_units(unit_of, w.tensors[draft.op.inputs[0]].ids, draft.axis)
+        if units is not None:
+            yield Statistic(draft.op.index, draft.axis, units, draft.passes)
 
 
 class Counts:

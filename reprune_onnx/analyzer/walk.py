@@ -24,6 +24,7 @@ from reprune_onnx.analyzer.drafts import (
     PassingDraft,
     ResidualAdd,
     SiteDraft,
+    StatisticDraft,
     SummedDraft,
 )
 from reprune_onnx.analyzer.graph import FLOATS, Graph, Op, captured
@@ -32,6 +33,7 @@ from reprune_onnx.analyzer.inference import Inference, few
 from reprune_onnx.analyzer.labels import LabelSpace, TooManyLabelsError, compress, varying
 from reprune_onnx.analyzer.rejected import rejected
 from reprune_onnx.analyzer.taken import Taken
+from reprune_onnx.choices import NormStatistics
 from reprune_onnx.errors import ModelError
 from reprune_onnx.types import Ints, Labels, LockKind, Shape
 
@@ -59,8 +61,10 @@ class Walk:
         graph: Graph,
         input_shapes: dict[str, tuple[int, ...]],
         given: Mapping[str, tuple[int, ...]] | None = None,
+        norm_statistics: NormStatistics = "lock",
     ) -> None:
         self.graph = graph
+        self.norm_statistics = norm_statistics
         self.space = LabelSpace()
         self.tensors: dict[str, Labels] = {}
         self.numbers: dict[str, num.Numbers] = {}
@@ -70,6 +74,7 @@ class Walk:
         self.layers: list[LayerDraft] = []
         self.passing: list[PassingDraft] = []
         self.summed: list[SummedDraft] = []
+        self.statistics: list[StatisticDraft] = []
         self.grouped: list[GroupedConv] = []
         self.adds: list[ResidualAdd] = []
         self.unknown: set[str] = set()  # activations of which not even the rank is known

@@ -8,6 +8,7 @@ from reprune_onnx.cli.options import (
     InputShape,
     JsonFile,
     ModelArgument,
+    NormStatistics,
     Quiet,
     Residual,
     check_json,
@@ -18,6 +19,7 @@ from reprune_onnx.cli.options import (
 def command(
     model: ModelArgument,
     residual: Residual = "keep",
+    norm_statistics: NormStatistics = "lock",
     include: Include = None,
     exclude: Exclude = None,
     input_shape: InputShape = None,
@@ -33,7 +35,11 @@ def command(
 
     check_json(json, model)
     scope = Scope(
-        residual, tuple(include or ()), tuple(exclude or ()), parse_input_shapes(input_shape or [])
+        residual,
+        norm_statistics,
+        tuple(include or ()),
+        tuple(exclude or ()),
+        parse_input_shapes(input_shape or []),
     )
     analysis = describe(analyze(load(model), scope), str(model), residual)
     emit_json(analysis, json)

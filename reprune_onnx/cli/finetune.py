@@ -11,6 +11,7 @@ from reprune_onnx.cli.options import (
     Classes,
     InputShape,
     ModelArgument,
+    NormStatistics,
     Preprocess,
     Quiet,
     Residual,
@@ -41,6 +42,7 @@ def command(
         int, typer.Option(metavar="N", help="Prune so in N rounds, each followed by --epochs.")
     ] = 1,
     residual: Residual = "keep",
+    norm_statistics: NormStatistics = "lock",
     batch_size: t.BatchSize = 64,
     optimizer: t.OptimizerChoice = "sgd",
     lr: t.Lr = "auto",
@@ -100,6 +102,7 @@ def command(
             sparsity=sparsity,
             macs_reduction=macs_reduction,
             residual=residual,
+            norm_statistics=norm_statistics,
             seed=seed,
             input_shapes=tuple(shapes.items()),
             calibration=None if own_loss and task is None else data,

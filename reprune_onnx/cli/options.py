@@ -109,6 +109,14 @@ Residual = Annotated[
         " or prune coupled layers together."
     ),
 ]
+NormStatistics = Annotated[
+    Literal["kept", "lock"],
+    typer.Option(
+        "--norm-statistics",
+        help="Channels over which a LayerNormalization, a mean, a norm or a maximum is taken: lock"
+        " keeps them all; kept lets them go, and takes it over those that are left.",
+    ),
+]
 Include = Annotated[
     list[str] | None,
     typer.Option(metavar="GLOB", help="Prune only layers whose node name matches; repeatable."),

@@ -17,6 +17,7 @@ from reprune_onnx.cli.options import (
     InputShape,
     Memory,
     ModelArgument,
+    NormStatistics,
     Precision,
     Preprocess,
     Quiet,
@@ -97,6 +98,7 @@ def command(
         ),
     ] = "auto",
     residual: Residual = "keep",
+    norm_statistics: NormStatistics = "lock",
     linkage: Annotated[
         Literal["ward", "single", "complete", "average"], typer.Option(help="Of the clustering.")
     ] = "ward",
@@ -168,6 +170,7 @@ def command(
         "coverage": coverage,
         "allocation": allocation,
         "residual": residual,
+        "norm_statistics": norm_statistics,
         "linkage": linkage,
         "cutoff": cutoff,
         "tie_break": tie_break,

@@ -15,6 +15,7 @@ from reprune_onnx.cli.options import (
     Include,
     InputShape,
     ModelArgument,
+    NormStatistics,
     Precision,
     Preprocess,
     Quiet,
@@ -52,6 +53,7 @@ def command(
     classes: Classes = None,
     skip_broken: SkipBroken = False,
     residual: Residual = "keep",
+    norm_statistics: NormStatistics = "lock",
     include: Include = None,
     exclude: Exclude = None,
     target: Target = None,
@@ -86,6 +88,7 @@ def command(
     base = Settings(
         macs_reduction=shares[0],
         residual=residual,
+        norm_statistics=norm_statistics,
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
         round_to=round_to,

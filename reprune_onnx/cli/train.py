@@ -13,6 +13,7 @@ from reprune_onnx.cli.options import (
     Include,
     InputShape,
     ModelArgument,
+    NormStatistics,
     Preprocess,
     Quiet,
     Residual,
@@ -52,6 +53,7 @@ def command(
         typer.Option(help="Among filters that cover equally many clusters."),
     ] = "random",
     residual: Residual = "keep",
+    norm_statistics: NormStatistics = "lock",
     include: Include = None,
     exclude: Exclude = None,
     min_channels: Annotated[
@@ -127,6 +129,7 @@ def command(
         tie_break=tie_break,
         seed=seed,
         residual=residual,
+        norm_statistics=norm_statistics,
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
         min_channels=min_channels,

@@ -153,6 +153,7 @@ def build_report(record: PruneRecord, pruned: Model, seconds: Mapping[str, float
             *missing(channels),
             *_order_note(source),
             *_dense_note(source, record.selection.keep),
+            *_statistics_note(channels, keep),
             *filter(None, [channels.sizes_found]),
         ],
         "seconds": timing(seconds),
@@ -280,6 +281,18 @@ def _dense_note(source: Model, keep: Bools) -> list[str]:
     return [
         f"{len(names)} tensors of the file are sparse, such as '{names[0]}': they are cut and"
         " written dense"
+    ]
+
+
+def _statistics_note(channels: ChannelMap, keep: Bools) -> list[str]:
+    nodes = [channels.graph.ops[s.node].title for s in channels.statistics if not keep[s.ids].all()]
+    if not nodes:
+        return []
+    n = len(nodes)
+    return [
+        f"{n} node{'s' * (n != 1)}, such as {nodes[0]}, take{'s' * (n == 1)} statistics over the"
+        " channels that are left, and so does the masked original that the cut is compared with"
+        " (--norm-statistics kept)"
     ]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Container, Mapping, Sequence
 from math import prod
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -21,6 +22,7 @@ from reprune_onnx.bodies import bodies
 from reprune_onnx.model import copy_emptied
 from reprune_onnx.precision import WIDE, as_float32
 from reprune_onnx.runtime.ort import Session
+from reprune_onnx.types import Ints
 from reprune_onnx.verification.compare import Arrays
 from reprune_onnx.verification.part import Part
 
@@ -131,6 +133,35 @@ class FedModel:
         self._arrays[name] = array.astype(onnx.helper.tensor_dtype_to_np_dtype(kind))
         self.proto.graph.node[node].input[i] = made
         self.proto.graph.node.insert(node, onnx.helper.make_node("Mul", [read, name], [made]))
+
+    def take_of_input(self, node: int, indices: Ints, axis: int) -> None:
+        """Let the first input of node ``node`` be slices ``indices (m,)`` along ``axis`` of it.
+
+        The nodes behind are one further along then.
+        """
+        taken = self._taken(node, (self.proto.graph.node[node].input[0], indices, axis))
+        self.proto.graph.node[node + 1].input[0] = taken
+
+    def take_of_output(self, node: int, indices: Ints, axis: int) -> None:
+        """Let the first output of node ``node`` be slices ``indices (m,)`` of what it was.
+
+        The nodes behind are one further along then.
+        """
+        made = self.proto.graph.node[node].output[0]
+        whole = f"{made}__{len(self.proto.graph.initializer)}_whole"
+        self.proto.graph.node[node].output[0] = whole
+        self._taken(node + 1, (whole, indices, axis), made)
+
+    def _taken(self, at: int, taken: tuple[str, Ints, int], name: str = "") -> str:
+        """Put a Gather of a tensor along an axis before node ``at``; what it makes is called."""
+        source, indices, axis = taken
+        graph = self.proto.graph
+        where = f"{source}__{len(graph.initializer)}_at"
+        name = name or f"{where}_made"
+        graph.initializer.append(onnx.numpy_helper.from_array(indices.astype(np.int64), where))
+        gather = onnx.helper.make_node("Gather", [source, where], [name], axis=axis)
+        graph.node.insert(at, gather)
+        return name
 
     def redirect(self, names: Mapping[str, str], like: Arrays) -> None:
         """Let all that reads a tensor read another input, of ``like``'s type and rank.

@@ -143,6 +143,7 @@ def _scope(report: EarlierReport) -> Scope:
     try:
         return Scope(
             residual=s.get("residual", "prune"),
+            norm_statistics=s.get("norm_statistics", "lock"),
             include=tuple(str(glob) for glob in s.get("include", ())),
             exclude=tuple(str(glob) for glob in s.get("exclude", ())),
             input_shapes={str(name): tuple(shape) for name, shape in s.get("input_shapes", ())},

@@ -1,4 +1,8 @@
-"""The masked original: the consumers' input slices are zeroed at the dropped channels."""
+"""The masked original: the consumers' input slices are zeroed at the dropped channels.
+
+Statistics over channels, as of a LayerNormalization, are those of the kept ones, as in the pruned
+model.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.precision import WIDE
-from reprune_onnx.types import Bools, ChannelMap, Site, Summed
+from reprune_onnx.types import Bools, ChannelMap, Site, Statistic, Summed
 from reprune_onnx.verification.fed import FedModel
 
 
@@ -30,12 +34,45 @@ def masked_original(
             slices[site.axis] = ~keep[site.ids]
             array[tuple(slices)] = 0
         masked.rewire(masked.proto.graph.node[node], i, array)
-    for read in sorted(sums(channels, keep), key=lambda s: s.node, reverse=True):
-        labels = channels.tensors[channels.graph.ops[read.node].inputs[read.input]]
-        shape = [-1 if axis == read.axis else 1 for axis in range(len(labels.shape))]
-        kind = channels.graph.activation_type(channels.graph.ops[read.node].inputs[read.input])
-        masked.multiply(read.node, read.input, (keep[read.ids].reshape(shape), kind))
+    taken = [s for s in channels.statistics if not keep[s.ids].all()]
+    for norm in taken:
+        _parameters(masked, channels, norm, keep)
+    reads: list[Statistic | Summed] = [*taken, *sums(channels, keep)]
+    for read in sorted(reads, key=lambda r: r.node, reverse=True):  # nodes behind it move
+        if isinstance(read, Statistic):
+            _over_kept(masked, read, keep)
+        else:
+            _zeroed(masked, channels, read, keep)
     return masked
+
+
+def _zeroed(masked: FedModel, channels: ChannelMap, read: Summed, keep: Bools) -> None:
+    """Let a product of two activations read zeros in place of the dropped channels of one."""
+    name = channels.graph.ops[read.node].inputs[read.input]
+    shape = [-1 if axis == read.axis else 1 for axis in range(len(channels.tensors[name].shape))]
+    factor = keep[read.ids].reshape(shape), channels.graph.activation_type(name)
+    masked.multiply(read.node, read.input, factor)
+
+
+def _parameters(masked: FedModel, channels: ChannelMap, norm: Statistic, keep: Bools) -> None:
+    """Let a norm over the kept channels read their scale and bias alone."""
+    for site in channels.sites:
+        if site.node == norm.node and site.role == "param":
+            array = constant(channels.graph, site.tensor)
+            left = array.take(np.flatnonzero(keep[site.ids]), axis=site.axis)
+            masked.rewire(masked.proto.graph.node[site.node], site.input, left)
+
+
+def _over_kept(masked: FedModel, read: Statistic, keep: Bools) -> None:
+    """Let a statistic be that of the kept channels.
+
+    What it makes has all channels again where readers expect them. No reader looks at those that
+    were dropped, and any value does for them.
+    """
+    kept = keep[read.ids]
+    if read.passes:
+        masked.take_of_output(read.node, np.where(kept, np.cumsum(kept) - 1, 0), read.axis)
+    masked.take_of_input(read.node, np.flatnonzero(kept), read.axis)
 
 
 def consumers(channels: ChannelMap, keep: Bools) -> Iterator[Site]:

@@ -70,7 +70,13 @@ def _view(channels: ChannelMap, own: list[Branch], parts: list[tuple[Site, ...]]
         tensors={name: x for name, x in channels.tensors.items() if places.of(name) == ""},
         sites=(),
         summed=(),
+        statistics=(),
     )
     summed = tuple(s for s in channels.summed if places.of(graph.ops[s.node].result) is not None)
-    here = replace(channels, sites=tuple(running), summed=summed, input_shapes=shapes)
+    statistics = tuple(
+        s for s in channels.statistics if places.of(graph.ops[s.node].result) is not None
+    )
+    here = replace(
+        channels, sites=tuple(running), summed=summed, statistics=statistics, input_shapes=shapes
+    )
     return View(here, shown, tuple(parts), decided, tuple(branch.title for branch in own))

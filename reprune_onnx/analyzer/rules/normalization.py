@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reprune_onnx.analyzer.drafts import CountDraft, SiteDraft
+from reprune_onnx.analyzer.drafts import CountDraft, SiteDraft, StatisticDraft
 from reprune_onnx.analyzer.graph import Op
 from reprune_onnx.analyzer.labels import expand, varying
 from reprune_onnx.analyzer.walk import Walk
@@ -35,27 +35,25 @@ def group_norm(op: Op, w: Walk) -> Labels:
 
 
 def layer_norm(op: Op, w: Walk) -> list[Labels | None]:
-    """Statistics over all axes from ``axis`` on."""
+    """Statistics over all axes from ``axis`` on, and a scale and a bias over these axes."""
     rank = len(w.labels(op).shape)
     axis = int(op.attrs.get("axis", -1)) % max(rank, 1)
     for i in range(1, len(op.inputs)):
         if w.is_activation(op, i):
             reason = f"{op.title} reads these channels as a parameter"
             w.lock(op, w.labels(op, i).ids, reason)
-    return [mix(op, w, list(range(axis, rank))), *[None] * (len(op.outputs) - 1)]
+    return [normalized(op, w, list(range(axis, rank))), *[None] * (len(op.outputs) - 1)]
 
 
 def normalize(op: Op, w: Walk) -> Labels:
-    """Softmax and its kind: the elements along ``axis`` share one sum."""
+    """Softmax and its kind, and norms without parameters: elements along ``axis`` share a sum."""
     rank = len(w.labels(op).shape)
     if op.type == "MeanVarianceNormalization":
-        axes = [int(a) % rank for a in op.attrs.get("axes", [0, 2, 3])]
-    elif "Softmax" in op.type or op.type == "Hardmax":
+        return normalized(op, w, [int(a) % rank for a in op.attrs.get("axes", [0, 2, 3])])
+    if "Softmax" in op.type or op.type == "Hardmax":
         axis = int(op.attrs.get("axis", -1 if op.opset >= 13 else 1)) % rank
-        axes = [axis] if op.opset >= 13 else list(range(axis, rank))
-    else:
-        axes = [int(op.attrs.get("axis", -1)) % rank]
-    return mix(op, w, axes)
+        return mix(op, w, [axis] if op.opset >= 13 else list(range(axis, rank)))
+    return normalized(op, w, [int(op.attrs.get("axis", -1)) % rank])
 
 
 def along_channels(op: Op, w: Walk) -> Labels:
@@ -63,18 +61,50 @@ def along_channels(op: Op, w: Walk) -> Labels:
     return mix(op, w, [1])
 
 
-def mix(op: Op, w: Walk, axes: list[int]) -> Labels:
+def normalized(op: Op, w: Walk, axes: list[int]) -> Labels:
+    """The elements along ``axes`` are divided by what they are on average."""
+    if not statistic(op, w, axes, passes=True):
+        return mix(op, w, axes, by_option=True)
+    x = w.labels(op)
+    first = min(axes)
+    for i in range(1, len(op.inputs)):
+        if w.is_constant(op, i):  # scale and bias lie over the last axes
+            lead = len(x.shape) - len(w.constant_shape(op, i))
+            for axis in range(max(lead, first), len(x.shape)):
+                if x.ids.shape[axis] > 1 and w.constant_shape(op, i)[axis - lead] > 1:
+                    w.site(SiteDraft(op, i, axis - lead, x.ids, axis, "param"))
+    return x
+
+
+def statistic(op: Op, w: Walk, axes: list[int], passes: bool) -> bool:
+    """Whether channels may go from a mean, norm or extreme along ``axes``; then it is noted.
+
+    It is another number without them: `--norm-statistics` says whether that is wanted. Channels
+    must lie along one axis, which is among ``axes``.
+    """
+    vary = varying(w.labels(op).ids)
+    if w.norm_statistics != "kept" or len(vary) != 1 or vary[0] not in axes:
+        return False
+    w.statistics.append(StatisticDraft(op, vary[0], passes))
+    return True
+
+
+def mix(op: Op, w: Walk, axes: list[int], by_option: bool = False) -> Labels:
     """Every output along ``axes`` depends on every input along ``axes``.
 
     Where labels vary along other axes too, those that meet in one sum are tied: they go together or
-    not at all. Otherwise no channel can go.
+    not at all. Otherwise no channel can go; ``by_option`` says that an option keeps those along a
+    single axis.
     """
     x = w.labels(op)
     vary = varying(x.ids)
     if not set(vary) & set(axes):
         return x
     if set(vary) <= set(axes):
-        w.lock(op, x.ids, f"{op.title} mixes the channels")
+        reason = f"{op.title} mixes the channels"
+        if by_option and len(vary) == 1:
+            reason = f"{op.title} mixes the channels (--norm-statistics lock)"
+        w.lock(op, x.ids, reason)
         return x
     return Labels(x.shape, w.space.tie_along(x.ids, axes))
 

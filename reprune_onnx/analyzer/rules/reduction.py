@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reprune_onnx.analyzer.graph import Op
-from reprune_onnx.analyzer.rules.normalization import mix
+from reprune_onnx.analyzer.rules.normalization import mix, statistic
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.types import Labels
 
@@ -12,16 +12,22 @@ def reduce(op: Op, w: Walk) -> Labels | None:
     """The labels that meet in one sum are mixed; the axis goes, or keeps extent 1."""
     rank = len(w.labels(op).shape)
     axes = _axes(op, w, rank)
-    return None if axes is None else _reduced(op, w, axes)
+    if axes is None:
+        return None
+    if statistic(op, w, axes, passes=False):
+        one = w.fixed(op, (1,) * rank, f"{op.title} mixes the channels")
+        return _left(op, Labels(w.labels(op).shape, one.ids), axes)
+    return _left(op, mix(op, w, axes, by_option=True), axes)
 
 
 def arg(op: Op, w: Walk) -> Labels:
     """ArgMax and ArgMin: positions along ``axis``; along channels these would be renumbered."""
-    return _reduced(op, w, [int(op.attrs.get("axis", 0)) % len(w.labels(op).shape)])
+    axis = int(op.attrs.get("axis", 0)) % len(w.labels(op).shape)
+    return _left(op, mix(op, w, [axis]), [axis])
 
 
-def _reduced(op: Op, w: Walk, axes: list[int]) -> Labels:
-    x = mix(op, w, axes)
+def _left(op: Op, x: Labels, axes: list[int]) -> Labels:
+    """The labels of ``x`` without ``axes``, or with extent 1 there."""
     keep = bool(op.attrs.get("keepdims", 1))
     rank = len(x.shape)
     kept = [a for a in range(rank) if keep or a not in axes]

@@ -40,6 +40,12 @@ ROWS = [
         twin_scope=PRUNE,
     ),
     Row(
+        "mixes the channels (--norm-statistics lock)",
+        "m = ReduceMean <axes = [1]> (c)\n z = Sub (c, m)",
+        "m = ReduceMean <axes = [1]> (c)\n z = Sub (c, m)",
+        twin_scope=rp.Scope("prune", norm_statistics="kept"),
+    ),
+    Row(
         "not named by --include",
         "z = Relu (c)",
         "z = Relu (c)",

@@ -1,0 +1,290 @@
+"""Channels go from norms, means and extremes over channels: `--norm-statistics kept`.
+
+Each form is written as the graph between two Conv layers. Pruned by hand, it is the same text with
+shorter weights: a norm over n channels is the norm of the file.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from text_graphs import model
+
+import reprune_onnx as rp
+from reprune_onnx.analyzer import resolve
+from reprune_onnx.errors import VerificationError
+
+N = 8
+
+
+@dataclass(frozen=True)
+class Form:
+    """``body`` makes ``n`` of ``s``, both (batch, 8, 4, 4).
+
+    ``arrays`` are constants without channels, ``scales`` the shapes of those with channels along
+    the axis of extent 8. ``statistics`` are the nodes that look over channels.
+    """
+
+    name: str
+    body: str
+    statistics: int
+    scales: dict[str, tuple[int, ...]]
+    arrays: dict[str, Any]
+    opset: int = 17
+
+
+EPS = {"eps": np.float32(1e-5)}
+AXIS = {"channel": np.array([1], np.int64)}
+FORMS = [
+    Form(
+        "LayerNormalization over the last axis",
+        """t = Transpose <perm = [0,2,3,1]> (s)
+        u = LayerNormalization <axis = -1> (t, scale, bias)
+        n = Transpose <perm = [0,3,1,2]> (u)""",
+        1,
+        {"scale": (N,), "bias": (N,)},
+        {},
+    ),
+    Form(
+        "LayerNormalization over channels and positions",
+        "n = LayerNormalization <axis = 1> (s, scale, bias)",
+        1,
+        {"scale": (N, 4, 4), "bias": (N, 4, 4)},
+        {},
+    ),
+    Form(
+        "LayerNormalization whose scale is one number for all channels",
+        """t = Transpose <perm = [0,2,3,1]> (s)
+        u = LayerNormalization <axis = -1> (t, one)
+        n = Transpose <perm = [0,3,1,2]> (u)""",
+        1,
+        {},
+        {"one": np.full(1, 1.5)},
+    ),
+    Form(
+        "RMSNormalization",
+        """t = Transpose <perm = [0,2,3,1]> (s)
+        u = RMSNormalization <axis = -1> (t, scale)
+        n = Transpose <perm = [0,3,1,2]> (u)""",
+        1,
+        {"scale": (N,)},
+        {},
+        23,
+    ),
+    Form(
+        "a LayerNormalization written out",
+        """m = ReduceMean <axes = [1]> (s)
+        d = Sub (s, m)
+        q = Pow (d, two)
+        v = ReduceMean <axes = [1]> (q)
+        e = Add (v, eps)
+        r = Sqrt (e)
+        u = Div (d, r)
+        g = Mul (u, scale)
+        n = Add (g, bias)""",
+        2,
+        {"scale": (N, 1, 1), "bias": (N, 1, 1)},
+        {"two": np.float32(2), **EPS},
+    ),
+    Form(
+        "a LayerNormalization by the mean of squares, axes as an input",
+        """m = ReduceMean (s, channel)
+        mm = Mul (m, m)
+        q = Mul (s, s)
+        v = ReduceMean (q, channel)
+        w = Sub (v, mm)
+        e = Add (w, eps)
+        r = Sqrt (e)
+        d = Sub (s, m)
+        n = Div (d, r)""",
+        2,
+        {},
+        {**AXIS, **EPS},
+        18,
+    ),
+    Form(
+        "a norm of length one",
+        """l = ReduceL2 <axes = [1]> (s)
+        n = Div (s, l)""",
+        1,
+        {},
+        {},
+    ),
+    Form("LpNormalization", "n = LpNormalization <axis = 1, p = 2> (s)", 1, {}, {}),
+    Form(
+        "MeanVarianceNormalization",
+        "n = MeanVarianceNormalization <axes = [1, 2, 3]> (s)",
+        1,
+        {},
+        {},
+    ),
+    Form(
+        "the mean and the maximum over channels as a gate",
+        """m = ReduceMean <axes = [1]> (s)
+        x1 = ReduceMax <axes = [1]> (s)
+        c = Concat <axis = 1> (m, x1)
+        k = Conv <pads = [1,1,1,1]> (c, gate_w)
+        a = Sigmoid (k)
+        n = Mul (s, a)""",
+        2,
+        {},
+        {"gate_w": np.random.default_rng(1).standard_normal((1, 2, 3, 3))},
+    ),
+    Form(
+        "a global response normalisation",
+        """g = ReduceL2 <axes = [2,3]> (s)
+        m = ReduceMean <axes = [1]> (g)
+        e = Add (m, eps)
+        d = Div (g, e)
+        h = Mul (s, d)
+        i = Mul (h, scale)
+        j = Add (i, bias)
+        n = Add (j, s)""",
+        1,
+        {"scale": (N, 1, 1), "bias": (N, 1, 1)},
+        EPS,
+    ),
+]
+IDS = [form.name for form in FORMS]
+
+
+def network(form: Form, kept: list[int] | None = None) -> onnx.ModelProto:
+    """The form between a Conv of 8 channels, or those kept, and another."""
+    rng = np.random.default_rng(4)
+    weights: dict[str, Any] = {
+        "stem_w": rng.standard_normal((N, 3, 3, 3)) / 5,
+        "stem_b": rng.standard_normal(N),
+        "head_w": rng.standard_normal((2, N, 1, 1)),
+        **{name: rng.standard_normal(shape) for name, shape in form.scales.items()},
+    }
+    if kept is not None:
+        for name, array in weights.items():
+            weights[name] = array.take(kept, axis=1 if name == "head_w" else 0)
+    proto = model(
+        f"""<ir_version: 10, opset_import: ["" : {form.opset}]>
+        net (float[2,3,4,4] x) => (float[2,2,4,4] y) {{
+          s = Conv <pads = [1,1,1,1]> (x, stem_w, stem_b)
+          {form.body}
+          y = Conv (n, head_w)
+        }}""",
+        **weights,
+        **form.arrays,
+    )
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def settings(**more: Any) -> rp.Settings:
+    return rp.Settings(
+        **{
+            "sparsity": 0.4,
+            "method": "l1",
+            "recover": "none",
+            "allocation": "uniform",
+            "norm_statistics": "kept",
+        }
+        | more
+    )
+
+
+def outputs(proto: onnx.ModelProto) -> Any:
+    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 4)).astype(np.float32)
+    return session.run(None, {"x": x})[0]
+
+
+def rows(report: Any) -> list[int]:
+    return next(c["keep"] for c in report["cuts"] if c["initializer"] == "stem_w")
+
+
+@pytest.mark.parametrize("form", FORMS, ids=IDS)
+def test_it_is_cut_as_a_person_would(form):
+    original = network(form)
+    result = rp.prune(rp.Model(original), settings())
+    kept = rows(result.report)
+    assert 1 < len(kept) < N
+    by_hand = network(form, kept)
+    assert list(result.model.proto.graph.node) == list(original.graph.node)
+    np.testing.assert_allclose(outputs(result.model.proto), outputs(by_hand), rtol=1e-5, atol=1e-6)
+    proof = result.report["verification"]
+    assert proof["passed"]
+    assert proof["max_abs_diff"] <= 1e-5 * proof["scale"]
+    assert proof["negative_control"] >= 1e-2 * proof["scale"]
+    (note,) = result.report["notes"]
+    assert note.startswith(f"{form.statistics} node{'s' * (form.statistics > 1)}, such as ")
+
+
+@pytest.mark.parametrize("form", FORMS, ids=IDS)
+def test_a_proof_over_all_channels_would_fail(form, monkeypatch):
+    """The negative control: a masked original whose statistics are not those of the cut."""
+    monkeypatch.setattr(resolve, "statistics", lambda *_: ())
+    with pytest.raises(VerificationError):
+        rp.prune(rp.Model(network(form)), settings())
+
+
+@pytest.mark.parametrize("form", FORMS, ids=IDS)
+def test_locked_nothing_goes_and_the_lock_names_the_option(form):
+    channels = rp.analyze(rp.Model(network(form)))
+    (stem, *_) = channels.groups
+    assert not stem.free.any()
+    reasons = {lock.reason for lock in channels.locks if set(stem.units) & set(lock.ids)}
+    assert any("(--norm-statistics lock)" in reason for reason in reasons), reasons
+
+
+def test_the_report_of_a_pruning_proves_it_again(call, tmp_path):
+    file, out = tmp_path / "net.onnx", tmp_path / "small.onnx"
+    onnx.save(network(FORMS[0]), file)
+    how = ("--sparsity", "0.4", "--norm-statistics", "kept", "--allocation", "uniform")
+    result = call("prune", file, *how, "-o", out)
+    assert result.code == 0, result.err
+    assert "over the channels that are left" in result.out
+    report = json.loads((tmp_path / "small.report.json").read_text())
+    assert report["settings"]["norm_statistics"] == "kept"
+    assert call("verify", file, out).code == 0
+
+
+def test_analyze_knows_the_option(call, tmp_path):
+    file = tmp_path / "net.onnx"
+    onnx.save(network(FORMS[4]), file)
+    locked = call("analyze", file)
+    kept = call("analyze", file, "--norm-statistics", "kept", "--json", "-")
+    assert locked.code == 1 or "0 of" in locked.out
+    assert json.loads(kept.out)["summary"]["prunable_layers"] == 1
+
+
+def test_open_sizes_are_proven_at_two():
+    form = FORMS[0]
+    proto = network(form)
+    for value in (proto.graph.input[0], proto.graph.output[0]):
+        for k in (0, 2, 3):
+            value.type.tensor_type.shape.dim[k].dim_param = f"n{k}"
+    del proto.graph.value_info[:]
+    result = rp.prune(rp.Model(proto), settings(input_shapes=(("x", (2, 3, 4, 4)),)))
+    assert result.report["verification"]["passed"]
+    assert result.report["verification"]["runs"] > 1
+
+
+def test_channels_that_lie_along_two_axes_stay():
+    """A norm over each of two groups of channels: which slots go, its one axis cannot say."""
+    form = replace(
+        FORMS[0],
+        body="""r = Reshape (s, apart)
+        m = ReduceMean <axes = [2]> (r)
+        d = Sub (r, m)
+        n = Reshape (d, together)""",
+        scales={},
+        arrays={
+            "apart": np.array([2, 2, 4, 4, 4], np.int64),
+            "together": np.array([2, 8, 4, 4], np.int64),
+        },
+    )
+    channels = rp.analyze(rp.Model(network(form)), rp.Scope(norm_statistics="kept"))
+    assert not channels.statistics
+    result = rp.prune(rp.Model(network(form)), settings(sparsity=0.5))
+    assert rows(result.report) in ([0, 1, 2, 3], [4, 5, 6, 7])  # whole groups
