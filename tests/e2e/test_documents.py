@@ -17,12 +17,19 @@ from documents import Command, commands, documents, options, spans
 from PIL import Image
 from steady_machine import SteadyMachine, of_work
 
+import reprune_onnx as rp
+from reprune_onnx.report.files import report_path
+from reprune_onnx.search import drop
+
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = documents(ROOT)
 COMMANDS = [c for name, text in TEXTS.items() for c in commands(name, text)]
-FEW, MORE = 40, 200  # images: that commands work is tested, not how well; a drop needs the more
-BENT = {"bench": ("--seconds", "0.05")}
+FEW, MORE = 40, 150  # images: that commands work is tested, not how well; a drop needs the more
+BENT = {"bench": ("--seconds", "0.05"), "sweep": ("--method", "reprune,l1")}
 """Options of commands that last long by default, where the document gives no others."""
+
+WIDE = ("rtx-a6000",)
+"""Words of commands for which half of the demo is too narrow; it is quicker for all others."""
 
 WRITTEN = ("-o", "--plot", "--json", "--report", "--tensorboard")
 """Options behind which stands a file or folder that the command makes."""
@@ -68,19 +75,41 @@ def put_images(place: Path, n: int) -> None:
             Image.fromarray(data["x"][k, 0] * 16).save(folder / f"{k}.png")
 
 
-def prepared(place: Path, call) -> None:
-    """The files that documents speak of: a model, one pruned from it, images, measured times."""
-    shutil.copy(ROOT / "models" / "digits_resnet.onnx", place / "model.onnx")
-    put_images(place, FEW)
-    layer = {"layer": "/stage3/block1/conv1/Conv", "rows": 48, "columns": 32, "ms": 1.0}
-    (place / "results.json").write_text(json.dumps({"layers": [layer]}))
-    half = ("--sparsity", "0.5", "--allocation", "uniform")
-    assert call("prune", "model.onnx", *half, "--quiet").code == 0
+@pytest.fixture(scope="session")
+def speak_of(tmp_path_factory) -> Path:
+    """The files that documents speak of, in two folders: of the demo, and of half of the demo.
+
+    They are a model, one pruned from it, images and measured times.
+    """
+    places = tmp_path_factory.mktemp("documents")
+    whole, half = places / "whole", places / "half"
+    for place in (whole, half):
+        place.mkdir()
+        put_images(place, FEW)
+    shutil.copy(ROOT / "models" / "digits_resnet.onnx", whole / "model.onnx")
+    half_of(whole / "model.onnx", whole / "model-pruned.onnx")
+    shutil.copy(whole / "model-pruned.onnx", half / "model.onnx")
+    half_of(half / "model.onnx", half / "model-pruned.onnx")
+    for place, rows, columns in ((whole, 48, 32), (half, 24, 16)):
+        layer = {"layer": "/stage3/block1/conv1/Conv", "rows": rows, "columns": columns, "ms": 1.0}
+        (place / "results.json").write_text(json.dumps({"layers": [layer]}))
+    return places
+
+
+def half_of(source: Path, out: Path) -> None:
+    """Write a file with half of the channels, and its report."""
+    result = rp.prune(rp.load(source), rp.Settings(sparsity=0.5, allocation="uniform"))
+    rp.save(result.model, out)
+    report_path(out).write_text(json.dumps(result.report))
 
 
 @pytest.fixture
 def quickened(monkeypatch) -> Iterator[None]:
-    """Trials of learning rates of one step; threads do not wait for each other's tiny pieces."""
+    """Searches in coarse steps; threads do not wait for each other's tiny pieces.
+
+    Trials of learning rates take one step, and a drop is searched in eighths of the MACs.
+    """
+    monkeypatch.setattr(drop, "_LEVELS", 8)
     if not find_spec("lightning_fabric"):
         yield
         return
@@ -124,11 +153,12 @@ RUN = sorted({c.document for c in FIRST.values()} - RUN_APART.keys())
 
 @pytest.mark.parametrize("name", RUN)
 @pytest.mark.usefixtures("quickened")
-def test_every_command_works_as_written(name, call, tmp_path, monkeypatch):
+def test_every_command_works_as_written(name, call, speak_of, tmp_path, monkeypatch):
+    own = [c for c in COMMANDS if c.document == name and c is FIRST.get(c.line)]
+    wide = any(set(c.words) & set(WIDE) for c in own)
+    shutil.copytree(speak_of / ("whole" if wide else "half"), tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     SteadyMachine(monkeypatch, of_work, of_work)  # --latency-reduction whatever else runs here
-    own = [c for c in COMMANDS if c.document == name and c is FIRST.get(c.line)]
-    prepared(tmp_path, call)
     for command in own:
         program, *words = command.words
         assert program == "reprune-onnx", (
