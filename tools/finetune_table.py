@@ -4,7 +4,8 @@
 
 Each row prunes a ResNet-20, fine-tunes what is left with no option but the data, with its labels or
 without, and evaluates the written files on other images. Every step is the command that a user
-would give, on one thread; its CPU time is what the system counts for it.
+would give, on one thread; its CPU time is what the system counts for it, the system's own included.
+The last line names the machine and the versions.
 """
 
 from __future__ import annotations
@@ -17,17 +18,23 @@ import resource
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from reprune_onnx.benchmark.machine import machine
+
 FILES = {
     "live": "resnet20_cifar10_bn.onnx",
     "folded": "resnet20_cifar10_folded.onnx",
     "dynamo": "resnet20_cifar10_dynamo.onnx",
 }
-HEADS = ("start", "images", "rate found", "top-1 before", "top-1 after", "CPU time (user)")
+HEADS = ("start", "images", "rate found", "top-1 before", "top-1 after", "CPU time")
+VERSIONS = ("torch", "onnxruntime")
 
 
 def main() -> None:
@@ -48,6 +55,8 @@ def main() -> None:
         for name in arguments.rows:
             for cells in rows(name, arguments, place):
                 print(f"| {' | '.join(cells)} |", flush=True)
+    told = ", ".join(f"{name} {version(name)}" for name in VERSIONS)
+    print(f"\n{machine({}, gpu=False)['name']}, one thread; {told}")
 
 
 def split(data: Path, images: int | None, place: Path) -> None:
@@ -86,8 +95,8 @@ def top1(model: Path, place: Path, like: tuple[str, ...]) -> float:
 
 
 def call(*words: object) -> tuple[str, float]:
-    """What a command of this tool prints, and its CPU seconds (user); exit where it fails."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    """What a command of this tool prints, and its CPU seconds; exit where it fails."""
+    before = cpu_seconds()
     code = "from reprune_onnx.cli import main; main()"
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     threads = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
@@ -100,7 +109,13 @@ def call(*words: object) -> tuple[str, float]:
     )
     if result.returncode:
         sys.exit(f"{' '.join(map(str, words))}\n{result.stderr}")
-    return result.stdout, resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+    return result.stdout, cpu_seconds() - before
+
+
+def cpu_seconds() -> float:
+    """What all commands took so far, of users and of the system."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":
