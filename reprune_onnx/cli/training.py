@@ -87,7 +87,11 @@ IgnoreIndex = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option(metavar="N", help="Images per step, of all processes.")]
 OptimizerChoice = Annotated[
-    Literal["sgd", "adamw"], typer.Option("--optimizer", help="What takes the steps.")
+    Literal["auto", "sgd", "adamw"],
+    typer.Option(
+        "--optimizer",
+        help="What takes the steps; auto: AdamW in finetune where the rate is found, else SGD.",
+    ),
 ]
 Lr = Annotated[
     str,

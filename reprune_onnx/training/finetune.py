@@ -19,10 +19,16 @@ from reprune_onnx.training.loop import begin, run_epochs
 from reprune_onnx.training.outcome import Outcome, finetuned, scores_of_file
 from reprune_onnx.training.prepare import Prepared, machine, prepare, start_fabric
 from reprune_onnx.training.run import Run
-from reprune_onnx.training.settings import TrainSettings
+from reprune_onnx.training.settings import OptimizerName, TrainSettings
 from reprune_onnx.training.task import Task
 from reprune_onnx.training.trainer import Trainer, Watch
 from reprune_onnx.types import Model
+
+FINE_TUNES: OptimizerName = "adamw"
+"""What takes the steps by default, each as long as the gradients of its own parameter allow.
+
+A folded BatchNormalization leaves layers, and channels of one layer, of very different scales.
+"""
 
 
 def finetune(
@@ -34,10 +40,8 @@ def finetune(
     DataError and ModelError before the first epoch where data and model do not go together, and
     TrainingError where the loss is not finite.
     """
-    fabric, run = (
-        start_fabric(settings, free=task.custom is not None or has_branches(model)),
-        run or Run(),
-    )
+    settings, run = settings.with_optimizer(FINE_TUNES), run or Run()
+    fabric = start_fabric(settings, free=task.custom is not None or has_branches(model))
 
     def up_to_the_tail(head: Model, task: Task) -> Finetuned:
         return fit(head, task, settings, fabric, run)

@@ -43,7 +43,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "sgd": Optimizer(_sgd, ("momentum_buffer",)),
     "adamw": Optimizer(_adamw, ("exp_avg", "exp_avg_sq", "step")),
 }
-assert set(OPTIMIZERS) == set(get_args(OptimizerName))
+assert {"auto", *OPTIMIZERS} == set(get_args(OptimizerName))
 
 
 def memory_of(

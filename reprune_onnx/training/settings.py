@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from reprune_onnx.errors import UsageError
@@ -12,7 +12,7 @@ Schedule = Literal["cosine", "step", "constant"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Augment = Literal["none", "flip", "crop", "crop-flip", "resized-crop"]
 NormMode = Literal["keep", "insert"]
-OptimizerName = Literal["sgd", "adamw"]
+OptimizerName = Literal["auto", "sgd", "adamw"]
 KeptEpoch = Literal["best", "last"]
 
 _CHOICES: dict[str, Any] = {
@@ -31,22 +31,22 @@ class TrainSettings:
 
     ``batch_size`` is that of all processes together. ``lr`` is reached after ``warmup`` epochs and
     then follows ``schedule``: half a cosine to 0, or a tenth of it from each of ``milestones``
-    (shares of the epochs) on; "auto" is found by a range test (`find_rate`). ``momentum`` is that
-    of SGD, or the first β of AdamW. ``clip_norm`` is the longest gradient (L2 norm over all
-    parameters) that a step takes, 0 for any. ``freeze`` are globs over names of tensors and of
-    nodes, whose values stay; ``freeze_bn`` keeps the running statistics of BatchNormalization (its
-    scale and shift train on). ``keep_epoch`` is which epoch is the result: the best of those that
-    were measured, the start included, or the last; then nothing is held back from the training
-    data. ``patience`` is after how many epochs without a better one training ends, 0 for never.
-    ``ema`` is the decay of the averaged weights that are kept, 0 for the last ones.
-    ``distill_weight`` is the share of the original's answers in the loss, where both they and
-    labels are there. ``batch_norm="insert"`` trains a folded layer with a BatchNormalization of its
-    own, which is folded again at the end.
+    (shares of the epochs) on; "auto" is found by a range test (`find_rate`). ``optimizer="auto"``
+    is settled by `with_optimizer`. ``momentum`` is that of SGD, or the first β of AdamW.
+    ``clip_norm`` is the longest gradient (L2 norm over all parameters) that a step takes, 0 for
+    any. ``freeze`` are globs over names of tensors and of nodes, whose values stay; ``freeze_bn``
+    keeps the running statistics of BatchNormalization (its scale and shift train on).
+    ``keep_epoch`` is which epoch is the result: the best of those that were measured, the start
+    included, or the last; then nothing is held back from the training data. ``patience`` is after
+    how many epochs without a better one training ends, 0 for never. ``ema`` is the decay of the
+    averaged weights that are kept, 0 for the last ones. ``distill_weight`` is the share of the
+    original's answers in the loss, where both they and labels are there. ``batch_norm="insert"``
+    trains a folded layer with a BatchNormalization of its own, which is folded again at the end.
     """
 
     epochs: int = 3
     batch_size: int = 64
-    optimizer: OptimizerName = "sgd"
+    optimizer: OptimizerName = "auto"
     lr: float | Literal["auto"] = "auto"
     clip_norm: float = 1.0
     momentum: float = 0.9
@@ -58,7 +58,7 @@ class TrainSettings:
     mixup: float = 0.0
     ema: float = 0.0
     augment: Augment = "none"
-    distill_weight: float = 0.5
+    distill_weight: float = 0.9
     temperature: float = 4.0
     batch_norm: NormMode = "keep"
     freeze: tuple[str, ...] = ()
@@ -101,6 +101,15 @@ class TrainSettings:
             raise UsageError(f"--lr '{self.lr}' is neither a number above 0 nor auto")
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise UsageError("--lr must be above 0")
+
+    def with_optimizer(self, usual: OptimizerName) -> TrainSettings:
+        """These settings, in which "auto" is the ``usual`` optimizer where the rate is found too.
+
+        A rate that is given is SGD's, as rates in papers and recipes are.
+        """
+        if self.optimizer != "auto":
+            return self
+        return replace(self, optimizer=usual if self.lr == "auto" else "sgd")
 
     def as_report(self) -> dict[str, Any]:
         """All settings, in JSON's types."""

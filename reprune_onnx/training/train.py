@@ -49,7 +49,7 @@ def train(
     proven.
     """
     plan.check(settings.epochs)
-    run = run or Run()
+    settings, run = settings.with_optimizer("sgd"), run or Run()
 
     def up_to_the_tail(head: Model, task: Task) -> Finetuned:
         return _train(head, task, settings, (plan, from_random), run)

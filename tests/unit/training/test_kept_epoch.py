@@ -1,6 +1,7 @@
 """The start is measured, the best epoch is kept, and the rate suits the network."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -201,6 +202,30 @@ def test_frozen_statistics_stay_and_the_scale_still_trains(demo):
         assert statistics
         assert (statistics & moved == set()) is freeze
         assert moved - statistics
+
+
+@pytest.mark.parametrize(
+    ("given", "usual", "taken"),
+    [
+        ({}, "adamw", "adamw"),
+        ({}, "sgd", "sgd"),
+        ({"lr": 0.1}, "adamw", "sgd"),
+        ({"optimizer": "sgd"}, "adamw", "sgd"),
+        ({"optimizer": "adamw", "lr": 0.1}, "sgd", "adamw"),
+    ],
+)
+def test_the_optimizer_goes_with_where_the_rate_comes_from(given, usual, taken):
+    settings = rp.TrainSettings(**given)
+    assert settings.with_optimizer(usual) == replace(settings, optimizer=taken)
+
+
+def test_finetune_takes_adamw_by_itself_and_its_log_says_so():
+    task = rp.Task(batches(), loss=loss)
+    taken = {
+        lr: rp.finetune(net(), task, rp.TrainSettings(epochs=1, lr=lr)).log["settings"]["optimizer"]
+        for lr in ("auto", 0.01)
+    }
+    assert taken == {"auto": "adamw", 0.01: "sgd"}
 
 
 def test_what_an_optimizer_remembers_goes_by_name():
