@@ -224,15 +224,16 @@ class Summed:
 class Statistic:
     """A mean, norm or extreme that a node takes over the channels ``ids (n,)`` of its first input.
 
-    They lie along ``axis``. The pruned model takes it over those that are left, and so does the
-    masked original. ``passes``: the node's first output has these channels too, along the same
-    axis.
+    They lie along ``axis``, each at one place, or at ``times`` places in a row where positions lie
+    there too. The pruned model takes it over those that are left, and so does the masked original.
+    ``passes``: the node's first output has these channels too, along the same axis.
     """
 
     node: int
     axis: int
     ids: Ints
     passes: bool
+    times: int = 1
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,16 @@ def compress(ids: Ints) -> Ints:
     return ids
 
 
+def in_a_row(ids: Ints) -> int:
+    """The largest number of equal neighbours in which ``ids (n,)`` come, all along.
+
+    >>> in_a_row(np.array([7, 7, 4, 4, 5, 5, 5, 5]))
+    2
+    """
+    ends = np.flatnonzero(np.diff(ids)) + 1
+    return int(np.gcd.reduce([*ends, len(ids)]))
+
+
 def varying(ids: Ints) -> list[int]:
     """The axes along which labels vary."""
     return [axis for axis, n in enumerate(ids.shape) if n > 1]

@@ -17,7 +17,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from reprune_onnx.analyzer.drafts import CountDraft, GroupedConv, LockDraft, SiteDraft
-from reprune_onnx.analyzer.labels import compress, varying
+from reprune_onnx.analyzer.labels import compress, in_a_row, varying
 from reprune_onnx.analyzer.numbers import Number, Term, values
 from reprune_onnx.analyzer.trials import Trials, axis_units
 from reprune_onnx.analyzer.walk import Walk
@@ -142,7 +142,8 @@ def statistics(w: Walk, unit_of: Ints) -> Iterable[Statistic]:
     for draft in w.statistics:
         units = axis_units(unit_of, w.tensors[draft.op.inputs[0]].ids, draft.axis)
         if units is not None:
-            yield Statistic(draft.op.index, draft.axis, units, draft.passes)
+            times = in_a_row(units)
+            yield Statistic(draft.op.index, draft.axis, units[::times], draft.passes, times)
 
 
 class Counts:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Container, Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -27,6 +28,18 @@ from reprune_onnx.verification.compare import Arrays
 from reprune_onnx.verification.part import Part
 
 _LARGE = 1024  # elements; smaller constants may be what an operator has to know beforehand
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Slices ``indices (m,)`` along ``axis``.
+
+    ``of``: the last axis is taken for ``of`` slices of equal extent; else each place is one.
+    """
+
+    indices: Ints
+    axis: int
+    of: int | None = None
 
 
 class FedModel:
@@ -134,34 +147,46 @@ class FedModel:
         self.proto.graph.node[node].input[i] = made
         self.proto.graph.node.insert(node, onnx.helper.make_node("Mul", [read, name], [made]))
 
-    def take_of_input(self, node: int, indices: Ints, axis: int) -> None:
-        """Let the first input of node ``node`` be slices ``indices (m,)`` along ``axis`` of it.
+    def take_of_input(self, node: int, slices: Slices) -> None:
+        """Let the first input of node ``node`` be slices of what it is; nodes behind move."""
+        reader = self.proto.graph.node[node]
+        whole = reader.input[0]
+        reader.input[0] = self._name(whole, "taken")
+        self._take(node, whole, slices, reader.input[0])
 
-        The nodes behind are one further along then.
-        """
-        taken = self._taken(node, (self.proto.graph.node[node].input[0], indices, axis))
-        self.proto.graph.node[node + 1].input[0] = taken
+    def take_of_output(self, node: int, slices: Slices) -> None:
+        """Let the first output of node ``node`` be slices of what it is; nodes behind move."""
+        maker = self.proto.graph.node[node]
+        taken = maker.output[0]
+        maker.output[0] = self._name(taken, "whole")
+        self._take(node + 1, maker.output[0], slices, taken)
 
-    def take_of_output(self, node: int, indices: Ints, axis: int) -> None:
-        """Let the first output of node ``node`` be slices ``indices (m,)`` of what it was.
+    def _take(self, at: int, whole: str, slices: Slices, taken: str) -> None:
+        """Put what makes ``taken``, slices of ``whole``, before node ``at``."""
+        axis, graph = slices.axis, self.proto.graph
+        indices = self._constant(slices.indices, whole)
+        nodes = [onnx.helper.make_node("Gather", [whole, indices], [taken], axis=axis)]
+        if slices.of is not None:
+            apart, few = self._name(whole, "apart"), self._name(whole, "few")
+            split = self._constant([0] * axis + [slices.of, -1], whole)
+            joined = self._constant([0] * axis + [-1], whole)
+            nodes = [
+                onnx.helper.make_node("Reshape", [whole, split], [apart]),
+                onnx.helper.make_node("Gather", [apart, indices], [few], axis=axis),
+                onnx.helper.make_node("Reshape", [few, joined], [taken]),
+            ]
+        for node in reversed(nodes):
+            graph.node.insert(at, node)
 
-        The nodes behind are one further along then.
-        """
-        made = self.proto.graph.node[node].output[0]
-        whole = f"{made}__{len(self.proto.graph.initializer)}_whole"
-        self.proto.graph.node[node].output[0] = whole
-        self._taken(node + 1, (whole, indices, axis), made)
-
-    def _taken(self, at: int, taken: tuple[str, Ints, int], name: str = "") -> str:
-        """Put a Gather of a tensor along an axis before node ``at``; what it makes is called."""
-        source, indices, axis = taken
-        graph = self.proto.graph
-        where = f"{source}__{len(graph.initializer)}_at"
-        name = name or f"{where}_made"
-        graph.initializer.append(onnx.numpy_helper.from_array(indices.astype(np.int64), where))
-        gather = onnx.helper.make_node("Gather", [source, where], [name], axis=axis)
-        graph.node.insert(at, gather)
+    def _constant(self, values: Ints | list[int], of: str) -> str:
+        name = self._name(of, "constant")
+        tensor = onnx.numpy_helper.from_array(np.asarray(values, np.int64), name)
+        self.proto.graph.initializer.append(tensor)
         return name
+
+    def _name(self, of: str, what: str) -> str:
+        """A name for what is made of a tensor; each constant makes the next one another."""
+        return f"{of}__{len(self.proto.graph.initializer)}_{what}"
 
     def redirect(self, names: Mapping[str, str], like: Arrays) -> None:
         """Let all that reads a tensor read another input, of ``like``'s type and rank.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.precision import WIDE
 from reprune_onnx.types import Bools, ChannelMap, Site, Statistic, Summed
-from reprune_onnx.verification.fed import FedModel
+from reprune_onnx.verification.fed import FedModel, Slices
 
 
 def masked_original(
@@ -70,9 +70,12 @@ def _over_kept(masked: FedModel, read: Statistic, keep: Bools) -> None:
     were dropped, and any value does for them.
     """
     kept = keep[read.ids]
+    n = len(kept) if read.times > 1 else None
     if read.passes:
-        masked.take_of_output(read.node, np.where(kept, np.cumsum(kept) - 1, 0), read.axis)
-    masked.take_of_input(read.node, np.flatnonzero(kept), read.axis)
+        back = np.where(kept, np.cumsum(kept) - 1, 0)
+        m = None if n is None else int(kept.sum())
+        masked.take_of_output(read.node, Slices(back, read.axis, m))
+    masked.take_of_input(read.node, Slices(np.flatnonzero(kept), read.axis, n))
 
 
 def consumers(channels: ChannelMap, keep: Bools) -> Iterator[Site]:

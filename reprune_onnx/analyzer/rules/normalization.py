@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reprune_onnx.analyzer.drafts import CountDraft, SiteDraft, StatisticDraft
 from reprune_onnx.analyzer.graph import Op
-from reprune_onnx.analyzer.labels import expand, varying
+from reprune_onnx.analyzer.labels import expand, in_a_row, varying
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.types import Labels
 
@@ -17,6 +17,8 @@ def batch_norm(op: Op, w: Walk) -> list[Labels | None]:
 def instance_norm(op: Op, w: Walk) -> list[Labels | None]:
     """Scale and bias: one value per channel; the statistics are taken within each channel."""
     x = w.labels(op)
+    if x.shape[1] == 1 and varying(x.ids):  # a norm over one group, as PyTorch writes it
+        return [normalized(op, w, list(range(2, len(x.shape))))]
     return _scaled(op, w, Labels(x.shape, w.flat(op, x.ids, (1,))), range(1, 3))
 
 
@@ -24,6 +26,8 @@ def group_norm(op: Op, w: Walk) -> Labels:
     """The statistics of a group need all its channels: whole groups stay or go."""
     x = w.labels(op)
     groups, n = int(op.attrs["num_groups"]), x.shape[1] or 1
+    if groups == 1 and varying(x.ids):
+        return _one_group(op, w, n)
     channels = expand(w.flat(op, x.ids, (1,)).reshape(-1), 0, n).reshape(groups, -1)
     w.space.tie_along(channels, (1,))
     for i in (1, 2):
@@ -32,6 +36,18 @@ def group_norm(op: Op, w: Walk) -> Labels:
         w.site(SiteDraft(op, i, 0, ids, 0, "param"))
     w.count(CountDraft(op, "num_groups", -1, 0, channels[:, 0]))
     return Labels(x.shape, channels.reshape(1, -1, *[1] * (len(x.shape) - 2)))
+
+
+def _one_group(op: Op, w: Walk, n: int) -> Labels:
+    """A norm over all ``n`` channels, with a scale and a bias for each or for all."""
+    x = w.labels(op)
+    axes = list(range(1, len(x.shape)))
+    if not statistic(op, w, axes, passes=True):
+        return mix(op, w, axes, by_option=True)
+    for i in (1, 2):
+        if not w.is_constant(op, i) or w.constant_shape(op, i) == (n,):
+            w.site(SiteDraft(op, i, 0, x.ids, 1, "param"))
+    return x
 
 
 def layer_norm(op: Op, w: Walk) -> list[Labels | None]:
@@ -63,6 +79,8 @@ def along_channels(op: Op, w: Walk) -> Labels:
 
 def normalized(op: Op, w: Walk, axes: list[int]) -> Labels:
     """The elements along ``axes`` are divided by what they are on average."""
+    if any(w.is_activation(op, i) for i in range(1, len(op.inputs))):
+        return mix(op, w, axes)
     if not statistic(op, w, axes, passes=True):
         return mix(op, w, axes, by_option=True)
     x = w.labels(op)
@@ -82,9 +100,12 @@ def statistic(op: Op, w: Walk, axes: list[int], passes: bool) -> bool:
     It is another number without them: `--norm-statistics` says whether that is wanted. Channels
     must lie along one axis, which is among ``axes``.
     """
-    vary = varying(w.labels(op).ids)
+    ids = w.labels(op).ids
+    vary = varying(ids)
     if w.norm_statistics != "kept" or len(vary) != 1 or vary[0] not in axes:
         return False
+    if in_a_row(ids.ravel()) > 1 and vary[0] != ids.ndim - 1:
+        return False  # positions among the channels are told apart along the last axis alone
     w.statistics.append(StatisticDraft(op, vary[0], passes))
     return True
 

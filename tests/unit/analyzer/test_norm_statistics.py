@@ -137,6 +137,26 @@ FORMS = [
         {"gate_w": np.random.default_rng(1).standard_normal((1, 2, 3, 3))},
     ),
     Form(
+        "GroupNormalization of one group",
+        "n = GroupNormalization <num_groups = 1> (s, scale, bias)",
+        1,
+        {"scale": (N,), "bias": (N,)},
+        {},
+        21,
+    ),
+    Form(
+        "a norm over one group, as PyTorch writes it",
+        """r = Reshape (s, group)
+        i = InstanceNormalization (r, one, zero)
+        size = Shape (s)
+        w = Reshape (i, size)
+        g = Mul (w, scale)
+        n = Add (g, bias)""",
+        1,
+        {"scale": (N, 1, 1), "bias": (N, 1, 1)},
+        {"group": np.array([0, 1, -1], np.int64), "one": np.ones(1), "zero": np.zeros(1)},
+    ),
+    Form(
         "a global response normalisation",
         """g = ReduceL2 <axes = [2,3]> (s)
         m = ReduceMean <axes = [1]> (g)
@@ -288,3 +308,19 @@ def test_channels_that_lie_along_two_axes_stay():
     assert not channels.statistics
     result = rp.prune(rp.Model(network(form)), settings(sparsity=0.5))
     assert rows(result.report) in ([0, 1, 2, 3], [4, 5, 6, 7])  # whole groups
+
+
+def test_a_computed_scale_keeps_the_channels():
+    form = replace(
+        FORMS[0],
+        body="""p = ReduceMean <axes = [0,2,3], keepdims = 0> (x)
+        scale = MatMul (p, scale_w)
+        t = Transpose <perm = [0,2,3,1]> (s)
+        u = LayerNormalization <axis = -1> (t, scale)
+        n = Transpose <perm = [0,3,1,2]> (u)""",
+        scales={},
+        arrays={"scale_w": np.ones((3, N))},
+    )
+    channels = rp.analyze(rp.Model(network(form)), rp.Scope(norm_statistics="kept"))
+    assert not any(g.free.any() for g in channels.groups)
+    assert not channels.statistics
