@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from operator import not_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -254,7 +255,13 @@ class Settings:
         ),
     ] = Takes(as_path, None)
     verify: Annotated[
-        bool, Option("Prove the cut before anything is written.", names=("--no-verify",))
+        bool,
+        Option(
+            "Whether the cut is proven; --no-verify writes the model without that.",
+            names=("--no-verify",),
+            words=bool,
+            read=not_,
+        ),
     ] = True
     jobs: Annotated[int, Option("Processes; -1 for all cores.", "N", ("--jobs", "-j"))] = 1
     memory: Annotated[

@@ -7,25 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from reprune_onnx.cli.options import (
-    Calibration,
-    CalibrationSize,
-    Classes,
-    Exclude,
-    Include,
-    InputShape,
-    ModelArgument,
-    NormStatistics,
-    Precision,
-    Preprocess,
-    Quiet,
-    Residual,
-    RoundTo,
-    SkipBroken,
-    Target,
+from reprune_onnx.cli.declared import several, with_settings
+from reprune_onnx.cli.options import ModelArgument, Quiet
+from reprune_onnx.errors import UsageError
+from reprune_onnx.settings import Settings
+
+
+@with_settings(
+    *("calibration", "calibration_size", "preprocess", "classes", "skip_broken", "residual"),
+    "norm_statistics",
+    *("include", "exclude", "target", "precision", "round_to", "seed", "input_shapes"),
 )
-
-
 def command(
     context: typer.Context,
     model: ModelArgument,
@@ -35,12 +27,11 @@ def command(
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for models and results.")
     ],
-    method: Annotated[str, typer.Option(metavar="M,M,…", help="Methods of prune.")] = "reprune,l1",
-    coverage: Annotated[str, typer.Option(metavar="C,C,…", help="Worths of a cluster.")] = "auto",
-    allocation: Annotated[str, typer.Option(metavar="A,A,…", help="Allocations.")] = "auto",
-    recover: Annotated[str, typer.Option(metavar="R,R,…", help="Recoveries.")] = "auto",
-    calibration: Calibration = None,
-    calibration_size: CalibrationSize = 512,
+    settings: dict[str, Any],
+    method: Annotated[str, several("method")] = "reprune,l1",
+    coverage: Annotated[str, several("coverage")] = "auto",
+    allocation: Annotated[str, several("allocation")] = "auto",
+    recover: Annotated[str, several("recover")] = "auto",
     data: Annotated[
         str | None,
         typer.Option(
@@ -49,18 +40,6 @@ def command(
             " images is held out to measure agreement with MODEL.",
         ),
     ] = None,
-    preprocess: Preprocess = None,
-    classes: Classes = None,
-    skip_broken: SkipBroken = False,
-    residual: Residual = "keep",
-    norm_statistics: NormStatistics = "lock",
-    include: Include = None,
-    exclude: Exclude = None,
-    target: Target = None,
-    precision: Precision = None,
-    round_to: RoundTo = None,
-    seed: Annotated[int, typer.Option(help="Of the random choices.")] = 0,
-    input_shape: InputShape = None,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", metavar="N", help="Processes; -1 for all cores.")
     ] = 1,
@@ -80,28 +59,10 @@ def command(
     from reprune_onnx.cli.progress import Bar
     from reprune_onnx.cli.typed import typed
     from reprune_onnx.report.tables import print_sweep
-    from reprune_onnx.settings import Settings
-    from reprune_onnx.shapes import parse_input_shapes
     from reprune_onnx.sweeps.sweep import SweepOptions, sweep
 
     shares = [_share(text) for text in macs_reduction.split(",")]
-    base = Settings(
-        macs_reduction=shares[0],
-        residual=residual,
-        norm_statistics=norm_statistics,
-        include=tuple(include or ()),
-        exclude=tuple(exclude or ()),
-        round_to=round_to,
-        target=target,
-        precision=precision,
-        seed=seed,
-        input_shapes=tuple(parse_input_shapes(input_shape or []).items()),
-        calibration=calibration,
-        calibration_size=calibration_size,
-        preprocess=preprocess,
-        classes=classes,
-        skip_broken=skip_broken,
-    )
+    base = Settings(macs_reduction=shares[0], **settings)
     ways = {"method": method, "coverage": coverage, "allocation": allocation, "recover": recover}
     varied: dict[str, list[Any]] = {name: text.split(",") for name, text in ways.items()}
     varied["macs_reduction"] = shares
@@ -113,8 +74,6 @@ def command(
 
 
 def _share(text: str) -> float:
-    from reprune_onnx.errors import UsageError
-
     try:
         return float(text)
     except ValueError as error:
