@@ -1,16 +1,22 @@
-"""An option is declared once, as a field of `Settings`: the commands have its choices and its help."""
+"""An option is declared once, as a field of `Settings`: commands have its choices and its help."""
 
 from __future__ import annotations
 
+import pkgutil
 from dataclasses import fields
+from importlib import import_module
+from inspect import signature
+from typing import Literal, get_args, get_origin
 
-import click
 import pytest
 
 import reprune_onnx as rp
+from reprune_onnx import cli
 from reprune_onnx.options import choices, options
 
 FIELDS = options(rp.Settings)
+OF_TRAINING = {(command, "precision") for command in ("finetune", "train")}
+"""Options of other commands that have the name of a field, and another meaning."""
 
 
 def test_every_field_is_documented_where_it_is_declared():
@@ -41,19 +47,28 @@ def test_what_the_command_line_reads_is_what_settings_hold(command_line):
     assert (how.include, how.verify, how.jobs) == (("b", "c"), False, 2)
 
 
-def test_choices_are_the_same_in_every_command(command_line):
+def test_choices_are_the_same_in_every_command():
     seen = set()
-    for command in command_line.commands.values():
-        for param in command.params:
-            if param.name in FIELDS and isinstance(param.type, click.Choice):
-                known = choices(rp.Settings, param.name)
-                # `build` and `finetune` have options of these names with a default of their own
-                assert tuple(param.type.choices) == known, (command.name, param.name)
-                seen.add((command.name, param.name))
-    assert {("prune", "method"), ("recover", "recover"), ("analyze", "residual")} <= seen
+    for module in pkgutil.iter_modules(cli.__path__):
+        command = getattr(import_module(f"{cli.__name__}.{module.name}"), "command", None)
+        for name, parameter in (
+            signature(command, eval_str=True).parameters.items() if command else ()
+        ):
+            words = literal(parameter.annotation)
+            if name in FIELDS and words and (module.name, name) not in OF_TRAINING:
+                assert words == choices(rp.Settings, name), (module.name, name)
+                seen.add((module.name, name))
+    assert {("recover", "recover"), ("analyze", "residual"), ("train", "residual")} <= seen
     assert {name for command, name in seen if command == "prune"} == {
         name for name in FIELDS if choices(rp.Settings, name)
     }
+
+
+def literal(annotation: object) -> tuple[str, ...]:
+    """The words of a Literal in an annotation; () without."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return next(filter(None, map(literal, get_args(annotation))), ())
 
 
 @pytest.mark.parametrize("name", ["method", "coverage", "allocation", "recover"])
