@@ -8,7 +8,6 @@ from operator import not_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from reprune_onnx.activations.room import parse_size
 from reprune_onnx.arguments import wrong_type
 from reprune_onnx.choices import (
     Allocation,
@@ -18,7 +17,6 @@ from reprune_onnx.choices import (
     Cutoff,
     InputChannels,
     Linkage,
-    Measure,
     Method,
     NormStatistics,
     Precision,
@@ -32,6 +30,7 @@ from reprune_onnx.choices import (
 from reprune_onnx.errors import UsageError
 from reprune_onnx.in_memory import InMemory
 from reprune_onnx.options import Option, Takes, check_fields
+from reprune_onnx.ranges import SHARES, check_images, check_ranges
 from reprune_onnx.report.fields import ReportLike
 from reprune_onnx.rounding import Rounding
 from reprune_onnx.taken import (
@@ -57,14 +56,6 @@ from reprune_onnx.taken import (
 if TYPE_CHECKING:
     from reprune_onnx.data.reading import Reading
 
-_SHARES: dict[str, Measure] = {
-    "macs_reduction": "macs",
-    "params_reduction": "params",
-    "latency_reduction": "latency",
-}
-_SHARE = ": it is a share, 0.5 for 50 %"
-_MOST = 2**31
-_MOST_JOBS = 2**15
 _BLOCK = 8  # channels that ONNX Runtime computes together, and whose multiples are fast on a CPU
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
@@ -78,7 +69,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     }
 }
 """Fields that a preset sets; others given beside it win."""
-_TARGETS = ("sparsity", *_SHARES, "max_drop", "keep")
+_TARGETS = ("sparsity", *SHARES, "max_drop", "keep")
 
 
 @dataclass(frozen=True)
@@ -292,7 +283,8 @@ class Settings:
                 f"give exactly one of {options}; given: {found} (--macs-reduction 0.5 halves the"
                 " multiply-adds)"
             )
-        self._check_ranges()
+        check_ranges(self)
+        check_images(self)
         if self.target is not None:
             _of_target(self.target, self.precision)
         elif self.precision is not None:
@@ -344,7 +336,7 @@ class Settings:
         """The share that goes; None for ``max_drop``, which searches it, and for ``keep``."""
         if self.sparsity is not None:
             return Reduction("channels", self.sparsity)
-        for name, measure in _SHARES.items():
+        for name, measure in SHARES.items():
             if getattr(self, name) is not None:
                 return Reduction(measure, getattr(self, name))
         return None
@@ -372,72 +364,6 @@ class Settings:
         plain["round_to"] = self.rounding.multiple
         plain["target"] = None if self.target is None else Path(self.target).stem
         return plain
-
-    def _check_ranges(self) -> None:
-        if self.sparsity is not None and not 0 <= self.sparsity < 1:
-            raise UsageError(f"--sparsity {self.sparsity:g} is outside [0, 1){_SHARE}")
-        for name in _SHARES:
-            value = getattr(self, name)
-            if value is not None and not 0 < value < 1:
-                option = f"--{name.replace('_', '-')}"
-                raise UsageError(f"{option} {value:g} is outside (0, 1){_SHARE}")
-        if self.max_drop is not None and not 0 <= self.max_drop < 100:
-            raise UsageError(f"--max-drop {self.max_drop} is outside [0, 100): it is in points")
-        if self.latency_table is not None and self.latency_reduction is None:
-            raise UsageError("--latency-table goes with --latency-reduction; give that too")
-        for name in ("min_channels", "round_to", "calibration_size"):
-            value = getattr(self, name)
-            if value is not None and not 1 <= value < _MOST:
-                bounds = f"at least 1, and less than {_MOST:,}"
-                raise UsageError(f"--{name.replace('_', '-')} must be {bounds}")
-        for glob, n in self.layer:
-            if n < 1:
-                raise UsageError(f"--layer {glob}={n}: a layer keeps at least 1 channel")
-        self._check_images()
-        if self.memory is not None:
-            parse_size(self.memory)
-        if self.jobs == 0 or abs(self.jobs) > _MOST_JOBS:
-            raise UsageError(
-                f"--jobs is a number of processes, or -1 for all cores; not {self.jobs}"
-            )
-        if self.seed < 0:
-            raise UsageError(f"--seed {self.seed} must not be negative")
-
-    def _check_images(self) -> None:
-        """What cannot be done without images."""
-        from reprune_onnx.data.generated.spec import is_generated
-
-        needs = {
-            "method": ("reconstruction",),
-            "coverage": ("energy",),
-            "allocation": ("sensitivity",),
-            "recover": ("batch-norm", "least-squares"),
-        }
-        if self.max_drop is not None and self.calibration is None:
-            raise UsageError(
-                "--max-drop needs images to measure the drop on: give some hundreds with"
-                " --calibration (with labels for accuracy, without for agreement)"
-            )
-        if self.max_drop is not None and is_generated(self.calibration):
-            raise UsageError(
-                "--max-drop cannot be measured on generated images: nobody knows what is right on"
-                " them, and a model agrees with its original there more or less than on its own"
-                " images; give own images with --calibration, or ask for --macs-reduction"
-            )
-        for name, values in needs.items():
-            value = getattr(self, name)
-            if self.calibration is None and (value in values or _looks(value)):
-                raise UsageError(
-                    f"--{name} {value} needs images: give some hundreds, without"
-                    " labels, with --calibration"
-                )
-
-
-def _looks(row: object) -> bool:
-    """Whether a criterion or a recovery method of the user's needs images."""
-    if isinstance(row, Criterion):
-        return row.needs == "losses"
-    return isinstance(row, RecoveryMethod) and row.needs_images
 
 
 def check_settings(settings: object) -> None:

@@ -1,0 +1,89 @@
+"""The ranges of the fields of settings, and what goes with what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reprune_onnx.activations.room import parse_size
+from reprune_onnx.choices import Criterion, Measure, RecoveryMethod
+from reprune_onnx.errors import UsageError
+
+if TYPE_CHECKING:
+    from reprune_onnx.settings import Settings
+
+SHARES: dict[str, Measure] = {
+    "macs_reduction": "macs",
+    "params_reduction": "params",
+    "latency_reduction": "latency",
+}
+_SHARE = ": it is a share, 0.5 for 50 %"
+_MOST = 2**31
+_MOST_JOBS = 2**15
+
+
+def check_ranges(settings: Settings) -> None:
+    """Raise UsageError for a field out of its range, or one that goes with another."""
+    if settings.sparsity is not None and not 0 <= settings.sparsity < 1:
+        raise UsageError(f"--sparsity {settings.sparsity:g} is outside [0, 1){_SHARE}")
+    for name in SHARES:
+        value = getattr(settings, name)
+        if value is not None and not 0 < value < 1:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} {value:g} is outside (0, 1){_SHARE}")
+    if settings.max_drop is not None and not 0 <= settings.max_drop < 100:
+        raise UsageError(f"--max-drop {settings.max_drop} is outside [0, 100): it is in points")
+    if settings.latency_table is not None and settings.latency_reduction is None:
+        raise UsageError("--latency-table goes with --latency-reduction; give that too")
+    for name in ("min_channels", "round_to", "calibration_size"):
+        value = getattr(settings, name)
+        if value is not None and not 1 <= value < _MOST:
+            bounds = f"at least 1, and less than {_MOST:,}"
+            raise UsageError(f"--{name.replace('_', '-')} must be {bounds}")
+    for glob, n in settings.layer:
+        if n < 1:
+            raise UsageError(f"--layer {glob}={n}: a layer keeps at least 1 channel")
+    if settings.memory is not None:
+        parse_size(settings.memory)
+    if settings.jobs == 0 or abs(settings.jobs) > _MOST_JOBS:
+        raise UsageError(
+            f"--jobs is a number of processes, or -1 for all cores; not {settings.jobs}"
+        )
+    if settings.seed < 0:
+        raise UsageError(f"--seed {settings.seed} must not be negative")
+
+
+def check_images(settings: Settings) -> None:
+    """Raise UsageError for what cannot be done without images, or with generated ones."""
+    from reprune_onnx.data.generated.spec import is_generated  # imports numpy
+
+    needs = {
+        "method": ("reconstruction",),
+        "coverage": ("energy",),
+        "allocation": ("sensitivity",),
+        "recover": ("batch-norm", "least-squares"),
+    }
+    if settings.max_drop is not None and settings.calibration is None:
+        raise UsageError(
+            "--max-drop needs images to measure the drop on: give some hundreds with"
+            " --calibration (with labels for accuracy, without for agreement)"
+        )
+    if settings.max_drop is not None and is_generated(settings.calibration):
+        raise UsageError(
+            "--max-drop cannot be measured on generated images: nobody knows what is right on"
+            " them, and a model agrees with its original there more or less than on its own"
+            " images; give own images with --calibration, or ask for --macs-reduction"
+        )
+    for name, values in needs.items():
+        value = getattr(settings, name)
+        if settings.calibration is None and (value in values or _looks(value)):
+            raise UsageError(
+                f"--{name} {value} needs images: give some hundreds, without"
+                " labels, with --calibration"
+            )
+
+
+def _looks(row: object) -> bool:
+    """Whether a criterion or a recovery method of the user's needs images."""
+    if isinstance(row, Criterion):
+        return row.needs == "losses"
+    return isinstance(row, RecoveryMethod) and row.needs_images
