@@ -29,7 +29,7 @@ class StatisticsEvidence:
     def __init__(self, model: Model, port: DataInput) -> None:
         self._model, self._port = model, port
         graph = Graph(model)
-        self._ops = [op for op in graph.ops if _is_trained(op, graph)][:_LOOKED_AT]
+        self._ops = [op for op in graph.ops if is_trained(op, graph)][:_LOOKED_AT]
         self._stated = [tuple(graph.array(op.inputs[k]) for k in (3, 4)) for op in self._ops]
         self.names = [op.name for op in self._ops]
 
@@ -95,7 +95,7 @@ def _divergence(y: Floats, mean: Floats, variance: Floats, epsilon: float) -> fl
     return float(np.mean(np.log1p(np.maximum(kl, 0))))
 
 
-def _is_trained(op: Op, graph: Graph) -> bool:
+def is_trained(op: Op, graph: Graph) -> bool:
     """Whether this is a BatchNormalization with statistics of images; 0 and 1 are of none."""
     if op.type != "BatchNormalization" or op.attrs.get("training_mode") or len(op.inputs) < 5:
         return False

@@ -49,12 +49,12 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Pixels:
-    """Images (n, …) float32 in the model's layout and size, not yet scaled.
+    """Images (n, …), float32 or uint8, in the model's layout and size, not yet scaled.
 
     ``y (n,)`` are their classes, if all have them. ``preprocess`` is what is given for them.
     """
 
-    x: NDArray[np.float32]
+    x: NDArray[np.float32] | NDArray[np.uint8]
     y: Answers | None
     preprocess: Preprocess
     target: Target
@@ -77,7 +77,7 @@ class Pixels:
         x = self.x
         if (how.color == "bgr") != (self.preprocess.color == "bgr"):
             x = np.flip(x, self.channels)
-        x = x * np.float32(1.0 if how.scale is None else how.scale)
+        x = x.astype(np.float32) * np.float32(1.0 if how.scale is None else how.scale)
         if how.mean:
             x = x - np.array(how.mean, np.float32).reshape(shape)
         if how.std:

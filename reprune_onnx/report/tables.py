@@ -251,7 +251,7 @@ def _recovery(recovery: dict[str, Any] | None) -> list[str]:
     line = f"recovered by {recovery['method']}: {recovery['layers']} layers have new values"
     if not recovery["samples"]:
         more = "some hundreds of images, without labels, with --calibration recover far more"
-        return [f"{line}; {more}"]
+        return [f"{line}; {more} (--calibration generated makes some by formula)"]
     line += f", fitted to {recovery['samples']} images"
     if recovery["error_before"] is not None and recovery["error_after"] is not None:
         before, after = recovery["error_before"], recovery["error_after"]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reprune_onnx.activations.generated.choose import Choice, Chooser
 from reprune_onnx.activations.generated.range import Range, find_range
 from reprune_onnx.data.alternatives import Pixels
 from reprune_onnx.data.generated.generate import AXES, Recipe, generate
@@ -21,6 +22,7 @@ from reprune_onnx.shapes import IMAGE_CHANNELS, Layout, concrete_shapes
 from reprune_onnx.types import Model
 from reprune_onnx.watch import Progress
 
+_TIMES = 2  # as many images are generated as are taken, where the model tells which are better
 _LOOKED_AT = 64  # images that the range is found on
 _NUMBERS = 4_000_000  # and the most numbers in all of them
 _PLAIN = Preprocess(scale=1 / 255)  # what 8-bit images become where nothing is said
@@ -28,11 +30,12 @@ _PLAIN = Preprocess(scale=1 / 255)  # what 8-bit images become where nothing is 
 
 @dataclass(frozen=True)
 class Generated:
-    """What images were made for a model: ``n`` of a recipe, and the range they were put in."""
+    """What images were made for a model: ``n`` of a recipe, in which range, and how chosen."""
 
     recipe: Recipe
     n: int
     range: Range
+    choice: Choice
 
     def as_json(self) -> dict[str, object]:
         """Return it as plain values, for the report."""
@@ -41,6 +44,7 @@ class Generated:
             "families": list(dict.fromkeys(self.recipe.mixture)),
             "seed": self.recipe.seed,
             "size": [self.recipe.channels, *self.recipe.space],
+            "chosen": self.choice.as_json(),
             "range": {
                 "preprocess": str(self.range.preprocess),
                 "by": self.range.by,
@@ -56,7 +60,7 @@ class Generated:
         if self.range.by != "given":
             how = f"the model is taken to want 8-bit images with --preprocess {_quoted(self)}"
             lines.append(f"{how}: {self.range.evidence}")
-        return tuple(lines)
+        return (*lines, *self.choice.notes)
 
 
 @dataclass(frozen=True)
@@ -86,20 +90,35 @@ def make(model: Model, settings: Settings, progress: Progress | None = None) -> 
     target, space = _target(port, concrete_shapes(model.proto, shapes).get(port.name), how)
     check_families(asked.names, len(space))
     recipe = Recipe(target.channels or 1, space, settings.seed, asked.names)
-    images = []
-    for i, image in enumerate(generate(recipe, n)):
-        images.append(image if target.layout == "nchw" else np.moveaxis(image, 0, -1))
-        if progress is not None:
-            progress("generating images", i + 1, n)
     assumed = _PLAIN if port.dtype.kind == "f" else Preprocess(scale=1.0)
-    pixels = Pixels(np.stack(images), None, assumed, target, True)
+    pixels = Pixels(_drawn(recipe, 0, n, (target, progress)), None, assumed, target, True)
     if settings.preprocess is None:
         found = find_range(model, port, _few(pixels))
     else:
         _check(how, recipe.channels)
         given = replace(how.resolve(np.dtype(np.uint8), port.dtype), size=None, crop=None)
         found = Range(given, "given", "--preprocess says so")
-    return Made(pixels, Generated(recipe, n, found))
+    pixels = replace(pixels, preprocess=found.preprocess)
+    chooser = Chooser(model, port, pixels)
+    if chooser.by != "nothing":
+        more = _drawn(recipe, n, (_TIMES - 1) * n, (target, progress))
+        pixels = replace(pixels, x=np.concatenate([pixels.x, more]))
+    choice = chooser.choose(pixels, n, progress)
+    pixels = replace(pixels, x=pixels.x[choice.at])
+    return Made(pixels, Generated(recipe, n, found, choice))
+
+
+def _drawn(
+    recipe: Recipe, start: int, n: int, how: tuple[Target, Progress | None]
+) -> NDArray[np.uint8]:
+    """Return n images of a recipe (n, …), from number ``start`` on, in the model's layout."""
+    target, progress = how
+    images = []
+    for i, image in enumerate(generate(recipe, n, start)):
+        images.append(image if target.layout == "nchw" else np.moveaxis(image, 0, -1))
+        if progress is not None:
+            progress("generating images", i + 1, n)
+    return np.stack(images)
 
 
 def _target(
@@ -137,7 +156,7 @@ def _check(how: Preprocess, channels: int) -> None:
 
 def _few(pixels: Pixels) -> Pixels:
     n = max(8, min(_LOOKED_AT, _NUMBERS // pixels.x[0].size))
-    return replace(pixels, x=pixels.x[:n].astype(np.float32))
+    return replace(pixels, x=pixels.x[:n])
 
 
 def _quoted(made: Generated) -> str:

@@ -1,0 +1,127 @@
+"""What range the tool finds for real models, beside the one that they were trained with.
+
+    python tools/generated_ranges.py
+
+Prints a Markdown row for each model of ../shared/models whose preprocessing is documented: what
+`--calibration generated` takes the model to want, and, where that is something else, the top-1
+accuracy of both. Which colour comes first is not looked for,
+so the right order is used for both.
+"""
+
+from __future__ import annotations
+
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import reprune_onnx as rp
+from reprune_onnx.activations.generated.make import make
+from reprune_onnx.data.alternatives import swapped
+from reprune_onnx.data.open import open_data
+from reprune_onnx.data.preprocess import Preprocess, parse_preprocess
+from reprune_onnx.runtime.image_input import image_input
+from reprune_onnx.types import Model
+
+SHARED = ROOT.parent / "shared"
+_IMAGES = "generated:64"
+_CIFAR = SHARED / "data" / "cifar10_lossless.npz"
+_SAMPLE = SHARED / "data" / "imagenet_sample_256.tar"
+
+
+@dataclass(frozen=True)
+class Documented:
+    """A model, what it was trained with, and the side of its images; of the sample, else CIFAR."""
+
+    model: str
+    truth: str
+    side: int | None = None
+
+
+_RESNETS = ("20_cifar10_bn", "20_cifar10_folded", "20_cifar10_dynamo", "20_cifar10_jpeg_bn")
+_RESNETS += ("32_cifar10_bn", "56_cifar10_bn", "56_cifar10_folded", "56_cifar10_dynamo")
+_RESNETS += ("56_cifar10_jpeg_bn",)
+MODELS = (
+    *(Documented(f"resnet{name}", "cifar10") for name in _RESNETS),
+    Documented("derived_shufflenetv2_fp32", "imagenet", 224),
+    Documented("derived_squeezenet_fp32", "imagenet-bgr", 224),
+    Documented("mobilenetv2_dogs", "scale=1/127.5;mean=1,1,1;std=1,1,1", 160),
+)
+
+
+def main() -> None:
+    print("| model | trained with | found | by | top-1 % with either |")
+    print("|---|---|---|---|---|")
+    for documented in MODELS:
+        print(row(documented), flush=True)
+
+
+def row(documented: Documented) -> str:
+    model = rp.load(SHARED / "models" / f"{documented.model}.onnx")
+    found = make(model, rp.Settings(sparsity=0.5, calibration=_IMAGES)).generated.range
+    truth = parse_preprocess(documented.truth).resolve(np.dtype(np.uint8), np.dtype(np.float32))
+    cells = [documented.model, f"`{documented.truth}`", f"`{found.preprocess}`", found.by]
+    mine = found.preprocess
+    if truth.color == "bgr":
+        mine = swapped(mine, 3) or mine
+    if _affine(mine) == _affine(truth):
+        return f"| {' | '.join(cells)} | the same |"
+    both = [
+        accuracy(model, documented, str(replace(how, size=None, crop=None)))
+        for how in (truth, mine)
+    ]
+    return f"| {' | '.join(cells)} | {both[0]:.2f} / {both[1]:.2f} |"
+
+
+def _affine(how: Preprocess) -> list[list[float]]:
+    """What 0 and 255 become in three channels."""
+    scale = 1.0 if how.scale is None else how.scale
+    mean, std = (np.broadcast_to(v or (d,), 3) for v, d in ((how.mean, 0.0), (how.std, 1.0)))
+    return [np.round((x * scale - mean) / std, 3).tolist() for x in (0, 255)]
+
+
+def accuracy(model: Model, documented: Documented, how: str) -> float:
+    port = image_input(model.proto, {})
+    with tempfile.TemporaryDirectory() as folder:
+        data = open_data(
+            _data(documented, Path(folder)),
+            preprocess=how,
+            input_shape=port.shape,
+            dtype=port.dtype,
+        )
+        return float(rp.evaluate(model, data).top1 or 0.0)
+
+
+def _data(documented: Documented, folder: Path) -> str:
+    if documented.side is None:
+        return f"{_CIFAR}:x_test,y_test"
+    x, y = (np.array(part) for part in zip(*_sample(documented.side), strict=True))
+    np.savez(folder / "sample.npz", x=x.transpose(0, 3, 1, 2), y=y)
+    return str(folder / "sample.npz")
+
+
+def _sample(side: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Every fourth image of the ImageNet sample, cropped, with its class."""
+    with tarfile.open(_SAMPLE) as tar:
+        members = sorted((m for m in tar if m.isfile()), key=lambda m: m.name)
+        members = [m for m in members if m.name.lower().endswith((".jpg", ".jpeg", ".png"))]
+        classes = sorted({m.name.split("/")[-2] for m in members})
+        for m in members[::4]:
+            picture = Image.open(tar.extractfile(m)).convert("RGB")
+            low = (256 - side) // 2
+            yield (
+                np.asarray(picture.crop((low, low, low + side, low + side))),
+                classes.index(m.name.split("/")[-2]),
+            )
+
+
+if __name__ == "__main__":
+    main()
