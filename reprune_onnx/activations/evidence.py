@@ -14,22 +14,25 @@ from reprune_onnx.activations.store import Store
 from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.data.target import DataInput
 from reprune_onnx.runtime.classifier import Classifier, probabilities
+from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import Floats, Model
 
 _LOOKED_AT = 3  # BatchNormalizations
 _SPREAD = 1e-12
+_AT_ONCE = 16  # images of which all layers are looked at
+_BIASED = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2}  # the input that is the bias
 
 
 class StatisticsEvidence:
     """The first BatchNormalizations of a network, whose statistics are those of its own images.
 
-    ``names`` are the nodes, none where the network has none that was trained.
+    ``names`` are the nodes, none where the network has none that was trained; ``most`` so many.
     """
 
-    def __init__(self, model: Model, port: DataInput) -> None:
+    def __init__(self, model: Model, port: DataInput, most: int = _LOOKED_AT) -> None:
         self._model, self._port = model, port
         graph = Graph(model)
-        self._ops = [op for op in graph.ops if is_trained(op, graph)][:_LOOKED_AT]
+        self._ops = [op for op in graph.ops if is_trained(op, graph)][:most]
         self._stated = [tuple(graph.array(op.inputs[k]) for k in (3, 4)) for op in self._ops]
         self.names = [op.name for op in self._ops]
 
@@ -51,6 +54,43 @@ class StatisticsEvidence:
             y = np.concatenate([np.moveaxis(c[name], 1, -1) for c in computed])
             y = y.reshape(-1, y.shape[-1]).astype(np.float64)
             parts.append(_divergence(y, mean, variance, float(op.attrs.get("epsilon", 1e-5))))
+        return float(np.mean(parts))
+
+
+class BiasEvidence:
+    """The layers of a network that have a bias.
+
+    Where a BatchNormalization was folded away, the bias takes away the mean of what the layer made
+    of the images of the training set: fed as then, its outputs lie around zero again. ``layers`` is
+    how many there are.
+    """
+
+    def __init__(self, model: Model, port: DataInput) -> None:
+        self._port = port
+        graph = Graph(model)
+        ops = [op for op in graph.ops if _has_bias(op, graph)]
+        self.layers = len(ops)
+        if ops:
+            self._names = [op.outputs[0] for op in ops]
+            self._session = Session(model.proto, optimize=True, threads=1, outputs=self._names)
+
+    def imbalance(self, x: NDArray[Any]) -> float:
+        """Return how far the outputs of the layers are from lying around zero on images x (n, …).
+
+        It is the mean of ln(1 + (m/s)²) over the channels of a layer, and over the layers, with the
+        mean m and the deviation s of each channel.
+        """
+        sums: dict[str, list[Floats]] = {name: [] for name in self._names}
+        batches = _batches(x, self._port.shape[0] or min(_AT_ONCE, len(x)))
+        for part in batches:
+            for name, y in self._session.run({self._port.name: part}).items():
+                flat = np.moveaxis(y, 1, -1).reshape(-1, y.shape[1]).astype(np.float64)
+                sums[name].append(np.stack([flat.mean(axis=0), (flat**2).mean(axis=0)]))
+        parts = []
+        for moments in sums.values():
+            mean, square = np.mean(moments, axis=0)
+            variance = np.maximum(square - mean**2, 0) + _SPREAD
+            parts.append(float(np.mean(np.log1p(mean**2 / variance))))
         return float(np.mean(parts))
 
 
@@ -103,6 +143,14 @@ def is_trained(op: Op, graph: Graph) -> bool:
         return False
     mean, variance = (graph.array(op.inputs[k]) for k in (3, 4))
     return bool(mean.any() or (variance != 1).any())
+
+
+def _has_bias(op: Op, graph: Graph) -> bool:
+    """Whether this is a layer with a bias of values that differ from zero."""
+    k = _BIASED.get(op.type)
+    if k is None or len(op.inputs) <= k or not graph.is_constant(op.inputs[k]):
+        return False
+    return bool(graph.array(op.inputs[k]).any())
 
 
 def _batches(x: NDArray[Any], static: int | None) -> Sequence[NDArray[Any]]:

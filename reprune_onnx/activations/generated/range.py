@@ -4,8 +4,10 @@ Generated images are fed in all usual ways (0–1, ±1, 0–255, less a mean and
 
 * a BatchNormalization states the mean and variance of what it was fed in training, so the way is
   the one with the least misfit (`StatisticsEvidence`);
-* a classifier without one, or ways that fit alike, are told by the answers: on images that it can
-  read a network is sure of some, and says different things of different ones,
+* where BatchNormalizations were folded away, the biases take away the means of what layers made in
+  training, so the way is the one that leaves least of them (`BiasEvidence`);
+* a classifier with few biases, or ways that fit alike, are told by the answers: on images that it
+  can read a network is sure of some, and says different things of different ones,
 
       score = H(mean p) + (H(mean p) - mean H(p))
 
@@ -23,6 +25,7 @@ import numpy as np
 
 from reprune_onnx.activations.evidence import (
     AnswersEvidence,
+    BiasEvidence,
     StatisticsEvidence,
     information,
 )
@@ -32,6 +35,10 @@ from reprune_onnx.data.target import DataInput
 from reprune_onnx.errors import RepruneError
 from reprune_onnx.types import Floats, Model
 
+_BestOf = Callable[..., Preprocess]  # min or max
+
+_NORMS = 8  # early ones tell the range, later ones also how images differ from photographs
+_BIASES = 4  # layers with biases from which on these tell
 _ALIKE = 1.3  # times the least misfit: ways that statistics do not tell apart
 _FITS = 0.5  # a misfit beyond which no usual way is what the file was trained with
 
@@ -40,7 +47,7 @@ _FITS = 0.5  # a misfit beyond which no usual way is what the file was trained w
 class Range:
     """The ``preprocess`` of 8-bit values that a model is taken to want, and by what ``evidence``.
 
-    ``by`` is "given", "statistics", "answers" or "nothing".
+    ``by`` is "given", "type", "statistics", "biases", "answers" or "nothing".
     """
 
     preprocess: Preprocess
@@ -58,12 +65,15 @@ def find_range(model: Model, port: DataInput, some: Pixels) -> Range:
     if port.dtype.kind != "f":
         return Range(some.preprocess, "type", f"its input holds {port.dtype.name}")
     by_answers = _answers(model, some)
-    statistics = StatisticsEvidence(model, port)
+    statistics = StatisticsEvidence(model, port, _NORMS)
     if statistics.names:
         return _by_statistics(statistics, some, ways, by_answers)
+    biases = BiasEvidence(model, port)
+    if biases.layers >= _BIASES:
+        return _by_biases(biases, some, ways)
     if by_answers is None:
         return Range(some.preprocess, "nothing", "nothing in the file tells, so it is assumed")
-    how, score, rest = _best(ways, by_answers)
+    how, score, rest = _best(ways, by_answers, max)
     return Range(
         how,
         "answers",
@@ -85,7 +95,9 @@ def _by_statistics(
     else:
         best = min(ways, key=misfits.__getitem__)
     rest = {how: m for how, m in misfits.items() if how != best}
-    names = ", ".join(f"'{name}'" for name in statistics.names)
+    names = " to ".join(
+        f"'{name}'" for name in dict.fromkeys((statistics.names[0], statistics.names[-1]))
+    )
     doubt = "" if misfits[best] < _FITS else "; no usual way fits, so give --preprocess"
     return Range(
         best,
@@ -95,11 +107,21 @@ def _by_statistics(
     )
 
 
+def _by_biases(biases: BiasEvidence, some: Pixels, ways: Sequence[Preprocess]) -> Range:
+    how, score, rest = _best(ways, lambda how: biases.imbalance(some.fed(how)), min)
+    return Range(
+        how,
+        "biases",
+        f"what its {biases.layers} layers with biases make then lies nearest around zero (off by"
+        f" {score:.2f}, {_next(rest)})",
+    )
+
+
 def _best(
-    ways: Sequence[Preprocess], score: Callable[[Preprocess], float]
+    ways: Sequence[Preprocess], score: Callable[[Preprocess], float], best_of: _BestOf
 ) -> tuple[Preprocess, float, dict[Preprocess, float]]:
     scores = {how: score(how) for how in ways}
-    best = max(ways, key=scores.__getitem__)
+    best = best_of(ways, key=scores.__getitem__)
     return best, scores[best], {how: s for how, s in scores.items() if how != best}
 
 

@@ -83,8 +83,7 @@ def test_of_signals_and_volumes_too(truth: str, space: tuple[int, ...]) -> None:
 
 
 def test_a_range_that_is_given_wins() -> None:
-    proto = trained_on(others(3, (12, 12), "none"))
-    images = made(proto, "generated:16", preprocess="imagenet")
+    images = made(plain("n,3,12,12"), preprocess="imagenet")
     assert images.generated.range.by == "given"
     expected = others(3, (12, 12), "cifar10", 1)
     assert images.fed(0, 1).shape == expected.shape
@@ -224,3 +223,33 @@ def test_nothing_is_measured_by_them() -> None:
         Settings(max_drop=1, calibration="generated")
     with pytest.raises(DataError, match="for --calibration alone"):
         open_data("generated:10", preprocess=None, input_shape=(None, 3, 8, 8), dtype=np.float32)
+
+
+def folded(x: np.ndarray, layers: int) -> onnx.ModelProto:
+    """Layers of 1×1 and ReLUs, whose biases cancel the mean of what they make of ``x``."""
+    rng = np.random.default_rng(1)
+    lines, values = [], {}
+    name = "x"
+    for k in range(layers):
+        w, last = rng.normal(0, 1, (4, x.shape[1])) + 0.3, k == layers - 1
+        y = np.einsum("nchw,oc->nohw", x, w)
+        bias = -y.mean(axis=(0, 2, 3))
+        x = np.maximum(y + bias.reshape(1, -1, 1, 1), 0)
+        values |= {f"w{k}": w[:, :, None, None], f"b{k}": bias}
+        lines += [f"a{k} = Conv ({name}, w{k}, b{k})", f"{'y' if last else f'r{k}'} = Relu (a{k})"]
+        name = f"r{k}"
+    head = NORMED.replace("C,S", "3,12,12").replace("Q", "?,?").split("{")[0]
+    return model(head + "{\n" + "\n".join(lines) + "\n}", **values)
+
+
+@pytest.mark.parametrize("truth", [how for how in USUAL if "0.5" not in how])
+def test_biases_tell_the_range_where_statistics_were_folded_away(truth: str) -> None:
+    proto = folded(others(3, (12, 12), truth), layers=4)
+    found = made(proto, "generated:24").generated.range
+    assert (str(found.preprocess), found.by) == (truth, "biases")
+    assert "4 layers with biases" in found.evidence  # ±1 and cifar10 are near to each other
+
+
+def test_three_biases_are_too_few() -> None:
+    proto = folded(others(3, (12, 12), "cifar10"), layers=3)
+    assert made(proto).generated.range.by == "nothing"
