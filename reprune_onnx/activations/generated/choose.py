@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from reprune_onnx.activations.evidence import AnswersEvidence, is_trained
 from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.data.alternatives import Pixels
+from reprune_onnx.data.target import DataInput
 from reprune_onnx.errors import RepruneError
-from reprune_onnx.runtime.image_input import ImageInput
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import Floats, Ints, Model
 from reprune_onnx.watch import Progress
@@ -72,7 +72,7 @@ _TOLD = {
 class Chooser:
     """What a model tells of images like ``some``; ``by`` is "nothing" where it tells nothing."""
 
-    def __init__(self, model: Model, port: ImageInput, some: Pixels) -> None:
+    def __init__(self, model: Model, port: DataInput, some: Pixels) -> None:
         self._port, self._graph = port, Graph(model)
         self._norms = [op for op in self._graph.ops if is_trained(op, self._graph)]
         self._answers = _classifier(model, some)
