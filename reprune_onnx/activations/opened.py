@@ -78,5 +78,4 @@ def open_for(
         reading=wanted.reading.options(proto, wanted.labels),
     )
     data = (data if wanted.most is None else data.take(wanted.most)).sound()
-    better = better_preprocess(judge, shapes, data)
-    return data if better is None else replace(data, said=(*data.said, better))
+    return replace(data, better=better_preprocess(judge, shapes, data))

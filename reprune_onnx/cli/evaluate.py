@@ -144,6 +144,7 @@ def command(
             measured = evaluate_task(own, dataset, kind, original, ignore_index, show)
         else:
             found = evaluate(own, dataset, against=original, progress=show)
+    named["preprocess_note"] = dataset.better
     emit_json((asdict(found) if kind is None else measured.as_json()) | named, json)
     if not quiet and json != "-":
         notes = (*dataset.notes, *_of_tail(own))

@@ -24,13 +24,15 @@ class Dataset:
     """Images, or other samples, fitted to a model's inputs.
 
     Files are read and decoded batch by batch, in order.
-    ``said`` are lines for the user about how they are fitted.
+    ``said`` are lines for the user about how they are fitted, ``better`` is the one that names a
+    ``--preprocess`` which fits the model better.
     """
 
     source: Source
     preprocess: Preprocess
     target: Target | ArrayTarget
     said: tuple[str, ...] = ()
+    better: str | None = None
 
     @property
     def name(self) -> str:
@@ -66,7 +68,8 @@ class Dataset:
     @property
     def notes(self) -> tuple[str, ...]:
         """What there is and what is done to it, in lines for the user."""
-        return (*self.source.notes, *self.said)
+        better = () if self.better is None else (self.better,)
+        return (*self.source.notes, *self.said, *better)
 
     def class_count(self, outputs: int) -> str | None:
         """Say that there are fewer or more class folders than ``outputs``; None where all is well.

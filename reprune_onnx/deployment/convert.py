@@ -36,9 +36,9 @@ class Converted:
     before int8; ``error`` is that of int8 on the calibration images, see `quantize.output_error`.
     ``flag`` is the precision that building an engine has to ask for, where the file does not.
     ``beyond`` are the nodes that float16 has no range for: they stay float32 where the file states
-    its types, and overflow on the device where a flag does. ``note`` is said of a model that ends
-    in ops which ONNX Runtime lacks: nothing of them is compared. ``notes`` are
-    about the images.
+    its types, and overflow on the device where a flag does. ``notes`` are all that is
+    said of images and model; ``note`` is the one of a model that ends in ops which ONNX Runtime
+    lacks: nothing of them is compared.
     """
 
     model: Model
@@ -93,7 +93,7 @@ def convert(
     differs, UsageError where the target has no such precision.
     """
     made = _made(model, target, precision, input_shapes, images)
-    return made if images is None else replace(made, notes=images.notes)
+    return made if images is None else replace(made, notes=(*images.notes, *made.notes))
 
 
 def _made(
@@ -120,7 +120,7 @@ def _made(
         return _converted(model, lowered, (target, chosen, input_shapes or {}), images)
     head = replace(lowered, model=tail.head)
     done = _converted(head_of(model), head, (target, chosen, input_shapes or {}), images)
-    return replace(done, model=tail.put_back(done.model), note=tail.note)
+    return replace(done, model=tail.put_back(done.model), note=tail.note, notes=(tail.note,))
 
 
 def _converted(

@@ -60,8 +60,6 @@ def print_conversion(converted: Converted, where: str) -> None:
         f"differs by {converted.difference:.2g} of its output's scale"
         f" ({converted.allowed:g} is allowed)"
     )
-    if converted.note is not None:
-        print(f"note: {converted.note}")
     if converted.error is not None:
         print(f"int8 changes the output by {converted.error:.1%} on the calibration images")
     if converted.flag or converted.precision == "int8":

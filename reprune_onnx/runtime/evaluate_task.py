@@ -95,7 +95,7 @@ class _Answering(Predictor):
 
     def __init__(self, model: Model, title: str, task: TaskKind, data: Dataset) -> None:
         super().__init__(model, title, 0)
-        self.task, self.layout = task, data.target.layout
+        self.task, self.given = task, data.target.layout
         self.head = Head("")
 
     def answers(self, x: Feed, y: NDArray[Any] | None, done: int) -> NDArray[np.generic]:
@@ -120,4 +120,4 @@ class _Answering(Predictor):
         return answers
 
     def _head(self, output: str) -> Head:
-        return Head(output, self.maker(output), self.layout)
+        return Head(output, self.maker(output), self.layout(output, self.given))

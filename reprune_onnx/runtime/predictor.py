@@ -11,7 +11,9 @@ from reprune_onnx.data.target import DataInput
 from reprune_onnx.errors import DataError, ModelError
 from reprune_onnx.runtime.image_input import data_inputs
 from reprune_onnx.runtime.ort import Session
+from reprune_onnx.runtime.output_layout import layout_of
 from reprune_onnx.runtime.tail import head_of
+from reprune_onnx.shapes import Layout
 from reprune_onnx.types import Model
 
 _COPIES = {
@@ -60,6 +62,10 @@ class Predictor:
     def maker(self, output: str) -> str | None:
         """The op that computes ``output``, as `maker_of` says."""
         return maker_of(self._proto, output)
+
+    def layout(self, output: str, otherwise: Layout) -> Layout:
+        """Where the classes of ``output`` stand, as `layout_of` says."""
+        return layout_of(self._proto, output, otherwise)
 
     def _all(self, feeds: Feeds, names: list[str]) -> Outputs:
         n = rows(feeds)

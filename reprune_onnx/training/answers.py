@@ -12,6 +12,7 @@ from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.data.source import Answers
 from reprune_onnx.errors import DataError
+from reprune_onnx.runtime.output_layout import layout_of
 from reprune_onnx.runtime.predictor import maker_of
 from reprune_onnx.shapes import Layout
 from reprune_onnx.tasks import CLASSIFICATION, TaskKind
@@ -84,7 +85,8 @@ class _Network:
         return self.computed([name])[name]
 
     def head(self, name: str, layout: Layout) -> Head:
-        return Head(name, maker_of(self.graph.proto, name), layout)
+        proto = self.graph.proto
+        return Head(name, maker_of(proto, name), layout_of(proto, name, layout))
 
 
 # ── what is trained ─────────────────────────────────────────────────────────────────────────

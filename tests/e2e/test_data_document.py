@@ -37,6 +37,9 @@ def test_the_documents_commands_work(call, root, tmp_path, monkeypatch):
     assert "1 image is broken and left out" in skipped
     (photos,) = (said[line] for line in said if line.endswith("--data photos/"))
     assert ".jpg: 24×24 to 8×8)" in photos
+    (pair,) = (said[line] for line in said if line.endswith("--data pair.npz"))
+    assert "200 samples of 'a' (6,) float32, 'b' (3,) float32" in pair
+    assert "top-1 100.00 %" in pair
     for name, key, better in (
         ("segmenter", "val_mean_iou", 1),
         ("counter", "val_rmse", -1),

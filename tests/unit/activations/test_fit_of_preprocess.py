@@ -15,6 +15,7 @@ from reprune_onnx.activations.opened import Wanted, open_for
 from reprune_onnx.data.labels import IF_CLASSES
 from reprune_onnx.data.preprocess import PRESETS, parse_preprocess
 from reprune_onnx.data.reading import Reading
+from reprune_onnx.errors import DataError
 from reprune_onnx.runtime.image_input import image_input
 from reprune_onnx.types import Model
 
@@ -254,6 +255,47 @@ def test_the_line_is_printed_and_in_the_report(
     assert words in call("evaluate", model, "--data", digits).out
     right = ("--preprocess", "scale=1/16")
     assert "better" not in call("evaluate", model, "--data", digits, *right).out
+    measured = json.loads(call("evaluate", model, "--data", digits, "--json", "-").out)
+    assert words in measured["preprocess_note"]
+    measured = json.loads(call("evaluate", model, "--data", digits, *right, "--json", "-").out)
+    assert measured["preprocess_note"] is None
+
+
+SEVERAL = {
+    "recover": ("recover", "MODEL", "SMALL", "--report", "REPORT", "--calibration", "DATA"),
+    "convert": ("convert", "MODEL", "--target", "cpu", "--calibration", "DATA"),
+    "finetune": ("finetune", "MODEL", "--data", "DATA"),
+    "train": ("train", "MODEL", "--data", "DATA", "--sparsity", "0.3"),
+}
+
+
+@pytest.mark.parametrize("command", SEVERAL)
+def test_every_command_that_reads_images_prints_the_line(
+    model: Path, digits: Path, tmp_path: Path, call: Any, command: str, monkeypatch: Any
+) -> None:
+    """Training stops right behind it here."""
+    trains = command in ("finetune", "train")
+    if trains:
+        pytest.importorskip("torch", reason="training needs PyTorch")
+        pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric")
+
+        def stop(*_: Any, **__: Any) -> None:
+            raise DataError("trained enough")
+
+        monkeypatch.setattr(f"reprune_onnx.training.{command}.{command}", stop)
+    small, few = tmp_path / "small.onnx", tmp_path / "few.npz"
+    with np.load(digits) as arrays:
+        np.savez(few, x=arrays["x"][:120], y=arrays["y"][:120])
+    if command == "recover":
+        cut = ("prune", model, "-o", small, "--sparsity", "0.3", "--no-verify", "--recover", "none")
+        assert call(*cut).code == 0
+    places = {"MODEL": model, "SMALL": small, "REPORT": tmp_path / "small.report.json", "DATA": few}
+    for how, told in (((), True), (("--preprocess", "scale=1/16"), False)):
+        words = [places.get(word, word) for word in SEVERAL[command]]
+        called = call(*words, "-o", tmp_path / f"{told}.onnx", *how)
+        assert called.code == int(trains), called.err
+        assert ("trained enough" in called.err) == trains
+        assert ("fit this file better with" in called.out + called.err) == told
 
 
 GIVEN = [("scale=1/255", True), ("none", True), ("cifar10", False)]
