@@ -50,12 +50,11 @@ def told(model: Model, plain: Model) -> tuple[str, ...]:
     n = before - after
     if n <= 0:
         return ()
-    which = (
-        "loop that runs a fixed number of times is"
-        if n == 1
-        else ("loops that run a fixed number of times are")
+    loops = "loop that runs" if n == 1 else "loops that run"
+    return (
+        f"{n} {loops} a fixed number of times: written out round by round, with one set of weights"
+        " for all rounds",
     )
-    return (f"{n} {which} written out round by round; all rounds share their weights",)
 
 
 def _written(graph: Graph, rounds: dict[int, Rounds]) -> onnx.ModelProto:
@@ -133,17 +132,19 @@ class _Writing:
         if self.op.opset < 13:
             yield helper.make_node("Unsqueeze", [name], [made], axes=[axis])
             return
-        yield constant(f"{made} axes", np.array([axis]))
+        axes = numpy_helper.from_array(np.array([axis]))
+        yield helper.make_node("Constant", [], [f"{made} axes"], value=axes)
         yield helper.make_node("Unsqueeze", [name, f"{made} axes"], [made])
 
     def _constants(self, body: onnx.GraphProto) -> list[str]:
         """The constants that a body holds, which are put into the graph."""
         prefix, start = f"{self.op.result}.body/", len(self.graph.initializer)
+        before = len(self.graph.sparse_initializer)
         self.graph.initializer.extend(body.initializer)
         self.graph.sparse_initializer.extend(body.sparse_initializer)
         dense = list(self.graph.initializer)[start:]
-        sparse = list(self.graph.sparse_initializer)[-len(body.sparse_initializer) :]
-        tensors = dense + [t.values for t in sparse if len(body.sparse_initializer)]
+        sparse = list(self.graph.sparse_initializer)[before:]
+        tensors = dense + [t.values for t in sparse]
         names = [tensor.name for tensor in tensors]
         for tensor in tensors:
             tensor.name = prefix + tensor.name
@@ -154,11 +155,6 @@ class _Writing:
         own = node.name or next(name for name in node.output if name)
         copy.name = f"{self.op.name}/{round_}{own.lstrip('/')}"
         return copy
-
-
-def constant(name: str, array: np.ndarray) -> onnx.NodeProto:
-    """A node that makes a constant."""
-    return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(array))
 
 
 def _is_fixed(node: onnx.NodeProto, changing: set[str]) -> bool:

@@ -188,7 +188,10 @@ class Counts:
         """Whether the computed number becomes what it has to be without any change."""
         number = self._number(draft)
         if number.formula is not None:
-            return self._trials.agree(number, self._counted(draft), draft.sign)
+            counted = self._counted(draft)
+            if counted is None and not any(self._product(term)[1] for term in number.terms):
+                return True  # no cut changes it
+            return self._trials.agree(number, counted, draft.sign)
         known = all(
             factor is not None or not units for factor, units in map(self._product, number.terms)
         )
@@ -213,9 +216,8 @@ class Counts:
         factor, counted, units = 1, 0, list[int]()
         unknown = False
         for tensor, axis in term:
-            labels = self._w.tensors[tensor]
-            own = axis_units(self._unit_of, labels.ids, axis)
-            extent = labels.shape[axis]
+            own = self._trials.units_at((tensor, axis))
+            extent = self._w.tensors[tensor].shape[axis]
             if own is not None:
                 units, counted = units + own.tolist(), counted + 1
             elif extent is None:
@@ -229,9 +231,7 @@ class Counts:
         numbers = self._w.numbers[draft.op.inputs[draft.input]]
         plain = values(numbers)
         extents = {extent for n in numbers.ravel() for term in n.terms for extent in term}
-        units = [
-            axis_units(self._unit_of, self._w.tensors[tensor].ids, axis) for tensor, axis in extents
-        ]
+        units = [self._trials.units_at(extent) for extent in extents]
         varying_units = [own for own in units if own is not None]
         if plain is None or not units or len(varying_units) < len(units):
             return

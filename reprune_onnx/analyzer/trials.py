@@ -26,6 +26,13 @@ class Trials:
     def __init__(self, w: Walk, unit_of: Ints) -> None:
         self._w = w
         self._unit_of = unit_of
+        self._units: dict[Extent, Ints | None] = {}
+
+    def units_at(self, at: Extent) -> Ints | None:
+        """The unit of every position along an axis of a tensor (`axis_units`)."""
+        if at not in self._units:
+            self._units[at] = axis_units(self._unit_of, self._w.tensors[at[0]].ids, at[1])
+        return self._units[at]
 
     def agree(self, number: Number, counted: Ints | None, sign: int) -> bool:
         """Whether ``number`` is ``sign`` times the units ``counted`` that are left, in each trial.
@@ -38,11 +45,13 @@ class Trials:
                 keep = drawn.copy()
                 keep[counted[k % len(counted)]] = True
             value = self._value(number, keep, k)
+            if value is None:
+                return False
             if counted is None:
                 need = self._value(number, np.ones_like(keep), k)
             else:
                 need = float(sign * keep[counted].sum())
-            if value is None or value != need:
+            if value != need:
                 return False
         return True
 
@@ -51,11 +60,10 @@ class Trials:
         unknown: dict[Extent, int] = {}
 
         def extent(at: Extent) -> float:
-            labels = self._w.tensors[at[0]]
-            own = axis_units(self._unit_of, labels.ids, at[1])
+            own = self.units_at(at)
             if own is not None:
                 return max(1, int(keep[own].sum()))
-            plain = labels.shape[at[1]]
+            plain = self._w.tensors[at[0]].shape[at[1]]
             if plain is not None:
                 return plain
             return unknown.setdefault(at, int(rng.integers(1, _UNKNOWN + 1)))
