@@ -66,7 +66,7 @@ def analyze(model: ModelLike, scope: Scope | None = None) -> ChannelMap:
     if scope.residual != "prune":
         for op, ids in residual.meeting(w):
             reason = f"meets the residual {op.title} (--residual {scope.residual})"
-            w.locks.append(LockDraft(op.name, ids, reason, "residual"))
+            w.locks.append(LockDraft(op.name, ids, reason, kind="residual"))
     resolve.settle_arrangements(w)
     facts = _facts(w, scope, shapes)
     return replace(facts, sizes_found=sizes.note, branches=branches.running)
@@ -76,7 +76,7 @@ def _facts(w: Walk, scope: Scope, shapes: dict[str, tuple[int, ...]]) -> Channel
     roots, unit_of = np.unique(w.space.roots(np.arange(len(w.space))), return_inverse=True)
     unit_of, n_units = unit_of.astype(np.int64), len(roots)
     tensors = {name: Labels(x.shape, compress(unit_of[x.ids])) for name, x in w.tensors.items()}
-    locks = [Lock(d.node, np.unique(unit_of[d.ids]), d.reason, d.kind) for d in w.locks]
+    locks = [Lock(d.node, np.unique(unit_of[d.ids]), d.reason, kind=d.kind) for d in w.locks]
     counts = resolve.Counts(w, unit_of)
     locks += [Lock(*parts) for parts in counts.locks]
     layers = _layers(w, unit_of)
@@ -150,7 +150,7 @@ def _late_locks(
             outer = np.unique(layer.out_ids[~inside[layer.out_ids]])
             if len(outer):
                 reason = "not strictly inside a residual branch (--residual inner)"
-                late.append(Lock(layer.name, outer, reason, "residual"))
+                late.append(Lock(layer.name, outer, reason, kind="residual"))
     made = np.zeros(n_units, dtype=np.bool_)
     for layer in layers:
         made[layer.out_ids] = True

@@ -22,9 +22,9 @@ def locked_by_scope(w: Walk, include: tuple[str, ...], exclude: tuple[str, ...])
     for layer in w.layers:
         name = layer.op.name
         if name not in inside:
-            locks.append(LockDraft(name, layer.out, "not named by --include", "scope"))
+            locks.append(LockDraft(name, layer.out, "not named by --include", kind="scope"))
         elif name in outside:
-            locks.append(LockDraft(name, layer.out, "named by --exclude", "scope"))
+            locks.append(LockDraft(name, layer.out, "named by --exclude", kind="scope"))
     return locks
 
 

@@ -388,7 +388,7 @@ class Walk:
             if name in self.tensors:
                 ids = self.tensors[name].ids.ravel()
                 kind: LockKind = "node" if op else "output"
-                self.locks.append(LockDraft(node, ids, reason, kind))
+                self.locks.append(LockDraft(node, ids, reason, kind=kind))
             elif name in self.numbers:
                 why = f"graph output '{name}' is computed from the number of these channels"
                 if op:

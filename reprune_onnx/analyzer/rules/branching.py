@@ -36,9 +36,10 @@ def _of_one(op: Op, w: Walk, name: str, both: tuple[str, str], taken: str) -> La
             ids = np.setdiff1d(ids, w.space.roots(own.ids))
         w.lock(op, ids, f"the branch of {op.title} that is not taken gives these channels")
     if own is None:
-        return _stays(op, w, [], _shape(w, taken), "")
+        why = f"the other branch of {op.title} gives what no layer makes"
+        return _stays(op, w, [], _shape(w, taken), why)
     if taken in w.unknown:
-        return _stays(op, w, [own], None, f"{op.title} gives a tensor of unknown rank")
+        return _stays(op, w, [own], None, f"a branch of {op.title} gives a tensor of unknown rank")
     return own
 
 

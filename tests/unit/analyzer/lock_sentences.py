@@ -12,8 +12,17 @@ from pathlib import Path
 import reprune_onnx.analyzer
 
 FOLDER = Path(reprune_onnx.analyzer.__file__).parent
-STATES = {"lock", "Lock", "LockDraft", "_lock", "_lock_names", "fixed", "_one_locked_label"}
-"""What states a lock; the reason is its last argument, but for the kind of one."""
+STATES = {
+    "lock",
+    "Lock",
+    "LockDraft",
+    "_lock",
+    "_lock_names",
+    "_stays",
+    "fixed",
+    "_one_locked_label",
+}
+"""What states a lock; the reason is its last argument."""
 
 
 @cache
@@ -34,7 +43,7 @@ def _stated(tree: ast.Module) -> Iterator[str]:
         for call in ast.walk(function):
             if not (isinstance(call, ast.Call) and call.args and _name(call.func) in STATES):
                 continue
-            reason = call.args[2 if len(call.args) > 3 and "Lock" in _name(call.func) else -1]
+            reason = call.args[-1]
             if isinstance(reason, ast.Name) and reason.id not in own:
                 values = list(_assigned(function, reason.id))
                 assert values, f"the reason '{reason.id}' of {function.name} is not written there"
