@@ -193,7 +193,7 @@ class Settings:
     input_shapes: Annotated[
         Takes[ShapesLike, tuple[tuple[str, tuple[int, ...]], ...]],
         Option(
-            "Size of an input whose size is symbolic; default: batch 1, image sides 224.",
+            "Size of an input that the file leaves open; default: batch 1, image sides 224, or what fits.",
             "NAME=1,3,224,224",
             ("--input-shape",),
             words=list[str],

@@ -78,7 +78,8 @@ def fitting_shapes(proto: onnx.ModelProto, overrides: Mapping[str, tuple[int, ..
         names = [name for name in shapes if shapes[name] != assumed[name]]
         fits, not_ = ({name: sizes[name] for name in names} for sizes in (shapes, assumed))
         text = f"{_text(fits)} fits, and {_text(not_)}, which is assumed, does not"
-        return Found(shapes, f"sizes of inputs are open: {text} ({misfit.reason})")
+        said = f"sizes of inputs are open: {text} ({misfit.reason}); --input-shape gives others"
+        return Found(shapes, said)
     if not misfit.node:
         return Found(assumed)
     raise ModelError(

@@ -41,7 +41,8 @@ class Range:
     def reason(self, margin: float) -> str | None:
         """Why the tensor cannot be float16, the range being ``margin`` times too wide; or None."""
         if not self.largest * margin <= LARGEST:
-            return f"reaches {self.largest:.3g}, and float16 {LARGEST:.0f}"
+            room = f", less a margin of {margin:g}×" if margin > 1 else ""
+            return f"reaches {self.largest:.3g}, and float16 ends at {LARGEST:.0f}{room}"
         if self.lost > _LOST:
             return f"is so small that float16 loses {self.lost:.0%} of it"
         return None

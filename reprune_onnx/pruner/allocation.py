@@ -177,7 +177,13 @@ def _rounded(
 
 def _nothing_prunable(channels: ChannelMap, settings: Settings) -> str:
     if settings.scoped:
-        return "--include and --exclude leave no channel that could go; see `reprune-onnx analyze`"
+        given = {"--include": settings.include, "--exclude": settings.exclude}
+        options = " and ".join(name for name, globs in given.items() if globs)
+        leave = "leave" if settings.include and settings.exclude else "leaves"
+        return (
+            f"{options} {leave} no channel that could go: name other layers; `reprune-onnx analyze`"
+            " shows which can lose channels"
+        )
     made = np.concatenate([layer.out_ids for layer in channels.layers] or [np.empty(0, int)])
     main = max(channels.locks, key=lambda lock: int(np.isin(made, lock.ids).sum()), default=None)
     reason = main.reason if main is not None else "there are no channels"

@@ -15,14 +15,15 @@ def missing(channels: ChannelMap) -> list[str]:
     unknown = [layer.name for layer in channels.layers if not layer.positions]
     if unknown:
         notes.append(
-            f"{len(unknown)} layers, such as '{unknown[0]}', have an output size that the file does"
-            " not determine: their multiply-adds are not counted"
+            f"the file does not determine the output size of {len(unknown)}"
+            f" layer{'s' * (len(unknown) != 1)}, such as '{unknown[0]}': multiply-adds of these are"
+            " not counted (--input-shape gives sizes of inputs)"
         )
     if channels.branches:
         n = len(channels.branches)
         notes.append(
-            f"{n} branch{'es' * (n != 1)} of If hold{'s' * (n == 1)} layers: of both branches of an"
-            " If that with more multiply-adds is counted, as a run takes one"
+            f"{n} branch{'es' * (n != 1)} of If hold{'s' * (n == 1)} layers: a run takes one branch"
+            " of an If, so the one with more multiply-adds is counted"
         )
     inside = layers_in_bodies(channels.graph)
     if inside:

@@ -279,8 +279,8 @@ def _dense_note(source: Model, keep: Bools) -> list[str]:
     if not names or keep.all():
         return []
     return [
-        f"{len(names)} tensors of the file are sparse, such as '{names[0]}': they are cut and"
-        " written dense"
+        f"sparse tensors of the file, such as '{names[0]}', are cut and written dense:"
+        f" {len(names)} of them"
     ]
 
 
@@ -300,8 +300,8 @@ def _order_note(source: Model) -> list[str]:
     if not source.moved:
         return []
     return [
-        f"{source.moved} nodes of the file stood behind nodes that read what they make: the nodes"
-        " were sorted, and are written sorted"
+        f"{source.moved} node{'s' * (source.moved != 1)} of the file stood behind nodes that read"
+        " what they make: OUT holds all nodes in order"
     ]
 
 

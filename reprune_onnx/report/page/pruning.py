@@ -59,9 +59,9 @@ def _asked(name: str, asked: Any, data: Mapping[str, Any]) -> Html:
     reached = data["achieved"].get(name)
     if name == "max_drop":
         return _card(
-            "asked",
-            number(asked, "g", " points"),
-            ["at most lost; reached ", number(reached, ".2f")],
+            "asked: points lost at most",
+            number(asked, "g"),
+            ["lost ", number(reached, ".2f")],
         )
     title = _ASKED.get(name, name)
     return _card(f"asked: {title}", number(asked, ".2%"), ["reached ", number(reached, ".2%")])
@@ -121,9 +121,13 @@ def _proof(verification: Mapping[str, Any] | None) -> Content:
     if verification is None:
         return "the cut was not verified (--no-verify)"
     return [
-        "verified: the pruned model differs by ",
+        "verified: the pruned model",
+        f" at {verification['sizes']}" if verification.get("sizes") else None,
+        " differs by ",
         number(verification["max_abs_diff"], ".2g"),
-        " from the masked original, at an output scale of ",
+        " from the masked original, ",
+        "seen behind the cuts only, at a" if verification.get("inner") else "at an output",
+        " scale of ",
         number(verification["scale"], ".3g"),
         "; a deliberately wrong cut differs by ",
         number(verification["negative_control"], ".2g"),
