@@ -91,7 +91,10 @@ def main() -> None:
         row = job | apart(job, settings)
         document.add(row)
         print(f"{k}/{len(jobs)}", *cells(row), flush=True)
-    arguments.table.write_text(page(document), encoding="utf-8")
+    own = arguments.table.read_text(encoding="utf-8") if arguments.table.exists() else ""
+    rest = "".join(own.partition(BY_HAND)[1:])
+    text = f"{page(document)}\n{rest}" if rest else page(document)
+    arguments.table.write_text(text, encoding="utf-8")
 
 
 class Document:
@@ -320,19 +323,7 @@ Made on {date} by `python tools/coverage_table.py{options}` ([all rows]({json}))
 - **s**: seconds for analysis, choice, cut and proof.
 - **stays**: why Convs keep all channels, other than those that make the graph's outputs.
 """
-BY_HAND = """## float16 files of Ultralytics
-
-`YOLO("yolov6n.yaml").export(format="onnx", half=True, imgsz=160, device="cpu", simplify=False)` makes
-files whose weights are float16 and whose nodes are not in order. With `reprune-onnx prune FILE
---sparsity 0.5 --residual prune` (ultralytics 8.4.190, torch 2.12.0, onnx 1.23.2, onnxruntime 1.32.0):
-
-| file | MACs left | parameters left | proven |
-|---|--:|--:|---|
-| `yolov6n.yaml` | 0.257 | 0.254 | in float32: differs by 6e-17 at scale 2.6e-11 behind the cuts, a wrong cut by 4.5e-11 |
-| `yolo12n.yaml` | 0.446 | 0.408 | in float32: differs by 2e-16 at scale 1.4e-10 behind the cuts, a wrong cut by 2e-10 |
-
-Their random weights make outputs that vanish in float16, so both are proven as float32 copies.
-"""  # what no run of this tool makes
+BY_HAND = "## float16 files of Ultralytics"  # from here on the page is written by hand
 COLUMNS = "model | input | exporter | Conv cut | MACs | params | difference | control | s | stays"
 TOTALS = (
     "networks | models | exports | not exported | refused | failed | exact | Conv cut"
@@ -361,7 +352,7 @@ def page(document: Document) -> str:
         parts += [f"## {library}\n", f"| {COLUMNS} |", f"|{'---|' * 3}{'--:|' * 6}---|"]
         mine = [cells(row) for row in rows if row["library"] == library]
         parts += [*(f"| {' | '.join(row)} |" for row in mine), ""]
-    return "\n".join([*parts, BY_HAND]).rstrip() + "\n"
+    return "\n".join(parts).rstrip() + "\n"
 
 
 def summary(rows: list[Row]) -> str:
