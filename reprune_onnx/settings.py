@@ -193,7 +193,7 @@ class Settings:
     input_shapes: Annotated[
         Takes[ShapesLike, tuple[tuple[str, tuple[int, ...]], ...]],
         Option(
-            "Size of an input that the file leaves open; default: batch 1, image sides 224, or what fits.",
+            "Size of an input that the file leaves open; default: batch 1, sides 224, or a fit.",
             "NAME=1,3,224,224",
             ("--input-shape",),
             words=list[str],

@@ -86,6 +86,11 @@ def _facts(w: Walk, scope: Scope, shapes: dict[str, tuple[int, ...]]) -> Channel
     names = {op.index: op.name for op in w.graph.ops}
     summed = tuple(resolve.summed(w, unit_of))
     groups = build_groups(layers, (*sites, *summed), locked, names)
+    beside = {
+        f"{site.tensor}, {site.axis}": Labels(site.ids.shape, site.ids)
+        for site in sites
+        if site.role == "param"  # such as a constant beside channels in a Concat
+    }
     return ChannelMap(
         tensors=tensors,
         unit_of=unit_of,
@@ -93,7 +98,7 @@ def _facts(w: Walk, scope: Scope, shapes: dict[str, tuple[int, ...]]) -> Channel
         counts=counts.facts,
         layers=layers,
         locks=tuple(locks),
-        groups=never_empty(groups, tensors, locked),
+        groups=never_empty(groups, tensors | beside, locked),
         graph=w.graph,
         written=counts.written,
         input_shapes=shapes,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import text_graphs
 
+import reprune_onnx as rp
 from reprune_onnx.analyzer.groups import build_groups, never_empty, sole_units
 from reprune_onnx.types import Group, Labels, Layer, Site
 
@@ -129,3 +131,29 @@ def test_of_several_parts_the_largest_is_the_one_that_must_not_go() -> None:
 
     assert parts(layers, labels(6, 2, 3)) == [[], [[0, 1]]]
     assert parts(layers, labels(2, 6)) == [[[0]], []], "of equal ones the first"
+
+
+def test_a_constant_beside_channels_keeps_one_of_its_own():
+    """A residual ties what the constant gives to channels, and all of these could go."""
+    rng = np.random.default_rng(0)
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    g (float[1, 3, 8, 8] x) => (float[1, 4, 8, 8] y) {
+        a = Conv (x, first)
+        b = Concat <axis = 1> (a, table)
+        c = Conv (b, second)
+        d = Add (b, c)
+        y = Conv (d, third)
+    }"""
+    second = rng.standard_normal((8, 8, 1, 1))
+    second[6:] *= 1e-3
+    proto = text_graphs.model(
+        text,
+        first=rng.standard_normal((6, 3, 1, 1)),
+        table=rng.standard_normal((1, 2, 8, 8)),
+        second=second,
+        third=rng.standard_normal((4, 8, 1, 1)),
+    )
+    options = {"sparsity": 0.6, "method": "l1", "recover": "none", "residual": "prune"}
+    cuts = rp.prune(rp.Model(proto), rp.Settings(**options)).report["cuts"]
+    left = [len(cut["keep"]) for cut in cuts if cut["initializer"] == "table"]
+    assert left == [1]
