@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from reprune_onnx.types import Choice, Ints, Problem
+    from reprune_onnx.types import Choice, Ints
 
 Method = Literal[
     "reprune", "representative", "l1", "l2", "fpgm", "bn-gamma", "random", "reconstruction"
@@ -73,9 +73,6 @@ class RecoveryMethod:
 
     def __str__(self) -> str:
         return _named(self.values)
-
-
-Select: TypeAlias = "Callable[[Problem, SelectOptions, Any], Choice | Ints]"
 
 
 def _named(function: Callable[..., Any]) -> str:
