@@ -193,8 +193,8 @@ def _input(x: Feed, data: Dataset) -> Tensor:
     """What a network is trained on: images as floats, whole numbers of other inputs as they are."""
     if isinstance(x, dict):
         raise DataError(
-            f"the model takes {data.target}: what is trained here has one input; train with a"
-            " --loss of your own, or make one input of them"
+            f"the model takes {data.target}, and models of one input are trained: make one of"
+            " them, with a Split behind it"
         )
     tensor = torch.from_numpy(np.ascontiguousarray(x))
     whole = isinstance(data.target, ArrayTarget) and not tensor.is_floating_point()

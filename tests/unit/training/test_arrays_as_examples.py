@@ -8,6 +8,7 @@ from text_graphs import model
 from reprune_onnx.activations.opened import Wanted, open_for
 from reprune_onnx.data.reading import Reading
 from reprune_onnx.errors import DataError
+from reprune_onnx.in_memory import InMemory
 from reprune_onnx.training.augment import Views
 from reprune_onnx.training.examples import read_examples
 
@@ -17,7 +18,7 @@ BODY = "{ c = Cast <to = 1> (x) y = Flatten (c) }"
 
 def data(inputs, arrays):
     proto = model(HEAD.replace("INPUTS", inputs) + BODY)
-    return open_for(proto, Wanted(arrays, Reading()), {})
+    return open_for(proto, Wanted(InMemory("data", arrays), Reading()), {})
 
 
 @pytest.mark.parametrize(
@@ -43,3 +44,10 @@ def test_no_view_of_what_is_no_image():
         Views.of("flip", features)
     assert " moves images, but the model takes " in str(error.value)
     assert Views.of("none", features).kind == "none"
+
+
+def test_several_inputs_are_refused():
+    several = data("float[N,6] x, float[N,2] z", {"x": np.ones((4, 6)), "z": np.ones((4, 2))})
+    with pytest.raises(DataError) as error:
+        read_examples(several)
+    assert ", and models of one input are trained: make one of" in str(error.value)
