@@ -76,7 +76,8 @@ class Taken:
         return {
             graph.branch_of(op)
             for op in graph.ops
-            if any(graph.is_constant(i) and graph.shape(i) not in ((), (1,)) for i in op.inputs)
+            if op.result not in graph.derived  # which no cut touches before it is read
+            and any(graph.is_constant(i) and graph.shape(i) not in ((), (1,)) for i in op.inputs)
         }
 
     def _fixed(self, number: Number) -> bool:

@@ -13,6 +13,7 @@ from text_graphs import model
 
 import reprune_onnx as rp
 from reprune_onnx.analyzer import functions
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.sharing import as_one
 from reprune_onnx.pruner.earlier import read_report
 from reprune_onnx.pruner.measure import cost
@@ -102,6 +103,7 @@ def test_two_branches_stay_one_encoder(way: str) -> None:
 def test_as_other_names_they_would_become_two_encoders(monkeypatch: pytest.MonkeyPatch) -> None:
     """The negative control, and what version 0.1 did."""
     monkeypatch.setattr(functions, "as_one", lambda model: model)
+    monkeypatch.setattr(Graph, "origin", lambda graph, name: name)
     result = rp.prune(IDENTITY, rp.Settings(sparsity=0.5, recover="none", method="random"))
     a, b = branches(result.model.proto)
     assert np.abs(a - b).max() > 0.1
