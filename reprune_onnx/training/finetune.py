@@ -24,11 +24,15 @@ from reprune_onnx.training.task import Task
 from reprune_onnx.training.trainer import Trainer, Watch
 from reprune_onnx.types import Model
 
-FINE_TUNES: OptimizerName = "adamw"
-"""What takes the steps by default, each as long as the gradients of its own parameter allow.
 
-A folded BatchNormalization leaves layers, and channels of one layer, of very different scales.
-"""
+def usual_optimizer(model: Model, settings: TrainSettings) -> OptimizerName:
+    """What takes the steps by default.
+
+    SGD, where BatchNormalization holds every layer's scale. Where it was folded away, layers and
+    channels of one layer have very different scales, and AdamW takes steps that suit each.
+    """
+    normalized = any(node.op_type == "BatchNormalization" for node in model.proto.graph.node)
+    return "sgd" if normalized or settings.batch_norm == "insert" else "adamw"
 
 
 def finetune(
@@ -40,7 +44,7 @@ def finetune(
     DataError and ModelError before the first epoch where data and model do not go together, and
     TrainingError where the loss is not finite.
     """
-    settings, run = settings.with_optimizer(FINE_TUNES), run or Run()
+    settings, run = settings.with_optimizer(usual_optimizer(model, settings)), run or Run()
     fabric = start_fabric(settings, free=task.custom is not None or has_branches(model))
 
     def up_to_the_tail(head: Model, task: Task) -> Finetuned:

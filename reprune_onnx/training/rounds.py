@@ -16,7 +16,7 @@ from reprune_onnx.pruner.earlier import EarlierReport
 from reprune_onnx.settings import Settings
 from reprune_onnx.training.around_tail import Finetuned, around_tail
 from reprune_onnx.training.bridge import has_branches
-from reprune_onnx.training.finetune import FINE_TUNES, fit
+from reprune_onnx.training.finetune import fit, usual_optimizer
 from reprune_onnx.training.log import RunLog, log_path
 from reprune_onnx.training.prepare import start_fabric
 from reprune_onnx.training.prove import Decided, cut_and_prove
@@ -90,7 +90,7 @@ def finetune_in_rounds(
 
     Each round has a checkpoint of its own. Raises what `prune` and `finetune` raise.
     """
-    settings, run = settings.with_optimizer(FINE_TUNES), run or Run()
+    settings, run = settings.with_optimizer(usual_optimizer(model, settings)), run or Run()
     fabric = start_fabric(settings, free=task.custom is not None or has_branches(model))
 
     def up_to_the_tail(head: Model, task: Task) -> Finetuned:

@@ -13,6 +13,7 @@ from reprune_onnx.errors import SelectionError, UsageError
 torch = pytest.importorskip("torch", reason="training needs PyTorch")
 pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric")
 
+from reprune_onnx.training.finetune import usual_optimizer
 from reprune_onnx.training.frozen import frozen_parameters
 from reprune_onnx.training.held_out import held_back, rest_of
 from reprune_onnx.training.optimizers import OPTIMIZERS, memory_of, remember
@@ -219,13 +220,16 @@ def test_the_optimizer_goes_with_where_the_rate_comes_from(given, usual, taken):
     assert settings.with_optimizer(usual) == replace(settings, optimizer=taken)
 
 
-def test_finetune_takes_adamw_by_itself_and_its_log_says_so():
+def test_finetune_takes_adamw_where_no_batch_normalization_holds_the_scales(root):
     task = rp.Task(batches(), loss=loss)
     taken = {
         lr: rp.finetune(net(), task, rp.TrainSettings(epochs=1, lr=lr)).log["settings"]["optimizer"]
         for lr in ("auto", 0.01)
     }
     assert taken == {"auto": "adamw", 0.01: "sgd"}
+    live = rp.load(root / "models" / "digits_resnet.onnx")
+    assert usual_optimizer(live, rp.TrainSettings()) == "sgd"
+    assert usual_optimizer(net(), rp.TrainSettings(batch_norm="insert")) == "sgd"
 
 
 def test_what_an_optimizer_remembers_goes_by_name():
