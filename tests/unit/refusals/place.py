@@ -38,6 +38,20 @@ class Place:
     def model(self) -> rp.Model:
         return rp.load(self.demo)
 
+    @cached_property
+    def dense(self) -> Path:
+        """A file whose input has no axes of space."""
+        body, head = (
+            "h = MatMul (x, a) r = Relu (h) y = MatMul (r, b)",
+            HEAD.replace("float[1,3,8,8]", "float[n,40]").replace("float[a,b,c,d]", "float[n,4]"),
+        )
+        return self.graph(body, head, a=np.ones((40, 8)), b=np.ones((8, 4)))
+
+    def named(self, name: str) -> str:
+        """The name of a folder in the current one."""
+        Path(name).mkdir()
+        return name
+
     def npz(self, **arrays: Any) -> Path:
         path = self.tmp / f"data{next(NUMBER)}.npz"
         np.savez(path, **arrays)

@@ -2,10 +2,12 @@
 
 import reprune_onnx as rp
 from reprune_onnx.benchmark.settings import BenchSettings
+from reprune_onnx.data.generated.spec import check_families, parse_generated
 from reprune_onnx.deployment.engine import BuildOptions
 from reprune_onnx.pruner.allocate.sparsity import exact
 from reprune_onnx.shapes import parse_input_shapes
 
+CIFAR = ("--preprocess", "cifar10")
 ROWS = [
     ("give exactly one of --sparsity", lambda p: rp.Settings()),
     ("--memory '2X' is no size", lambda p: rp.Settings(sparsity=0.5, memory="2X")),
@@ -50,6 +52,19 @@ ROWS = [
     (
         "is not one number of images or three",
         lambda p: p("build", p.demo, "--target", "rtx-a6000", "--batch-size", "1,2"),
+    ),
+    ("give ./generated for that", lambda p: parse_generated(p.named("generated"))),
+    ("is not generated[:FAMILY", lambda p: parse_generated("generated:noise:5:noise")),
+    ("generate at least 1 image", lambda p: parse_generated("generated:0")),
+    ("neither a number of images nor a family", lambda p: parse_generated("generated:leafs")),
+    ("axes of space, for which there are", lambda p: check_families(("chirps",), 2)),
+    (
+        "images are generated for inputs of 3 to 5 axes",
+        lambda p: p("prune", p.dense, "--sparsity", 0.5, "--calibration", "generated"),
+    ),
+    (
+        "but --preprocess has 3 values of mean",
+        lambda p: p.prune("--sparsity", 0.5, "--calibration", "generated", *CIFAR),
     ),
     ("give --task detection", lambda p: p.evaluate(p.digits, "--annotations", p.digits)),
     ("must be N or H,W in whole pixels", lambda p: p.evaluate(p.digits, "--preprocess", "size=x")),
