@@ -47,14 +47,15 @@ FLOORS = {
     "mp_palm_detection_lite": Floor(20, 53, 0.22, residual="prune"),
 }
 
-# Why channels may stay. The second line is for reductions and attention across channels.
+# Why channels may stay. Those of ATTENTION are for attention across channels.
 REASONS = [
     r"the channels of graph output '.*' stay",
     r"meets the residual (Add|Sub) '.*' \(--residual keep\)",
     r"the only channel of an activation",
     r"all channels of an activation are tied to each other: none could go alone",
     r"no group of Conv '.*' can go without channels that must stay",
-    r"(Softmax|ReduceMean) '.*' mixes the channels",
+    r"Softmax '.*' mixes the channels",
+    r"ReduceMean '.*' mixes the channels \(--norm-statistics lock\)",
 ]
 ATTENTION = [
     r"(Sub|Div) '.*' spreads this one channel over all channels of another input",

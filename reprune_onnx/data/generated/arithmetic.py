@@ -81,8 +81,8 @@ def grid(low: tuple[int, ...], high: tuple[int, ...], centre: Floats) -> tuple[F
 def wave(phase: Floats) -> Floats:
     """A sine by two parabolas for each period: 0 at 0 and ½, 1 at ¼, -1 at ¾.
 
-    >>> wave(np.array([0.0, 0.25, 0.5, 0.75, 1.25])).tolist()
-    [0.0, 1.0, 0.0, -1.0, 1.0]
+    >>> wave(np.array([0.0, 0.25, 0.625, 0.75, 1.25])).tolist()
+    [0.0, 1.0, -0.75, -1.0, 1.0]
     """
     t = 2 * (phase - np.floor(phase))
     s = np.where(t < 1, t, t - 1)
