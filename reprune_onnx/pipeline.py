@@ -23,8 +23,8 @@ from reprune_onnx.report.record import (
     with_recovery,
 )
 from reprune_onnx.search.drop import within_drop
-from reprune_onnx.search.found import Found
 from reprune_onnx.search.latency import at_latency
+from reprune_onnx.search.result import SearchResult
 from reprune_onnx.settings import Settings, check_settings
 from reprune_onnx.types import Model
 from reprune_onnx.verification.cut import check, verify_cut
@@ -62,7 +62,7 @@ def prune(
     with watch.stage("load"):
         model = as_model(model)
     job = prepare(model, settings, watch, hold_out=settings.max_drop is not None)
-    return finish(job, _found(job))
+    return finish(job, _searched(job))
 
 
 def prune_file(
@@ -99,12 +99,12 @@ def recover(
     watch = Watch(progress)
     with watch.stage("recover"):
         models = (pair.original, pair.pruned)
-        found = recovery.recover(
+        recovered = recovery.recover(
             models, pair.channels, pair.keep, settings.recover, images, progress
         )
-    model = stamp_recovery(pair.whole(found.model), settings)
+    model = stamp_recovery(pair.whole(recovered.model), settings)
     notes = () if images is None else images.notes
-    done = with_recovery(report, found, model, watch.seconds["recover"], images)
+    done = with_recovery(report, recovered, model, watch.seconds["recover"], images)
     return Pruned(model, done, notes)
 
 
@@ -129,9 +129,9 @@ def recover_file(
     return result
 
 
-def finish(job: Prepared, found: Found) -> Pruned:
+def finish(job: Prepared, result: SearchResult) -> Pruned:
     """Prove the cut of an attempt, recover accuracy, and say what was done."""
-    attempt, verification = found.attempt, None
+    attempt, verification = result.attempt, None
     keep, pruned = attempt.selection.keep, attempt.cut
     if job.settings.verify:
         with job.watch.stage("verify"):
@@ -155,7 +155,7 @@ def finish(job: Prepared, found: Found) -> Pruned:
         replace(pruned, model=whole),
         verification,
         repaired,
-        found,
+        result,
         notes,
         job.images,
     )
@@ -174,14 +174,14 @@ def write(result: Pruned, destination: Destination, watch: Watch) -> None:
         files.commit()
 
 
-def _found(job: Prepared) -> Found:
+def _searched(job: Prepared) -> SearchResult:
     settings = job.settings
     if settings.keep is not None:
-        return Found(job.again())
+        return SearchResult(job.again())
     if settings.max_drop is not None:
         return within_drop(job, settings.max_drop)
     wanted = settings.reduction
     assert wanted is not None  # `Settings` has exactly one target
     if wanted.measure == "latency":
         return at_latency(job, wanted.share)
-    return Found(job.attempt(wanted))
+    return SearchResult(job.attempt(wanted))

@@ -85,14 +85,14 @@ class Prepared:
     def _select(self, wanted: Reduction) -> tuple[Selection, float]:
         watch = self.watch
         with watch.stage("allocate"):
-            found = allocate(self.channels, self.settings, self.known, wanted)
+            allocated = allocate(self.channels, self.settings, self.known, wanted)
         with watch.stage("select"):
             keep, choices = select_channels(
-                self.channels, self.settings, found.kept, self.known, watch.progress
+                self.channels, self.settings, allocated.kept, self.known, watch.progress
             )
-        notes = tuple(found.notes)
-        selection = Selection(keep, choices, self.gamma_source, notes, found.unrounded)
-        return selection, found.expected
+        notes = tuple(allocated.notes)
+        selection = Selection(keep, choices, self.gamma_source, notes, allocated.unrounded)
+        return selection, allocated.expected
 
     def again(self) -> Attempt:
         """Cut what the report ``settings.keep`` has cut."""
@@ -109,7 +109,7 @@ class Prepared:
         if attempt.recovery is not None:
             return attempt
         with self.watch.stage("recover"):
-            found = recover(
+            recovery = recover(
                 (self.plain, attempt.cut.model),
                 self.channels,
                 attempt.selection.keep,
@@ -117,7 +117,7 @@ class Prepared:
                 self.images,
                 self.watch.progress,
             )
-        return replace(attempt, recovery=found)
+        return replace(attempt, recovery=recovery)
 
     def at(self, settings: Settings) -> Prepared:
         """Return the same for settings that differ in the target or in recovery alone."""
@@ -193,9 +193,9 @@ def _known(
         gammas, sources = channel_gammas(channels, {})
         return Knowledge(gammas), sources
     energies = settings.worth == "energy"
-    found = layer_statistics(model, channels, images, energies, watch.progress)
-    gammas, sources = channel_gammas(channels, found.deviation)
-    known = Knowledge(gammas, found.energy)
+    statistics = layer_statistics(model, channels, images, energies, watch.progress)
+    gammas, sources = channel_gammas(channels, statistics.deviation)
+    known = Knowledge(gammas, statistics.energy)
     if by_losses(settings) or criterion(settings.method).needs == "losses":
         at = select_at(channels, settings, known)
         known = replace(known, losses=measure_losses(model, channels, images, at, watch.progress))

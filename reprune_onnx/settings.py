@@ -278,9 +278,9 @@ class Settings:
         given = [name for name in _TARGETS if getattr(self, name) is not None]
         if len(given) != 1:
             options = ", ".join(f"--{name.replace('_', '-')}" for name in _TARGETS)
-            found = " and ".join(f"--{name.replace('_', '-')}" for name in given) or "none"
+            named = " and ".join(f"--{name.replace('_', '-')}" for name in given) or "none"
             raise UsageError(
-                f"give exactly one of {options}; given: {found} (--macs-reduction 0.5 halves the"
+                f"give exactly one of {options}; given: {named} (--macs-reduction 0.5 halves the"
                 " multiply-adds)"
             )
         check_ranges(self)

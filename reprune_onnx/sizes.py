@@ -44,14 +44,16 @@ _MOST = 2**24  # numbers of an input that is run only to see whether it fits
 
 
 @dataclass(frozen=True)
-class Found:
+class FittingShapes:
     """The shapes of a model's inputs, and why they are not those that are assumed, if so."""
 
     shapes: Shapes
     note: str = ""
 
 
-def fitting_shapes(proto: onnx.ModelProto, overrides: Mapping[str, tuple[int, ...]]) -> Found:
+def fitting_shapes(
+    proto: onnx.ModelProto, overrides: Mapping[str, tuple[int, ...]]
+) -> FittingShapes:
     """Return shapes without symbols that the model runs with: `concrete_shapes`, if these fit.
 
     Extents that the file states or ``overrides`` gives stay. Raises ModelError, naming sizes tried,
@@ -60,13 +62,13 @@ def fitting_shapes(proto: onnx.ModelProto, overrides: Mapping[str, tuple[int, ..
     assumed = concrete_shapes(proto, overrides)
     search = _Search(proto, assumed, overrides)
     if not search.open or not assumed:
-        return Found(assumed)
+        return FittingShapes(assumed)
     misfit = search.misfit(assumed)
     if misfit is None and (search.only_batches or search.determined(assumed)):
-        return Found(assumed)
+        return FittingShapes(assumed)
     runs = search.runner()
     if runs is None or runs(assumed):
-        return Found(assumed)
+        return FittingShapes(assumed)
     misfit = (
         misfit
         or search.seen(assumed)
@@ -79,9 +81,9 @@ def fitting_shapes(proto: onnx.ModelProto, overrides: Mapping[str, tuple[int, ..
         fits, not_ = ({name: sizes[name] for name in names} for sizes in (shapes, assumed))
         text = f"{_text(fits)} fits, and {_text(not_)}, which is assumed, does not"
         said = f"sizes of inputs are open: {text} ({misfit.reason}); --input-shape gives others"
-        return Found(shapes, said)
+        return FittingShapes(shapes, said)
     if not misfit.node:
-        return Found(assumed)
+        return FittingShapes(assumed)
     raise ModelError(
         f"{misfit.reason} at {_text(assumed)}, which is assumed, and {len(tried) - 1} other sizes"
         f" do not fit, from {_text(min(tried, key=_numbers))} to {_text(max(tried, key=_numbers))}:"

@@ -143,13 +143,13 @@ def command(
         if kind is not None:
             measured = evaluate_task(own, dataset, kind, original, ignore_index, show)
         else:
-            found = evaluate(own, dataset, against=original, progress=show)
+            evaluation = evaluate(own, dataset, against=original, progress=show)
     named["preprocess_note"] = dataset.better
-    emit_json((asdict(found) if kind is None else measured.as_json()) | named, json)
+    emit_json((asdict(evaluation) if kind is None else measured.as_json()) | named, json)
     if not quiet and json != "-":
         notes = (*dataset.notes, *_of_tail(own))
         if kind is None:
-            print_evaluation(asdict(found), str(dataset.preprocess), notes)
+            print_evaluation(asdict(evaluation), str(dataset.preprocess), notes)
         else:
             print_task(measured, kind, str(dataset.preprocess), notes)
 

@@ -37,12 +37,12 @@ def open_cifar(folder: Path, split: Split, labels: Labels = CLASSES) -> ArraySou
             " or give the images as a .npz"
         ) from error
     try:
-        found = getattr(datasets, _SETS[folder.name])(folder.parent, train=split == "train")
+        images = getattr(datasets, _SETS[folder.name])(folder.parent, train=split == "train")
     except RuntimeError as error:
         raise DataError(
             f"{folder}: a file is missing, or its checksum is not the published one; unpack the"
             " archive again"
         ) from error
-    numbers = np.asarray(found.targets, dtype=np.int64)
+    numbers = np.asarray(images.targets, dtype=np.int64)
     y, unused = labels.read(lambda: numbers, len(numbers), str(folder))
-    return ArraySource(str(folder), found.data, y, np.arange(len(numbers)), unused)
+    return ArraySource(str(folder), images.data, y, np.arange(len(numbers)), unused)

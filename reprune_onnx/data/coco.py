@@ -30,8 +30,8 @@ class CocoData:
     @property
     def has_masks(self) -> bool:
         """Whether every object has an outline."""
-        found = self.content["annotations"]
-        return bool(found) and all(a.get("segmentation") for a in found)
+        annotations = self.content["annotations"]
+        return bool(annotations) and all(a.get("segmentation") for a in annotations)
 
 
 def open_coco(folder: Path, annotations: Path | None = None) -> CocoData:
@@ -63,13 +63,13 @@ def has_annotations(data: Path) -> bool:
 
 def _only_json(folder: Path) -> Path:
     for place in (folder, folder / "annotations"):
-        found = sorted(place.glob("*.json")) if place.is_dir() else []
-        if len(found) == 1:
-            return found[0]
-        if found:
-            names = ", ".join(f.name for f in found[:3])
+        files = sorted(place.glob("*.json")) if place.is_dir() else []
+        if len(files) == 1:
+            return files[0]
+        if files:
+            names = ", ".join(f.name for f in files[:3])
             raise DataError(
-                f"'{place}' holds {len(found)} .json files ({names}…): give --annotations"
+                f"'{place}' holds {len(files)} .json files ({names}…): give --annotations"
             )
     raise DataError(
         f"there is no annotation file (.json) in '{folder}': give COCO's with --annotations"

@@ -72,7 +72,7 @@ def list_folder(root: Path) -> list[Entry]:
 
 
 def _entries(folder: Path, parts: tuple[str, ...]) -> list[Entry]:
-    found = []
+    listed = []
     try:
         children = sorted(folder.iterdir())
     except OSError as error:
@@ -84,18 +84,18 @@ def _entries(folder: Path, parts: tuple[str, ...]) -> list[Entry]:
             continue
         below = (*parts, child.name)
         if child.is_dir():
-            found.append(Entry(below))
+            listed.append(Entry(below))
             if len(below) < _DEPTH:
-                found += _entries(child, below)
+                listed += _entries(child, below)
         elif child.suffix.lower() in SUFFIXES:
             if not child.is_file():  # opening a pipe waits for ever, a device may have no end
                 raise DataError(
                     f"{child} is no ordinary file (a pipe, a device, a link to nothing); remove it"
                 )
-            found.append(Entry(below, ImageFile(str(child), child)))
+            listed.append(Entry(below, ImageFile(str(child), child)))
         else:
-            found.append(Entry(below, left_out=True))
-    return found
+            listed.append(Entry(below, left_out=True))
+    return listed
 
 
 def label_images(

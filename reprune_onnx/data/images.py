@@ -223,8 +223,8 @@ def _with_masks(
 
 def _bare(path: Path, entries: Sequence[Entry], mode: Mode) -> ImageSource:
     """All images of a folder, whatever its sub-folders mean, without labels."""
-    found = sorted((e for e in entries if e.file is not None), key=lambda e: e.parts)
-    files = tuple(entry.file for entry in found if entry.file is not None)
+    in_order = sorted(entries, key=lambda entry: entry.parts)
+    files = tuple(entry.file for entry in in_order if entry.file is not None)
     if not files:
         raise DataError(f"{path}: no images ({', '.join(SUFFIXES)}) in this folder; check the path")
     return ImageSource(str(path), files, None, mode)

@@ -15,19 +15,19 @@ def list_tar(path: Path) -> list[Entry]:
 
     Links, devices and names that are absolute, contain ``..`` or are hidden are left out.
     """
-    found: dict[tuple[str, ...], Entry] = {}
+    listed: dict[tuple[str, ...], Entry] = {}
     try:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
                 entry = _entry(member, path)
                 if entry is not None:
-                    found[entry.parts] = entry  # the later of two members of one name counts
+                    listed[entry.parts] = entry  # the later of two members of one name counts
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
         raise DataError(
             f"{path} cannot be read as an uncompressed tar: {' '.join(str(error).split())}; "
             "check the download, decompress it first where it is a .tar.gz, or unpack it"
         ) from error
-    entries = list(found.values())
+    entries = list(listed.values())
     tops = {entry.parts[0] for entry in entries}
     if len(tops) == 1 and any(len(entry.parts) > 1 for entry in entries):
         entries = [replace(e, parts=e.parts[1:]) for e in entries if len(e.parts) > 1]

@@ -48,9 +48,9 @@ class Aim(Generic[T]):
         share = min(round(min(max(share, 0.001), 0.999), 4), self.most)
         return None if any(share == a for a, _, _ in self.tried) else share
 
-    def add(self, asked: float, reached: float, found: T, expected: float | None = None) -> None:
+    def add(self, asked: float, reached: float, result: T, expected: float | None = None) -> None:
         """Take note of what a share gave, and what it was expected to give."""
-        self.tried.append((asked, reached, found))
+        self.tried.append((asked, reached, result))
         missed = self.wanted - reached
         near = abs(missed) <= self.near
         as_expected = expected is not None and abs(reached - expected) < self.near

@@ -35,7 +35,7 @@ from reprune_onnx.report.fields import (
 from reprune_onnx.report.missing import missing
 from reprune_onnx.report.stays import Stay, stays
 from reprune_onnx.runtime.custom_ops import loaded
-from reprune_onnx.search.found import Found
+from reprune_onnx.search.result import SearchResult
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import (
     Bools,
@@ -64,7 +64,7 @@ class PruneRecord:
     cut: Cut
     verification: Verification | None
     recovery: Recovery | None = None
-    found: Found | None = None
+    search: SearchResult | None = None
     notes: tuple[str, ...] = ()
     images: Images | None = None
 
@@ -112,7 +112,7 @@ def _stamped(proto: onnx.ModelProto, values: Mapping[str, str], path: Path | Non
 def build_report(record: PruneRecord, pruned: Model, seconds: Mapping[str, float]) -> Report:
     """The report as plain JSON values."""
     channels, keep = record.channels, record.selection.keep
-    source, found = record.source, record.found
+    source, search = record.source, record.search
     before = replace(cost(channels), params=parameters(source.proto))
     after = replace(cost(channels, keep), params=parameters(pruned.proto))
     kept = stays(channels)
@@ -123,7 +123,7 @@ def build_report(record: PruneRecord, pruned: Model, seconds: Mapping[str, float
         "sparsity": _share(int((free & ~keep).sum()), int(free.sum())),
         "macs_reduction": _share(before.scope_macs - after.scope_macs, before.scope_macs),
         "params_reduction": _share(before.params - after.params, before.params),
-        **({} if found is None else {k: round(v, 6) for k, v in found.reached.items()}),
+        **({} if search is None else {k: round(v, 6) for k, v in search.reached.items()}),
     }
     return {
         "schema": SCHEMA,
@@ -144,12 +144,12 @@ def build_report(record: PruneRecord, pruned: Model, seconds: Mapping[str, float
         "calibration": calibration_entry(record.images),
         "recovery": recovery_entry(record.recovery, seconds.get("recover", 0.0)),
         "rounding": _rounding(record),
-        "latency": None if found is None else found.details.get("latency"),
-        "drop": None if found is None else found.details.get("drop"),
+        "latency": None if search is None else search.details.get("latency"),
+        "drop": None if search is None else search.details.get("drop"),
         "notes": [
             *record.notes,
             *record.selection.notes,
-            *(found.notes if found else ()),
+            *(search.notes if search else ()),
             *missing(channels),
             *_order_note(source),
             *_dense_note(source, record.selection.keep),
@@ -166,11 +166,11 @@ def _missed(record: PruneRecord, achieved: Mapping[str, float]) -> MissedEntry |
     if wanted is None or not names:
         return None
     reached = achieved[names[0]]
-    found = missed(record.channels, record.settings, record.selection.keep, wanted, reached)
-    if found is None:
+    miss = missed(record.channels, record.settings, record.selection.keep, wanted, reached)
+    if miss is None:
         return None
-    less, more = (None if s is None else round(s, 6) for s in (found.less, found.more))
-    return {"why": found.why, "less": less, "more": more, "next_step": found.next_step}
+    less, more = (None if s is None else round(s, 6) for s in (miss.less, miss.more))
+    return {"why": miss.why, "less": less, "more": more, "next_step": miss.next_step}
 
 
 def _scope(channels: ChannelMap, before: Cost, after: Cost) -> ScopeEntry | None:
@@ -212,24 +212,24 @@ def calibration_entry(images: Images | None) -> CalibrationEntry | None:
     return {"images": images.n, "generated": made}
 
 
-def recovery_entry(found: Recovery | None, seconds: float) -> RecoveryEntry | None:
+def recovery_entry(recovery: Recovery | None, seconds: float) -> RecoveryEntry | None:
     """What the report says of a recovery; None where there was none."""
-    if found is None or found.method == "none":
+    if recovery is None or recovery.method == "none":
         return None
     return {
-        "method": found.method,
-        "samples": found.samples,
+        "method": recovery.method,
+        "samples": recovery.samples,
         "seconds": round(seconds, 4),
-        "layers": found.layers,
-        "error_before": found.error_before,
-        "error_after": found.error_after,
-        "bytes_written": found.written,
+        "layers": recovery.layers,
+        "error_before": recovery.error_before,
+        "error_after": recovery.error_after,
+        "bytes_written": recovery.written,
     }
 
 
 def with_recovery(
     report: Mapping[str, Any],
-    found: Recovery,
+    recovery: Recovery,
     model: Model,
     seconds: float,
     images: Images | None = None,
@@ -238,7 +238,7 @@ def with_recovery(
     settings, after, times = (
         dict(report.get(key) or {}) for key in ("settings", "after", "seconds")
     )
-    settings["recover"] = found.method
+    settings["recover"] = recovery.method
     notes = () if images is None else images.notes
     after["bytes"] = model.bytes
     times["recover"] = round(seconds, 4)
@@ -247,7 +247,7 @@ def with_recovery(
         "settings": settings,
         "after": after,
         "calibration": calibration_entry(images),
-        "recovery": recovery_entry(found, seconds),
+        "recovery": recovery_entry(recovery, seconds),
         "seconds": times,
         "notes": list(dict.fromkeys([*notes, *report.get("notes", ())])),
     }
@@ -263,14 +263,14 @@ def timing(seconds: Mapping[str, float]) -> dict[str, float]:
 def locked(channels: ChannelMap) -> list[LockedEntry]:
     """Why channels of layers stay: per node and reason, how many of them."""
     made = {int(u) for layer in channels.layers for u in layer.out_ids}
-    found: dict[tuple[str, str], set[int]] = {}
+    channels_by_lock: dict[tuple[str, str], set[int]] = {}
     for lock in channels.locks:
         own = made.intersection(lock.ids.tolist())
         if own:
-            found.setdefault((lock.node, lock.reason), set()).update(own)
+            channels_by_lock.setdefault((lock.node, lock.reason), set()).update(own)
     return [
         {"node": node, "channels": len(units), "reason": reason}
-        for (node, reason), units in found.items()
+        for (node, reason), units in channels_by_lock.items()
     ]
 
 

@@ -6,14 +6,14 @@ from reprune_onnx.activations.images import HELD_OUT
 from reprune_onnx.choices import Reduction
 from reprune_onnx.errors import DataError, SelectionError
 from reprune_onnx.prepared import Attempt, Prepared
-from reprune_onnx.search.found import Found
+from reprune_onnx.search.result import SearchResult
 from reprune_onnx.search.score import score
 
 _LEVELS = 100  # shares of the MACs are tried in steps of 1 %
 _FEWEST = 50  # images to measure on
 
 
-def within_drop(job: Prepared, most: float) -> Found:
+def within_drop(job: Prepared, most: float) -> SearchResult:
     """Find the largest reduction of MACs that loses at most ``most`` points, in steps of 1 %.
 
     What is lost is accuracy, where the images have labels, else agreement with the original on the
@@ -57,5 +57,5 @@ def within_drop(job: Prepared, most: float) -> Found:
             f"even {high / _LEVELS:.0%} fewer MACs lose {whole - least:.2f} points of {measure} on"
             f" {held.n} held-out images; allow more with --max-drop, or give more images"
         )
-    found = {"measure": measure, "images": held.n, "before": whole, "after": after}
-    return Found(best, {"max_drop": whole - after}, {"drop": found})
+    details = {"measure": measure, "images": held.n, "before": whole, "after": after}
+    return SearchResult(best, {"max_drop": whole - after}, {"drop": details})

@@ -13,13 +13,13 @@ from reprune_onnx.prepared import Attempt, Prepared
 from reprune_onnx.pruner.aim import Aim
 from reprune_onnx.pruner.allocate.reach import out_of_reach
 from reprune_onnx.pruner.multilinear import multilinear
-from reprune_onnx.search.found import Found
+from reprune_onnx.search.result import SearchResult
 
 _NEAR = 0.01  # of the original's latency
 _ROUNDING = 1e-9
 
 
-def at_latency(job: Prepared, share: float) -> Found:
+def at_latency(job: Prepared, share: float) -> SearchResult:
     """Find the attempt whose latency is nearest to ``1 - share`` of the original's.
 
     Channels are allocated by the times of single layers. With ``settings.latency_table`` these, of
@@ -33,14 +33,14 @@ def at_latency(job: Prepared, share: float) -> Found:
         job = job.timed(table.fitted(job.channels))
         attempt = job.attempt(Reduction("latency", share))
         note = f"the latency is estimated from '{path.name}', not measured"
-        return Found(attempt, {"latency_reduction": _estimate(job, attempt)}, notes=(note,))
+        return SearchResult(attempt, {"latency_reduction": _estimate(job, attempt)}, notes=(note,))
     with job.watch.stage("allocate"):
         (whole,) = latencies([job.plain], job.channels.input_shapes)
         table = measure_layers(job.channels, whole, job.watch.progress)
     return _measured(job.timed(table.fitted(job.channels)), share, table)
 
 
-def _measured(job: Prepared, share: float, table: LatencyTable) -> Found:
+def _measured(job: Prepared, share: float, table: LatencyTable) -> SearchResult:
     """Attempts that are measured, until one is near; SelectionError where not even the most is.
 
     What the layers say can go is an estimate as well: where it is less than what is asked of them,
@@ -71,7 +71,9 @@ def _measured(job: Prepared, share: float, table: LatencyTable) -> Found:
             f"widths are multiples of {job.settings.rounding.multiple}, as ONNX Runtime computes"
             " that many channels at once: others take longer; --round-to 1 allows any",
         )
-    return Found(attempt, {"latency_reduction": 1 - after / before}, {"latency": details}, notes)
+    return SearchResult(
+        attempt, {"latency_reduction": 1 - after / before}, {"latency": details}, notes
+    )
 
 
 def _estimate(job: Prepared, attempt: Attempt) -> float:

@@ -13,8 +13,8 @@ def score(model: Model, original: Model, held: Images) -> float:
 
     Raises ModelError where the model is no classifier of images.
     """
-    found = evaluated(model, None if held.labels else original, held)
-    reached = found.top1 if found.top1 is not None else found.agreement
+    evaluation = evaluated(model, None if held.labels else original, held)
+    reached = evaluation.top1 if evaluation.top1 is not None else evaluation.agreement
     assert reached is not None  # there are labels, or an original
     return reached
 

@@ -47,12 +47,12 @@ def cases(
     what has to be known of the channels. ``ways`` are the values of some settings, such as
     ``{"method": ["l1", "reprune"]}``; only the method reprune varies in its coverage.
     """
-    found: dict[tuple[str, ...], list[Case]] = {}
+    by_selection: dict[tuple[str, ...], list[Case]] = {}
     for values in product(*ways.values()):
         chosen = dict(zip(ways, values, strict=True))
         if chosen.get("method", "reprune") != "reprune":
             chosen["coverage"] = "auto"
-        own = found.setdefault(tuple(v for k, v in chosen.items() if k != "recover"), [])
+        own = by_selection.setdefault(tuple(v for k, v in chosen.items() if k != "recover"), [])
         for reduction in reductions:
             changes: dict[str, Any] = {"macs_reduction": reduction, **chosen}
             row = {k: str(v) for k, v in chosen.items()}
@@ -61,4 +61,4 @@ def cases(
             if name not in (case.name for case in own):
                 settings = replace(base, **changes)
                 own.append(Case(settings, name, row | {"macs_reduction": reduction}))
-    return list(found.values())
+    return list(by_selection.values())

@@ -21,7 +21,7 @@ from reprune_onnx.model import load, stage
 from reprune_onnx.pipeline import Pruned, finish
 from reprune_onnx.prepared import Prepared, prepare
 from reprune_onnx.runtime.evaluate import evaluate
-from reprune_onnx.search.found import Found
+from reprune_onnx.search.result import SearchResult
 from reprune_onnx.search.score import evaluated
 from reprune_onnx.sweeps.cases import Case, data_key
 from reprune_onnx.types import Model
@@ -144,7 +144,7 @@ def run_way(job: Job, own: list[Case], sha: str) -> int:
 def _row(job: Job, case: Case, prepared: Prepared) -> dict[str, Any]:
     wanted = case.settings.reduction
     assert wanted is not None
-    result = finish(prepared.at(case.settings), Found(prepared.attempt(wanted)))
+    result = finish(prepared.at(case.settings), SearchResult(prepared.attempt(wanted)))
     path = job.folder / "models" / f"{case.name}.onnx"
     with Files() as files:
         stage(result.model, path, files)
@@ -178,9 +178,9 @@ def _quality(job: Job, result: Pruned, prepared: Prepared) -> dict[str, Any]:
 def _known(job: Job, case: Case, sha: str, failures: bool = False) -> dict[str, Any] | None:
     """The row of a case that was run before; one that failed only where ``failures`` count."""
     try:
-        found = parse_json(job.result(case).read_text(encoding="utf-8"))
-        row: dict[str, Any] = found["row"]
-        same = found["key"] == case.key(sha, str(data_key(job.data)))
+        earlier = parse_json(job.result(case).read_text(encoding="utf-8"))
+        row: dict[str, Any] = earlier["row"]
+        same = earlier["key"] == case.key(sha, str(data_key(job.data)))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if not same or ("error" in row and not failures):

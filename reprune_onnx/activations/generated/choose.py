@@ -88,12 +88,12 @@ class Chooser:
         drawn = len(pixels.x)
         if self.by == "nothing" or drawn <= n:
             return Choice(np.arange(n), drawn, "nothing")
-        found = []
+        deviations = []
         for x in self._batches(pixels):
-            found.append(self._deviations(x))
+            deviations.append(self._deviations(x))
             if progress is not None:
-                progress("choosing images", sum(map(len, found)), drawn)
-        rows = np.concatenate(found).astype(np.float32)
+                progress("choosing images", sum(map(len, deviations)), drawn)
+        rows = np.concatenate(deviations).astype(np.float32)
         at = nearest(rows, n)
         return Choice(at, drawn, self.by, _far(rows), _far(rows[at]))
 

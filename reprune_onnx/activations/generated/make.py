@@ -93,19 +93,19 @@ def make(model: Model, settings: Settings, progress: Progress | None = None) -> 
     assumed = _PLAIN if port.dtype.kind == "f" else Preprocess(scale=1.0)
     pixels = Pixels(_drawn(recipe, 0, n, (target, progress)), None, assumed, target, True)
     if settings.preprocess is None:
-        found = find_range(model, port, _few(pixels))
+        chosen_range = find_range(model, port, _few(pixels))
     else:
         _check(how, recipe.channels)
         given = replace(how.resolve(np.dtype(np.uint8), port.dtype), size=None, crop=None)
-        found = Range(given, "given", "--preprocess says so")
-    pixels = replace(pixels, preprocess=found.preprocess)
+        chosen_range = Range(given, "given", "--preprocess says so")
+    pixels = replace(pixels, preprocess=chosen_range.preprocess)
     chooser = Chooser(model, port, pixels)
     if chooser.by != "nothing":
         more = _drawn(recipe, n, (_TIMES - 1) * n, (target, progress))
         pixels = replace(pixels, x=np.concatenate([pixels.x, more]))
     choice = chooser.choose(pixels, n, progress)
     pixels = replace(pixels, x=pixels.x[choice.at])
-    return Made(pixels, Generated(recipe, n, found, choice))
+    return Made(pixels, Generated(recipe, n, chosen_range, choice))
 
 
 def _drawn(

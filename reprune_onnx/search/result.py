@@ -9,7 +9,7 @@ from reprune_onnx.prepared import Attempt
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """``reached`` are further targets that were measured; ``details`` fields of the report."""
 
     attempt: Attempt
