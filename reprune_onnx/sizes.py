@@ -285,23 +285,36 @@ class _Search:
         return run
 
     def _candidates(self, start: Shapes, need: Need) -> Iterator[Shapes]:
-        """Shapes to try: those that the numbers inside lead to, then batches, then common sides."""
+        """Shapes to try: those that the numbers inside lead to, then common sides.
+
+        First with the batches that are assumed or stated by a node; batches that nothing states
+        come behind all of these. Where only runs tell what fits, of which there are few, they come
+        before common sides.
+        """
         axes, shape = self._axes[self.first], start[self.first]
         sides = [k for k, s in enumerate(axes) if k and s in self.open and not self._channels(k)]
-        batches = [shape[0], *((need.first, *_BATCHES) if self._firsts else ())]
-        batches = [n for n in dict.fromkeys(batches) if n]
-        for batch in batches:
-            for led in self._led(need, shape, sides, batch):
-                yield self._with(start, batch, dict(zip(sides, led, strict=True)))
-        for batch in batches:
-            yield self._with(start, batch, {})
-        if start is not self._assumed:
-            return
-        batches = list(dict.fromkeys((shape[0], need.first or shape[0])))
-        for n, stride, batch in product(self._numbers, _STRIDES, batches):
-            yield self._with(start, batch, dict.fromkeys(sides, n * stride))
-        for batch, common in product(batches, common_sizes(len(sides), len(shape))):
-            yield self._with(start, batch, dict(zip(sides, common, strict=True)))
+        stated = list(dict.fromkeys((shape[0], (need.first if self._firsts else 0) or shape[0])))
+        guessed = [n for n in _BATCHES if self._firsts and n not in stated]
+
+        def led(batches: list[int]) -> Iterator[Shapes]:
+            for batch in batches:
+                for ends in self._led(need, shape, sides, batch):
+                    yield self._with(start, batch, dict(zip(sides, ends, strict=True)))
+            for batch in batches:
+                yield self._with(start, batch, {})
+
+        def common() -> Iterator[Shapes]:
+            for n, stride, batch in product(self._numbers, _STRIDES, stated):
+                yield self._with(start, batch, dict.fromkeys(sides, n * stride))
+            for batch, ends in product(stated, common_sizes(len(sides), len(shape))):
+                yield self._with(start, batch, dict(zip(sides, ends, strict=True)))
+
+        yield from led(stated)
+        if need.known and start is self._assumed:
+            yield from common()
+        yield from led(guessed)
+        if not need.known and start is self._assumed:
+            yield from common()
 
     @cached_property
     def _numbers(self) -> list[int]:

@@ -144,7 +144,7 @@ def as_source(
         load = answers.load
         y, unused = labels.read(lambda: _answers(load(), alone), len(each[0]), answers.name)
     of_each = dict(zip([i.name for i in own] or [""], each, strict=True))
-    note = _note(name, of_each, target, alone)
+    note = _note(PurePath(name).name, of_each, target, alone)  # reports name no folders
     return ArraySource(name, x, y, np.arange(len(each[0])), unused, notes=(note,))
 
 

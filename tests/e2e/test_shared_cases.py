@@ -41,7 +41,7 @@ KEPT: dict[str, tuple[tuple[str, ...], list[list[int]]]] = {
 REFUSED = {"custom_quant": "made by nodes of the domain 'onnx.brevitas', such as Quant"}
 PROVEN = "a deliberately wrong cut differs by"
 SAID = {
-    "unsorted": "the nodes were sorted, and are written sorted",
+    "unsorted": "OUT holds all nodes in order",
     "fixed_inside": "x = 1×3×48×320 fits",
     "convs_in_if": "2 branches of If hold layers",
 }

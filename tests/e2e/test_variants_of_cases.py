@@ -58,7 +58,7 @@ VARIANTS = {
           raw = Conv (cast, first)  cast = Cast <to = 10> (photo) }""",
         {"first": half(20, 4, 3, 3), "second": half(6, 20, 3, 3)},
         [[20, 10], [6, 6]],
-        said="the nodes were sorted",
+        said="OUT holds all nodes in order",
     ),
     "lengths": Variant(
         """speech (float[frames,n,13] mfcc, int32[n] valid) => (float[n,3] label) {
