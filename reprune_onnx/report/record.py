@@ -278,9 +278,10 @@ def _dense_note(source: Model, keep: Bools) -> list[str]:
     names = [name for name, _ in sparse_tensors(source.proto)]
     if not names or keep.all():
         return []
+    n, several = len(names), len(names) > 1
     return [
-        f"sparse tensors of the file, such as '{names[0]}', are cut and written dense:"
-        f" {len(names)} of them"
+        f"{n} sparse tensor{'s' * several} of the file, such as '{names[0]}',"
+        f" {'are' if several else 'is'} cut and written dense"
     ]
 
 

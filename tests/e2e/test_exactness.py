@@ -118,7 +118,7 @@ def contents(proto: onnx.ModelProto) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [m for m, row in METHODS.items() if row.needs == "weights"])
 @pytest.mark.parametrize("residual", get_args(Residual))
 def test_sparsity_zero_changes_nothing(method: Method, residual: Residual) -> None:
     original = model(DEAD_SUM)

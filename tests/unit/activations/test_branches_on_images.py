@@ -115,7 +115,7 @@ def test_where_one_does_not_run_nothing_in_them_is_measured(
 
 def test_a_branch_that_no_size_fits_is_named(tmp_path: Path) -> None:
     options = {"recover": "none", "allocation": "uniform"}
-    report = pruned(tmp_path, "Reshape (f, bad)", 100.0, sizes=(5, 7, 8, 8), **options)
+    report = pruned(tmp_path, "Reshape (f, bad)", 100.0, sizes=(1, 7, 9, 9), **options)
 
     reasons = [lock["reason"] for lock in report["locked"]]
     assert any("the else_branch of If" in r and "could not be run" in r for r in reasons)

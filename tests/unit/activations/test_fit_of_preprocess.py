@@ -93,8 +93,9 @@ def noted(tmp_path: Path) -> Any:
         data = open_for(proto, Wanted(str(path), Reading(text), IF_CLASSES), {})
         expected = parse_preprocess(text).resolve(arrays["x"].dtype, np.dtype(np.float32))
         assert data.preprocess == expected  # never another than the user's
-        assert all("\n" not in line for line in data.said)
-        return "\n".join(data.said)
+        said = [*data.said, *filter(None, [data.better])]
+        assert all("\n" not in line for line in said)
+        return "\n".join(said)
 
     return noted
 

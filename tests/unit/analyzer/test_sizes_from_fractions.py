@@ -75,7 +75,7 @@ def test_unknown_multiply_adds_are_no_target(monkeypatch):
         rp.prune(model, rp.Settings(macs_reduction=0.3, **settings))
     report = rp.prune(model, rp.Settings(sparsity=0.5, **settings)).report
     assert report["verification"]["passed"]
-    assert any("their multiply-adds are not counted" in note for note in report["notes"])
+    assert any("multiply-adds of these are not counted" in note for note in report["notes"])
 
 
 @pytest.mark.filterwarnings("error")
