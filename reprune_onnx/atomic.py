@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,18 +37,20 @@ class Files:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for partial, _ in self._staged:
-            partial.unlink(missing_ok=True)
-        for folder in self._folders:
-            shutil.rmtree(folder, ignore_errors=True)
+        with _uninterrupted():
+            for partial, _ in self._staged:
+                partial.unlink(missing_ok=True)
+            for folder in self._folders:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def add(self, path: Path, data: bytes) -> None:
         """Write ``data``, which becomes the file ``path``."""
         check_kind(path)
         with told(path):
-            descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-            partial = Path(name)
-            self._staged.append((partial, path))
+            with _uninterrupted():  # what is made is known, or it would be left behind
+                descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+                partial = Path(name)
+                self._staged.append((partial, path))
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
                 file.flush()
@@ -57,9 +60,9 @@ class Files:
     def folder(self, path: Path) -> Path:
         """Return a folder beside ``path`` for files that `move` takes from there."""
         check_kind(path)
-        with told(path):
+        with told(path), _uninterrupted():
             made = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        self._folders.append(made)
+            self._folders.append(made)
         return made
 
     def move(self, partial: Path, path: Path) -> None:
@@ -104,24 +107,45 @@ def told(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _alone(folders: set[Path]) -> Iterator[None]:
-    """Keep other runs, and signals, from these folders meanwhile, where the system can.
+    """Keep other runs from these folders meanwhile, where the system can, and signals away.
 
     A folder under two names is locked once: a second time it would wait for itself.
     """
     locked: list[int] = []
     folders = {folder.resolve() for folder in folders}
-    mask = getattr(signal, "pthread_sigmask", None)  # not on Windows
-    before = mask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM}) if mask else None
+    with _uninterrupted():
+        try:
+            for folder in sorted(folders):
+                if (descriptor := _lock(folder)) is not None:
+                    locked.append(descriptor)
+            yield
+        finally:
+            for descriptor in locked:
+                os.close(descriptor)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let SIGINT and SIGTERM wait until the end, where their handlers are called.
+
+    Blocking them in this thread would not do: the system gives a signal to any other thread that
+    takes it, as those of ONNX Runtime do, and Python calls its handler in the main thread. Other
+    threads than that one are never interrupted.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    for n in before:
+        signal.signal(n, lambda number, frame: waiting.append(number))
     try:
-        for folder in sorted(folders):
-            if (descriptor := _lock(folder)) is not None:
-                locked.append(descriptor)
         yield
     finally:
-        for descriptor in locked:
-            os.close(descriptor)
-        if mask:
-            mask(signal.SIG_SETMASK, before)
+        for n, handler in before.items():
+            signal.signal(n, signal.SIG_DFL if handler is None else handler)
+        for number in waiting:
+            signal.raise_signal(number)
 
 
 def _lock(folder: Path) -> int | None:

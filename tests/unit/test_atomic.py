@@ -3,6 +3,8 @@
 import os
 import signal
 import stat
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -117,3 +119,36 @@ def test_a_file_that_is_moved_into_place_is_as_open_as_a_new_one(tmp_path, mask)
         os.umask(before)
     modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
     assert modes == {0o666 & ~mask}
+
+
+def test_a_signal_waits_until_all_files_are_in_their_places(tmp_path, monkeypatch):
+    """Also where another thread takes it, in which it is not blocked."""
+
+    class Stopped(Exception):
+        pass
+
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    whole, idle = Path.replace, threading.Event()
+
+    def replace(self: Path, target: Path) -> Path:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return whole(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    before, other = signal.signal(signal.SIGTERM, stop), threading.Thread(target=idle.wait)
+    other.start()
+    first, second = tmp_path / "first", tmp_path / "second"
+    try:
+        with pytest.raises(Stopped), Files() as files:
+            files.add(first, b"1")
+            files.add(second, b"2")
+            files.commit()
+        assert signal.getsignal(signal.SIGTERM) is stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        idle.set()
+        other.join()
+    assert (first.read_bytes(), second.read_bytes()) == (b"1", b"2")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["first", "second"]
