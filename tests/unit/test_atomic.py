@@ -124,11 +124,11 @@ def test_a_file_that_is_moved_into_place_is_as_open_as_a_new_one(tmp_path, mask)
 def test_a_signal_waits_until_all_files_are_in_their_places(tmp_path, monkeypatch):
     """Also where another thread takes it, in which it is not blocked."""
 
-    class Stopped(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop(*_: object) -> None:
-        raise Stopped
+        raise StoppedError
 
     whole, idle = Path.replace, threading.Event()
 
@@ -141,7 +141,7 @@ def test_a_signal_waits_until_all_files_are_in_their_places(tmp_path, monkeypatc
     other.start()
     first, second = tmp_path / "first", tmp_path / "second"
     try:
-        with pytest.raises(Stopped), Files() as files:
+        with pytest.raises(StoppedError), Files() as files:
             files.add(first, b"1")
             files.add(second, b"2")
             files.commit()
