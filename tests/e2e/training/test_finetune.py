@@ -29,7 +29,8 @@ def test_it_repairs_a_pruned_model_and_changes_nothing_but_numbers(
     result = call("finetune", small, "--data", digits, *PRE, "-o", out, *how)
     assert result.code == 0, result.err
     before, after = accuracy(small, digits), accuracy(out, digits)
-    taught, measured, rate, given, first, second, kept = result.out.splitlines()
+    opened, *validated, taught, measured, rate, given, first, second, kept = result.out.splitlines()
+    assert all(line.startswith("note: ") for line in (opened, *validated))
     assert taught.startswith(
         f"taught by '{demo}', which '{small.with_suffix('.report.json')}' names"
     )
