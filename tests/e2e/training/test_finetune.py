@@ -90,7 +90,7 @@ def test_a_folded_model_trains_with_batch_normalisation_of_its_own(call, digits,
 
 
 def test_any_other_task_trains_with_a_loss_of_ones_own(call, small, digits, tmp_path, monkeypatch):
-    (tmp_path / "own_task.py").write_text(
+    (tmp_path / "digits_task.py").write_text(
         "import numpy as np, torch\n"
         "def batches():\n"
         f"    a = np.load({str(digits)!r})\n"
@@ -103,7 +103,7 @@ def test_any_other_task_trains_with_a_loss_of_ones_own(call, small, digits, tmp_
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     out = tmp_path / "out.onnx"
-    how = ("--data", "own_task:batches", "--loss", "own_task:loss", "--epochs", "4")
+    how = ("--data", "digits_task:batches", "--loss", "digits_task:loss", "--epochs", "4")
     how += ("--lr", "0.03")
     result = call("finetune", small, *how, "-o", out)
     assert result.code == 0, result.err
