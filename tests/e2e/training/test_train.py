@@ -148,9 +148,9 @@ def test_what_is_printed_last_is_the_accuracy_of_the_file(call, demo, digits, tm
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        (("--epochs", "1"), "use at least --epochs 3"),
-        (("--epochs", "2"), "use at least --epochs 3, or --interval 1 --prune-epochs 1"),
-        (("--epochs", "6", "--prune-epochs", "6"), "--epochs 7, or --prune-epochs 4"),
+        (("--epochs", "1"), "use --epochs 3 or more"),
+        (("--epochs", "2"), "use --epochs 3 or more, or --interval 1 --prune-epochs 1"),
+        (("--epochs", "6", "--prune-epochs", "6"), "--epochs 7 or more, or --prune-epochs 4"),
         (("--plot", "missing/rates.svg"), "the folder 'missing' does not exist"),
         (("--plot", "rates.odd"), "is no picture: end its name with one of ."),
     ],
