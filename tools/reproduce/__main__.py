@@ -105,6 +105,7 @@ def prepare(arguments: argparse.Namespace) -> Setting:
         settings=TrainSettings(
             epochs=arguments.epochs or EXPERIMENTS[arguments.table].epochs,
             batch_size=arguments.batch_size,
+            optimizer="sgd",
             lr=arguments.lr,
             clip_norm=0.0,  # the paper clips nothing, and reports the last epoch
             keep_epoch="last",
