@@ -31,10 +31,10 @@ class Scope:
     """What may be pruned: the rules for Adds and norms, and globs over node names."""
 
     residual: Residual = "keep"
-    norm_statistics: NormStatistics = "lock"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    norm_statistics: NormStatistics = "lock"
 
 
 def analyze(model: ModelLike, scope: Scope | None = None) -> ChannelMap:

@@ -35,11 +35,11 @@ def command(
 
     check_json(json, model)
     scope = Scope(
-        residual,
-        norm_statistics,
-        tuple(include or ()),
-        tuple(exclude or ()),
-        parse_input_shapes(input_shape or []),
+        residual=residual,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        input_shapes=parse_input_shapes(input_shape or []),
+        norm_statistics=norm_statistics,
     )
     analysis = describe(analyze(load(model), scope), str(model), residual)
     emit_json(analysis, json)
