@@ -118,9 +118,10 @@ def _update(net: nn.Module, whole: Whole, learning: tuple[SGD, Schedule], step: 
     assert isinstance(backbone, Bridged)
     known = {p: state["momentum_buffer"] for p, state in optimizer.state.items()}
     own = {name: known[p] for name, p in backbone.inner.named_parameters() if p in known}
-    whole.take_in(backbone.inner, own)
+    whole.take_in(backbone.inner, {"momentum_buffer": own})
     whole.update(step, whole.plan.settings.seed)
-    module, momentum = whole.narrow(None)
+    module, memory = whole.narrow(None)
+    momentum = memory.get("momentum_buffer", {})
     backbone.adopt(module)
     known |= {p: momentum[name] for name, p in module.named_parameters() if name in momentum}
     narrow = _optimizer(net, schedule)

@@ -21,6 +21,7 @@ NO_REGISTRY = (
     "ProxyError",
     "Max retries exceeded",
 )
+collect_ignore_glob = ["*/conftest.py", "unit/library/*_script.py"]  # hold no doctests
 sys.path.insert(0, str(ROOT / "tests"))  # the transcription of Algorithm 1, for whoever compares
 
 

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 from text_graphs import model
+
+torch = pytest.importorskip("torch", reason="training needs PyTorch")
+pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric")
 
 from reprune_onnx.activations.opened import Wanted, open_for
 from reprune_onnx.data.reading import Reading
