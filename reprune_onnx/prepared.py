@@ -25,10 +25,11 @@ from reprune_onnx.pruner.selection import select_at, select_channels
 from reprune_onnx.pruner.sensitivity.allocate import by_losses
 from reprune_onnx.pruner.sensitivity.curves import measure_losses
 from reprune_onnx.recovery import Recovery, recover
+from reprune_onnx.results import Cut
 from reprune_onnx.runtime.tail import Tail, find_tail
 from reprune_onnx.settings import Settings
 from reprune_onnx.surgeon import cut
-from reprune_onnx.types import ChannelMap, Cut, GammaSource, Model, Selection
+from reprune_onnx.types import ChannelMap, GammaSource, Model, Selection
 from reprune_onnx.watch import Watch
 
 

@@ -228,8 +228,8 @@ class _Search:
         """
         try:
             needs = Needs(self._inferred(shapes, strict=False).graph)
-        except Exception:  # it sees nothing at all
-            return None
+        except Exception:  # whatever onnx's C++ threw: without shapes no node can be named, and
+            return None  # the search goes on by runs alone, which decide in any case
         blind = needs.blind()
         low, high = 0, len(blind)
         while low < high:

@@ -1,12 +1,14 @@
-"""What ONNX's own shape inference says of a graph that cannot be followed."""
+"""Why a node cannot be followed: by ONNX's shape inference, and by the shapes that it reads."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import onnx
 
 from reprune_onnx.analyzer.graph import Graph, Op
+from reprune_onnx.types import Labels, Shape
 
 _REJECTED = re.compile(
     r"\(op_type:(?P<type>[^,)]+)(?:, node name: (?P<name>[^)]+))?\): (?:\[\w+\] )?(?P<why>.+)"
@@ -31,3 +33,15 @@ def rejected(graph: Graph, op: Op) -> str | None:
             why = message["why"].rstrip(".")
             return f"{same[0].title} is rejected by ONNX's shape inference ({why})"
     return None
+
+
+def described(graph: Graph, tensors: Mapping[str, Labels], op: Op) -> str:
+    """Return the shapes of what a node reads, and the sizes at which they are followed."""
+    read = [name for name in op.inputs if name]
+    known: dict[str, Shape] = {n: graph.shape(n) for n in read if graph.is_constant(n)}
+    known |= {n: tensors[n].shape for n in read if n in tensors}
+    shapes = {n: "×".join(str(k or "?") for k in shape) for n, shape in known.items()}
+    text = ", ".join(f"'{name}' is {shape or 'a number'}" for name, shape in shapes.items())
+    inputs = [i.name for i in graph.inputs if i.name in tensors]
+    sizes = ", ".join(f"{n} = {'×'.join(map(str, tensors[n].shape)) or 'a number'}" for n in inputs)
+    return f"{text or 'they are computed'}, at {sizes} (--input-shape gives other sizes)"

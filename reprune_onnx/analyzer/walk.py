@@ -31,7 +31,7 @@ from reprune_onnx.analyzer.graph import FLOATS, Graph, Op, captured
 from reprune_onnx.analyzer.hoist import joined
 from reprune_onnx.analyzer.inference import Inference, few
 from reprune_onnx.analyzer.labels import LabelSpace, TooManyLabelsError, compress, varying
-from reprune_onnx.analyzer.rejected import rejected
+from reprune_onnx.analyzer.rejected import described, rejected
 from reprune_onnx.analyzer.taken import Taken
 from reprune_onnx.choices import NormStatistics
 from reprune_onnx.errors import ModelError
@@ -302,23 +302,9 @@ class Walk:
                 ) from error
             raise ModelError(
                 f"{op.title} cannot be followed, because its inputs and attributes do not fit"
-                f" together: {self._described(op)}; check the file with onnx.checker"
+                f" together: {described(self.graph, self.tensors, op)}; check the file with"
+                " onnx.checker"
             ) from error
-
-    def _described(self, op: Op) -> str:
-        """The shapes of what a node reads and the sizes at which they are followed."""
-        read = [name for name in op.inputs if name]
-        known: dict[str, Shape] = {
-            n: self.graph.shape(n) for n in read if self.graph.is_constant(n)
-        }
-        known |= {n: self.tensors[n].shape for n in read if n in self.tensors}
-        shapes = {n: "×".join(str(k or "?") for k in shape) for n, shape in known.items()}
-        text = ", ".join(f"'{name}' is {shape or 'a number'}" for name, shape in shapes.items())
-        inputs = [i.name for i in self.graph.inputs if i.name in self.tensors]
-        sizes = ", ".join(
-            f"{n} = {'×'.join(map(str, self.tensors[n].shape)) or 'a number'}" for n in inputs
-        )
-        return f"{text or 'they are computed'}, at {sizes} (--input-shape gives other sizes)"
 
     def _require_unchanged(self, op: Op, counted: set[tuple[int, int]]) -> None:
         for i, name in enumerate(op.inputs):

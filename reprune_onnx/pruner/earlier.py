@@ -15,7 +15,8 @@ from reprune_onnx.arguments import wrong_type
 from reprune_onnx.errors import SelectionError
 from reprune_onnx.json_text import parse_json
 from reprune_onnx.report.fields import Report, ReportLike
-from reprune_onnx.types import Bools, ChannelMap, Ints, LockKind, TensorCut
+from reprune_onnx.results import TensorCut
+from reprune_onnx.types import Bools, ChannelMap, Ints, LockKind
 
 _NEXT: dict[LockKind, str] = {
     "residual": "; try --residual prune",

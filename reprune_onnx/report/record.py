@@ -34,20 +34,11 @@ from reprune_onnx.report.fields import (
 )
 from reprune_onnx.report.missing import missing
 from reprune_onnx.report.stays import Stay, stays
+from reprune_onnx.results import Cut, Rewrite, TensorCut, Verification
 from reprune_onnx.runtime.custom_ops import loaded
 from reprune_onnx.search.result import SearchResult
 from reprune_onnx.settings import Settings
-from reprune_onnx.types import (
-    Bools,
-    ChannelMap,
-    Cut,
-    Layer,
-    Model,
-    Rewrite,
-    Selection,
-    TensorCut,
-    Verification,
-)
+from reprune_onnx.types import Bools, ChannelMap, Layer, Model, Selection
 
 SCHEMA = 1
 STAGES = ("load", "analyze", "allocate", "select", "cut", "verify", "recover", "write")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from reprune_onnx.analyzer.fold import folded
 from reprune_onnx.model import copy_emptied
+from reprune_onnx.results import Cut
 from reprune_onnx.surgeon.edit import Surgery
 from reprune_onnx.surgeon.plan import (
     attributes,
@@ -19,7 +20,7 @@ from reprune_onnx.surgeon.plan import (
     uses_by_constant,
     written,
 )
-from reprune_onnx.types import Bools, ChannelMap, Cut, Model
+from reprune_onnx.types import Bools, ChannelMap, Model
 
 
 def cut(model: Model, channels: ChannelMap, keep: Bools) -> Cut:

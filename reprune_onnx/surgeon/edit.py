@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.fold import Places
 from reprune_onnx.analyzer.graph import Graph, captured
+from reprune_onnx.results import Rewrite, TensorCut
 from reprune_onnx.surgeon.plan import Edit, Use
-from reprune_onnx.types import Bools, Labels, Rewrite, TensorCut
+from reprune_onnx.types import Bools, Labels
 
 
 class Surgery:

@@ -22,6 +22,7 @@ from reprune_onnx.prepared import scope_of
 from reprune_onnx.pruner.gamma import channel_gammas
 from reprune_onnx.pruner.knowledge import Knowledge
 from reprune_onnx.pruner.selection import select_channels
+from reprune_onnx.results import Cut
 from reprune_onnx.surgeon import cut
 from reprune_onnx.training.bridge import OnnxModule, torch_module, write_back
 from reprune_onnx.training.cuts import State, narrowed, widen
@@ -29,7 +30,7 @@ from reprune_onnx.training.feed import seed_of
 from reprune_onnx.training.optimizers import Memory
 from reprune_onnx.training.plan import PrunePlan
 from reprune_onnx.training.regrowth import counts, delta, filters_of, regrown, residuals
-from reprune_onnx.types import Bools, ChannelMap, Choice, Cut, GammaSource, Model
+from reprune_onnx.types import Bools, ChannelMap, Choice, GammaSource, Model
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from reprune_onnx.errors import SelectionError
-from reprune_onnx.types import TensorCut
+from reprune_onnx.results import TensorCut
 
 State = dict[str, Tensor]
 

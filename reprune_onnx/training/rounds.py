@@ -13,6 +13,7 @@ from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.errors import UsageError
 from reprune_onnx.pipeline import prune
 from reprune_onnx.pruner.earlier import EarlierReport
+from reprune_onnx.results import TensorCut
 from reprune_onnx.settings import Settings
 from reprune_onnx.training.around_tail import Finetuned, around_tail
 from reprune_onnx.training.bridge import has_branches
@@ -23,7 +24,7 @@ from reprune_onnx.training.prove import Decided, cut_and_prove
 from reprune_onnx.training.run import Run
 from reprune_onnx.training.settings import TrainSettings
 from reprune_onnx.training.task import Task
-from reprune_onnx.types import Ints, Model, TensorCut
+from reprune_onnx.types import Ints, Model
 from reprune_onnx.verification.files import matched
 
 _TARGETS = ("sparsity", "macs_reduction", "params_reduction")

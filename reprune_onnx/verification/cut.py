@@ -11,7 +11,8 @@ from reprune_onnx.analyzer.graph import FLOATS
 from reprune_onnx.analyzer.hoist import hoisted
 from reprune_onnx.errors import KernelError, ModelError, VerificationError
 from reprune_onnx.precision import HALF, HALF_STEP, HALF_TOLERANCE, TOLERANCE, WIDE, tolerance
-from reprune_onnx.types import Bools, ChannelMap, Model, Verification
+from reprune_onnx.results import Verification
+from reprune_onnx.types import Bools, ChannelMap, Model
 from reprune_onnx.verification.bound import (
     multiply_adds,
     quicker_sizes,

@@ -21,10 +21,11 @@ from reprune_onnx.precision import as_float32
 from reprune_onnx.pruner.earlier import EarlierReport, earlier_report, keep_by_cuts
 from reprune_onnx.report.fields import ReportLike
 from reprune_onnx.report.files import report_path
+from reprune_onnx.results import Verification
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.runtime.tail import Tail, find_tail, head_of
 from reprune_onnx.surgeon import cut
-from reprune_onnx.types import Bools, ChannelMap, Model, Verification
+from reprune_onnx.types import Bools, ChannelMap, Model
 from reprune_onnx.verification.cut import check, verify_cut
 from reprune_onnx.verification.inputs import runs
 from reprune_onnx.watch import Progress

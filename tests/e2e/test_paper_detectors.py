@@ -13,7 +13,7 @@ pytest.importorskip("torchvision", reason="the recipes need torchvision")
 from models.export import Recipe, export
 from reprune_onnx.analyzer import Scope, analyze
 from reprune_onnx.pruner.earlier import keep_by_cuts
-from reprune_onnx.types import TensorCut
+from reprune_onnx.results import TensorCut
 from reprune_onnx.verification.fed import FedModel
 from reprune_onnx.verification.masked import masked_original
 

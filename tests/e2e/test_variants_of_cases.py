@@ -17,8 +17,8 @@ from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.errors import ModelError, VerificationError
 from reprune_onnx.order import in_order
 from reprune_onnx.pruner.earlier import keep_by_cuts
+from reprune_onnx.results import TensorCut
 from reprune_onnx.settings import Settings
-from reprune_onnx.types import TensorCut
 from reprune_onnx.verification.cut import check, verify_cut
 
 RNG = np.random.default_rng(11)

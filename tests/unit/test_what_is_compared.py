@@ -7,7 +7,8 @@ from onnx import numpy_helper
 
 import reprune_onnx as rp
 from reprune_onnx.errors import VerificationError
-from reprune_onnx.types import Model, Verification
+from reprune_onnx.results import Verification
+from reprune_onnx.types import Model
 from reprune_onnx.verification import cut as verification
 from reprune_onnx.verification.compare import difference
 

@@ -11,7 +11,7 @@ from text_graphs import model
 import reprune_onnx as rp
 from reprune_onnx.errors import SelectionError
 from reprune_onnx.pruner.earlier import keep_by_cuts
-from reprune_onnx.types import TensorCut
+from reprune_onnx.results import TensorCut
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[1,3,6,6] x) => (float[1,4,6,6] y) {

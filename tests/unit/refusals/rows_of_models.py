@@ -6,8 +6,8 @@ from onnx import TensorProto, helper
 
 import reprune_onnx as rp
 from reprune_onnx.analyzer.graph import to_array
+from reprune_onnx.results import Verification
 from reprune_onnx.runtime.ort import with_outputs
-from reprune_onnx.types import Verification
 from reprune_onnx.verification.cut import check
 
 

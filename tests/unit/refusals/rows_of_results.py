@@ -22,6 +22,7 @@ from reprune_onnx.pruner.allocation import allocate
 from reprune_onnx.pruner.earlier import keep_by_cuts
 from reprune_onnx.pruner.knowledge import Knowledge
 from reprune_onnx.report.figure import new_figure
+from reprune_onnx.results import TensorCut
 from reprune_onnx.runtime.detector import Detector
 from reprune_onnx.runtime.ort import Port
 from reprune_onnx.runtime.random_inputs import random_inputs
@@ -29,7 +30,6 @@ from reprune_onnx.sweeps.run import _client
 from reprune_onnx.targets import read_target
 from reprune_onnx.training.plan import PrunePlan
 from reprune_onnx.training.settings import TrainSettings
-from reprune_onnx.types import TensorCut
 from reprune_onnx.verification.cut import verify_cut
 
 CONV = "stage1.block1.conv1.weight"

@@ -11,8 +11,8 @@ from onnx import helper, numpy_helper
 from tiny_cuts import arrays, cut_to, network, node
 
 import reprune_onnx as rp
+from reprune_onnx.results import Cut, Rewrite
 from reprune_onnx.surgeon import cut
-from reprune_onnx.types import Cut, Rewrite
 
 RNG = np.random.default_rng(5)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_cuts import arrays, attributes, cut_to, network, node
 
-from reprune_onnx.types import Rewrite
+from reprune_onnx.results import Rewrite
 
 HALVES = "[s] l, r = Split <axis = 1> (c)\n z = Concat <axis = 1> (r, l)\n y = Conv (z, head)"
 

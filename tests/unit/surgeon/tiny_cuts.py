@@ -10,8 +10,8 @@ from onnx import numpy_helper
 from text_graphs import model
 
 import reprune_onnx as rp
+from reprune_onnx.results import Cut
 from reprune_onnx.surgeon import cut
-from reprune_onnx.types import Cut
 
 SHAPES = {"c_w": (4, 3, 1, 1), "d_w": (4, 4, 1, 1), "e_w": (4, 4, 1, 1), "head": (2, 4, 1, 1)}
 

@@ -6,7 +6,7 @@ from onnx import numpy_helper
 
 import reprune_onnx as rp
 from reprune_onnx.errors import SelectionError
-from reprune_onnx.types import TensorCut
+from reprune_onnx.results import TensorCut
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch")
 

@@ -5,7 +5,7 @@ import pytest
 
 import reprune_onnx as rp
 from reprune_onnx.errors import UsageError
-from reprune_onnx.types import TensorCut
+from reprune_onnx.results import TensorCut
 
 pytest.importorskip("torch", reason="training needs PyTorch")
 pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric")
