@@ -144,14 +144,16 @@ class Settings:
             " keeps them all; kept lets them go, and takes it over those that are left."
         ),
     ] = "lock"
-    linkage: Annotated[Linkage, Option("Of the clustering.")] = "ward"
+    linkage: Annotated[
+        Linkage, Option("How the clustering measures the distance between clusters.")
+    ] = "ward"
     cutoff: Annotated[
         Cutoff, Option("Stop clustering after ñ merges (Eq. 5), or at the height h_l.")
     ] = "merge-count"
-    tie_break: Annotated[TieBreak, Option("Among filters that cover equally many clusters.")] = (
-        "random"
-    )
-    seed: Annotated[int, Option("Of the random choices.")] = 0
+    tie_break: Annotated[
+        TieBreak, Option("Which of the filters that cover equally many clusters is kept.")
+    ] = "random"
+    seed: Annotated[int, Option("Seed of all random choices.")] = 0
     input_channels: Annotated[
         InputChannels,
         Option("Input channels that the clustering sees: all, or those that stay."),
