@@ -46,11 +46,12 @@ def command(
         Literal["file", "random"], typer.Option(help="Start from the file's values, or anew.")
     ] = "file",
     linkage: Annotated[
-        Literal["ward", "single", "complete", "average"], typer.Option(help="Of the clustering.")
+        Literal["ward", "single", "complete", "average"],
+        typer.Option(help="How the clustering measures the distance between clusters."),
     ] = "ward",
     tie_break: Annotated[
         Literal["random", "max-l2", "min-l2"],
-        typer.Option(help="Among filters that cover equally many clusters."),
+        typer.Option(help="Which of the filters that cover equally many clusters is kept."),
     ] = "random",
     residual: Residual = "keep",
     norm_statistics: NormStatistics = "lock",
