@@ -35,10 +35,11 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from reprune_onnx.model import as_model, load, save
-    from reprune_onnx.pipeline import Pruned, prune, recover
+    from reprune_onnx.pipeline import prune, recover
     from reprune_onnx.pruner.earlier import read_report
     from reprune_onnx.report.fields import Report
     from reprune_onnx.report.page.build import html_report
+    from reprune_onnx.results import Pruned
     from reprune_onnx.runtime.evaluate import Evaluation, evaluate
     from reprune_onnx.runtime.evaluate_task import TaskEvaluation, evaluate_task
     from reprune_onnx.settings import Settings
@@ -72,7 +73,7 @@ _HOME = {
     "OutOfReachError": "errors",
     "OutputError": "errors",
     "Problem": "types",
-    "Pruned": "pipeline",
+    "Pruned": "results",
     "RecoveryMethod": "choices",
     "Report": "report.fields",
     "RepruneError": "errors",

@@ -2,46 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from reprune_onnx import recovery
 from reprune_onnx.activations.images import images_to_fit
 from reprune_onnx.analyzer.loops import told
+from reprune_onnx.choices import Reduction
 from reprune_onnx.errors import UsageError
 from reprune_onnx.model import ModelLike, as_model, load, stage
-from reprune_onnx.prepared import Prepared, prepare
-from reprune_onnx.pruner.earlier import earlier_report, report_dict, report_name
-from reprune_onnx.report.fields import Report
+from reprune_onnx.pruner.allocation import allocate
+from reprune_onnx.pruner.earlier import (
+    earlier_report,
+    earlier_selection,
+    report_dict,
+    report_name,
+)
+from reprune_onnx.pruner.knowledge import measure
+from reprune_onnx.pruner.selection import select_channels
 from reprune_onnx.report.files import Destination
 from reprune_onnx.report.record import (
-    PruneRecord,
     build_report,
     stamp,
     stamp_recovery,
     timing,
     with_recovery,
 )
+from reprune_onnx.results import (
+    Attempt,
+    LayerTime,
+    Measured,
+    Pruned,
+    PruneRecord,
+    Recovery,
+    SearchResult,
+    Verification,
+)
 from reprune_onnx.search.drop import within_drop
 from reprune_onnx.search.latency import at_latency
-from reprune_onnx.search.result import SearchResult
+from reprune_onnx.search.reduction import nearest_selection
 from reprune_onnx.settings import Settings, check_settings
-from reprune_onnx.types import Model
+from reprune_onnx.subject import subject_of
+from reprune_onnx.surgeon import cut
+from reprune_onnx.types import Selection
 from reprune_onnx.verification.cut import check, verify_cut
 from reprune_onnx.verification.files import matched
 from reprune_onnx.watch import Progress, Watch
-
-
-@dataclass(frozen=True)
-class Pruned:
-    """The pruned model, and the report that is written beside it.
-
-    ``notes`` are what recovery alone has to say of its images; of a pruning the report has them.
-    """
-
-    model: Model
-    report: Report
-    notes: tuple[str, ...] = ()
 
 
 def prune(
@@ -49,20 +56,82 @@ def prune(
     settings: Settings,
     progress: Progress | None = None,
     watch: Watch | None = None,
+    measured: Measured | None = None,
 ) -> Pruned:
     """Choose channels, cut them out of ``model``, prove the cut, and recover accuracy.
 
     ``model`` is a path, an ``onnx.ModelProto`` or a `Model`; it is never changed.
-    ``progress(stage, done, total)`` is called as work proceeds. Raises a RepruneError where the
-    model cannot be pruned as asked, and VerificationError where the cut cannot be proven; the
-    result then never exists.
+    ``progress(stage, done, total)`` is called as work proceeds. ``measured`` is what `measure` made
+    of this model before, with settings that differ in the target and in recovery alone.
+
+    Raises a RepruneError where the model cannot be pruned as asked, and VerificationError where the
+    cut cannot be proven; the result then never exists.
     """
     check_settings(settings)
     watch = watch or Watch(progress)
-    with watch.stage("load"):
-        model = as_model(model)
-    job = prepare(model, settings, watch, hold_out=settings.max_drop is not None)
-    return finish(job, _searched(job))
+
+    # analyze, and measure what every attempt goes by
+    if measured is None:
+        with watch.stage("load"):
+            model = as_model(model)
+        with watch.stage("analyze"):
+            subject = subject_of(model, settings)
+        measured = measure(subject, settings, watch, hold_out=settings.max_drop is not None)
+    subject, images = measured.subject, measured.images
+    plain, channels = subject.plain, subject.channels
+
+    # an attempt: allocate, select and cut
+    def attempt(wanted: Reduction, times: Mapping[int, LayerTime] | None = None) -> Attempt:
+        knowledge = replace(measured.knowledge, times=times or {})
+
+        def select(asked: Reduction) -> Selection:
+            with watch.stage("allocate"):
+                budget = allocate(channels, settings, knowledge, asked)
+            with watch.stage("select"):
+                return select_channels(channels, settings, budget, knowledge, watch.progress)
+
+        at_least = bool(settings.rounding)
+        return without(nearest_selection(select, wanted, channels, at_least=at_least))
+
+    def without(selection: Selection) -> Attempt:
+        with watch.stage("cut"):
+            # A model that loses nothing keeps its local functions too.
+            whole = subject.model if selection.keep.all() else plain
+            return Attempt(selection, cut(whole, channels, selection.keep))
+
+    # an attempt that has to be judged is recovered at once, another at the end
+    def recovered(attempt: Attempt) -> Recovery:
+        models, keep = (plain, attempt.cut.model), attempt.selection.keep
+        with watch.stage("recover"):
+            return recovery.recover(
+                models, channels, keep, settings.recover, images, watch.progress
+            )
+
+    # as many attempts as the target takes
+    wanted = settings.reduction
+    if settings.keep is not None:
+        with watch.stage("select"):
+            selection = earlier_selection(channels, settings.keep)
+        result = SearchResult(without(selection))
+    elif settings.max_drop is not None:
+        result = within_drop(measured, settings.max_drop, attempt, recovered, watch.progress)
+    else:
+        assert wanted is not None  # `Settings` has exactly one target
+        if wanted.measure == "latency":
+            result = at_latency(subject, wanted.share, settings, attempt, watch)
+        else:
+            result = SearchResult(attempt(wanted))
+
+    # verify, recover and report the one that was taken
+    verification = None
+    if settings.verify:
+        keep, pruned = result.attempt.selection.keep, result.attempt.cut.model
+        batches = () if images is None else images.batches
+        with watch.stage("verify"):
+            verification = verify_cut(plain, channels, keep, pruned, watch.progress, batches)
+            check(verification)
+    result = replace(result, recovery=result.recovery or recovered(result.attempt))
+    return reported(measured, settings, result, verification, watch)
 
 
 def prune_file(
@@ -129,38 +198,35 @@ def recover_file(
     return result
 
 
-def finish(job: Prepared, result: SearchResult) -> Pruned:
-    """Prove the cut of an attempt, recover accuracy, and say what was done."""
-    attempt, verification = result.attempt, None
-    keep, pruned = attempt.selection.keep, attempt.cut
-    if job.settings.verify:
-        with job.watch.stage("verify"):
-            images = () if job.images is None else job.images.batches
-            verification = verify_cut(
-                job.plain, job.channels, keep, pruned.model, job.watch.progress, images
-            )
-            check(verification)
-    repaired = job.recovered(attempt).recovery
-    assert repaired is not None
-    notes = () if job.images is None else job.images.notes
-    notes = (*notes, *told(job.model, pruned.model))
-    whole = repaired.model
-    if job.tail is not None:
-        whole, notes = job.tail.put_back(whole), (*notes, job.tail.note)
+def reported(
+    measured: Measured,
+    settings: Settings,
+    result: SearchResult,
+    verification: Verification | None,
+    watch: Watch,
+) -> Pruned:
+    """The recovered model, with its tail where it has one, and what was done to it."""
+    subject, images, pruned = measured.subject, measured.images, result.attempt.cut
+    assert result.recovery is not None
+    notes = () if images is None else images.notes
+    notes = (*notes, *told(subject.model, pruned.model))
+    whole = result.recovery.model
+    if subject.tail is not None:
+        whole, notes = subject.tail.put_back(whole), (*notes, subject.tail.note)
     record = PruneRecord(
-        job.source,
-        job.channels,
-        job.settings,
-        attempt.selection,
+        subject.source,
+        subject.channels,
+        settings,
+        result.attempt.selection,
         replace(pruned, model=whole),
         verification,
-        repaired,
+        result.recovery,
         result,
         notes,
-        job.images,
+        images,
     )
     stamped = stamp(record)
-    return Pruned(stamped, build_report(record, stamped, job.watch.seconds))
+    return Pruned(stamped, build_report(record, stamped, watch.seconds))
 
 
 def write(result: Pruned, destination: Destination, watch: Watch) -> None:
@@ -172,16 +238,3 @@ def write(result: Pruned, destination: Destination, watch: Watch) -> None:
         result.report["seconds"] = timing(watch.seconds)
         destination.stage_report(result.report, files)
         files.commit()
-
-
-def _searched(job: Prepared) -> SearchResult:
-    settings = job.settings
-    if settings.keep is not None:
-        return SearchResult(job.again())
-    if settings.max_drop is not None:
-        return within_drop(job, settings.max_drop)
-    wanted = settings.reduction
-    assert wanted is not None  # `Settings` has exactly one target
-    if wanted.measure == "latency":
-        return at_latency(job, wanted.share)
-    return SearchResult(job.attempt(wanted))

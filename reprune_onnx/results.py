@@ -1,10 +1,114 @@
-"""What pruning makes of a model: the cut, and what its proof has shown."""
+"""What the stages make of one model, in their order; what they tell of its channels is `types`.
+
+    Model ──analyze──▶ Subject ──measure──▶ Measured ──allocate──▶ Budget ──select──▶ Selection
+    Selection ──cut──▶ Cut ──verify──▶ Verification ──recover──▶ Recovery ──report──▶ Pruned
+
+An `Attempt` is a selection and its cut; a target that only attempts can reach makes several, of
+which a `SearchResult` has the one that was taken.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from reprune_onnx.types import Ints, Model
+from reprune_onnx.types import ChannelMap, Floats, GammaSource, Ints, Model, Selection
+
+if TYPE_CHECKING:
+    from reprune_onnx.activations.images import Images
+    from reprune_onnx.report.fields import Report
+    from reprune_onnx.runtime.tail import Tail
+    from reprune_onnx.settings import Settings
+
+# ── analyze and measure ─────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is pruned of a file.
+
+    ``source`` is the file, and ``model`` what of it is pruned: all, or what stands before its
+    ``tail``. ``plain`` is that without local functions, which ``channels`` describes.
+    """
+
+    source: Model
+    model: Model
+    plain: Model
+    channels: ChannelMap
+    tail: Tail | None = None
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """A layer's time in ms: base + per_row·r + per_column·c + per_element·r·c.
+
+    r and c are the extents of its weight's axes 0 and 1.
+    """
+
+    base: float
+    per_row: float
+    per_column: float
+    per_element: float
+
+
+@dataclass(frozen=True)
+class Losses:
+    """``error[g.id] (n + 1,)`` for 0 … n kept channels, and ``order[g.id] (n,)`` by elimination.
+
+    ``order`` has the channel that is kept longest first; it is empty where the curve is that of
+    another criterion.
+    """
+
+    error: dict[int, Floats]
+    order: dict[int, Ints]
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What is known of the channels: ``gammas[g.id] (n,)``, each |γ|, and what images told.
+
+    ``energies[node] (n_in,)`` is the mean square of a layer's input channels, ``losses`` what each
+    group loses with its channels; both are empty without images. ``times[node]`` are those of
+    layers, for a reduction of latency. ``gamma_source[node]`` says where a layer's |γ| comes from.
+    """
+
+    gammas: Mapping[int, Floats]
+    energies: Mapping[int, Floats] = field(default_factory=dict)
+    losses: Losses | None = None
+    times: Mapping[int, LayerTime] = field(default_factory=dict)
+    gamma_source: dict[int, GammaSource] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A subject, and what all attempts at it share.
+
+    Layers are fitted to ``images``; to those that are ``held_out`` nothing is, where the loss of
+    accuracy has to be measured.
+    """
+
+    subject: Subject
+    knowledge: Knowledge
+    images: Images | None = None
+    held_out: Images | None = None
+
+
+# ── allocate, select and cut ────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many channels each prunable group keeps ``{id: n_keep}``, and notes to print.
+
+    ``expected`` is the reduction that they give, where the layers of a group have equal shares of
+    every channel. ``unrounded`` is that before widths were rounded, where they were.
+    """
+
+    kept: dict[int, int]
+    notes: tuple[str, ...] = ()
+    expected: float | None = None
+    unrounded: float | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +141,17 @@ class Cut:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """A selection, and what it leaves of the model."""
+
+    selection: Selection
+    cut: Cut
+
+
+# ── verify, recover and report ──────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
 class Verification:
     """``max_abs_diff`` and ``negative_control`` are largest absolute differences of the outputs.
 
@@ -60,3 +175,64 @@ class Verification:
     inner: bool = False
     sizes: str = ""
     branches: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """The recovered model and how it was made.
+
+    ``error_before`` and ``error_after`` are the mean squared errors of the outputs on the images,
+    relative to the outputs' variance (None without images); ``layers`` have new values. ``written``
+    are the bytes of activations that went to a disk since the images were read.
+    """
+
+    model: Model
+    method: str
+    samples: int
+    layers: int
+    error_before: float | None = None
+    error_after: float | None = None
+    written: int = 0
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The attempt that was taken, and what was measured of it.
+
+    ``recovery`` is there where the search had to recover the attempt to judge it. ``reached`` are
+    further targets that were measured; ``details`` fields of the report.
+    """
+
+    attempt: Attempt
+    recovery: Recovery | None = None
+    reached: dict[str, float] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PruneRecord:
+    """Everything a report is made from."""
+
+    source: Model
+    channels: ChannelMap
+    settings: Settings
+    selection: Selection
+    cut: Cut
+    verification: Verification | None
+    recovery: Recovery | None = None
+    search: SearchResult | None = None
+    notes: tuple[str, ...] = ()
+    images: Images | None = None
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """The pruned model, and the report that is written beside it.
+
+    ``notes`` are what recovery alone has to say of its images; of a pruning the report has them.
+    """
+
+    model: Model
+    report: Report
+    notes: tuple[str, ...] = ()

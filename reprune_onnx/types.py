@@ -1,8 +1,11 @@
 """The values that pass between the stages: the map of the architecture.
 
     model.onnx ──load──▶ Model ──analyze──▶ ChannelMap (with its Groups)
-    ChannelMap, Settings ──allocate──▶ channels per group ──select──▶ Selection
-    Model, ChannelMap, Selection ──cut──▶ Cut ──verify──▶ Verification ──save──▶ .onnx + report
+    ChannelMap, Settings ──allocate──▶ Budget ──select──▶ Selection
+    Model, ChannelMap, Selection ──cut──▶ Cut ──verify──▶ Verification ──recover──▶ Recovery
+    Recovery ──save──▶ .onnx + report
+
+`results` has those that stand for a model as a whole, from `Budget` on and what was measured.
 
 The vocabulary, used with the same meaning everywhere:
 
@@ -356,11 +359,12 @@ class Selection:
 
     ``choices[g.id]`` is absent for a group of which nothing could go. ``gamma_source[node]`` says
     where a layer's |γ| comes from. ``unrounded`` is the reduction, of what was asked for, before
-    widths were rounded.
+    widths were rounded, and ``expected`` the one that the allocation counted on.
     """
 
     keep: Bools
-    choices: dict[int, Choice]
-    gamma_source: dict[int, GammaSource]
+    choices: dict[int, Choice] = field(default_factory=dict)
+    gamma_source: dict[int, GammaSource] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     unrounded: float | None = None
+    expected: float | None = None

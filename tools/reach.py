@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,15 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import reprune_onnx as rp
-from reprune_onnx.choices import Measure, Reduction
 from reprune_onnx.errors import RepruneError
-from reprune_onnx.prepared import prepare
-from reprune_onnx.pruner.measure import reduction
+from reprune_onnx.pipeline import prune
+from reprune_onnx.pruner.knowledge import measure
+from reprune_onnx.subject import subject_of
 from reprune_onnx.watch import Watch
 
 SIDE = 8
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-MEASURES: tuple[Measure, ...] = ("channels", "macs", "params")
+TARGETS = ("sparsity", "macs_reduction", "params_reduction")
 ALLOCATIONS = ("uniform", "bn-gamma", "sensitivity")
 
 
@@ -99,32 +100,29 @@ def main() -> None:
                     method="l1",
                     residual="prune",
                     recover="none",
+                    verify=False,
                     **given,
                 )
-                job = prepare(model, settings, Watch(None))
-                free = np.zeros(job.channels.n_units, dtype=np.bool_)
-                for group in job.channels.groups:
-                    free[group.units[group.free]] = True
-                for measure in MEASURES:
+                measured = measure(subject_of(model, settings), settings, Watch())
+                for target in TARGETS:
                     for share in SHARES:
+                        asked = replace(settings, **{"sparsity": None, target: share})
                         try:
-                            keep = job.attempt(Reduction(measure, share)).selection.keep
+                            report = prune(model, asked, measured=measured).report
                         except RepruneError:
-                            place = (allocation, measure)
+                            place = (allocation, target)
                             refused[place] = refused.get(place, 0) + 1
                             continue
-                        reached = reduction(job.channels, keep, measure)
-                        if reached is None:
-                            reached = float((free & ~keep).sum() / free.sum())
-                        missed.setdefault((allocation, measure), []).append(reached - share)
+                        reached = report["achieved"][target]
+                        missed.setdefault((allocation, target), []).append(reached - share)
     print(f"{args.nets} networks, seed {args.seed}; percentage points missed by, either way")
-    print(f"{'allocation':12} {'target':9} {'cases':>5} {'median':>7} {'p90':>6} {'most':>6}  > 1")
-    for (allocation, measure), values in sorted(missed.items()):
+    print(f"{'allocation':12} {'target':16} {'cases':>5} {'median':>7} {'p90':>6} {'most':>6}  > 1")
+    for (allocation, target), values in sorted(missed.items()):
         points = 100 * np.abs(values)
         print(
-            f"{allocation:12} {measure:9} {len(points):5} {np.median(points):7.2f}"
+            f"{allocation:12} {target:16} {len(points):5} {np.median(points):7.2f}"
             f" {np.quantile(points, 0.9):6.2f} {points.max():6.2f}  {np.mean(points > 1):.1%}"
-            f" ({refused.get((allocation, measure), 0)} refused)"
+            f" ({refused.get((allocation, target), 0)} refused)"
         )
 
 

@@ -24,7 +24,7 @@ from scipy.spatial.distance import pdist
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import reprune_onnx as rp
-from reprune_onnx import prepared
+from reprune_onnx import pipeline
 from reprune_onnx.choices import Linkage
 from reprune_onnx.pipeline import prune_file
 from reprune_onnx.pruner.select import cluster, compiled, compiled_cover
@@ -40,7 +40,7 @@ class Seen:
     def __init__(self) -> None:
         self.samples: list[tuple[Floats, int]] = []  # (m, k, d) of n_in input channels
         self.seconds = self.cpu = 0.0
-        self._dendrograms, self._select = cluster.dendrograms, prepared.select_channels
+        self._dendrograms, self._select = cluster.dendrograms, pipeline.select_channels
 
     def dendrograms(self, kernels: Floats, linkage: Linkage) -> cluster.Merges:
         n_in = kernels.shape[1]
@@ -56,11 +56,11 @@ class Seen:
         return found
 
     def __enter__(self) -> Seen:
-        cluster.dendrograms, prepared.select_channels = self.dendrograms, self.select_channels
+        cluster.dendrograms, pipeline.select_channels = self.dendrograms, self.select_channels
         return self
 
     def __exit__(self, *error: object) -> None:
-        cluster.dendrograms, prepared.select_channels = self._dendrograms, self._select
+        cluster.dendrograms, pipeline.select_channels = self._dendrograms, self._select
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from reprune_onnx.errors import DataError
 from reprune_onnx.json_text import parse_json
-from reprune_onnx.pruner.layer_time import LayerTime
+from reprune_onnx.results import LayerTime
 from reprune_onnx.types import ChannelMap
 
 

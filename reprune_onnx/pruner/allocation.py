@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,32 +20,18 @@ from reprune_onnx.pruner.allocate import (
     widths,
 )
 from reprune_onnx.pruner.allocate.reach import out_of_reach
-from reprune_onnx.pruner.knowledge import Knowledge
 from reprune_onnx.pruner.multilinear import Multilinear, multilinear
 from reprune_onnx.pruner.sensitivity.allocate import by_losses, least_loss
+from reprune_onnx.results import Budget, Knowledge
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import ChannelMap, Group, Ints
 
 _LEVELS = 1000  # a reduction is searched on sparsities 0.000, 0.001, … 0.999
 
 
-@dataclass(frozen=True)
-class Allocation:
-    """How many channels each prunable group keeps ``{id: n_keep}``, and notes to print.
-
-    ``expected`` is the reduction that they give, where the layers of a group have equal shares of
-    every channel. ``unrounded`` is that before widths were rounded, where they were.
-    """
-
-    kept: dict[int, int]
-    notes: list[str]
-    expected: float
-    unrounded: float | None = None
-
-
 def allocate(
     channels: ChannelMap, settings: Settings, known: Knowledge, wanted: Reduction
-) -> Allocation:
+) -> Budget:
     """How many channels each prunable group keeps.
 
     Without measured losses a reduction of anything but channels is reached by searching the
@@ -75,7 +60,7 @@ def allocate(
     if by_losses(settings) and known.losses is not None:
         least, more = least_loss(groups, known.losses, (wanted, cost), settings, fixed)
         expected = 1 - cost(np.array([least[g.id] for g in groups])) / max(full, 1e-12)
-        return Allocation(least, [*more, *notes], expected)
+        return Budget(least, (*more, *notes), expected)
     budget, more = _by_sparsity(groups, known, settings, fixed)
     notes += more
     sparsity = wanted.share
@@ -92,7 +77,7 @@ def allocate(
         goal = free, full - wanted.share * free
     kept = nearer(kept, choices, cost, goal, at_least=bool(settings.rounding))
     by_group = {g.id: int(k) for g, k in zip(groups, kept, strict=True)}
-    return Allocation(by_group, notes, 1 - cost(kept) / max(full, 1e-12), unrounded)
+    return Budget(by_group, tuple(notes), 1 - cost(kept) / max(full, 1e-12), unrounded)
 
 
 def _by_sparsity(

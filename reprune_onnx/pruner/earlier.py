@@ -16,7 +16,7 @@ from reprune_onnx.errors import SelectionError
 from reprune_onnx.json_text import parse_json
 from reprune_onnx.report.fields import Report, ReportLike
 from reprune_onnx.results import TensorCut
-from reprune_onnx.types import Bools, ChannelMap, Ints, LockKind
+from reprune_onnx.types import Bools, ChannelMap, Ints, LockKind, Selection
 
 _NEXT: dict[LockKind, str] = {
     "residual": "; try --residual prune",
@@ -105,6 +105,15 @@ def _indices(values: list[int]) -> Ints:
     if any(a >= b for a, b in pairwise(values)):
         raise ValueError("not ascending")
     return np.array(values, dtype=np.int64)
+
+
+def earlier_selection(channels: ChannelMap, report: Path | Mapping[str, Any]) -> Selection:
+    """Return what a report, at a path or in memory, has selected.
+
+    Raises as `keep_by_cuts` does.
+    """
+    cuts = earlier_report(report, "keep").cuts
+    return Selection(keep_by_cuts(channels, cuts, Path(report_name(report, "keep")).name))
 
 
 def keep_by_cuts(channels: ChannelMap, cuts: Sequence[TensorCut], title: str) -> Bools:

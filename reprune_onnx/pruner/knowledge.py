@@ -1,25 +1,62 @@
-"""What allocation and selection know of the channels."""
+"""What allocation and selection go by: |γ|, and what calibration images tell."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 
-from reprune_onnx.pruner.layer_time import LayerTime
-from reprune_onnx.pruner.sensitivity.curves import Losses
-from reprune_onnx.types import Floats
+from reprune_onnx.activations.images import Images, images_to_fit
+from reprune_onnx.activations.measurable import measurable, told
+from reprune_onnx.pruner.calibrate import layer_statistics
+from reprune_onnx.pruner.gamma import channel_gammas
+from reprune_onnx.pruner.select import criterion
+from reprune_onnx.pruner.selection import select_at
+from reprune_onnx.pruner.sensitivity.allocate import by_losses
+from reprune_onnx.pruner.sensitivity.curves import measure_losses
+from reprune_onnx.results import Knowledge, Measured, Subject
+from reprune_onnx.settings import Settings
+from reprune_onnx.types import ChannelMap, Model
+from reprune_onnx.watch import Watch
 
 
-@dataclass(frozen=True)
-class Knowledge:
-    """What is known of the channels: ``gammas[g.id] (n,)``, each |γ|, and what images told.
+def measure(
+    subject: Subject, settings: Settings, watch: Watch, *, hold_out: bool = False
+) -> Measured:
+    """Read the calibration images, and learn what every attempt at the subject needs to know.
 
-    ``energies[node] (n_in,)`` is the mean square of a layer's input channels, ``losses`` what each
-    group loses with its channels; both are empty without images. ``times[node]`` are those of
-    layers, for a reduction of latency.
+    With ``hold_out`` some of the images are kept back to measure on. A selection that was made
+    before, ``settings.keep``, needs no knowledge.
     """
+    plain, channels = subject.plain, subject.channels
+    images, held_out = None, None
+    if settings.calibration is not None:
+        with watch.stage("load"):
+            images = images_to_fit(plain.proto, settings, watch.progress)
+        if hold_out:
+            images, held_out = images.split()
+    knowledge = Knowledge({})
+    if settings.keep is None:
+        with watch.stage("allocate"):
+            seen = plain
+            if images is not None:
+                seen = measurable(plain, images.batches)
+                images = replace(images, notes=(*images.notes, *told(seen, channels)))
+            knowledge = _knowledge(seen, channels, settings, images, watch)
+    return Measured(subject, knowledge, images, held_out)
 
-    gammas: Mapping[int, Floats]
-    energies: Mapping[int, Floats] = field(default_factory=dict)
-    losses: Losses | None = None
-    times: Mapping[int, LayerTime] = field(default_factory=dict)
+
+def _knowledge(
+    model: Model, channels: ChannelMap, settings: Settings, images: Images | None, watch: Watch
+) -> Knowledge:
+    """The |γ| of channels, and the energies and losses that the settings ask for."""
+    if images is None:
+        gammas, sources = channel_gammas(channels, {})
+        return Knowledge(gammas, gamma_source=sources)
+    energies = settings.worth == "energy"
+    statistics = layer_statistics(model, channels, images, energies, watch.progress)
+    gammas, sources = channel_gammas(channels, statistics.deviation)
+    knowledge = Knowledge(gammas, statistics.energy, gamma_source=sources)
+    if by_losses(settings) or criterion(settings.method).needs == "losses":
+        at = select_at(channels, settings, knowledge)
+        losses = measure_losses(model, channels, images, at, watch.progress)
+        knowledge = replace(knowledge, losses=losses)
+    return knowledge

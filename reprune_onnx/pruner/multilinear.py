@@ -15,8 +15,8 @@ from math import prod
 import numpy as np
 
 from reprune_onnx.choices import Measure
-from reprune_onnx.pruner.layer_time import LayerTime
 from reprune_onnx.pruner.measure import weights
+from reprune_onnx.results import LayerTime
 from reprune_onnx.types import ChannelMap, Floats, Group, Ints
 
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 
 from reprune_onnx.choices import Criterion, Method, SelectOptions
-from reprune_onnx.pruner.knowledge import Knowledge
 from reprune_onnx.pruner.layer_filters import layer_filters
 from reprune_onnx.pruner.parts import parts, suitable
 from reprune_onnx.pruner.select import criterion, select
+from reprune_onnx.results import Budget, Knowledge
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import (
     Bools,
@@ -25,6 +25,7 @@ from reprune_onnx.types import (
     Ints,
     Layer,
     Problem,
+    Selection,
 )
 from reprune_onnx.watch import Progress
 
@@ -35,16 +36,16 @@ _Task = tuple[Problem, Method | Criterion, SelectOptions, tuple[int, int]]
 def select_channels(
     channels: ChannelMap,
     settings: Settings,
-    kept: Mapping[int, int],
+    budget: Budget,
     known: Knowledge,
     progress: Progress | None = None,
-) -> tuple[Bools, dict[int, Choice]]:
-    """Which units stay ``(n_units,)``, and each group's choice.
+) -> Selection:
+    """Which units stay, as many of each group as the ``budget`` says, and each group's choice.
 
     Groups are independent problems with a random stream each, so the result is the same for any
     number of jobs. With ``--input-channels kept`` they are not: they go in graph order.
     """
-    keep = np.ones(channels.n_units, dtype=np.bool_)
+    keep, kept = np.ones(channels.n_units, dtype=np.bool_), budget.kept
     groups = [g for g in channels.groups if kept.get(g.id, g.n) < g.n]
     choices: dict[int, Choice] = {}
     for k, (g, solved) in enumerate(_solve(channels, settings, (groups, kept, known, keep))):
@@ -55,7 +56,9 @@ def select_channels(
         keep[g.units[choices[g.id].kept]] = True
         if progress is not None:
             progress("clustering and covering", k + 1, len(groups))
-    return keep, choices
+    return Selection(
+        keep, choices, known.gamma_source, budget.notes, budget.unrounded, budget.expected
+    )
 
 
 def select_at(

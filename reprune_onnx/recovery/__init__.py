@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,28 +22,11 @@ from reprune_onnx.recovery.output_error import output_error
 from reprune_onnx.recovery.plan import plan
 from reprune_onnx.recovery.values import with_values
 from reprune_onnx.recovery.work import Work
+from reprune_onnx.results import Recovery
 from reprune_onnx.types import Bools, ChannelMap, Model
 from reprune_onnx.watch import Progress
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Recovery:
-    """The recovered model and how it was made.
-
-    ``error_before`` and ``error_after`` are the mean squared errors of the outputs on the images,
-    relative to the outputs' variance (None without images); ``layers`` have new values. ``written``
-    are the bytes of activations that went to a disk since the images were read.
-    """
-
-    model: Model
-    method: str
-    samples: int
-    layers: int
-    error_before: float | None = None
-    error_after: float | None = None
-    written: int = 0
 
 
 def recover(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +18,6 @@ from reprune_onnx.json_text import parse_json
 from reprune_onnx.model import size
 from reprune_onnx.pruner.measure import Cost, cost, parameters
 from reprune_onnx.pruner.missed import missed
-from reprune_onnx.recovery import Recovery
 from reprune_onnx.report.fields import (
     CalibrationEntry,
     CostEntry,
@@ -34,30 +33,13 @@ from reprune_onnx.report.fields import (
 )
 from reprune_onnx.report.missing import missing
 from reprune_onnx.report.stays import Stay, stays
-from reprune_onnx.results import Cut, Rewrite, TensorCut, Verification
+from reprune_onnx.results import PruneRecord, Recovery, Rewrite, TensorCut, Verification
 from reprune_onnx.runtime.custom_ops import loaded
-from reprune_onnx.search.result import SearchResult
 from reprune_onnx.settings import Settings
-from reprune_onnx.types import Bools, ChannelMap, Layer, Model, Selection
+from reprune_onnx.types import Bools, ChannelMap, Layer, Model
 
 SCHEMA = 1
 STAGES = ("load", "analyze", "allocate", "select", "cut", "verify", "recover", "write")
-
-
-@dataclass(frozen=True)
-class PruneRecord:
-    """Everything a report is made from."""
-
-    source: Model
-    channels: ChannelMap
-    settings: Settings
-    selection: Selection
-    cut: Cut
-    verification: Verification | None
-    recovery: Recovery | None = None
-    search: SearchResult | None = None
-    notes: tuple[str, ...] = ()
-    images: Images | None = None
 
 
 def stamp(record: PruneRecord) -> Model:

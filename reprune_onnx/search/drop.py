@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from reprune_onnx.activations.images import HELD_OUT
 from reprune_onnx.choices import Reduction
 from reprune_onnx.errors import DataError, SelectionError
-from reprune_onnx.prepared import Attempt, Prepared
-from reprune_onnx.search.result import SearchResult
+from reprune_onnx.results import Attempt, Measured, Recovery, SearchResult
 from reprune_onnx.search.score import score
+from reprune_onnx.watch import Progress
 
 _LEVELS = 100  # shares of the MACs are tried in steps of 1 %
 _FEWEST = 50  # images to measure on
 
 
-def within_drop(job: Prepared, most: float) -> SearchResult:
+def within_drop(
+    measured: Measured,
+    most: float,
+    attempt: Callable[[Reduction], Attempt],
+    recovered: Callable[[Attempt], Recovery],
+    progress: Progress | None = None,
+) -> SearchResult:
     """Find the largest reduction of MACs that loses at most ``most`` points, in steps of 1 %.
 
     What is lost is accuracy, where the images have labels, else agreement with the original on the
@@ -21,36 +29,36 @@ def within_drop(job: Prepared, most: float) -> SearchResult:
     which nothing was fitted. The search takes the loss to grow with the reduction. Raises
     SelectionError where even 1 % loses more, and ModelError where the model is no classifier.
     """
-    held = job.held_out
+    held, plain = measured.held_out, measured.subject.plain
     if held is None or held.n < _FEWEST:
         raise DataError(
             f"--max-drop measures on a third of the calibration images, which is"
             f" {held.n if held is not None else 0}: give at least {HELD_OUT * _FEWEST}, better a"
             " thousand (--calibration, --calibration-size)"
         )
-    whole = score(job.plain, job.plain, held)
+    whole = score(plain, plain, held)
     low, high = 0, _LEVELS
-    best: Attempt | None = None
+    best: tuple[Attempt, Recovery] | None = None
     after = least = whole
     for step in range(_LEVELS):
         if high - low <= 1:
             break
         middle = (low + high) // 2
         try:
-            attempt = job.recovered(job.attempt(Reduction("macs", middle / _LEVELS)))
+            tried = attempt(Reduction("macs", middle / _LEVELS))
+            recovery = recovered(tried)
         except SelectionError:
             if middle == 1:
                 raise
             high = middle
             continue
-        assert attempt.recovery is not None
-        reached = score(attempt.recovery.model, job.plain, held)
+        reached = score(recovery.model, plain, held)
         if whole - reached <= most:
-            low, best, after = middle, attempt, reached
+            low, best, after = middle, (tried, recovery), reached
         else:
             high, least = middle, reached
-        if job.watch.progress is not None:
-            job.watch.progress("searching", step + 1, _LEVELS.bit_length())
+        if progress is not None:
+            progress("searching", step + 1, _LEVELS.bit_length())
     measure = "agreement" if held.labels is None else "accuracy"
     if best is None:
         raise SelectionError(
@@ -58,4 +66,5 @@ def within_drop(job: Prepared, most: float) -> SearchResult:
             f" {held.n} held-out images; allow more with --max-drop, or give more images"
         )
     details = {"measure": measure, "images": held.n, "before": whole, "after": after}
-    return SearchResult(best, {"max_drop": whole - after}, {"drop": details})
+    reached_drop = {"max_drop": whole - after}
+    return SearchResult(*best, reached=reached_drop, details={"drop": details})

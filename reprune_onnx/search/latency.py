@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
 import numpy as np
 
 from reprune_onnx.choices import Reduction
 from reprune_onnx.errors import OutOfReachError
 from reprune_onnx.latency.measure import measure_layers
-from reprune_onnx.latency.table import LatencyTable, read_table
+from reprune_onnx.latency.table import read_table
 from reprune_onnx.latency.whole import latencies
-from reprune_onnx.prepared import Attempt, Prepared
-from reprune_onnx.pruner.aim import Aim
 from reprune_onnx.pruner.allocate.reach import out_of_reach
 from reprune_onnx.pruner.multilinear import multilinear
-from reprune_onnx.search.result import SearchResult
+from reprune_onnx.results import Attempt, LayerTime, SearchResult, Subject
+from reprune_onnx.search.share_search import ShareSearch
+from reprune_onnx.settings import Settings
+from reprune_onnx.types import ChannelMap
+from reprune_onnx.watch import Watch
+
+TimedAttempt = Callable[[Reduction, Mapping[int, LayerTime]], Attempt]
 
 _NEAR = 0.01  # of the original's latency
 _ROUNDING = 1e-9
 
 
-def at_latency(job: Prepared, share: float) -> SearchResult:
+def at_latency(
+    subject: Subject, share: float, settings: Settings, attempt: TimedAttempt, watch: Watch
+) -> SearchResult:
     """Find the attempt whose latency is nearest to ``1 - share`` of the original's.
 
     Channels are allocated by the times of single layers. With ``settings.latency_table`` these, of
@@ -27,58 +36,66 @@ def at_latency(job: Prepared, share: float) -> SearchResult:
     are measured in ONNX Runtime on this machine, and where the model as a whole turns out faster or
     slower than its layers, the next attempt is corrected by the difference.
     """
-    path = job.settings.latency_table
-    if path is not None:
-        table = read_table(path)
-        job = job.timed(table.fitted(job.channels))
-        attempt = job.attempt(Reduction("latency", share))
-        note = f"the latency is estimated from '{path.name}', not measured"
-        return SearchResult(attempt, {"latency_reduction": _estimate(job, attempt)}, notes=(note,))
-    with job.watch.stage("allocate"):
-        (whole,) = latencies([job.plain], job.channels.input_shapes)
-        table = measure_layers(job.channels, whole, job.watch.progress)
-    return _measured(job.timed(table.fitted(job.channels)), share, table)
+    if settings.latency_table is not None:
+        return _by_table(subject.channels, share, settings.latency_table, attempt)
+    return _measured(subject, share, settings, attempt, watch)
 
 
-def _measured(job: Prepared, share: float, table: LatencyTable) -> SearchResult:
+def _by_table(
+    channels: ChannelMap, share: float, path: Path, attempt: TimedAttempt
+) -> SearchResult:
+    times = read_table(path).fitted(channels)
+    nearest = attempt(Reduction("latency", share), times)
+    reached = {"latency_reduction": _estimate(channels, nearest, times)}
+    note = f"the latency is estimated from '{path.name}', not measured"
+    return SearchResult(nearest, reached=reached, notes=(note,))
+
+
+def _measured(
+    subject: Subject, share: float, settings: Settings, attempt: TimedAttempt, watch: Watch
+) -> SearchResult:
     """Attempts that are measured, until one is near; SelectionError where not even the most is.
 
     What the layers say can go is an estimate as well: where it is less than what is asked of them,
     the most that can go is measured, and that decides.
     """
-    aim = Aim[tuple[Attempt, list[float]]](share, near=_NEAR)
-    while (asked := aim.next()) is not None:
+    channels = subject.channels
+    with watch.stage("allocate"):
+        (whole,) = latencies([subject.plain], channels.input_shapes)
+        table = measure_layers(channels, whole, watch.progress)
+    times = table.fitted(channels)
+    search = ShareSearch[tuple[Attempt, list[float]]](share, near=_NEAR)
+    while (asked := search.next()) is not None:
         try:
-            attempt = job.attempt(Reduction("latency", asked))
+            tried = attempt(Reduction("latency", asked), times)
         except OutOfReachError as error:
-            if not 0 < error.most < aim.most:
+            if not 0 < error.most < search.most:
                 raise
-            aim.most = error.most - _ROUNDING
+            search.most = error.most - _ROUNDING
             continue
-        with job.watch.stage("allocate"):
-            models = [job.plain, attempt.cut.model]
-            before, after = latencies(models, job.channels.input_shapes)
-        aim.add(asked, 1 - after / before, (attempt, [before, after]))
-    furthest = max(reached for _, reached, _ in aim.tried)
-    if furthest < share - _NEAR and any(asked == aim.most for asked, _, _ in aim.tried):
-        wanted, multiple = Reduction("latency", share), job.settings.rounding.multiple
-        raise out_of_reach(wanted, furthest, job.settings, multiple, " (measured)")
-    attempt, (before, after) = aim.best()
+        with watch.stage("allocate"):
+            models = [subject.plain, tried.cut.model]
+            before, after = latencies(models, channels.input_shapes)
+        search.add(asked, 1 - after / before, (tried, [before, after]))
+    furthest = max(reached for _, reached, _ in search.tried)
+    if furthest < share - _NEAR and any(asked == search.most for asked, _, _ in search.tried):
+        wanted, multiple = Reduction("latency", share), settings.rounding.multiple
+        raise out_of_reach(wanted, furthest, settings, multiple, " (measured)")
+    nearest, (before, after) = search.best()
     details = {"before_ms": before, "after_ms": after} | table.as_json()
     notes: tuple[str, ...] = ()
-    if job.settings.round_to is None and job.settings.target is None:
+    if settings.round_to is None and settings.target is None:
         notes = (
-            f"widths are multiples of {job.settings.rounding.multiple}, as ONNX Runtime computes"
+            f"widths are multiples of {settings.rounding.multiple}, as ONNX Runtime computes"
             " that many channels at once: others take longer; --round-to 1 allows any",
         )
-    return SearchResult(
-        attempt, {"latency_reduction": 1 - after / before}, {"latency": details}, notes
-    )
+    reached = {"latency_reduction": 1 - after / before}
+    return SearchResult(nearest, reached=reached, details={"latency": details}, notes=notes)
 
 
-def _estimate(job: Prepared, attempt: Attempt) -> float:
-    """The reduction that the table states for an attempt."""
-    groups = [g for g in job.channels.groups if g.free.any()]
-    cost = multilinear(job.channels, groups, "latency", job.known.times)
+def _estimate(channels: ChannelMap, attempt: Attempt, times: Mapping[int, LayerTime]) -> float:
+    """The reduction that the times of layers state for an attempt."""
+    groups = [g for g in channels.groups if g.free.any()]
+    cost = multilinear(channels, groups, "latency", times)
     kept = np.array([int(attempt.selection.keep[g.units].sum()) for g in groups])
     return 1 - cost(kept) / cost(np.array([g.n for g in groups]))

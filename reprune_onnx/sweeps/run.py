@@ -18,13 +18,13 @@ from reprune_onnx.errors import ModelError, OutputError, RepruneError, UsageErro
 from reprune_onnx.in_memory import InMemory
 from reprune_onnx.json_text import json_bytes, parse_json
 from reprune_onnx.model import load, stage
-from reprune_onnx.pipeline import Pruned, finish
-from reprune_onnx.prepared import Prepared, prepare
+from reprune_onnx.pipeline import prune
+from reprune_onnx.pruner.knowledge import measure
+from reprune_onnx.results import Measured, Pruned
 from reprune_onnx.runtime.evaluate import evaluate
-from reprune_onnx.search.result import SearchResult
 from reprune_onnx.search.score import evaluated
+from reprune_onnx.subject import subject_of
 from reprune_onnx.sweeps.cases import Case, data_key
-from reprune_onnx.types import Model
 from reprune_onnx.watch import Progress, Watch
 
 
@@ -120,17 +120,18 @@ def _client(address: str) -> Any:
 def run_way(job: Job, own: list[Case], sha: str) -> int:
     """Run the cases of one way and write what came of each; return how many there were."""
     model = load(job.model)
-    prepared: Prepared | RepruneError
+    measured: Measured | RepruneError
     try:
-        prepared = prepare(model, own[0].settings, Watch(), hold_out=job.data is None)
+        subject = subject_of(model, own[0].settings)
+        measured = measure(subject, own[0].settings, Watch(), hold_out=job.data is None)
     except RepruneError as error:
-        prepared = error
+        measured = error
     for case in own:
         start = time.perf_counter()
         try:
-            if isinstance(prepared, RepruneError):
-                raise prepared
-            row = _row(job, case, prepared)
+            if isinstance(measured, RepruneError):
+                raise measured
+            row = _row(job, case, measured)
         except OutputError:  # no fault of the case: a disk that is full, a folder that is gone
             raise
         except RepruneError as error:
@@ -141,10 +142,8 @@ def run_way(job: Job, own: list[Case], sha: str) -> int:
     return len(own)
 
 
-def _row(job: Job, case: Case, prepared: Prepared) -> dict[str, Any]:
-    wanted = case.settings.reduction
-    assert wanted is not None
-    result = finish(prepared.at(case.settings), SearchResult(prepared.attempt(wanted)))
+def _row(job: Job, case: Case, measured: Measured) -> dict[str, Any]:
+    result = prune(measured.subject.source, case.settings, measured=measured)
     path = job.folder / "models" / f"{case.name}.onnx"
     with Files() as files:
         stage(result.model, path, files)
@@ -156,20 +155,20 @@ def _row(job: Job, case: Case, prepared: Prepared) -> dict[str, Any]:
         "achieved": result.report["achieved"],
         "output_error": recovery["error_after"] if recovery else None,
     }
-    return row | _quality(job, result, prepared)
+    return row | _quality(job, case, result, measured)
 
 
-def _quality(job: Job, result: Pruned, prepared: Prepared) -> dict[str, Any]:
+def _quality(job: Job, case: Case, result: Pruned, measured: Measured) -> dict[str, Any]:
     """Accuracy on the data, or agreement on held-out images; nothing for what is no classifier."""
-    original: Model = prepared.plain
+    original = measured.subject.plain
     try:
         if job.data is not None:
-            shapes = dict(prepared.settings.input_shapes)
+            shapes = dict(case.settings.input_shapes)
             wanted = Wanted(job.data, job.reading, IF_CLASSES)
             data = open_for(original.proto, wanted, shapes)
             return asdict(evaluate(result.model, data, against=original))
-        if prepared.held_out is not None:
-            return asdict(evaluated(result.model, original, prepared.held_out))
+        if measured.held_out is not None:
+            return asdict(evaluated(result.model, original, measured.held_out))
     except ModelError:
         pass
     return {}

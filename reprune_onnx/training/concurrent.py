@@ -18,11 +18,10 @@ from torch import Tensor
 
 from reprune_onnx.analyzer import analyze
 from reprune_onnx.errors import ModelError
-from reprune_onnx.prepared import scope_of
 from reprune_onnx.pruner.gamma import channel_gammas
-from reprune_onnx.pruner.knowledge import Knowledge
 from reprune_onnx.pruner.selection import select_channels
-from reprune_onnx.results import Cut
+from reprune_onnx.results import Budget, Cut, Knowledge
+from reprune_onnx.subject import scope_of
 from reprune_onnx.surgeon import cut
 from reprune_onnx.training.bridge import OnnxModule, torch_module, write_back
 from reprune_onnx.training.cuts import State, narrowed, widen
@@ -150,7 +149,8 @@ class Whole:
         kept = counts(groups, masked, sparsity, s)
         more = counts(groups, masked, looser, s)
         settings = replace(s, seed=seed_of(s.seed, seed, t) % 2**32)
-        keep, choices = select_channels(channels, settings, kept, Knowledge(gammas))
+        selection = select_channels(channels, settings, Budget(kept), Knowledge(gammas))
+        keep, choices = selection.keep, selection.choices
         grown: dict[int, int] = {}
         for g in groups:
             chosen = np.flatnonzero(keep[g.units])

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reprune_onnx.analyzer import analyze
-from reprune_onnx.prepared import scope_of
 from reprune_onnx.pruner.earlier import keep_by_cuts
 from reprune_onnx.report.fields import Report
-from reprune_onnx.report.record import PruneRecord, build_report, stamp
-from reprune_onnx.results import TensorCut
+from reprune_onnx.report.record import build_report, stamp
+from reprune_onnx.results import PruneRecord, TensorCut
 from reprune_onnx.settings import Settings
+from reprune_onnx.subject import scope_of
 from reprune_onnx.surgeon import cut
 from reprune_onnx.types import Choice, GammaSource, Model, Selection
 from reprune_onnx.verification.cut import check, verify_cut

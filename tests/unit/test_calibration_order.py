@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import reprune_onnx as rp
-from reprune_onnx import prepared
 from reprune_onnx.activations.images import Images
+from reprune_onnx.pruner import knowledge
 
 
 def test_pruning_and_recovering_shuffle_the_images(
@@ -18,13 +18,13 @@ def test_pruning_and_recovering_shuffle_the_images(
         name = "x_train" if "x_train" in data else "x"
         np.savez(tmp_path / "sorted.npz", x=data[name][order][:300])
     seen: list[Images] = []
-    whole = prepared.measure_losses
+    whole = knowledge.measure_losses
 
     def watched(*args: Any) -> Any:
         seen.append(args[2])
         return whole(*args)
 
-    monkeypatch.setattr(prepared, "measure_losses", watched)
+    monkeypatch.setattr(knowledge, "measure_losses", watched)
     calibration = {"calibration": str(tmp_path / "sorted.npz"), "preprocess": "scale=1/16"}
     rp.prune(rp.load(demo), rp.Settings(macs_reduction=0.3, **calibration))
     with np.load(tmp_path / "sorted.npz") as data:

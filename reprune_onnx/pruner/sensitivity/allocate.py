@@ -15,7 +15,7 @@ from reprune_onnx.pruner.allocate.sparsity import exact
 from reprune_onnx.pruner.allocate.widths import widths
 from reprune_onnx.pruner.multilinear import Multilinear
 from reprune_onnx.pruner.sensitivity.budget import BudgetProblem, solve_budget
-from reprune_onnx.pruner.sensitivity.curves import Losses
+from reprune_onnx.results import Losses
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import Floats, Group, Ints
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -12,24 +11,13 @@ from reprune_onnx.activations.images import Images
 from reprune_onnx.activations.workers import workers
 from reprune_onnx.pruner.sensitivity.elimination import Curve, Reader, eliminate, lost
 from reprune_onnx.pruner.sensitivity.readers import readers
-from reprune_onnx.types import ChannelMap, Floats, Group, Ints, Model
+from reprune_onnx.results import Losses
+from reprune_onnx.types import ChannelMap, Group, Ints, Model
 from reprune_onnx.watch import Progress
 
 SelectAt = Callable[[Group, int], Ints]
 
 _LEVELS = 8  # numbers of channels at which another criterion's choice is measured
-
-
-@dataclass(frozen=True)
-class Losses:
-    """``error[g.id] (n + 1,)`` for 0 … n kept channels, and ``order[g.id] (n,)`` by elimination.
-
-    ``order`` has the channel that is kept longest first; it is empty where the curve is that of
-    another criterion.
-    """
-
-    error: dict[int, Floats]
-    order: dict[int, Ints]
 
 
 def measure_losses(

@@ -7,8 +7,8 @@ import text_graphs
 import reprune_onnx as rp
 from reprune_onnx.activations.images import Images
 from reprune_onnx.pruner.calibrate import layer_statistics
-from reprune_onnx.pruner.knowledge import Knowledge
 from reprune_onnx.pruner.selection import group_problem
+from reprune_onnx.results import Knowledge
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import Model
 

@@ -11,7 +11,8 @@ from text_graphs import model
 import reprune_onnx as rp
 from reprune_onnx.activations.images import Images
 from reprune_onnx.choices import Recover
-from reprune_onnx.recovery import Recovery, recover
+from reprune_onnx.recovery import recover
+from reprune_onnx.results import Recovery
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.surgeon import cut
 from reprune_onnx.types import Bools, ChannelMap

@@ -20,9 +20,8 @@ from reprune_onnx.data.preprocess import Preprocess
 from reprune_onnx.deployment.equal import compare
 from reprune_onnx.pruner.allocation import allocate
 from reprune_onnx.pruner.earlier import keep_by_cuts
-from reprune_onnx.pruner.knowledge import Knowledge
 from reprune_onnx.report.figure import new_figure
-from reprune_onnx.results import TensorCut
+from reprune_onnx.results import Knowledge, TensorCut
 from reprune_onnx.runtime.detector import Detector
 from reprune_onnx.runtime.ort import Port
 from reprune_onnx.runtime.random_inputs import random_inputs

@@ -13,9 +13,10 @@ from reprune_onnx.activations.images import Images
 from reprune_onnx.activations.joint import joint_of
 from reprune_onnx.activations.linear import Linear
 from reprune_onnx.errors import DataError
-from reprune_onnx.pruner.sensitivity.curves import Losses, measure_losses
+from reprune_onnx.pruner.sensitivity.curves import measure_losses
 from reprune_onnx.pruner.sensitivity.elimination import _RIDGE
 from reprune_onnx.pruner.sensitivity.readers import _LATE
+from reprune_onnx.results import Losses
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import ChannelMap, Group
 

@@ -12,7 +12,7 @@ from reprune_onnx.errors import SelectionError
 from reprune_onnx.pruner.measure import cost
 from reprune_onnx.pruner.multilinear import multilinear
 from reprune_onnx.pruner.sensitivity.allocate import by_losses, least_loss
-from reprune_onnx.pruner.sensitivity.curves import Losses
+from reprune_onnx.results import Losses
 from reprune_onnx.types import ChannelMap, Group
 
 SIZES = [12, 20, 16, 10]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reprune_onnx.pruner.aim import Aim
+from reprune_onnx.search.share_search import ShareSearch
 from reprune_onnx.types import Selection
 
 
@@ -13,7 +13,7 @@ def selection(k):
 
 def aimed(wanted, gives, expects=lambda share: share, at_least=False):
     """The shares that were asked for, and what the best of them gave."""
-    aim, asked = Aim[Selection](wanted, at_least), []
+    aim, asked = ShareSearch[Selection](wanted, at_least), []
     while (share := aim.next()) is not None:
         asked.append(share)
         aim.add(share, gives(share), selection(len(asked)), expects(share))
@@ -65,7 +65,7 @@ def test_it_ends():
 
 
 def test_no_more_is_asked_for_than_can_be():
-    aim = Aim[str](0.5, near=0.01)
+    aim = ShareSearch[str](0.5, near=0.01)
     assert aim.next() == 0.5
     aim.most = 0.4
     assert aim.next() == 0.4
@@ -75,7 +75,7 @@ def test_no_more_is_asked_for_than_can_be():
 
 
 def test_what_is_near_enough_ends_it():
-    aim = Aim[str](0.5, near=0.02)
+    aim = ShareSearch[str](0.5, near=0.02)
     aim.add(0.5, 0.3, "far")
     assert aim.next() == 0.7
     aim.add(0.7, 0.515, "near")
@@ -85,7 +85,7 @@ def test_what_is_near_enough_ends_it():
 
 @pytest.mark.parametrize("wanted", [0.5, 0.1])
 def test_a_measurement_that_goes_the_wrong_way_does_not_end_it(wanted):
-    aim = Aim[str](wanted, near=0.01)
+    aim = ShareSearch[str](wanted, near=0.01)
     away = 0.1 if wanted == 0.5 else -0.1
     aim.add(wanted, wanted - away, "far")
     assert aim.next() == pytest.approx(max(wanted + away, 0.001))

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class Aim(Generic[T]):
+class ShareSearch(Generic[T]):
     """Shares that were asked for, and what they gave; ``at_least``: less than wanted is a miss.
 
     What an allocation expects is usually what it gives. Where it is not, the next share lies on the
