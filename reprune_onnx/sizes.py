@@ -236,7 +236,7 @@ class _Search:
             middle = (low + high) // 2
             node = blind[middle]
             try:
-                seen = extents_in_a_run(self._proto, [node.input[0]], shapes, whole=False)
+                seen = extents_in_a_run(self._proto, needs.unknown(node), shapes, whole=False)
             except ModelError:
                 high = middle
                 continue

@@ -156,6 +156,29 @@ BATCH_AND_SIDES = {
         {"to": np.array([2, 2, 4]), "back": np.array([2, 8, 1, 1]), "ones": np.ones(2)},
         (2, 3, 224, 224),
     ),
+    "a scale of stated width, and two images behind it": (
+        """n = LayerNormalization <axis = -1> (r, scale)
+        y = Reshape (n, to)""",
+        {"scale": np.ones(7), "to": np.array([2, 8 * 49])},
+        (2, 3, 28, 28),
+    ),
+    "a map of two images beside": (
+        "y = Concat <axis = 1> (r, map)",
+        {"map": RNG.standard_normal((2, 3, 6, 6))},
+        (2, 3, 24, 24),
+    ),
+    "a map of two images, to which one is added": (
+        "y = Add (map, r)",
+        {"map": RNG.standard_normal((2, 8, 6, 6))},
+        (1, 3, 24, 24),
+    ),
+    "what is repeated to two images beside": (
+        """m = GlobalMaxPool (r)
+        e = Expand (m, sides)
+        y = Concat <axis = 1> (e, r)""",
+        {"sides": np.array([2, 8, 5, 5])},
+        (2, 3, 20, 20),
+    ),
     "an image of a stated side beside": (
         """e = Expand (r, sides)
         y = Concat <axis = 1> (r, e)""",
