@@ -92,6 +92,16 @@ class Needs:
         text = f"{_title(node)} multiplies {times(data)} with {times(rows)}"
         return Need(_title(node), text, have, want, have == want)
 
+    def convolved(self, node: onnx.NodeProto, comes: Comes) -> Need | None:
+        """A convolution wants the channels of its kernel, in each of its groups."""
+        data, kernel = comes[0] or (), comes[1]
+        groups = next((a.i for a in node.attribute if a.name == "group"), 1)
+        if not kernel or len(data) < 2 or len(kernel) < 2:
+            return None
+        have, want = data[1], kernel[1] * groups
+        text = f"{_title(node)} has {times(data)} under {groups} × {times(kernel)}"
+        return Need(_title(node), text, have, want, have == want)
+
     def normalized(self, node: onnx.NodeProto, comes: Comes) -> Need | None:
         """A normalization wants the extents of its scale, where that is not repeated."""
         axis = next((a.i for a in node.attribute if a.name == "axis"), -1)
@@ -133,6 +143,7 @@ _WANTING: dict[str, Callable[[Needs, onnx.NodeProto, Comes], Need | None]] = {
     "Reshape": Needs.reshaped,
     "MatMul": Needs.multiplied,
     "Gemm": Needs.multiplied,
+    "Conv": Needs.convolved,
     "LayerNormalization": Needs.normalized,
     "RMSNormalization": Needs.normalized,
     **dict.fromkeys(("Add", "Concat", "Div", "Mul", "Sub", "Where"), Needs.beside),

@@ -1,13 +1,17 @@
-"""Cuts drawn at random, on which computed numbers must be what they have to be.
+"""Cuts on which computed numbers must be what they have to be.
 
 Weighted sums of extents are followed as such. Any other arithmetic, such as ``Max(C, 1)``, is
-evaluated: a number that has the value it needs for every cut that is drawn follows by itself. The
-proof of the cut that is made in the end decides; what was right here by chance only fails there.
+evaluated: a number that has the value it needs for every cut that is tried follows by itself.
+Cuts are drawn at random; and of the channels that a number depends on, each goes alone, or of few
+all combinations are tried. So ``(C + 1) / 2``, the first half of an odd number of channels, does
+not pass for a half from which other numbers went than from the second.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 
@@ -17,6 +21,8 @@ from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.types import Bools, Ints
 
 _SHARES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)  # of units that are left
+_FEW = 6  # units of which all combinations are tried
+_ALONE = 32  # units that go alone, where there are more
 _UNKNOWN = 9  # extents that no rule tells are 1 to this
 
 
@@ -39,7 +45,7 @@ class Trials:
 
         Where it counts no units it must be what it is with all of them.
         """
-        for k, drawn in enumerate(self._drawn):
+        for k, drawn in enumerate((*self._drawn, *self._few(number, counted))):
             keep = drawn
             if counted is not None and not keep[counted].any():
                 keep = drawn.copy()
@@ -54,6 +60,25 @@ class Trials:
             if value != need:
                 return False
         return True
+
+    def _few(self, number: Number, counted: Ints | None) -> Iterator[Bools]:
+        """Cuts of few of the units that a number depends on, or that it has to count."""
+        extents = {extent for term in number.terms for extent in term}
+        along = [units for at in extents if (units := self.units_at(at)) is not None]
+        free = np.unique(
+            np.concatenate([*along, np.empty(0, np.int64) if counted is None else counted])
+        )
+        free = free[~self._stays[free]]
+        if len(free) <= _FEW:
+            for kept in product((True, False), repeat=len(free)):
+                keep = np.ones_like(self._stays)
+                keep[free] = kept
+                yield keep
+            return
+        for unit in free[:: -(-len(free) // _ALONE)]:
+            keep = np.ones_like(self._stays)
+            keep[unit] = False
+            yield keep
 
     def _value(self, number: Number, keep: Bools, trial: int) -> float | None:
         rng = np.random.default_rng(trial)
@@ -71,12 +96,15 @@ class Trials:
         return evaluate(number, extent, {})
 
     @cached_property
-    def _drawn(self) -> list[Bools]:
-        n = int(self._unit_of.max(initial=-1)) + 1
-        stays = np.zeros(n, dtype=np.bool_)
+    def _stays(self) -> Bools:
+        stays = np.zeros(int(self._unit_of.max(initial=-1)) + 1, dtype=np.bool_)
         stays[self._unit_of[self._w.space.locked(np.arange(len(self._unit_of)))]] = True
+        return stays
+
+    @cached_property
+    def _drawn(self) -> list[Bools]:
         rng = np.random.default_rng(0)
-        return [stays | (rng.random(n) < share) for share in _SHARES]
+        return [self._stays | (rng.random(len(self._stays)) < share) for share in _SHARES]
 
 
 def axis_units(unit_of: Ints, labels: Ints, along: int) -> Ints | None:

@@ -172,6 +172,14 @@ BATCH_AND_SIDES = {
         {"map": RNG.standard_normal((2, 8, 6, 6))},
         (1, 3, 24, 24),
     ),
+    "groups of a convolution, made of two images": (
+        """m = GlobalAveragePool (r)
+        k = Reshape (m, kernels)
+        f = Reshape (r, maps)
+        y = Conv <group = 16> (f, k)""",
+        {"kernels": np.array([-1, 1, 1, 1]), "maps": np.array([1, -1, 6, 6])},
+        (2, 3, 24, 24),
+    ),
     "what is repeated to two images beside": (
         """m = GlobalMaxPool (r)
         e = Expand (m, sides)
