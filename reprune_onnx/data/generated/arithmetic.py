@@ -33,32 +33,46 @@ def rarely(rng: np.random.Generator) -> float:
 
 
 def rotation(rng: np.random.Generator, d: int) -> Floats:
-    """Draw a rotation (d, d) of 1, 2 or 3 axes, from a unit quaternion in three."""
+    """Draw a rotation (d, d) of 1, 2 or 3 axes."""
+    turn: Floats = rotations(rng, 1, d)[0]
+    return turn
+
+
+def rotations(rng: np.random.Generator, n: int, d: int) -> Floats:
+    """Draw rotations (n, d, d) of 1, 2 or 3 axes, from unit quaternions in three."""
     if d == 1:
-        return np.array([[1.0 if rng.random() < 0.5 else -1.0]])
-    q = _unit(rng, 2 if d == 2 else 4)
+        return np.where(rng.random((n, 1, 1)) < 0.5, 1.0, -1.0)
+    q = np.moveaxis(_units(rng, n, 2 if d == 2 else 4), 1, 0)
     if d == 2:
-        return np.array([[q[0], q[1]], [-q[1], q[0]]])
-    w, x, y, z = q
-    return np.array(
-        [
+        rows = [[q[0], q[1]], [-q[1], q[0]]]
+    else:
+        w, x, y, z = q
+        rows = [
             [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
             [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
             [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
         ]
-    )
+    turns: Floats = np.moveaxis(np.array(rows), 2, 0)
+    return turns
 
 
-def _unit(rng: np.random.Generator, n: int) -> list[float]:
-    """Draw a direction, by points of the cube that lie in the ball."""
-    while True:
-        v = [float(u) for u in centred(rng, n)]
-        square = 0.0
-        for a in v:
-            square += a * a
-        if 0.01 < square < 1:
-            length = float(np.sqrt(square))
-            return [a / length for a in v]
+def _units(rng: np.random.Generator, n: int, d: int) -> Floats:
+    """Draw directions (n, d), by points of the cube that lie in the ball."""
+    points = np.zeros((n, d))
+    left = np.arange(n)
+    while len(left):
+        points[left] = centred(rng, len(left), d)
+        square = _squares(points[left])
+        left = left[(square <= 0.01) | (square >= 1)]
+    return points / np.sqrt(_squares(points))[:, None]
+
+
+def _squares(points: Floats) -> Floats:
+    """The squared lengths (n,) of points (n, d), summed in the order of their axes."""
+    total: Floats = points[:, 0] * points[:, 0]
+    for axis in range(1, points.shape[1]):
+        total = total + points[:, axis] * points[:, axis]
+    return total
 
 
 def along(turned: Floats, axes: tuple[Floats, ...]) -> Floats:

@@ -26,9 +26,9 @@ def strokes(rng: np.random.Generator, channels: int, space: Space) -> Floats:
     axes = grid((0,) * d, space, rng.random(d) * space)
     turn = rotation(rng, d)
     colours = palette(rng, channels)
-    colour = [colours.draw(rng).reshape(-1, *[1] * d) for _ in range(4)]
+    colour = colours.draw(rng, 4).reshape(4, -1, *[1] * d)
     ramp = np.clip(0.5 + along(turn[0], axes) / side * between(rng, 0, 1.5), 0, 1)
-    image = colour[0] + ramp * (colour[1] - colour[0])
+    image: Floats = colour[0] + ramp * (colour[1] - colour[0])
     across = along(rotation(rng, d)[0], axes)
     share = rng.random() * 0.6
     if rng.random() < 0.5:
@@ -46,7 +46,7 @@ def strokes(rng: np.random.Generator, channels: int, space: Space) -> Floats:
         if not all(0 <= x < n for x, n in zip(start, space, strict=True)):
             start = rng.random(d) * space
             if rng.random() < 0.3:
-                ink = colours.draw(rng).reshape(-1, *[1] * d)
+                ink = colours.draw(rng, 1).reshape(-1, *[1] * d)
     return image
 
 

@@ -37,10 +37,10 @@ def test_the_smallest_sizes(space: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("recipe", "sha"),
     [
-        (Recipe(3, (32, 32)), "0b2a54b7010e92b9"),
-        (Recipe(1, (20, 44), seed=7), "6d4cc98744bf0a5b"),
-        (Recipe(2, (300,)), "54f51e417bfcecd1"),
-        (Recipe(1, (12, 12, 12)), "42958a57554b45de"),
+        (Recipe(3, (32, 32)), "dd95f70260fe21c2"),
+        (Recipe(1, (20, 44), seed=7), "ef0f5abc151f3411"),
+        (Recipe(2, (300,)), "9267f455d9b129bb"),
+        (Recipe(1, (12, 12, 12)), "6f96a032d664145d"),
     ],
     ids=["rgb", "gray", "signals", "volumes"],
 )
@@ -54,6 +54,7 @@ def test_nothing_is_used_whose_last_bit_depends_on_a_library(root: Path) -> None
     allowed = {
         *("abs", "arange", "array", "broadcast_to", "ceil", "clip", "floor", "minimum", "sqrt"),
         *("where", "zeros", "uint8", "int64", "ndarray", "dtype", "random"),
+        *("broadcast_shapes", "moveaxis"),
     }
     drawn = {"random", "integers"}
     files = sorted((root / "reprune_onnx" / "data" / "generated").glob("*.py"))
