@@ -90,8 +90,8 @@ OptimizerChoice = Annotated[
     Literal["auto", "sgd", "adamw"],
     typer.Option(
         "--optimizer",
-        help="What takes the steps; auto: AdamW in finetune where BatchNormalization is folded away"
-        " and the rate is found, else SGD.",
+        help="What takes the steps; auto: AdamW in finetune where most layers are matrices, no"
+        " BatchNormalization is there and the rate is found, else SGD.",
     ),
 ]
 Lr = Annotated[

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,16 @@ Feed = NDArray[Any] | dict[str, NDArray[Any]]
 """What a model is fed: its one input (b, …), or each of several by name."""
 
 
-def each_of(feed: Feed) -> tuple[NDArray[Any], ...]:
-    """Return the array of each input."""
+A = TypeVar("A", bound=Sized)
+B = TypeVar("B", bound=Sized)
+
+
+def each_of(feed: A | dict[str, A]) -> tuple[A, ...]:
+    """Return the array, or PyTorch's tensor, of each input."""
     return tuple(feed.values()) if isinstance(feed, dict) else (feed,)
 
 
-def rows(feed: Feed) -> int:
+def rows(feed: A | dict[str, A]) -> int:
     """Return b, the number of samples of a batch.
 
     >>> rows(np.zeros((2, 3))), rows({"a": np.zeros((4, 1)), "b": np.zeros((4, 2))})
@@ -36,8 +40,8 @@ def rows(feed: Feed) -> int:
     return len(each_of(feed)[0])
 
 
-def of_each(feed: Feed, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Feed:
-    """Return the feed with ``change`` made to the array of each input.
+def of_each(feed: A | dict[str, A], change: Callable[[A], B]) -> B | dict[str, B]:
+    """Return the feed with ``change`` made to the array, or tensor, of each input.
 
     >>> of_each({"a": np.arange(3)}, lambda x: x[1:])
     {'a': array([1, 2])}

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import Graph
-from reprune_onnx.data.source import Answers
+from reprune_onnx.data.source import Answers, rows
 from reprune_onnx.errors import DataError
 from reprune_onnx.runtime.output_layout import layout_of
 from reprune_onnx.runtime.predictor import maker_of
@@ -19,6 +18,7 @@ from reprune_onnx.tasks import CLASSIFICATION, TaskKind
 from reprune_onnx.tasks.heads import head_among
 from reprune_onnx.tasks.kinds import Head, classes_of
 from reprune_onnx.training.bridge import torch_module
+from reprune_onnx.training.inputs import Inputs
 from reprune_onnx.training.scores import SQUASHES, before_squash, logits_of
 from reprune_onnx.types import Model
 
@@ -46,7 +46,7 @@ class Answering:
 
 
 def answering(
-    model: Model, task: TaskKind, images: Tensor, target: Answers | None, layout: Layout
+    model: Model, task: TaskKind, images: Inputs, target: Answers | None, layout: Layout
 ) -> Answering | None:
     """Where ``model`` answers, seen on some ``images`` and their labels; None if nowhere.
 
@@ -61,7 +61,7 @@ def answering(
         return Answering(head, head, logits[1])
     net = _Network(model, images)
     outputs = net.computed(list(torch_module(model).output_names))
-    measured = head_among(outputs, len(images), task, target, lambda name: net.head(name, layout))
+    measured = head_among(outputs, rows(images), task, target, lambda name: net.head(name, layout))
     if measured is None:
         return None
     trained = _TRAINED[task.name](net, measured)
@@ -71,7 +71,7 @@ def answering(
 class _Network:
     """A model, and what it computes of some images."""
 
-    def __init__(self, model: Model, images: Tensor) -> None:
+    def __init__(self, model: Model, images: Inputs) -> None:
         self.model, self.images = model, images
         self.graph = Graph(written_out(model))
 

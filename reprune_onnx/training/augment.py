@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reprune_onnx.data.dataset import Dataset
+from reprune_onnx.data.source import each_of
 from reprune_onnx.data.target import Target
 from reprune_onnx.errors import DataError
+from reprune_onnx.training.inputs import Inputs
 from reprune_onnx.training.settings import Augment
 
 _SHIFT = 8  # a crop moves by up to this part of a side: 4 pixels of 32
@@ -56,7 +58,7 @@ class Views:
 
     def __call__(self, x: Tensor, mine: slice, batch: int, draw: torch.Generator) -> Tensor:
         """Views of ``x``, which are the images ``mine`` of a batch of ``batch``."""
-        return self.together(x, None, self.drawn(mine, batch, draw))[0]
+        return each_of(self.together(x, None, self.drawn(mine, batch, draw))[0])[0]
 
     def drawn(self, mine: slice, batch: int, draw: torch.Generator) -> Drawn:
         """What is random about the views of the images ``mine`` of a batch of ``batch``."""
@@ -69,13 +71,13 @@ class Views:
             flip = torch.rand(batch, generator=draw)[mine] < 0.5
         return Drawn(shift, box, flip)
 
-    def together(self, x: Tensor, y: Tensor | None, drawn: Drawn) -> tuple[Tensor, Tensor | None]:
+    def together(self, x: Inputs, y: Tensor | None, drawn: Drawn) -> tuple[Inputs, Tensor | None]:
         """Views of images, and of what belongs to them if it is a map of their pixels.
 
         What a crop shows beyond a map's border is not known: -1 of class numbers, NaN of numbers.
         Raises DataError where a crop of the images is none of their maps.
         """
-        if self.kind == "none":
+        if self.kind == "none" or isinstance(x, dict):  # several inputs: `of` refused views of them
             return x, y
         x = x.movedim(-1, 1) if self.last else x
         how = None if y is None else _channel_axis(y, x)

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as ByNumber
 
 from reprune_onnx.data.dataset import Dataset
 from reprune_onnx.data.images import ImageSource
-from reprune_onnx.data.source import Answers, Feed, each_of
+from reprune_onnx.data.source import Answers, Feed, each_of, of_each, rows
 from reprune_onnx.data.target import ArrayTarget
 from reprune_onnx.errors import DataError
+from reprune_onnx.training.inputs import Inputs, joined, picked
 from reprune_onnx.types import Ints
 from reprune_onnx.watch import Progress
 
-Pair = tuple[Tensor, "Tensor | None"]
+Pair = tuple[Inputs, "Tensor | None"]
 
 MEMORY = 2 * 2**30
 """Bytes of fitted images that are held in memory; more are decoded batch by batch."""
@@ -49,10 +51,10 @@ class Examples(Protocol):
 
 @dataclass
 class InMemory:
-    """Fitted images ``x (n, ·, ·, ·)`` and labels ``(n, …)``."""
+    """Fitted images ``x (n, ·, ·, ·)``, or other arrays (n, …), and labels ``(n, …)``."""
 
     name: str
-    x: Tensor
+    x: Inputs
     labels: Tensor | None
 
     @property
@@ -61,14 +63,14 @@ class InMemory:
         return self.labels is not None
 
     def __len__(self) -> int:
-        return len(self.x)
+        return rows(self.x)
 
     def batches(self, order: Sequence[Ints], workers: int) -> Iterator[Pair]:
         """Yield ``(x, y)`` of each of the index arrays ``order``; no workers are needed."""
         del workers
         for index in order:
             at = torch.from_numpy(index)
-            yield self.x[at], None if self.labels is None else self.labels[at]
+            yield picked(self.x, at), None if self.labels is None else self.labels[at]
 
     def targets(self, index: Ints | None = None) -> Iterator[Tensor]:
         """Yield the labels of the images ``index``, or of all."""
@@ -157,25 +159,25 @@ def read_examples(data: Dataset, progress: Progress | None = None) -> Examples:
 
 
 def _read(data: Dataset, progress: Progress | None) -> InMemory:
-    xs: list[Tensor] = []
+    xs: list[Inputs] = []
     ys: list[Answers] = []
     done, held = 0, 0
     for x, y in data.batches():
         xs.append(_input(x, data))
-        held += xs[-1].nbytes
+        held += sum(tensor.nbytes for tensor in each_of(xs[-1]))
         if held > MEMORY:
             raise DataError(
                 f"{data.name}: a Python loader's images must fit into {MEMORY >> 30} GiB of memory"
                 f" ({done} images already do not): give a folder of images, or fewer of them"
             )
         ys.extend([y] if y is not None else [])
-        done += len(x)
+        done += rows(x)
         if progress is not None:
             progress("reading images", done, data.size or done)
     if not done:
         raise DataError(f"{data.name} holds no images; give at least one")
     all_labelled = len(ys) == len(xs)
-    return InMemory(data.name, torch.cat(xs), _tensor(_joined(ys, data) if all_labelled else None))
+    return InMemory(data.name, joined(xs), _tensor(_joined(ys, data) if all_labelled else None))
 
 
 def _joined(labels: list[Answers], data: Dataset) -> Answers:
@@ -189,16 +191,15 @@ def _joined(labels: list[Answers], data: Dataset) -> Answers:
     return np.concatenate(labels)
 
 
-def _input(x: Feed, data: Dataset) -> Tensor:
+def _input(x: Feed, data: Dataset) -> Inputs:
     """What a network is trained on: images as floats, whole numbers of other inputs as they are."""
-    if isinstance(x, dict):
-        raise DataError(
-            f"the model takes {data.target}, and models of one input are trained: make one of"
-            " them, with a Split behind it"
-        )
-    tensor = torch.from_numpy(np.ascontiguousarray(x))
-    whole = isinstance(data.target, ArrayTarget) and not tensor.is_floating_point()
-    return tensor if whole else tensor.float()
+
+    def tensor_of(array: NDArray[Any]) -> Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        whole = isinstance(data.target, ArrayTarget) and not tensor.is_floating_point()
+        return tensor if whole else tensor.float()
+
+    return of_each(x, tensor_of)
 
 
 def _tensor(labels: Answers | None) -> Tensor | None:

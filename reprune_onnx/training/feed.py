@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reprune_onnx.data.source import each_of, of_each
 from reprune_onnx.errors import DataError
 from reprune_onnx.training.augment import Views
 from reprune_onnx.training.examples import Examples
+from reprune_onnx.training.inputs import Inputs, on
 from reprune_onnx.training.sampler import Sampler
 
 
@@ -25,7 +27,7 @@ class Feed(Protocol):
     def steps(self) -> int:
         """Steps per epoch."""
 
-    def epoch(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Any]]:
+    def epoch(self, epoch: int, start: int) -> Iterator[tuple[Inputs, Any]]:
         """Yield this process's ``(x, target)`` of every step from ``start`` on."""
 
 
@@ -39,6 +41,7 @@ class ImageFeed:
     """Batches of ``examples``.
 
     With ``mixup`` (α) they are pairs of images, and of numbers as labels or numbers of ``classes``.
+    Raises DataError for an input of whole numbers, which has nothing between two of them.
     """
 
     examples: Examples
@@ -54,7 +57,7 @@ class ImageFeed:
         """Steps per epoch."""
         return self.sampler.steps
 
-    def epoch(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def epoch(self, epoch: int, start: int) -> Iterator[tuple[Inputs, Tensor | None]]:
         """Yield this process's ``(x, y)`` of every step from ``start`` on."""
         s = self.sampler
         part = s.size // s.world
@@ -64,17 +67,22 @@ class ImageFeed:
             draw = torch.Generator().manual_seed(seed_of(s.seed, epoch, k))
             target = None if labels is None else labels.to(self.device)
             drawn = self.views.drawn(mine, s.size, draw)
-            x, y = self.views.together(images.to(self.device), target, drawn)
+            x, y = self.views.together(on(images, self.device), target, drawn)
             yield self._mixed(x, y, (s.seed, epoch, k))
 
     def _mixed(
-        self, x: Tensor, y: Tensor | None, at: tuple[int, int, int]
-    ) -> tuple[Tensor, Tensor | None]:
+        self, x: Inputs, y: Tensor | None, at: tuple[int, int, int]
+    ) -> tuple[Inputs, Tensor | None]:
         """Each image with the one opposite in this process's part, in shares from Beta(α, α)."""
         if not self.mixup:
             return x, y
         share = float(np.random.default_rng([*at, 1]).beta(self.mixup, self.mixup))
-        mixed = share * x + (1 - share) * x.flip(0)
+        if not all(each.is_floating_point() for each in each_of(x)):
+            raise DataError(
+                f"--mixup mixes images, and {self.examples.name} holds whole numbers, such as"
+                " tokens, which have no mixture; leave it out"
+            )
+        mixed = of_each(x, lambda each: share * each + (1 - share) * each.flip(0))
         if y is None or (self.classes is None and not y.is_floating_point()):
             return mixed, y
         soft = y if self.classes is None else F.one_hot(y, self.classes).float()
@@ -84,6 +92,8 @@ class ImageFeed:
 @dataclass(frozen=True)
 class StreamFeed:
     """The batches of your own function, as they come: each process takes every world-th.
+
+    Of several inputs a batch has a dict of arrays by name, whose whole numbers stay such.
 
     ``skip`` batches at the beginning are left to others.
     """
@@ -129,7 +139,8 @@ class StreamFeed:
                     " (x, target)"
                 )
             x, target = item
-            yield _on(torch.as_tensor(x).float(), self.device), _on(target, self.device)
+            given = of_each(x, _tensor) if isinstance(x, dict) else torch.as_tensor(x).float()
+            yield on(given, self.device), _on(target, self.device)
 
 
 def _described(item: Any) -> str:
@@ -138,6 +149,12 @@ def _described(item: Any) -> str:
         return f"a {type(item).__name__} of {len(item)}"
     shape = getattr(item, "shape", None)
     return type(item).__name__ if shape is None else f"an array of shape {tuple(shape)}"
+
+
+def _tensor(array: Any) -> Tensor:
+    """One input of several: numbers in float32, and whole numbers as they are."""
+    tensor = torch.as_tensor(array)
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _on(value: Any, device: torch.device) -> Any:

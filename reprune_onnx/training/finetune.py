@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from typing import Any
 
 from lightning_fabric import Fabric
 
+from reprune_onnx.analyzer.functions import written_out
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.training.alike import check_alike
 from reprune_onnx.training.around_tail import Finetuned, around_tail
 from reprune_onnx.training.batch_norm import Inserted, fold_batch_norm, insert_batch_norm
@@ -25,14 +28,20 @@ from reprune_onnx.training.trainer import Trainer, Watch
 from reprune_onnx.types import Model
 
 
+_LAYERS = ("Conv", "ConvTranspose"), ("Gemm", "MatMul", "Einsum")
+
+
 def usual_optimizer(model: Model, settings: TrainSettings) -> OptimizerName:
     """What takes the steps by default.
 
-    SGD, where BatchNormalization holds every layer's scale. Where it was folded away, layers and
-    channels of one layer have very different scales, and AdamW takes steps that suit each.
+    SGD where BatchNormalization is in the file, or is put in, and where most layers are
+    convolutions, whose BatchNormalization an exporter folds away. AdamW in networks of matrices, as
+    perceptrons and transformers are, whose layers have gradients of very different sizes.
     """
-    normalized = any(node.op_type == "BatchNormalization" for node in model.proto.graph.node)
-    return "sgd" if normalized or settings.batch_norm == "insert" else "adamw"
+    ops = Counter(op.type for op in Graph(written_out(model)).ops)
+    normalized = bool(ops["BatchNormalization"]) or settings.batch_norm == "insert"
+    convolutions, matrices = (sum(ops[name] for name in names) for names in _LAYERS)
+    return "sgd" if normalized or convolutions > matrices else "adamw"
 
 
 def finetune(

@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 
+from reprune_onnx.data.source import rows
 from reprune_onnx.errors import DataError
 from reprune_onnx.tasks.kinds import Pair
 from reprune_onnx.tasks.tally import Measure, Tally
 from reprune_onnx.training.bridge import OnnxModule
 from reprune_onnx.training.examples import Examples
+from reprune_onnx.training.inputs import Inputs, on
 from reprune_onnx.training.objective import Given, Objective
 
 Scores = dict[str, Any]
 """``val_loss``, the mean loss that is trained, and ``val_…`` of all that the tally counts."""
 
-Batches = Callable[[OnnxModule], Iterable[tuple[Tensor, Any]]]
+Batches = Callable[[OnnxModule], Iterable[tuple[Inputs, Any]]]
 
 _BATCH = 256
 
@@ -51,7 +52,7 @@ class Judge:
         sums = torch.zeros(2, dtype=torch.float64)
         for x, target in self.batches(module):
             given = self.objective(module, x, target)
-            sums += torch.tensor([given.loss.item() * len(x), len(x)], dtype=torch.float64)
+            sums += torch.tensor([given.loss.item() * rows(x), rows(x)], dtype=torch.float64)
             if tally is not None:
                 tally.add(*self._pair(given, target))
         if self.fabric.world_size > 1:
@@ -135,13 +136,13 @@ def batches_of(examples: Examples, fabric: Fabric, size: int, workers: int) -> B
     that size alone, or of another than 1, those are given, and what does not fill one is left out.
     """
 
-    def batches(module: OnnxModule) -> Iterable[tuple[Tensor, Any]]:
+    def batches(module: OnnxModule) -> Iterable[tuple[Inputs, Any]]:
         stated = module.mode.stated_batch
         exact = stated is not None and (stated > 1 or size == stated)
         per = stated if exact and stated is not None else _BATCH
         numbers = np.arange(fabric.global_rank, len(examples), fabric.world_size)
         order = [numbers[i : i + per] for i in range(0, len(numbers), per)]
         for x, y in examples.batches([o for o in order if not exact or len(o) == per], workers):
-            yield x.to(fabric.device), None if y is None else y.to(fabric.device)
+            yield on(x, fabric.device), None if y is None else y.to(fabric.device)
 
     return batches

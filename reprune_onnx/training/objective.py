@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reprune_onnx.training.goal import Goal
+from reprune_onnx.training.inputs import Inputs, device_of
 from reprune_onnx.training.settings import TrainSettings
 
 Loss = Callable[[Any, Any], Tensor]
@@ -42,11 +43,11 @@ class Objective:
     custom: Loss | None = None
     own_outputs: int | None = None
 
-    def __call__(self, module: Callable[..., Any], x: Tensor, target: Any) -> Given:
+    def __call__(self, module: Callable[..., Any], x: Inputs, target: Any) -> Given:
         """The loss, and what it was computed from; ``target`` is None without labels."""
         outputs = module(x)
         share = self._share(target)
-        loss = torch.zeros((), device=x.device)
+        loss = torch.zeros((), device=device_of(x))
         answers = None
         if self.teacher is not None and share > 0:
             with torch.no_grad():

@@ -7,8 +7,10 @@ from torch import Tensor
 
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import Graph, Op
+from reprune_onnx.data.source import rows
 from reprune_onnx.errors import DataError
 from reprune_onnx.training.bridge import torch_module
+from reprune_onnx.training.inputs import Inputs
 from reprune_onnx.types import Model
 
 _COPIES = {"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
@@ -18,7 +20,7 @@ SQUASHES = {"Softmax", "LogSoftmax", "Sigmoid"}
 _CHOICES = {"ArgMax": 0, "ArgMin": 0, "TopK": 1}  # the output that holds places, without gradient
 
 
-def logits_of(model: Model, images: Tensor) -> tuple[str, int] | None:
+def logits_of(model: Model, images: Inputs) -> tuple[str, int] | None:
     """The tensor to train a classifier on, and its number of classes; None if it is none.
 
     The classes are the first floating-point output of shape (N, classes[, 1, 1]), of two or more,
@@ -26,16 +28,16 @@ def logits_of(model: Model, images: Tensor) -> tuple[str, int] | None:
     before that is taken: a loss of logits keeps its precision. Raises ModelError for what the
     bridge lacks.
     """
-    names = [_before_choice(model, name) or name for name in _outputs(model)]
+    names, n = [_before_choice(model, name) or name for name in _outputs(model)], rows(images)
     for name, y in zip(names, _computed(model, names, images), strict=True):
-        if y.is_floating_point() and y.ndim >= 2 and y.shape[0] == len(images):
+        if y.is_floating_point() and y.ndim >= 2 and y.shape[0] == n:
             classes = y.shape[1]
-            if classes >= 2 and y.numel() == len(images) * classes:
+            if classes >= 2 and y.numel() == n * classes:
                 return before_squash(Graph(written_out(model)), name), classes
     return None
 
 
-def taught_tensors(model: Model, images: Tensor) -> list[str]:
+def taught_tensors(model: Model, images: Inputs) -> list[str]:
     """The tensors that a teacher teaches: floating-point outputs, or what choices are made by.
 
     Raises DataError where there are neither.
@@ -61,7 +63,7 @@ def _outputs(model: Model) -> list[str]:
     return list(torch_module(model).output_names)
 
 
-def _computed(model: Model, names: list[str], images: Tensor) -> tuple[Tensor, ...]:
+def _computed(model: Model, names: list[str], images: Inputs) -> tuple[Tensor, ...]:
     with torch.no_grad():
         outputs = torch_module(model, names)(images)
     return outputs if isinstance(outputs, tuple) else (outputs,)

@@ -16,6 +16,7 @@ from reprune_onnx.tasks.reading import reading_of
 from reprune_onnx.training.answers import Answering, answering
 from reprune_onnx.training.bridge import OnnxModule, torch_module
 from reprune_onnx.training.goal import Goal, Module
+from reprune_onnx.training.inputs import Inputs
 from reprune_onnx.training.losses import Terms
 from reprune_onnx.training.scores import taught_tensors
 from reprune_onnx.training.settings import TrainSettings
@@ -27,7 +28,7 @@ from reprune_onnx.types import Model
 class Sample:
     """Some images, their labels (None without any), and the data that they are of."""
 
-    images: Tensor
+    images: Inputs
     labels: Tensor | None
     data: Dataset
 
@@ -59,6 +60,8 @@ def settle_goal(model: Model, task: Task, settings: TrainSettings, sample: Sampl
     """
     what, layout = task.what, sample.data.target.layout
     own = None
+    if task.teacher is not None:
+        _check_inputs(model, task.teacher)
     if what is not None:
         own = answering(model, what, sample.images, sample.target(), layout)
         if own is None and what.name != CLASSIFICATION.name:
@@ -98,6 +101,16 @@ def beside_own_loss(model: Model, original: Model) -> OnnxModule:
     if mine != theirs:
         raise DataError(f"--distill: the original has {theirs} outputs, the model has {mine}")
     return teacher
+
+
+def _check_inputs(model: Model, original: Model) -> None:
+    """Raise DataError where several inputs, which get their arrays by name, are not the same."""
+    mine, theirs = torch_module(model).input_names, torch_module(original).input_names
+    if len(mine) != len(theirs) or (len(mine) > 1 and set(mine) != set(theirs)):
+        raise DataError(
+            f"--distill: the original has the inputs {', '.join(theirs)}, the model has"
+            f" {', '.join(mine)}; give the file that it was pruned from"
+        )
 
 
 def _alike(own: Answering, theirs: Answering | None, task: TaskKind) -> Module:

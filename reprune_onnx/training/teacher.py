@@ -9,7 +9,9 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from reprune_onnx.data.source import each_of
 from reprune_onnx.training.bridge import OnnxModule
+from reprune_onnx.training.inputs import Inputs
 from reprune_onnx.training.settings import TrainSettings
 
 _MEMORY = 2**28
@@ -43,9 +45,9 @@ class RememberedAnswers(nn.Module):
         self._bytes = 0
 
     @torch.no_grad()
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, x: Inputs) -> Any:
         """The answers to the images ``x (n, …)``: a tensor ``(n, …)``, or a tuple of them."""
-        keys = [hashlib.blake2b(image.numpy(), digest_size=16).digest() for image in x.contiguous()]
+        keys = _keys(x)
         known = [self._answers.get(key) for key in keys]
         if all(answer is not None for answer in known):
             columns = zip(*(answer for answer in known if answer is not None), strict=True)
@@ -62,3 +64,15 @@ class RememberedAnswers(nn.Module):
             if key not in self._answers and self._bytes < _MEMORY:
                 self._answers[key] = tuple(part.clone() for part in answer)
                 self._bytes += sum(part.nbytes for part in answer)
+
+
+def _keys(x: Inputs) -> list[bytes]:
+    """What tells each sample from others: a hash of the values of all its inputs."""
+    each = [tensor.contiguous().numpy() for tensor in each_of(x)]
+    keys = []
+    for sample in zip(*each, strict=True):
+        key = hashlib.blake2b(digest_size=16)
+        for values in sample:
+            key.update(values)
+        keys.append(key.digest())
+    return keys

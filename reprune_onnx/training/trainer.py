@@ -12,11 +12,13 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from reprune_onnx.data.source import rows
 from reprune_onnx.errors import TrainingError
 from reprune_onnx.training.bridge import OnnxModule
 from reprune_onnx.training.checkpoint import Checkpoint
 from reprune_onnx.training.ema import MovingAverage
 from reprune_onnx.training.feed import Feed, seed_of
+from reprune_onnx.training.inputs import Inputs
 from reprune_onnx.training.judge import Judge, Scores
 from reprune_onnx.training.objective import Objective
 from reprune_onnx.training.optimizers import OPTIMIZERS, Memory, memory_of, remember
@@ -118,7 +120,7 @@ class Trainer:
         seen = 0
         for x, target in self.feed.epoch(self.epoch, self.step):
             counted = self._one_step(x, target)
-            seen = len(x) * self.feed.steps
+            seen = rows(x) * self.feed.steps
         record: Epoch = {
             "epoch": self.epoch + 1,
             "lr": learning_rate(self.settings, self.lr, self.epoch + 0.5),
@@ -130,7 +132,7 @@ class Trainer:
         self.epoch, self.step, self.loss_sum, self.correct = self.epoch + 1, 0, 0.0, 0.0
         return record
 
-    def _one_step(self, x: Tensor, target: Any) -> bool:
+    def _one_step(self, x: Inputs, target: Any) -> bool:
         """Take the next step of the epoch; whether it could count images."""
         s, steps = self.settings, self.feed.steps
         lr = learning_rate(s, self.lr, self.epoch + (self.step + 0.5) / steps)
@@ -146,7 +148,7 @@ class Trainer:
             self.save()
         return mean_correct is not None
 
-    def take_step(self, x: Tensor, target: Any, lr: float) -> tuple[float, float | None]:
+    def take_step(self, x: Inputs, target: Any, lr: float) -> tuple[float, float | None]:
         """One step at the rate ``lr``: the mean loss before it, and how many were right.
 
         The latter is None where that cannot be said of single images. Raises TrainingError where

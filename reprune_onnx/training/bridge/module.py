@@ -109,11 +109,14 @@ class OnnxModule(nn.Module):
         self.mode.training = mode
         return self
 
-    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, *inputs: Tensor | Mapping[str, Tensor]) -> Tensor | tuple[Tensor, ...]:
         """The outputs in the graph's order; one alone is not a tuple.
 
+        ``inputs`` are tensors in the graph's order, or one mapping that has each by its name.
         Raises ModelError, naming the node, where something does not fit.
         """
+        if len(inputs) == 1 and isinstance(inputs[0], Mapping):
+            inputs = tuple(inputs[0][name] for name in self.input_names)
         self.mode.batch = inputs[0].shape[0] if inputs and inputs[0].ndim else None
         return self.computed(*inputs)
 

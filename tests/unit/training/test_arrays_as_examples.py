@@ -46,10 +46,3 @@ def test_no_view_of_what_is_no_image():
         Views.of("flip", features)
     assert " moves images, but the model takes " in str(error.value)
     assert Views.of("none", features).kind == "none"
-
-
-def test_several_inputs_are_refused():
-    several = data("float[N,6] x, float[N,2] z", {"x": np.ones((4, 6)), "z": np.ones((4, 2))})
-    with pytest.raises(DataError) as error:
-        read_examples(several)
-    assert ", and models of one input are trained: make one of" in str(error.value)
