@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -31,13 +31,13 @@ def each_of(feed: A | dict[str, A]) -> tuple[A, ...]:
     return tuple(feed.values()) if isinstance(feed, dict) else (feed,)
 
 
-def rows(feed: A | dict[str, A]) -> int:
+def rows(feed: Sized | Mapping[str, Sized]) -> int:
     """Return b, the number of samples of a batch.
 
     >>> rows(np.zeros((2, 3))), rows({"a": np.zeros((4, 1)), "b": np.zeros((4, 2))})
     (2, 4)
     """
-    return len(each_of(feed)[0])
+    return len(next(iter(feed.values())) if isinstance(feed, Mapping) else feed)
 
 
 def of_each(feed: A | dict[str, A], change: Callable[[A], B]) -> B | dict[str, B]:

@@ -127,7 +127,7 @@ class StreamFeed:
         kept = self.steps - held
         return replace(self, steps=kept), replace(self, steps=held, skip=kept * self.world)
 
-    def epoch(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Any]]:
+    def epoch(self, epoch: int, start: int) -> Iterator[tuple[Inputs, Any]]:
         """Yield this process's ``(x, target)`` of every step from ``start`` on."""
         del epoch
         first = self.skip + self.rank + start * self.world
@@ -139,7 +139,8 @@ class StreamFeed:
                     " (x, target)"
                 )
             x, target = item
-            given = of_each(x, _tensor) if isinstance(x, dict) else torch.as_tensor(x).float()
+            one = None if isinstance(x, dict) else torch.as_tensor(x).float()
+            given: Inputs = of_each(x, _tensor) if one is None else one
             yield on(given, self.device), _on(target, self.device)
 
 

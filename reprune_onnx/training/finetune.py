@@ -27,7 +27,6 @@ from reprune_onnx.training.task import Task
 from reprune_onnx.training.trainer import Trainer, Watch
 from reprune_onnx.types import Model
 
-
 _LAYERS = ("Conv", "ConvTranspose"), ("Gemm", "MatMul", "Einsum")
 
 

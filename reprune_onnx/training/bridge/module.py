@@ -115,10 +115,12 @@ class OnnxModule(nn.Module):
         ``inputs`` are tensors in the graph's order, or one mapping that has each by its name.
         Raises ModelError, naming the node, where something does not fit.
         """
-        if len(inputs) == 1 and isinstance(inputs[0], Mapping):
-            inputs = tuple(inputs[0][name] for name in self.input_names)
-        self.mode.batch = inputs[0].shape[0] if inputs and inputs[0].ndim else None
-        return self.computed(*inputs)
+        tensors = [x for x in inputs if isinstance(x, Tensor)]
+        for named in inputs:
+            if isinstance(named, Mapping):
+                tensors = [named[name] for name in self.input_names]
+        self.mode.batch = tensors[0].shape[0] if tensors and tensors[0].ndim else None
+        return self.computed(*tensors)
 
     def computed(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """As `forward`, of a body in the batch of the graph around it."""

@@ -220,7 +220,7 @@ def test_the_optimizer_goes_with_where_the_rate_comes_from(given, usual, taken):
     assert settings.with_optimizer(usual) == replace(settings, optimizer=taken)
 
 
-def test_finetune_takes_adamw_where_no_batch_normalization_holds_the_scales(root):
+def test_finetune_takes_adamw_in_networks_of_matrices(root):
     task = rp.Task(batches(), loss=loss)
     taken = {
         lr: rp.finetune(net(), task, rp.TrainSettings(epochs=1, lr=lr)).log["settings"]["optimizer"]
@@ -230,6 +230,40 @@ def test_finetune_takes_adamw_where_no_batch_normalization_holds_the_scales(root
     live = rp.load(root / "models" / "digits_resnet.onnx")
     assert usual_optimizer(live, rp.TrainSettings()) == "sgd"
     assert usual_optimizer(net(), rp.TrainSettings(batch_norm="insert")) == "sgd"
+
+
+LAYERS = {
+    "Conv": "A{i} = Conv (A{h}, w)",
+    "ConvTranspose": "A{i} = ConvTranspose (A{h}, w)",
+    "MatMul": "A{i} = MatMul (A{h}, w)",
+    "Einsum": 'A{i} = Einsum <equation = "bchw,wv->bchv"> (A{h}, w)',
+    "Relu": "A{i} = Relu (A{h})",
+}
+
+
+@pytest.mark.parametrize(
+    ("layers", "taken"),
+    [
+        (("Conv", "Conv", "MatMul"), "sgd"),  # a classifier whose BatchNormalization was folded
+        (("ConvTranspose", "Relu"), "sgd"),
+        (("Conv", "MatMul", "MatMul"), "adamw"),  # a transformer of patches; ConvNeXt's blocks
+        (("Conv", "MatMul"), "adamw"),
+        (("Einsum", "Conv", "Einsum"), "adamw"),
+        (("Relu",), "adamw"),
+    ],
+)
+@pytest.mark.parametrize("within", [False, True])
+def test_the_usual_optimizer_goes_by_most_layers(layers, taken, within):
+    """Within a local function, as PyTorch writes modules, they count too."""
+    nodes = " ".join(LAYERS[kind].format(i=i + 1, h=i) for i, kind in enumerate(layers))
+    ports, body = f"(A0, w) => (A{len(layers)})", f"{{ {nodes} }}"
+    head = '<ir_version: 8, opset_import: ["": 17, "own": 1]>'
+    types = f"(float[N,4,4,4] A0, float[4,4,1,1] w) => (float[N,c,h,v] A{len(layers)})"
+    function = f'<domain: "own", opset_import: ["": 17]> F {ports} {body}'
+    call = f"{{ A{len(layers)} = own.F (A0, w) }} {function}"
+    text = f"{head} g {types} {call if within else body}"
+    model = rp.Model(onnx.parser.parse_model(text))
+    assert usual_optimizer(model, rp.TrainSettings()) == taken
 
 
 def test_what_an_optimizer_remembers_goes_by_name():
