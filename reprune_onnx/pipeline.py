@@ -12,7 +12,7 @@ from reprune_onnx.analyzer.loops import told
 from reprune_onnx.choices import Reduction
 from reprune_onnx.errors import UsageError
 from reprune_onnx.model import ModelLike, as_model, load, stage
-from reprune_onnx.pruner.allocation import allocate
+from reprune_onnx.pruner.allocate.allocation import allocate
 from reprune_onnx.pruner.earlier import (
     earlier_report,
     earlier_selection,

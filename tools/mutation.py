@@ -27,7 +27,7 @@ SURGEON = ("tests/unit/test_surgeon.py", "tests/unit/surgeon")
 MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "quantile": (
         "reprune_onnx/pruner/allocate/quantile.py",
-        ("tests/unit/pruner/test_quantile.py",),
+        ("tests/unit/pruner/allocate/test_quantile.py",),
     ),
     "coverage": ("reprune_onnx/pruner/select/coverage.py", ("tests/unit/pruner/test_coverage.py",)),
     "groups": ("reprune_onnx/analyzer/groups.py", ("tests/unit/analyzer/test_groups.py",)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -101,7 +102,7 @@ def command(
     input_shape: InputShape = None,
     tensorboard: t.TensorBoard = None,
     plot: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Coverage rates over the epochs, as a plot.")
+        Path | None, typer.Option(metavar="FILE", help="Coverage rates over the epochs, as a plot.")
     ] = None,
     restart: t.Restart = False,
     force: t.Force = False,
@@ -116,11 +117,12 @@ def command(
     from reprune_onnx.cli.typed import typed
     from reprune_onnx.data.reading import Reading
     from reprune_onnx.model import load
+    from reprune_onnx.report.figure import check_plot
     from reprune_onnx.report.files import report_path
     from reprune_onnx.settings import Settings
     from reprune_onnx.shapes import parse_input_shapes
     from reprune_onnx.training.plan import PrunePlan
-    from reprune_onnx.training.plot import check_plot, plot_coverage
+    from reprune_onnx.training.plot import plot_coverage
 
     settings = t.train_settings(context.params)
     shapes = parse_input_shapes(input_shape or [])
@@ -141,8 +143,7 @@ def command(
         prune_epochs = PrunePlan.default_end(epochs, max(interval, 1))
     plan = PrunePlan(pruning, prune_epochs, interval, regrow)
     plan.check(epochs)
-    if plot is not None:
-        check_plot(plot)
+    check_plot(plot)
     files = t.destination(model, out, report_path(out), force)
     source = load(model)
     files.protect(source.files)

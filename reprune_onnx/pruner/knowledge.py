@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from reprune_onnx.activations.images import Images, images_to_fit
 from reprune_onnx.activations.measurable import measurable, told
+from reprune_onnx.pruner.allocate.least_loss import by_losses
 from reprune_onnx.pruner.calibrate import layer_statistics
 from reprune_onnx.pruner.gamma import channel_gammas
 from reprune_onnx.pruner.select import criterion
 from reprune_onnx.pruner.selection import select_at
-from reprune_onnx.pruner.sensitivity.allocate import by_losses
 from reprune_onnx.pruner.sensitivity.curves import measure_losses
 from reprune_onnx.results import Knowledge, Measured, Subject
 from reprune_onnx.settings import Settings

@@ -8,11 +8,11 @@ import numpy as np
 
 from reprune_onnx.choices import Reduction
 from reprune_onnx.pruner.allocate.exchange import NEAR, Exchange
+from reprune_onnx.pruner.allocate.least_loss import by_losses
+from reprune_onnx.pruner.allocate.multilinear import Multilinear, multilinear
 from reprune_onnx.pruner.allocate.overrides import overrides
 from reprune_onnx.pruner.allocate.reach import allowing_more
 from reprune_onnx.pruner.allocate.widths import widths
-from reprune_onnx.pruner.multilinear import Multilinear, multilinear
-from reprune_onnx.pruner.sensitivity.allocate import by_losses
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import Bools, ChannelMap, Floats, Group, Ints
 

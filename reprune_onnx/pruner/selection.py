@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from reprune_onnx.choices import Criterion, Method, SelectOptions
+from reprune_onnx.pruner.allocate.parts import parts, suitable
 from reprune_onnx.pruner.layer_filters import layer_filters
-from reprune_onnx.pruner.parts import parts, suitable
 from reprune_onnx.pruner.select import criterion, select
 from reprune_onnx.results import Budget, Knowledge
 from reprune_onnx.settings import Settings

@@ -32,6 +32,8 @@ def check_plot(file: Path | None) -> None:
         raise UsageError(f"--plot '{file}': give a name that ends in .png, .svg or .pdf")
     if not file.parent.is_dir():
         raise OutputError(f"cannot write '{file}': there is no folder '{file.parent}'")
+    if file.is_dir():
+        raise OutputError(f"cannot write '{file}': it is a folder; give the name of a file in it")
 
 
 def save_figure(figure: Figure, files: Sequence[Path]) -> None:

@@ -16,8 +16,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from reprune_onnx.pruner.allocate import all_equal, bn_gamma, guard, uniform
-from reprune_onnx.pruner.allocate.widths import widths
+from reprune_onnx.pruner.allocate import all_equal, at_sparsity, widths
 from reprune_onnx.pruner.select.kernels import filters
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import ChannelMap, Filters, Floats, Group, Ints
@@ -45,10 +44,8 @@ def counts(
     When all |γ| are equal they say nothing: every group loses alike.
     """
     free = [gammas[g.id][g.free] for g in groups]
-    sizes = [int(g.free.sum()) for g in groups]
-    drops = uniform(sizes, sparsity) if all_equal(free) else bn_gamma(free, sparsity)
-    fixed = [int((~g.free).sum()) for g in groups]
-    kept = guard(drops, [g.n for g in groups], fixed, settings.min_channels)
+    telling = None if all_equal(free) else gammas
+    kept = at_sparsity(groups, telling, sparsity, settings.min_channels)
     return {g.id: _nearest(k, widths(g, settings, {})) for g, k in zip(groups, kept, strict=True)}
 
 

@@ -12,9 +12,9 @@ from random_recipes import BATCH, SIDE, Recipe, recipes
 import reprune_onnx as rp
 from reprune_onnx.activations.images import Images
 from reprune_onnx.order import in_order
+from reprune_onnx.pruner.allocate.multilinear import multilinear
 from reprune_onnx.pruner.earlier import EarlierReport
 from reprune_onnx.pruner.measure import cost
-from reprune_onnx.pruner.multilinear import multilinear
 from reprune_onnx.pruner.sensitivity.curves import measure_losses
 from reprune_onnx.recovery import recover
 from reprune_onnx.surgeon import cut

@@ -1,5 +1,6 @@
 """How many channels each group keeps: an allocation, and a guard against its extremes."""
 
+from reprune_onnx.pruner.allocate.at_sparsity import at_sparsity
 from reprune_onnx.pruner.allocate.guard import guard
 from reprune_onnx.pruner.allocate.nearer import nearer
 from reprune_onnx.pruner.allocate.nearest import nearest_within
@@ -10,6 +11,7 @@ from reprune_onnx.pruner.allocate.widths import widths
 
 __all__ = [
     "all_equal",
+    "at_sparsity",
     "bn_gamma",
     "guard",
     "nearer",

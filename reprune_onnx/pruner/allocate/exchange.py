@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reprune_onnx.pruner.multilinear import Multilinear
+from reprune_onnx.pruner.allocate.multilinear import Multilinear
 from reprune_onnx.types import Floats, Ints
 
 _ROUNDS = 6

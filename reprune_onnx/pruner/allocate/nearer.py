@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from reprune_onnx.pruner.allocate.exchange import NEAR, Exchange
-from reprune_onnx.pruner.multilinear import Multilinear
+from reprune_onnx.pruner.allocate.multilinear import Multilinear
 from reprune_onnx.types import Floats, Ints
 
 _WORTH = 1e4  # a point off weighs as much as all channels of a hundred groups

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reprune_onnx.pruner.multilinear import Multilinear
+from reprune_onnx.pruner.allocate.multilinear import Multilinear
 from reprune_onnx.types import Ints
 
 

@@ -151,8 +151,8 @@ def test_what_is_printed_last_is_the_accuracy_of_the_file(call, demo, digits, tm
         (("--epochs", "1"), "use --epochs 3 or more"),
         (("--epochs", "2"), "use --epochs 3 or more, or --interval 1 --prune-epochs 1"),
         (("--epochs", "6", "--prune-epochs", "6"), "--epochs 7 or more, or --prune-epochs 4"),
-        (("--plot", "missing/rates.svg"), "the folder 'missing' does not exist"),
-        (("--plot", "rates.odd"), "is no picture: end its name with one of ."),
+        (("--plot", "missing/rates.svg"), "there is no folder 'missing'"),
+        (("--plot", "rates.odd"), "give a name that ends in .png, .svg or .pdf"),
     ],
     ids=lambda p: " ".join(p) if isinstance(p, tuple) else "",
 )

@@ -5,8 +5,8 @@ import pytest
 from text_graphs import model
 
 import reprune_onnx as rp
+from reprune_onnx.pruner.allocate.multilinear import multilinear
 from reprune_onnx.pruner.measure import cost
-from reprune_onnx.pruner.multilinear import multilinear
 
 RNG = np.random.default_rng(3)
 MIXER = """<ir_version: 8, opset_import: ["": 17]>

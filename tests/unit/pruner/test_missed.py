@@ -9,7 +9,7 @@ import text_graphs
 
 import reprune_onnx as rp
 from reprune_onnx.pruner.allocate import nearer
-from reprune_onnx.pruner.multilinear import Multilinear
+from reprune_onnx.pruner.allocate.multilinear import Multilinear
 from reprune_onnx.report.tables import _missed
 
 CHAIN = """

@@ -40,8 +40,6 @@ MADE_APART = {
     "runtime/ort.py": "unit/runtime/test_ort_session.py::test_errors_are_one_line",
     "runtime/evaluate.py": "unit/data/test_class_order.py::"
     "test_more_folders_than_classes_are_refused",
-    "training/plot.py": "e2e/training/test_train.py::"
-    "test_what_would_not_be_written_is_refused_before_the_first_epoch",
     "verification/inputs.py": "unit/test_inputs_of_a_proof.py::"
     "test_sizes_that_do_not_fit_are_named",
 }

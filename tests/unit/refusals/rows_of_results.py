@@ -18,9 +18,9 @@ from reprune_onnx.choices import Reduction
 from reprune_onnx.cli.training import _function, _milestones
 from reprune_onnx.data.preprocess import Preprocess
 from reprune_onnx.deployment.equal import compare
-from reprune_onnx.pruner.allocation import allocate
+from reprune_onnx.pruner.allocate.allocation import allocate
 from reprune_onnx.pruner.earlier import keep_by_cuts
-from reprune_onnx.report.figure import new_figure
+from reprune_onnx.report.figure import check_plot, new_figure
 from reprune_onnx.results import Knowledge, TensorCut
 from reprune_onnx.runtime.detector import Detector
 from reprune_onnx.runtime.ort import Port
@@ -63,6 +63,11 @@ def unknown_sizes(p):
 def without(module, do):
     with mock.patch.dict(sys.modules, {module: None}):
         return do()
+
+
+def picture_folder(file):
+    file.mkdir()
+    check_plot(file)
 
 
 HALF = rp.Settings(sparsity=0.5)
@@ -250,6 +255,7 @@ ROWS = [
         ),
     ),
     ("in a plain run on the CPU", lambda p: _difference("m", {}, {"y": np.ones(2)})),
+    ("it is a folder; give the name", lambda p: picture_folder(p.tmp / "rates.svg")),
     ("a plot needs matplotlib", lambda p: without("matplotlib.figure", lambda: new_figure(1, 1))),
     ("--scheduler needs Dask", lambda p: without("dask.distributed", lambda: _client("a:1"))),
     ("no Dask scheduler answers there", lambda p: _client("nothing://")),

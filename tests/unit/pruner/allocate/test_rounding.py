@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reprune_onnx.pruner.allocate import nearest_within
-from reprune_onnx.pruner.multilinear import Multilinear
+from reprune_onnx.pruner.allocate.multilinear import Multilinear
 from reprune_onnx.rounding import Rounding
 
 

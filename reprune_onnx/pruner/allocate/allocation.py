@@ -11,17 +11,15 @@ from reprune_onnx.choices import Reduction
 from reprune_onnx.errors import SelectionError
 from reprune_onnx.pruner.allocate import (
     all_equal,
-    bn_gamma,
-    guard,
+    at_sparsity,
     nearer,
     nearest_within,
     overrides,
-    uniform,
     widths,
 )
+from reprune_onnx.pruner.allocate.least_loss import by_losses, least_loss
+from reprune_onnx.pruner.allocate.multilinear import Multilinear, multilinear
 from reprune_onnx.pruner.allocate.reach import out_of_reach
-from reprune_onnx.pruner.multilinear import Multilinear, multilinear
-from reprune_onnx.pruner.sensitivity.allocate import by_losses, least_loss
 from reprune_onnx.results import Budget, Knowledge
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import ChannelMap, Group, Ints
@@ -84,10 +82,9 @@ def _by_sparsity(
     groups: list[Group], known: Knowledge, settings: Settings, fixed: Mapping[int, int]
 ) -> tuple[Callable[[float], Ints], list[str]]:
     """What each group keeps (n_groups,) as a function of the sparsity; and notes to print."""
-    free = [known.gammas[g.id][g.free] for g in groups]
     by_gamma = settings.allocation in ("auto", "bn-gamma")
     notes = []
-    if by_gamma and all_equal(free):
+    if by_gamma and all_equal([known.gammas[g.id][g.free] for g in groups]):
         notes.append("all |γ| are equal, so they say nothing: the allocation is uniform")
         by_gamma = False
     if settings.allocation == "auto" and by_gamma:
@@ -97,17 +94,8 @@ def _by_sparsity(
         )
 
     def budget(sparsity: float) -> Ints:
-        drops = (
-            bn_gamma(free, sparsity)
-            if by_gamma
-            else uniform([int(g.free.sum()) for g in groups], sparsity)
-        )
-        kept = guard(
-            drops,
-            [g.n for g in groups],
-            [int((~g.free).sum()) for g in groups],
-            settings.min_channels,
-        )
+        gammas = known.gammas if by_gamma else None
+        kept = at_sparsity(groups, gammas, sparsity, settings.min_channels)
         return np.array([fixed.get(g.id, k) for g, k in zip(groups, kept, strict=True)])
 
     return budget, notes

@@ -9,9 +9,9 @@ from text_graphs import model
 
 import reprune_onnx as rp
 from reprune_onnx.errors import SelectionError
+from reprune_onnx.pruner.allocate.least_loss import by_losses, least_loss
+from reprune_onnx.pruner.allocate.multilinear import multilinear
 from reprune_onnx.pruner.measure import cost
-from reprune_onnx.pruner.multilinear import multilinear
-from reprune_onnx.pruner.sensitivity.allocate import by_losses, least_loss
 from reprune_onnx.results import Losses
 from reprune_onnx.types import ChannelMap, Group
 

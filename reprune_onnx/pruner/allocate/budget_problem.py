@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reprune_onnx.pruner.allocate.exchange import NEAR, Exchange
-from reprune_onnx.pruner.multilinear import Multilinear
+from reprune_onnx.pruner.allocate.multilinear import Multilinear
 from reprune_onnx.types import Floats, Ints
 
 _SWEEPS = 50  # over all groups, at one price

@@ -9,12 +9,12 @@ from math import ceil
 import numpy as np
 
 from reprune_onnx.choices import Reduction
+from reprune_onnx.pruner.allocate.budget_problem import BudgetProblem, solve_budget
 from reprune_onnx.pruner.allocate.exchange import Exchange
+from reprune_onnx.pruner.allocate.multilinear import Multilinear
 from reprune_onnx.pruner.allocate.reach import out_of_reach
 from reprune_onnx.pruner.allocate.sparsity import exact
 from reprune_onnx.pruner.allocate.widths import widths
-from reprune_onnx.pruner.multilinear import Multilinear
-from reprune_onnx.pruner.sensitivity.budget import BudgetProblem, solve_budget
 from reprune_onnx.results import Losses
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import Floats, Group, Ints

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reprune_onnx.pruner.multilinear import Multilinear
-from reprune_onnx.pruner.sensitivity.budget import BudgetProblem, solve_budget
+from reprune_onnx.pruner.allocate.budget_problem import BudgetProblem, solve_budget
+from reprune_onnx.pruner.allocate.multilinear import Multilinear
 
 
 def chain(rng: np.random.Generator, n: list[int], step: int = 1) -> BudgetProblem:

@@ -8,8 +8,8 @@ import pytest
 from text_graphs import model
 
 import reprune_onnx as rp
+from reprune_onnx.pruner.allocate.multilinear import multilinear
 from reprune_onnx.pruner.measure import cost
-from reprune_onnx.pruner.multilinear import multilinear
 from reprune_onnx.types import Bools, ChannelMap, Group
 
 RNG = np.random.default_rng(1)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper, parser
 
 import reprune_onnx as rp
-from reprune_onnx.pruner.parts import Parts, parts, suitable
+from reprune_onnx.pruner.allocate.parts import Parts, parts, suitable
 from reprune_onnx.rounding import Rounding
 
 PADDED = """<ir_version: 8, opset_import: ["" : 17]>
