@@ -100,7 +100,7 @@ ROWS = [
             0.4,
             model=p.graph(
                 "a = Conv(x, w) b = Concat <axis = 1> (a, a) y = Conv(b, v)",
-                OPEN,
+                OPEN.replace("h,l", "32,32"),
             ),
         ),
     ),
