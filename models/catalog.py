@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import onnx
 from torch import nn
 
-from models import classifiers, maskrcnn, resnet_cifar, ssd
+from models import classifiers, hybrid, maskrcnn, resnet_cifar, ssd
 from reprune_onnx.errors import UsageError
 
 HERE = "this repository: models/{}.py, after {}"
@@ -79,6 +79,12 @@ NETWORKS = {
         _cifar(20),
         _cifar(56, 127e6),
         _cifar(110),
+        Network(
+            "hybrid_cifar",
+            _CIFAR,
+            HERE.format("hybrid", "Liu et al. 2022 (ConvNeXt) and Vaswani et al. 2017 (attention)"),
+            build=hybrid.HybridNet,
+        ),
         Network(
             "ssd300_resnet50",
             (1, 3, 300, 300),

@@ -9,7 +9,7 @@ which a `SearchResult` has the one that was taken.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -123,12 +123,16 @@ class TensorCut:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """An integer that followed a number of channels: an attribute of a node, or a tensor."""
+    """A number that followed a number of channels: an attribute of a node, or a tensor.
+
+    Where a node reads numbers that the graph computed, ``before`` is None, and so are those of
+    ``after`` that it still computes.
+    """
 
     where: str
     is_node: bool
     before: list[int] | int | None
-    after: list[int] | int
+    after: Sequence[float | None] | int
 
 
 @dataclass(frozen=True)

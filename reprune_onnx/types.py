@@ -192,10 +192,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Computed:
-    """Integers that the graph computes from numbers of channels: their values, and the units."""
+    """Numbers that the graph computes from numbers of channels: their values, and the units.
 
-    values: Ints
+    Those that are not ``fixed``, of the shape of ``values``, are still computed after the cut.
+    """
+
+    values: NDArray[np.integer] | NDArray[np.floating]
     units: Ints
+    fixed: Bools
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import onnx
@@ -26,6 +27,15 @@ from reprune_onnx.types import Computed, Count, Ints, Site, Statistic, Summed
 
 Target = tuple[int, str, int, int]
 Weights = dict[int, Fraction]
+_WHERE = 9  # the opset that brought Where, by which some numbers of an input are written down
+_WRITTEN: dict[int, type[np.generic]] = {
+    onnx.TensorProto.INT64: np.int64,
+    onnx.TensorProto.INT32: np.int32,
+    onnx.TensorProto.FLOAT: np.float32,
+    onnx.TensorProto.FLOAT16: np.float16,
+    onnx.TensorProto.DOUBLE: np.float64,
+}
+"""The types of computed numbers that can be written down."""
 
 
 def tie_shared_weights(w: Walk) -> None:
@@ -162,6 +172,10 @@ class Counts:
             if place not in looked and self._computed(draft) and not self._follows(draft):
                 looked.add(place)
                 self._write_down(draft)
+        whole = set(self.written)
+        for draft in w.counts:
+            if (draft.op.index, draft.input) not in whole and self._computed(draft):
+                self._write_element(draft)
         for draft in w.counts:
             self._settle(draft)
 
@@ -171,8 +185,8 @@ class Counts:
         return tuple(count for _, count in self._facts.values() if count is not None)
 
     def _settle(self, draft: CountDraft) -> None:
-        need, place = self._need(draft), (draft.op.index, draft.input)
-        if not self._computed(draft) or place in self.written:
+        need = self._need(draft)
+        if not self._computed(draft) or self._is_written(draft):
             self._state(draft, (draft.op.index, draft.attribute, draft.input, draft.index), need)
         elif not self._follows(draft):
             have, origin = self._have(draft), self._number(draft).origin
@@ -235,11 +249,51 @@ class Counts:
         varying_units = [own for own in units if own is not None]
         if plain is None or not units or len(varying_units) < len(units):
             return
-        name = draft.op.inputs[draft.input]
-        if self._w.element_type(name) == onnx.TensorProto.INT64:
+        dtype = self._dtype(draft)
+        if dtype is not None:
             self.written[draft.op.index, draft.input] = Computed(
-                plain.astype(np.int64), np.unique(np.concatenate(varying_units))
+                plain.astype(dtype),
+                np.unique(np.concatenate(varying_units)),
+                np.ones(plain.shape, dtype=np.bool_),
             )
+
+    def _write_element(self, draft: CountDraft) -> None:
+        """Note one number that would not follow, while those beside it are computed as before.
+
+        What counts channels is their number at every size; what must keep its value depends on
+        nothing but channels.
+        """
+        number, dtype = self._number(draft), self._dtype(draft)
+        have, need = self._have(draft), self._need(draft)
+        if self._follows(draft) or dtype is None:
+            return
+        if (number.origin is not None and not have) or self._w.graph.opsets.get("", 1) < _WHERE:
+            return
+        products = [self._trials.units_at(extent) for term in number.terms for extent in term]
+        if not need and (number.value is None or any(units is None for units in products)):
+            return
+        place = (draft.op.index, draft.input)
+        shape = self._w.numbers[draft.op.inputs[draft.input]].shape
+        known = self.written.get(place) or Computed(
+            np.zeros(shape, dtype), np.empty(0, dtype=np.int64), np.zeros(shape, dtype=np.bool_)
+        )
+        values, fixed = known.values.copy(), known.fixed.copy()
+        values.flat[draft.index], fixed.flat[draft.index] = number.value or 0, True
+        units = np.union1d(known.units, np.array([*have, *need], dtype=np.int64))
+        self.written[place] = Computed(values, units, fixed)
+
+    def _is_written(self, draft: CountDraft) -> bool:
+        """Whether this very number of its input is written down."""
+        written = self.written.get((draft.op.index, draft.input))
+        return written is not None and bool(written.fixed.flat[draft.index])
+
+    def _dtype(self, draft: CountDraft) -> np.dtype[Any] | None:
+        """The numpy type of the input, where its numbers can be written down."""
+        name = draft.op.inputs[draft.input]
+        kind = self._w.element_type(name)
+        if kind == onnx.TensorProto.FLOAT:  # which may stand for another type of fractions
+            kind = self._w.graph.activation_type(name) or kind
+        return np.dtype(_WRITTEN[kind]) if kind in _WRITTEN else None
 
     def _computed(self, draft: CountDraft) -> bool:
         read = not draft.attribute and draft.op.has(draft.input)

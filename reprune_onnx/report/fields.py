@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Protocol, TypeAlias, TypedDict
 
@@ -78,12 +78,16 @@ class CutEntry(_CutOfAny, total=False):
 
 
 class RewrittenEntry(TypedDict, total=False):
-    """A number that followed, of a ``node`` or a ``tensor``."""
+    """A number that followed, of a ``node`` or a ``tensor``.
+
+    Where a node reads numbers that the graph computed, ``before`` is None, and so are those of
+    ``after`` that it still computes.
+    """
 
     node: str
     tensor: str
     before: list[int] | int | None
-    after: list[int] | int
+    after: Sequence[float | None] | int
 
 
 class LockedEntry(TypedDict):

@@ -46,8 +46,8 @@ def cut(model: Model, channels: ChannelMap, keep: Bools) -> Cut:
         surgery.edit_attribute(node, attribute, counts)
     for node, i, sizes in missing_sizes(channels, keep):
         surgery.add_sizes(node, i, sizes)
-    for (node, i), numbers in written(channels, keep).items():
-        surgery.write_down(node, i, numbers)
+    for (node, i), (numbers, fixed) in written(channels, keep).items():
+        surgery.write_down(node, i, numbers, fixed)
     surgery.remove_unused()
     surgery.update_shapes(channels.tensors, keep)
     proto.ClearField("training_info")  # it starts and updates the weights as they were

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ class Surgery:
         places = Places(proto, {})  # a branch has names of its own, which hide those around it
         self._taken |= {name.removeprefix(places.of(name) or "") for name in self._taken}
         self._made: set[str] = set()
+        self._before = defaultdict[int, list[onnx.NodeProto]](list)  # nodes that come before one
         self._shapes: dict[str, tuple[int, ...]] = {}  # of the constants that were edited
         self.cuts: list[TensorCut] = []
         self.rewrites: list[Rewrite] = []
@@ -78,11 +80,24 @@ class Surgery:
         proto.attribute.extend(kept)
         self.rewrites.append(Rewrite(op.name, True, None, sizes))
 
-    def write_down(self, node: int, i: int, numbers: NDArray[np.int64]) -> None:
-        """Let a node read a constant where it read integers that the graph computes."""
-        op = self._graph.ops[node]
-        self._nodes[node].input[i] = self._copy(op.inputs[i], numbers)
-        self.rewrites.append(Rewrite(op.name, True, None, numbers.ravel().tolist()))
+    def write_down(self, node: int, i: int, numbers: NDArray[Any], fixed: Bools) -> None:
+        """Let a node read constants where it read numbers that the graph computes.
+
+        Those that are not ``fixed`` it still reads as the graph computes them: a Where before it
+        picks the constants.
+        """
+        op, proto = self._graph.ops[node], self._nodes[node]
+        name = self._copy(op.inputs[i], numbers)
+        if not fixed.all():
+            chosen = self._copy(f"{op.inputs[i]}_written", fixed)
+            target = self._name(f"{op.inputs[i]}_followed")
+            own = [chosen, name, op.inputs[i]]
+            self._before[node].append(onnx.helper.make_node("Where", own, [target], name=target))
+            name = target
+        proto.input[i] = name
+        values, which = numbers.ravel().tolist(), fixed.ravel().tolist()
+        after = [n if written else None for n, written in zip(values, which, strict=True)]
+        self.rewrites.append(Rewrite(op.name, True, None, after))
 
     def write_extents(self, node: int, extents: NDArray[np.int64]) -> None:
         """Let a Shape of a constant be what it was before that constant was cut."""
@@ -111,8 +126,12 @@ class Surgery:
             if not more:
                 break
             dead |= more
-        if dead:
-            alive = [node for index, node in enumerate(self._nodes) if index not in dead]
+        if dead or self._before:
+            alive = [
+                node
+                for index, own in enumerate(self._nodes)
+                for node in (*self._before.get(index, ()), *([] if index in dead else [own]))
+            ]
             del self._proto.graph.node[:]
             self._proto.graph.node.extend(alive)
         gone = before - self._read(dead) - {i.name for i in self._proto.graph.input}
@@ -169,12 +188,17 @@ class Surgery:
         return True
 
     def _copy(self, name: str, array: NDArray[Any]) -> str:
-        k, target = 1, f"{name}_pruned"
+        target = self._name(f"{name}_pruned")
+        self._add(target, array)
+        return target
+
+    def _name(self, stem: str) -> str:
+        """A name that no tensor has: ``stem``, or with a number behind it."""
+        k, target = 1, stem
         while target in self._taken:
             k += 1
-            target = f"{name}_pruned{k}"
+            target = f"{stem}{k}"
         self._taken.add(target)
-        self._add(target, array)
         return target
 
     def _add(self, name: str, array: NDArray[Any]) -> None:

@@ -52,9 +52,8 @@ def edits_of(channels: ChannelMap, keep: Bools) -> dict[Use, Edit]:
         if len(kept) < len(site.ids):
             edits.setdefault((site.node, site.input), Edit()).keep[site.axis] = kept
     for count in channels.counts:
-        place = (count.node, count.input)
         given = channels.graph.ops[count.node].has(count.input)
-        if count.attribute or not given or place in channels.written:
+        if count.attribute or not given or _is_written(channels, count):
             continue
         value = _value(count, keep)
         name = channels.graph.ops[count.node].inputs[count.input]
@@ -62,6 +61,12 @@ def edits_of(channels: ChannelMap, keep: Bools) -> dict[Use, Edit]:
             edit = edits.setdefault((count.node, count.input), Edit())
             edit.integers[count.index] = value
     return edits
+
+
+def _is_written(channels: ChannelMap, count: Count) -> bool:
+    """Whether the graph computes this number, and it is written down instead."""
+    computed = channels.written.get((count.node, count.input))
+    return computed is not None and bool(computed.fixed.flat[count.index])
 
 
 def _value(count: Count, keep: Bools) -> int:
@@ -147,20 +152,20 @@ def missing_sizes(channels: ChannelMap, keep: Bools) -> Iterator[tuple[int, int,
             yield node, i, sizes
 
 
-def written(channels: ChannelMap, keep: Bools) -> dict[Use, NDArray[np.int64]]:
-    """Computed integers that would not follow, at the values they must have.
+def written(channels: ChannelMap, keep: Bools) -> dict[Use, tuple[NDArray[Any], Bools]]:
+    """Computed numbers that would not follow, at the values they must have, and which these are.
 
     Also those that must keep their value: what they are computed from changes all the same.
     """
     arrays = {
-        place: computed.values.copy()
+        place: (computed.values.copy(), computed.fixed)
         for place, computed in channels.written.items()
         if not keep[computed.units].all()
     }
     for count in channels.counts:
         place = (count.node, count.input)
-        if place in arrays and not count.attribute:
-            arrays[place].flat[count.index] = _value(count, keep)
+        if place in arrays and not count.attribute and arrays[place][1].flat[count.index]:
+            arrays[place][0].flat[count.index] = _value(count, keep)
     return arrays
 
 

@@ -102,13 +102,14 @@ ROWS = [
         "z = Reshape (c, t)",
         PLACES + "t = Concat <axis = 0> (one, n, eight, eight)\n z = Reshape (c, t)",
         "int64[1] one = {1}, int64[1] two = {2}, int64[1] eight = {8}, int64[1] many = {64}",
+        opset=8,  # there is no Where yet, by which one number of several is written down
     ),
     Row(
         "reads a number that would change with the channels, and must not",
-        PLACES + "m = Mul (n, n)\n p = ConstantOfShape (m)\n s = ReduceSum <keepdims = 0> (p)\n"
-        "z = Add (c, s)",
+        PLACES + "h = Gather <axis = 0> (a, two)\n m = Mul (n, h)\n p = ConstantOfShape (m)\n"
+        "s = ReduceSum <keepdims = 0> (p)\n z = Add (c, s)",
         PLACES + "p = ConstantOfShape (one)\n s = ReduceSum <keepdims = 0> (p)\n z = Add (c, s)",
-        "int64[1] one = {1}",
+        "int64[1] one = {1}, int64[1] two = {2}",
     ),
     Row(
         "reads these channels as places",
