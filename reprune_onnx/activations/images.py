@@ -35,7 +35,8 @@ class Images:
 
     ``labels`` are those of every batch, (b,) each, where the data has them. ``notes`` say what the
     data is and what is done to it, in lines for the user. ``room`` is where the activations that
-    the images cause are held. ``generated`` says how images were made that nobody took.
+    the images cause are held. ``generated`` says how images were made that nobody took, ``better``
+    is the note, one of ``notes``, that names a ``--preprocess`` which fits the model better.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Images:
     notes: tuple[str, ...] = ()
     room: Room = field(default_factory=Room)
     generated: Generated | None = None
+    better: str | None = None
 
     def shuffled(self, rng: np.random.Generator) -> Images:
         """Return the same images in an order drawn by ``rng``, in batches of the same sizes.
@@ -118,7 +120,8 @@ def calibration_images(
     feeds = [x if isinstance(x, dict) else {inputs[0].name: x} for x, _ in pairs]
     images = _filled(data.name, feeds, static)
     labels = tuple(y for _, y in pairs if y is not None)
-    return replace(images, labels=labels if len(labels) == len(pairs) else None, notes=data.notes)
+    known = labels if len(labels) == len(pairs) else None
+    return replace(images, labels=known, notes=data.notes, better=data.better)
 
 
 def images_to_fit(

@@ -232,6 +232,9 @@ def print_sweep(rows: list[dict[str, Any]], folder: Path) -> None:
             cells.append("–" if measure is None else f"{row[measure]:.4g}")
         table.add_row(*cells, f"{row['seconds']:.1f}", style="bold" if mark else None)
     console.print(table)
+    for note in dict.fromkeys(row.get("preprocess_note") for row in rows):
+        if note is not None:
+            console.print(f"note: {note}", soft_wrap=True)
     for row in rows:
         if "error" in row:
             line = f"{' '.join(row[w] for w in ways)} {row['macs_reduction']:g}: {row['error']}"

@@ -150,7 +150,9 @@ def _row(job: Job, case: Case, measured: Measured) -> dict[str, Any]:
         files.add(path.with_name(f"{case.name}.report.json"), json_bytes(result.report))
         files.commit()
     recovery = result.report["recovery"]
+    images = measured.images
     row: dict[str, Any] = {
+        "preprocess_note": None if images is None else images.better,
         "model": str(path.relative_to(job.folder)),
         "achieved": result.report["achieved"],
         "output_error": recovery["error_after"] if recovery else None,
@@ -166,7 +168,8 @@ def _quality(job: Job, case: Case, result: Pruned, measured: Measured) -> dict[s
             shapes = dict(case.settings.input_shapes)
             wanted = Wanted(job.data, job.reading, IF_CLASSES)
             data = open_for(original.proto, wanted, shapes)
-            return asdict(evaluate(result.model, data, against=original))
+            note = {} if data.better is None else {"preprocess_note": data.better}
+            return note | asdict(evaluate(result.model, data, against=original))
         if measured.held_out is not None:
             return asdict(evaluated(result.model, original, measured.held_out))
     except ModelError:

@@ -72,6 +72,20 @@ def test_agreement_is_measured_on_images_that_were_held_out(call, model, digits,
     assert 0 < row["output_error"] < 1
 
 
+@pytest.mark.parametrize("option", ["--calibration", "--data"])
+@pytest.mark.parametrize(("how", "told"), [("scale=1/16", False), ("scale=1", True)])
+def test_a_wrong_preprocess_is_told_once(call, model, digits, tmp_path, option, how, told):
+    ways = ("--macs-reduction", "0.2,0.4", "--method", "l1", "--recover", "none")
+    data = (option, digits, "--preprocess", how, "--allocation", "uniform")
+    result = call("sweep", model, *ways, *data, "-o", tmp_path / "sweep")
+    assert result.code == 0, result.err
+    notes = [line for line in result.out.splitlines() if "--preprocess" in line]
+    assert len(notes) == told
+    for row in rows(tmp_path / "sweep"):
+        assert (row["preprocess_note"] is not None) is told
+        assert not told or notes == [f"note: {row['preprocess_note']}"]
+
+
 def test_processes_give_the_same_models(call, model, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     assert call("sweep", model, *REDUCTIONS, *WAYS, "-o", one).code == 0
