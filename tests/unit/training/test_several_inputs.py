@@ -78,8 +78,8 @@ def answers(path, arrays):
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_pruned_then_taught_then_verified(name, tmp_path, call):
-    """Prune, learn the original's answers without labels, and prove the graph of the result."""
+def test_pruned_then_taught(name, tmp_path, call):
+    """Prune, which proves the cut, then learn the original's answers without labels."""
     whole, arrays = written(tmp_path, name), NETS[name][3](64)
     np.savez(tmp_path / "d.npz", **arrays)
     cut, out = tmp_path / "p.onnx", tmp_path / "o.onnx"
@@ -90,8 +90,7 @@ def test_pruned_then_taught_then_verified(name, tmp_path, call):
     assert log["result"]["scores"]["val_loss"] < log["start"]["val_loss"]
     wanted, before, after = (answers(path, arrays) for path in (whole, cut, out))
     assert (after - wanted).square().mean() < (before - wanted).square().mean()
-    verified = call("verify", whole, out, "--report", tmp_path / "p.report.json")
-    assert verified.code in (0, 1), verified.err
+    assert list(onnx.load(out).graph.node) == list(onnx.load(cut).graph.node)
 
 
 @pytest.mark.parametrize("name", ["two vectors", "an image and a class"])
