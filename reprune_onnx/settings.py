@@ -34,6 +34,7 @@ from reprune_onnx.ranges import SHARES, check_images, check_ranges
 from reprune_onnx.report.fields import ReportLike
 from reprune_onnx.rounding import Rounding
 from reprune_onnx.taken import (
+    INPUT_SHAPE,
     DataLike,
     Globs,
     MethodLike,
@@ -49,7 +50,6 @@ from reprune_onnx.taken import (
     as_report,
     as_shapes,
     as_widths,
-    words_of_shapes,
     words_of_widths,
 )
 
@@ -193,14 +193,7 @@ class Settings:
         ),
     ] = None
     input_shapes: Annotated[
-        Takes[ShapesLike, tuple[tuple[str, tuple[int, ...]], ...]],
-        Option(
-            "Size of an input that the file leaves open; default: batch 1, sides 224, or a fit.",
-            "NAME=1,3,224,224",
-            ("--input-shape",),
-            words=list[str],
-            read=words_of_shapes,
-        ),
+        Takes[ShapesLike, tuple[tuple[str, tuple[int, ...]], ...]], INPUT_SHAPE
     ] = Takes(as_shapes, ())
     calibration: Annotated[
         Takes[DataLike | None, str | InMemory | None],

@@ -12,6 +12,7 @@ from reprune_onnx.arguments import wrong_type
 from reprune_onnx.choices import Criterion, Method, Recover, RecoveryMethod
 from reprune_onnx.errors import UsageError
 from reprune_onnx.in_memory import InMemory
+from reprune_onnx.options import Option
 from reprune_onnx.report.fields import ReportLike
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -62,6 +63,18 @@ def as_shapes(name: str, shapes: ShapesLike) -> tuple[tuple[str, tuple[int, ...]
         if not isinstance(port, str) or not whole:
             raise wrong_type(name, {port: extents}, "whole extents, as {'x': (1, 3, 224, 224)}")
     return tuple((port, tuple(int(n) for n in extents)) for port, extents in pairs)
+
+
+def as_whole_numbers(name: str, numbers: Iterable[int]) -> tuple[int, ...]:
+    """Several whole numbers as a tuple."""
+    takes = "whole numbers, as (1, 8, 32)"
+    if isinstance(numbers, str) or not isinstance(numbers, Iterable):
+        raise wrong_type(name, numbers, takes)
+    held = tuple(numbers)
+    for number in held:
+        if not isinstance(number, Integral) or isinstance(number, bool):
+            raise wrong_type(name, number, takes)
+    return tuple(int(number) for number in held)
 
 
 def as_report(name: str, report: ReportLike | None) -> Path | Mapping[str, Any] | None:
@@ -125,6 +138,16 @@ def words_of_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
     from reprune_onnx.shapes import parse_input_shapes
 
     return parse_input_shapes(texts or [])
+
+
+INPUT_SHAPE = Option(
+    "Size of an input that the file leaves open; default: batch 1, sides 224, or a fit.",
+    "NAME=1,3,224,224",
+    ("--input-shape",),
+    words=list[str],
+    read=words_of_shapes,
+)
+"""What every command declares of the sizes of inputs."""
 
 
 def _pairs(name: str, given: Any, takes: str) -> list[tuple[Any, Any]]:

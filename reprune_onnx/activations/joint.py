@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from reprune_onnx.activations.linear import Linear
 from reprune_onnx.analyzer.graph import Graph, Op
+from reprune_onnx.analyzer.op_kinds import SAME_VALUES
 from reprune_onnx.types import ChannelMap, Floats, Ints
 
-_SAME = {"Identity", "Dropout"}
 _BY_CONSTANT = {"Add", "Sub", "Mul", "Div"}
 
 
@@ -72,7 +72,7 @@ def joint_of(channels: ChannelMap, layer: Linear, through_adds: bool = True) -> 
             scale, shift = scale * step[0], shift * step[0] + step[1]
         elif reader.type in ("Add", "Sum") and through_adds and _joins(channels, reader):
             other = reader.inputs[1 if reader.inputs[0] == name else 0]
-        elif reader.type not in _SAME or reader.domain:
+        elif reader.type not in SAME_VALUES or reader.domain:
             break
         name = reader.outputs[0]
     low, high = _bounds(graph, name)

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.graph import Graph, Op
+from reprune_onnx.analyzer.op_kinds import CONVOLUTIONS
 from reprune_onnx.analyzer.rules.recurrent import GATES
 from reprune_onnx.types import Floats, Ints
 
 Array = NDArray[Any]
-LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", *GATES})
 """The ops that `Linear` describes."""
 
 
@@ -78,7 +78,7 @@ class Linear:
 
     @property
     def _is_conv(self) -> bool:
-        return self.op.type in ("Conv", "ConvTranspose")
+        return self.op.type in CONVOLUTIONS
 
     @property
     def _transposed(self) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from reprune_onnx.analyzer.graph import Graph, Op
-
-_TRANSPARENT = {"Identity", "Cast", "Dropout"}
+from reprune_onnx.analyzer.op_kinds import SAME_NUMBERS
 
 
 def gamma_of(graph: Graph, layer: Op) -> str | None:
@@ -21,6 +20,6 @@ def gamma_of(graph: Graph, layer: Op) -> str | None:
         (reader,) = readers
         if reader.type == "BatchNormalization" and reader.inputs[0] == name:
             return reader.inputs[1] if graph.is_constant(reader.inputs[1]) else None
-        if reader.type not in _TRANSPARENT or reader.domain:
+        if reader.type not in SAME_NUMBERS or reader.domain:
             return None
         name = reader.outputs[0]

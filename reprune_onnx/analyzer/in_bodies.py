@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import onnx
 
 from reprune_onnx.analyzer.graph import Graph, Op
+from reprune_onnx.analyzer.op_kinds import CONVOLUTIONS, MATRIX_PRODUCTS
 from reprune_onnx.analyzer.rules.recurrent import GATES
 from reprune_onnx.bodies import bodies
 
@@ -19,8 +20,6 @@ MOST = 4096
 """Nodes that a loop is written out in; more rounds than that make a file that no one reads."""
 
 _LOOPS = {"Loop", "Scan"}
-_PLAIN = ("Conv", "ConvTranspose")
-_MATRIX = ("Gemm", "MatMul")
 
 
 def layers_in_bodies(graph: Graph) -> Counter[tuple[str, str]]:
@@ -41,9 +40,9 @@ def layers_in(graph: Graph, op: Op) -> Counter[str]:
         node.op_type
         for body in bodies(op.proto)
         for node, constants in _nodes(body, frozenset())
-        if node.op_type in (*_PLAIN, *GATES)
+        if node.op_type in (*CONVOLUTIONS, *GATES)
         or (
-            node.op_type in _MATRIX
+            node.op_type in MATRIX_PRODUCTS
             and (node.input[1] in constants or graph.is_constant(node.input[1]))
         )
     )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.analyzer.in_bodies import layers_in_bodies, said
+from reprune_onnx.analyzer.op_kinds import WEIGHTED
 from reprune_onnx.analyzer.quantized import counted, quantized_nodes
-from reprune_onnx.analyzer.rules.recurrent import GATES
 from reprune_onnx.errors import ModelError
 
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", *sorted(GATES))
 """Ops that are layers where their second input is a constant."""
 
 

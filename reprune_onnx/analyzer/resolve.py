@@ -25,7 +25,7 @@ from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.errors import ModelError
 from reprune_onnx.types import Computed, Count, Ints, Site, Statistic, Summed
 
-Target = tuple[int, str, int, int]
+CountPlace = tuple[int, str, int, int]
 Weights = dict[int, Fraction]
 _WHERE = 9  # the opset that brought Where, by which some numbers of an input are written down
 _WRITTEN: dict[int, type[np.generic]] = {
@@ -163,7 +163,7 @@ class Counts:
         self._w = w
         self._unit_of = unit_of
         self._trials = Trials(w, unit_of)
-        self._facts: dict[Target, tuple[Weights, Count | None]] = {}
+        self._facts: dict[CountPlace, tuple[Weights, Count | None]] = {}
         self.locks: list[tuple[str, Ints, str]] = []
         self.written: dict[tuple[int, int], Computed] = {}
         looked: set[tuple[int, int]] = set()
@@ -316,7 +316,7 @@ class Counts:
         counted = Counter(units.tolist() if units is not None else ())
         return {unit: Fraction(draft.sign * n) for unit, n in counted.items()}
 
-    def _state(self, draft: CountDraft, target: Target, need: Weights) -> None:
+    def _state(self, draft: CountDraft, target: CountPlace, need: Weights) -> None:
         known = self._facts.get(target)
         if known is not None:
             if not _same(known[0], need):

@@ -1,11 +1,14 @@
-"""Every option of `bench`, checked once."""
+"""Every option of `bench`, declared and checked once."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 from reprune_onnx.errors import UsageError
+from reprune_onnx.options import Option, Takes, check_fields
+from reprune_onnx.taken import INPUT_SHAPE, ShapesLike, as_shapes, as_whole_numbers
 
 Clock = Literal["wall", "cpu"]
 Backend = Literal["ort", "ort-cuda", "tensorrt", "openvino"]
@@ -14,37 +17,65 @@ DEFAULT_BATCHES = (1, 8, 32)
 ON_CPU = ("ort", "openvino")
 
 
+def _sizes(text: str | None) -> tuple[int, ...]:
+    try:
+        return () if text is None else tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"--batch-size '{text}' is not numbers, as in 1,8,32") from error
+
+
 @dataclass(frozen=True)
 class BenchSettings:
-    """What to measure with. Raises UsageError for a value out of range.
+    """What to measure with; each field is an option of the command line.
 
     ``batch_sizes`` () stands for 1, 8 and 32, or, where a model has a static batch, for that one.
-    ``threads`` are those of one inference on the CPU, 0 for all cores. ``seconds`` are measured for
-    each model at each batch size. The ``clock`` "cpu" counts the CPU time of one thread, which says
-    much of the model on a machine that is busy with other things, too. ``layers`` times the layers
-    of the first model as well, at the smallest batch size. ``input_shapes`` are the command's
-    ``--input-shape``, of which the first extent gives way to the batch size.
+    The clock "cpu" counts the CPU time of one thread, which says much of the model on a machine
+    that is busy with other things, too. Of ``input_shapes`` the first extent gives way to the batch
+    size. Raises UsageError for a value out of range, and ArgumentError for one of a wrong type.
     """
 
-    backend: Backend = "ort"
-    batch_sizes: tuple[int, ...] = ()
-    threads: int = 0
-    seconds: float = 3.0
-    clock: Clock = "wall"
-    layers: bool = False
-    input_shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    backend: Annotated[
+        Backend, Option("What computes: ONNX Runtime on the CPU or with CUDA, TensorRT, OpenVINO.")
+    ] = "ort"
+    batch_sizes: Annotated[
+        Takes[Iterable[int], tuple[int, ...]],
+        Option(
+            "Images at once; default: 1,8,32, or a model's static batch.",
+            "N,N,…",
+            ("--batch-size",),
+            words=str | None,
+            read=_sizes,
+        ),
+    ] = Takes(as_whole_numbers, ())
+    threads: Annotated[
+        int, Option("Threads of one inference on the CPU; 0 for all cores.", "N")
+    ] = 0
+    seconds: Annotated[
+        float, Option("Seconds measured for each model at each batch size.", "S")
+    ] = 3.0
+    clock: Annotated[
+        Clock,
+        Option("cpu counts the CPU time of --threads 1, for a machine that is busy otherwise."),
+    ] = "wall"
+    layers: Annotated[
+        bool,
+        Option(
+            "Time the first model's layers too, at the smallest batch size: with --json, a"
+            " --latency-table for prune.",
+            names=("--layers",),
+        ),
+    ] = False
+    input_shapes: Annotated[
+        Takes[ShapesLike, tuple[tuple[str, tuple[int, ...]], ...]], INPUT_SHAPE
+    ] = Takes(as_shapes, ())
 
     def __post_init__(self) -> None:
-        if self.backend not in get_args(Backend):
-            known = ", ".join(get_args(Backend))
-            raise UsageError(f"--backend '{self.backend}' is not one of {known}")
+        check_fields(self)
         for size in self.batch_sizes:
             if size < 1:
                 raise UsageError(f"--batch-size {size}: a batch holds at least 1 image")
         if self.threads < 0:
             raise UsageError(f"--threads {self.threads}: a number of threads, or 0 for all cores")
-        if self.clock not in get_args(Clock):
-            raise UsageError(f"--clock '{self.clock}' is not one of {', '.join(get_args(Clock))}")
         if self.clock == "cpu" and (self.threads != 1 or self.backend not in ON_CPU):
             raise UsageError("--clock cpu counts the time of one thread: give --threads 1 with it")
         if self.threads and self.backend not in ON_CPU:

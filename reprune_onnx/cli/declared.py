@@ -1,4 +1,4 @@
-"""Options of commands from the fields of `Settings`, which declare them."""
+"""Options of commands from the fields of `Settings` and its like, which declare them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ GIVEN = "settings"
 """The parameter of a command in whose place the options stand."""
 
 
-def option(name: str) -> Any:
+def option(name: str, of: type = Settings) -> Any:
     """What Typer is told of the option of a field: its names, its help, what stands for a value."""
-    declared = options(Settings)[name][1]
+    declared = options(of)[name][1]
     names = declared.names or (f"--{name.replace('_', '-')}",)
     return typer.Option(*names, help=declared.help, metavar=declared.metavar)
 
@@ -32,23 +32,26 @@ def several(name: str) -> Any:
     )
 
 
-def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_settings(
+    *names: str, of: type = Settings
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options of the fields ``names``, or of all, as one dict of their values.
 
-    They stand where the command has its parameter ``settings``; its values are those of `Settings`.
+    They stand where the command has its parameter ``settings``; its values are what the fields of
+    the dataclass ``of`` hold.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        chosen = names or tuple(options(Settings))
+        chosen = names or tuple(options(of))
         parameters: list[Parameter] = []
         for parameter in signature(function, eval_str=True).parameters.values():
             if parameter.name == GIVEN:
-                parameters += _parameters(chosen)
+                parameters += _parameters(chosen, of)
             else:
                 parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
 
         def command(**values: Any) -> None:
-            given = {name: _held(name, values.pop(name)) for name in chosen}
+            given = {name: _held(of, name, values.pop(name)) for name in chosen}
             function(**values, **{GIVEN: given})
 
         told: Any = command
@@ -60,32 +63,32 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
     return decorate
 
 
-def _parameters(names: Iterable[str]) -> list[Parameter]:
-    defaults = {f.name: f.default for f in fields(Settings)}
+def _parameters(names: Iterable[str], of: Any) -> list[Parameter]:
+    defaults = {f.name: f.default for f in fields(of)}
     return [
         Parameter(
             name,
             Parameter.KEYWORD_ONLY,
-            default=_default(name, defaults[name]),
-            annotation=Annotated[_kind(name), option(name)],
+            default=_default(of, name, defaults[name]),
+            annotation=Annotated[_kind(of, name), option(name, of)],
         )
         for name in names
     ]
 
 
-def _kind(name: str) -> Any:
-    kind = words_of(Settings, name)
+def _kind(of: type, name: str) -> Any:
+    kind = words_of(of, name)
     return kind | None if kind == list[str] else kind
 
 
-def _default(name: str, held: Any) -> Any:
+def _default(of: type, name: str, held: Any) -> Any:
     """The default as words: what is repeated has none, and a flag that turns off is not given."""
-    return None if held == () else False if words_of(Settings, name) is bool else held
+    return None if held == () else False if words_of(of, name) is bool else held
 
 
-def _held(name: str, words: Any) -> Any:
+def _held(of: type, name: str, words: Any) -> Any:
     """The field's value of what was read."""
-    read = options(Settings)[name][1].read
-    if words_of(Settings, name) == list[str]:
+    read = options(of)[name][1].read
+    if words_of(of, name) == list[str]:
         words = words or []
     return words if read is None else read(words)

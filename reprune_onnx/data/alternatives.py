@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from reprune_onnx.data.dataset import Dataset
 from reprune_onnx.data.preprocess import PRESETS, Color, Preprocess
 from reprune_onnx.data.source import Answers, each_of
-from reprune_onnx.data.target import Target
+from reprune_onnx.data.target import ImageTarget
 from reprune_onnx.types import Ints
 
 _BYTE = 255.0
@@ -57,7 +57,7 @@ class Pixels:
     x: NDArray[np.float32] | NDArray[np.uint8]
     y: Answers | None
     preprocess: Preprocess
-    target: Target
+    target: ImageTarget
     eight_bit: bool
 
     def some(self, n: int) -> Pixels:
@@ -97,7 +97,7 @@ def pixels(data: Dataset, n: int) -> Pixels | None:
     None where the model takes no images, or no floating-point values.
     """
     own = data.target
-    if not isinstance(own, Target) or own.dtype.kind != "f":
+    if not isinstance(own, ImageTarget) or own.dtype.kind != "f":
         return None
     first = next(replace(data, source=data.source.first()).batches(1))[0]
     size = sum(array.size for array in each_of(first))

@@ -11,7 +11,7 @@ from reprune_onnx.data.fit import fit, fit_masks
 from reprune_onnx.data.fit_arrays import fit_arrays
 from reprune_onnx.data.preprocess import Preprocess
 from reprune_onnx.data.source import Answers, Feed, RawBatch, Source
-from reprune_onnx.data.target import ArrayTarget, Target
+from reprune_onnx.data.target import ArrayTarget, ImageTarget
 from reprune_onnx.errors import UsageError
 
 Batch = tuple[Feed, "Answers | None"]
@@ -30,7 +30,7 @@ class Dataset:
 
     source: Source
     preprocess: Preprocess
-    target: Target | ArrayTarget
+    target: ImageTarget | ArrayTarget
     said: tuple[str, ...] = ()
     better: str | None = None
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from reprune_onnx.data.geometry import centre_crop, resize
 from reprune_onnx.data.preprocess import Preprocess
 from reprune_onnx.data.source import Answers, Raw, RawBatch
-from reprune_onnx.data.target import Target
+from reprune_onnx.data.target import ImageTarget
 from reprune_onnx.errors import DataError
 from reprune_onnx.shapes import IMAGE_CHANNELS, IMAGE_SIDE, Layout
 
@@ -18,7 +18,7 @@ _MUCH_LARGER = 1.5
 _GRAY = np.array([0.299, 0.587, 0.114])  # luma of R, G, B (ITU-R BT.601, as Pillow's "L")
 
 
-def fit(batch: RawBatch, how: Preprocess, target: Target, source: str) -> Raw:
+def fit(batch: RawBatch, how: Preprocess, target: ImageTarget, source: str) -> Raw:
     """Return the batch as the model's input wants it; DataError naming ``source`` if it cannot be.
 
     * Image files are resized, then cropped to ``how.crop``, by default to the model's size. Where
@@ -54,7 +54,7 @@ def fit(batch: RawBatch, how: Preprocess, target: Target, source: str) -> Raw:
     return result
 
 
-def _sized_array(batch: RawBatch, how: Preprocess, target: Target, source: str) -> Raw:
+def _sized_array(batch: RawBatch, how: Preprocess, target: ImageTarget, source: str) -> Raw:
     """Return an array batch as (b, h, w, c), resized and cropped where ``how`` says so."""
     x = np.asarray(batch.x)
     target.check_rank(x.shape, source)
@@ -71,7 +71,7 @@ def _sized_array(batch: RawBatch, how: Preprocess, target: Target, source: str) 
     return np.stack([_geometry(x[i], how, crop, name) for i, name in enumerate(batch.names)])
 
 
-def _sized_images(batch: RawBatch, how: Preprocess, target: Target, source: str) -> Raw:
+def _sized_images(batch: RawBatch, how: Preprocess, target: ImageTarget, source: str) -> Raw:
     """Return decoded images as (b, h, w, c) uint8 of one size."""
     images: list[Raw] = []
     for image, name in zip(batch.x, batch.names, strict=True):
@@ -86,7 +86,7 @@ def _sized_images(batch: RawBatch, how: Preprocess, target: Target, source: str)
 
 
 def _fitted_image(
-    image: Raw, how: Preprocess, target: Target, name: str, mask: bool = False
+    image: Raw, how: Preprocess, target: ImageTarget, name: str, mask: bool = False
 ) -> Raw:
     """Return a decoded image, or its mask, resized and cropped."""
     h, w = image.shape[:2]
@@ -100,7 +100,7 @@ def _fitted_image(
     return _geometry(image, how, crop, name, mask)
 
 
-def fit_masks(batch: RawBatch, how: Preprocess, target: Target, source: str) -> Answers | None:
+def fit_masks(batch: RawBatch, how: Preprocess, target: ImageTarget, source: str) -> Answers | None:
     """Return what belongs to the images of a batch, (b, …): masks as the images were fitted.
 
     The masks of image files, and those of arrays that are resized or cropped, go the way of their
@@ -132,7 +132,7 @@ def _named(masks: Iterable[Answers], batch: RawBatch) -> Iterator[tuple[Answers,
     return zip(masks, batch.names, strict=True)
 
 
-def covering(h: int, w: int, how: Preprocess, target: Target) -> tuple[int, int] | None:
+def covering(h: int, w: int, how: Preprocess, target: ImageTarget) -> tuple[int, int] | None:
     """Return the size that an h×w image file is resized to before it is cropped to the model's.
 
     It is the least that covers the model's size in the image's proportions. None, and no resizing,
@@ -147,7 +147,7 @@ def covering(h: int, w: int, how: Preprocess, target: Target) -> tuple[int, int]
     return max(round(h / times), target.height), max(round(w / times), target.width)
 
 
-def _crop(how: Preprocess, target: Target) -> tuple[int, int] | None:
+def _crop(how: Preprocess, target: ImageTarget) -> tuple[int, int] | None:
     if how.crop == "model":
         return target.height or IMAGE_SIDE, target.width or IMAGE_SIDE
     return how.crop
@@ -161,7 +161,9 @@ def _geometry(
     return centre_crop(image, *crop, name) if crop is not None else image
 
 
-def array_layout(shape: tuple[int, ...], how: Preprocess, target: Target, source: str) -> Layout:
+def array_layout(
+    shape: tuple[int, ...], how: Preprocess, target: ImageTarget, source: str
+) -> Layout:
     """Return the layout of a data array (N, ·, ·, ·): stated by ``how``, or else detected.
 
     The channel axis is the one whose extent is the number of channels asked for. Where both are, it
@@ -198,7 +200,7 @@ def array_layout(shape: tuple[int, ...], how: Preprocess, target: Target, source
     return next(iter(sizes))
 
 
-def _values(x: Raw, how: Preprocess, target: Target, source: str) -> NDArray[np.floating]:
+def _values(x: Raw, how: Preprocess, target: ImageTarget, source: str) -> NDArray[np.floating]:
     """Return (raw * scale - mean) / std of (b, h, w, c), with the colours that ``how`` asks for."""
     exact = target.dtype == np.float64 or target.dtype.kind in "iu"
     work = np.float64 if exact else np.float32

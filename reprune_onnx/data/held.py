@@ -17,7 +17,7 @@ from reprune_onnx.data.named_arrays import (
     open_arrays,
 )
 from reprune_onnx.data.source import Answers, Feed, Raw, Source, Split, each_of, of_each, rows
-from reprune_onnx.data.target import IMAGE_RANK, ArrayTarget, DataInput, Target
+from reprune_onnx.data.target import IMAGE_RANK, ArrayTarget, DataInput, ImageTarget
 from reprune_onnx.errors import DataError
 from reprune_onnx.in_memory import InMemory
 
@@ -27,7 +27,7 @@ Pair = tuple[Feed, "Answers | None"]
 
 
 def open_held(
-    data: InMemory, split: Split, target: Target | ArrayTarget, labels: Labels = CLASSES
+    data: InMemory, split: Split, target: ImageTarget | ArrayTarget, labels: Labels = CLASSES
 ) -> Source:
     """Open data in memory; of what yields samples only as many are drawn as are wanted.
 
@@ -56,7 +56,7 @@ def open_held(
     return as_source(data.name, read, target, answers, labels)
 
 
-def batches_of(data: InMemory, target: Target | ArrayTarget) -> Iterator[Pair]:
+def batches_of(data: InMemory, target: ImageTarget | ArrayTarget) -> Iterator[Pair]:
     """Samples and labels (b, …) of every item, until there are as many as are wanted.
 
     An item that lacks the axis of the batch is one sample.
@@ -79,8 +79,8 @@ def batches_of(data: InMemory, target: Target | ArrayTarget) -> Iterator[Pair]:
             return
 
 
-def _no_batch(what: str, target: Target | ArrayTarget) -> DataError:
-    if isinstance(target, Target):
+def _no_batch(what: str, target: ImageTarget | ArrayTarget) -> DataError:
+    if isinstance(target, ImageTarget):
         return DataError(f"{what} is no batch of images, (n, c, h, w) or (n, h, w, c)")
     return DataError(
         f"{what}, but the model takes {target}; give a row for each sample, and dicts of arrays"
@@ -88,17 +88,17 @@ def _no_batch(what: str, target: Target | ArrayTarget) -> DataError:
     )
 
 
-def _inputs(target: Target | ArrayTarget) -> tuple[DataInput, ...]:
+def _inputs(target: ImageTarget | ArrayTarget) -> tuple[DataInput, ...]:
     if isinstance(target, ArrayTarget):
         return target.inputs
     return (DataInput(target.name, (), target.dtype),)
 
 
-def _ranks(target: Target | ArrayTarget) -> list[int]:
+def _ranks(target: ImageTarget | ArrayTarget) -> list[int]:
     return [len(i.shape) or IMAGE_RANK for i in _inputs(target)]
 
 
-def _pair(item: Any, target: Target | ArrayTarget, where: str) -> Pair:
+def _pair(item: Any, target: ImageTarget | ArrayTarget, where: str) -> Pair:
     """The samples and the labels, if there are any, of an item."""
     if isinstance(item, Mapping):
         return _of_mapping(item, [i.name for i in _inputs(target)], where)

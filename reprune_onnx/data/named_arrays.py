@@ -13,7 +13,7 @@ import numpy as np
 from reprune_onnx.data.array_source import ArraySource
 from reprune_onnx.data.labels import CLASSES, Labels
 from reprune_onnx.data.source import Feed, Raw, Split
-from reprune_onnx.data.target import ArrayTarget, Target
+from reprune_onnx.data.target import ArrayTarget, ImageTarget
 from reprune_onnx.errors import DataError
 
 _PREFERRED: dict[Split, tuple[str, ...]] = {"test": ("x", "x_test"), "train": ("x_train", "x")}
@@ -74,7 +74,7 @@ def open_arrays(
     arrays: NamedArrays,
     names: str,
     split: Split,
-    target: Target | ArrayTarget,
+    target: ImageTarget | ArrayTarget,
     labels: Labels = CLASSES,
 ) -> ArraySource:
     """Choose what a model reads; ``names`` is ``x_name``, ``x_name,y_name`` or empty.
@@ -124,7 +124,7 @@ class Answering:
 def as_source(
     name: str,
     read: Mapping[str, Raw],
-    target: Target | ArrayTarget,
+    target: ImageTarget | ArrayTarget,
     answers: Answering | None,
     labels: Labels,
 ) -> ArraySource:
@@ -196,10 +196,10 @@ def _left_over(arrays: NamedArrays, used: set[str]) -> str:
     return f"; not read: {listed(others)}" if others else ""
 
 
-def _images(arrays: NamedArrays, split: Split, target: Target | ArrayTarget) -> str:
+def _images(arrays: NamedArrays, split: Split, target: ImageTarget | ArrayTarget) -> str:
     """The name of the array that the one input reads."""
     headers = arrays.headers
-    own = target.name if isinstance(target, Target) else target.inputs[0].name
+    own = target.name if isinstance(target, ImageTarget) else target.inputs[0].name
     for name in (*_PREFERRED[split], own):
         if name in headers:
             return name
@@ -217,7 +217,7 @@ def _images(arrays: NamedArrays, split: Split, target: Target | ArrayTarget) -> 
     )
 
 
-def _candidates(arrays: NamedArrays, target: Target | ArrayTarget) -> list[str]:
+def _candidates(arrays: NamedArrays, target: ImageTarget | ArrayTarget) -> list[str]:
     """The arrays that fit the one input as samples, or, where none does, as one sample."""
     shapes = {name: h.shape for name, h in arrays.headers.items() if name != _LABELS}
     return [name for name, shape in shapes.items() if target.may_be(shape)] or [
@@ -225,7 +225,7 @@ def _candidates(arrays: NamedArrays, target: Target | ArrayTarget) -> list[str]:
     ]
 
 
-def _labels(arrays: NamedArrays, x_name: str, target: Target | ArrayTarget) -> str:
+def _labels(arrays: NamedArrays, x_name: str, target: ImageTarget | ArrayTarget) -> str:
     """The name of the labels of ``x_name``, empty where there are none."""
     same = f"{_LABELS}{x_name[1:]}"
     if x_name.startswith("x") and same in arrays.headers:
@@ -234,14 +234,14 @@ def _labels(arrays: NamedArrays, x_name: str, target: Target | ArrayTarget) -> s
     return _LABELS if alone and _LABELS in arrays.headers else ""
 
 
-def _check(name: str, read: Mapping[str, Raw], target: Target | ArrayTarget) -> None:
+def _check(name: str, read: Mapping[str, Raw], target: ImageTarget | ArrayTarget) -> None:
     """Raise DataError for arrays that are no samples of the inputs, or not equally many."""
     for called, array in read.items():
         if array.size == 0:
             raise DataError(
                 f"{called}: an array of shape {array.shape} holds no samples; give at least one"
             )
-    if isinstance(target, Target):
+    if isinstance(target, ImageTarget):
         for called, array in read.items():
             target.check_rank(array.shape, called)
         return
@@ -256,10 +256,12 @@ def _check(name: str, read: Mapping[str, Raw], target: Target | ArrayTarget) -> 
         )
 
 
-def _note(name: str, each: Mapping[str, Raw], target: Target | ArrayTarget, alone: bool) -> str:
+def _note(
+    name: str, each: Mapping[str, Raw], target: ImageTarget | ArrayTarget, alone: bool
+) -> str:
     """What there is: how many samples, and the shape and type of each."""
     n = len(next(iter(each.values())))
-    what = "image" if isinstance(target, Target) else "sample"
+    what = "image" if isinstance(target, ImageTarget) else "sample"
     held = {
         "" if len(each) == 1 else f"'{key}'": (array.shape[1:], array.dtype)
         for key, array in each.items()

@@ -27,7 +27,7 @@ from reprune_onnx.data.named_arrays import open_arrays
 from reprune_onnx.data.npz import npy_arrays, npz_arrays
 from reprune_onnx.data.preprocess import PRESETS, Preprocess, parse_preprocess
 from reprune_onnx.data.source import Source, Split, pick
-from reprune_onnx.data.target import ArrayTarget, DataInput, Target, target_of
+from reprune_onnx.data.target import ArrayTarget, DataInput, ImageTarget, target_of
 from reprune_onnx.errors import DataError
 from reprune_onnx.in_memory import InMemory
 from reprune_onnx.types import Shape
@@ -93,7 +93,7 @@ def open_inputs(
     if source.size is None:
         return dataset
     one = source.first()
-    if isinstance(target, Target):
+    if isinstance(target, ImageTarget):
         first = next(one.batches(1)).x
         raw = first.dtype if isinstance(first, np.ndarray) else np.dtype(np.uint8)
         dataset = replace(dataset, preprocess=how.resolve(raw, target.dtype))
@@ -112,7 +112,7 @@ def _unchanged(how: Preprocess, target: ArrayTarget) -> Preprocess:
     )
 
 
-def _resized(source: Source, how: Preprocess, target: Target | ArrayTarget) -> tuple[str, ...]:
+def _resized(source: Source, how: Preprocess, target: ImageTarget | ArrayTarget) -> tuple[str, ...]:
     """Say that large images are resized, where some of them are."""
     if not isinstance(source, ImageSource) or isinstance(target, ArrayTarget):
         return ()
@@ -130,7 +130,7 @@ def _resized(source: Source, how: Preprocess, target: Target | ArrayTarget) -> t
 
 def _open_source(
     spec: str | InMemory,
-    wanted: tuple[Preprocess, Target | ArrayTarget],
+    wanted: tuple[Preprocess, ImageTarget | ArrayTarget],
     split: Split,
     reading: ReadingOptions,
 ) -> Source:

@@ -72,7 +72,7 @@ class ArrayTarget:
 
 
 @dataclass(frozen=True)
-class Target:
+class ImageTarget:
     """The image input of a model; ``None`` is an extent that the model leaves open."""
 
     layout: Layout
@@ -113,7 +113,7 @@ class Target:
         return len(shape) == IMAGE_RANK
 
 
-def target_of(inputs: Sequence[DataInput]) -> Target | ArrayTarget:
+def target_of(inputs: Sequence[DataInput]) -> ImageTarget | ArrayTarget:
     """Return what a model's inputs ask for: images where there is one input, of rank 4.
 
     Raises DataError for an input whose rank the file does not state.
@@ -129,7 +129,7 @@ def target_of(inputs: Sequence[DataInput]) -> Target | ArrayTarget:
     return ArrayTarget(tuple(inputs))
 
 
-def image_target(shape: Shape, dtype: np.dtype[Any]) -> Target:
+def image_target(shape: Shape, dtype: np.dtype[Any]) -> ImageTarget:
     """Return what an input of this shape and type asks for; DataError if it takes no images."""
     if len(shape) != IMAGE_RANK:
         raise DataError(
@@ -138,4 +138,4 @@ def image_target(shape: Shape, dtype: np.dtype[Any]) -> Target:
         )
     layout = image_layout(shape)
     c, h, w = shape[1:] if layout == "nchw" else (shape[3], shape[1], shape[2])
-    return Target(layout, c, h, w, dtype)
+    return ImageTarget(layout, c, h, w, dtype)

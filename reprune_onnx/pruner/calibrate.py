@@ -17,6 +17,7 @@ from reprune_onnx.activations.measurable import measured_names
 from reprune_onnx.activations.sampling import Look, shares
 from reprune_onnx.activations.store import Store
 from reprune_onnx.activations.workers import Workers, workers
+from reprune_onnx.analyzer.op_kinds import CONVOLUTIONS
 from reprune_onnx.precision import as_float32
 from reprune_onnx.types import ChannelMap, Floats, Layer, Model
 from reprune_onnx.watch import Progress
@@ -81,7 +82,7 @@ def _axis(channels: ChannelMap, layer: Layer, name: str) -> int:
     differing = [k for k, n in enumerate(ids.shape) if n > 1]
     if len(differing) == 1:
         return differing[0]
-    return 1 if layer.op in ("Conv", "ConvTranspose") else ids.ndim - 1
+    return 1 if layer.op in CONVOLUTIONS else ids.ndim - 1
 
 
 def _means(

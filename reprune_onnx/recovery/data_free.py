@@ -28,13 +28,14 @@ from numpy.typing import NDArray
 from reprune_onnx.activations.joint import limits
 from reprune_onnx.activations.linear import Linear
 from reprune_onnx.analyzer.graph import Graph, Op
+from reprune_onnx.analyzer.op_kinds import SAME_VALUES
 from reprune_onnx.recovery.plan import Step
 from reprune_onnx.types import Bools, ChannelMap, Floats, Model
 
 _RIDGE = 0.05  # of the mean variance: correlations are rough
 _TERMS = 8  # of Mehler's series
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(96)
-_PASSING = {"Identity", "Dropout", "GlobalAveragePool", "AveragePool", "MaxPool"}
+_PASSING = SAME_VALUES | {"GlobalAveragePool", "AveragePool", "MaxPool"}
 
 
 @dataclass(frozen=True)

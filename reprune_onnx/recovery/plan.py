@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from reprune_onnx.activations.joint import Joint, joint_of
-from reprune_onnx.activations.linear import LINEAR, Linear
+from reprune_onnx.activations.linear import Linear
 from reprune_onnx.analyzer.graph import Graph, captured
+from reprune_onnx.analyzer.op_kinds import LINEAR
 from reprune_onnx.recovery.intercept import Intercept, intercept_of, own
 from reprune_onnx.types import Bools, ChannelMap, Ints
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from reprune_onnx.data.dataset import Dataset
 from reprune_onnx.data.source import each_of
-from reprune_onnx.data.target import Target
+from reprune_onnx.data.target import ImageTarget
 from reprune_onnx.errors import DataError
 from reprune_onnx.training.inputs import Inputs
 from reprune_onnx.training.settings import Augment
@@ -45,7 +45,7 @@ class Views:
     def of(cls, kind: Augment, data: Dataset) -> Views:
         """The views of images that ``data`` preprocesses."""
         how, target = data.preprocess, data.target
-        if not isinstance(target, Target):
+        if not isinstance(target, ImageTarget):
             if kind != "none":
                 raise DataError(
                     f"--augment {kind} moves images, but the model takes {target}; leave it out"

@@ -24,7 +24,7 @@ from reprune_onnx.training.prepare import Prepared, machine, prepare, start_fabr
 from reprune_onnx.training.run import Run
 from reprune_onnx.training.settings import OptimizerName, TrainSettings
 from reprune_onnx.training.task import Task
-from reprune_onnx.training.trainer import Trainer, Watch
+from reprune_onnx.training.trainer import Trainer, TrainWatch
 from reprune_onnx.types import Model
 
 _LAYERS = ("Conv", "ConvTranspose"), ("Gemm", "MatMul", "Einsum")
@@ -75,7 +75,7 @@ def fit(model: Model, task: Task, settings: TrainSettings, fabric: Fabric, run: 
     if settings.batch_norm == "insert":
         source, inserted = insert_batch_norm(model, prepared.feed, fabric, frozen)
     judge = prepared.judge
-    watch = Watch(run.progress, checkpoint, run.save_seconds)
+    watch = TrainWatch(run.progress, checkpoint, run.save_seconds)
     trainer = Trainer(fabric, settings, prepared.objective, prepared.feed, watch, frozen)
     begin(trainer, torch_module(source, prepared.outputs), judge, state)
     run_epochs(trainer, judge, run, log)

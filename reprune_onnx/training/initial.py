@@ -9,6 +9,7 @@ import onnx
 
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import Graph, Op
+from reprune_onnx.analyzer.op_kinds import CONVOLUTIONS
 from reprune_onnx.errors import ModelError
 from reprune_onnx.model import size
 from reprune_onnx.training.bridge.roots import is_root
@@ -68,7 +69,7 @@ def random_weights(model: Model, rng: np.random.Generator) -> Model:
 
 def _weight(graph: Graph, op: Op, i: int, rng: np.random.Generator) -> np.ndarray:
     shape = graph.shape(op.inputs[i])
-    if op.type in ("Conv", "ConvTranspose"):
+    if op.type in CONVOLUTIONS:
         axis = 0 if op.type == "Conv" else 1
         fan_out = (
             shape[axis] * math.prod(shape[2:]) // (op.attrs.get("group", 1) if axis == 0 else 1)

@@ -7,13 +7,13 @@ from torch import Tensor
 
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import Graph, Op
+from reprune_onnx.analyzer.op_kinds import SAME_ELEMENTS
 from reprune_onnx.data.source import rows
 from reprune_onnx.errors import DataError
 from reprune_onnx.training.bridge import torch_module
 from reprune_onnx.training.inputs import Inputs
 from reprune_onnx.types import Model
 
-_COPIES = {"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 SQUASHES = {"Softmax", "LogSoftmax", "Sigmoid"}
 """What makes of logits something that the loss computes again, more precisely."""
 
@@ -86,7 +86,7 @@ def before_squash(graph: Graph, output: str) -> str:
 def _maker(graph: Graph, tensor: str) -> tuple[Op | None, str]:
     """The node that makes a tensor, other than by passing on what it reads, and what it makes."""
     op = graph.producer(tensor)
-    while op is not None and op.type in _COPIES:
+    while op is not None and op.type in SAME_ELEMENTS:
         tensor = op.inputs[0]
         op = graph.producer(tensor)
     return op, tensor

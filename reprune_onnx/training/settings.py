@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from reprune_onnx.errors import UsageError
 
 Schedule = Literal["cosine", "step", "constant"]
-Precision = Literal["fp32", "bf16", "fp16"]
+MixedPrecision = Literal["fp32", "bf16", "fp16"]
 Augment = Literal["none", "flip", "crop", "crop-flip", "resized-crop"]
 NormMode = Literal["keep", "insert"]
 OptimizerName = Literal["auto", "sgd", "adamw"]
@@ -17,7 +17,7 @@ KeptEpoch = Literal["best", "last"]
 
 _CHOICES: dict[str, Any] = {
     "schedule": Schedule,
-    "precision": Precision,
+    "precision": MixedPrecision,
     "augment": Augment,
     "batch_norm": NormMode,
     "optimizer": OptimizerName,
@@ -66,7 +66,7 @@ class TrainSettings:
     patience: int = 0
     keep_epoch: KeptEpoch = "best"
     sync_batch_norm: bool = True
-    precision: Precision = "fp32"
+    precision: MixedPrecision = "fp32"
     accelerator: str = "auto"
     devices: int = 1
     workers: int = 0

@@ -29,7 +29,7 @@ from reprune_onnx.training.prove import Decided, cut_and_prove
 from reprune_onnx.training.run import Run
 from reprune_onnx.training.settings import TrainSettings
 from reprune_onnx.training.task import Task
-from reprune_onnx.training.trainer import Epoch, Trainer, Watch
+from reprune_onnx.training.trainer import Epoch, Trainer, TrainWatch
 from reprune_onnx.types import Choice, Model
 
 
@@ -76,7 +76,7 @@ def _train(
     if settings.batch_norm == "insert":
         source, inserted = insert_batch_norm(source, prepared.feed, fabric, frozen)
     whole = Whole.of(source, plan)
-    watch = Watch(run.progress, checkpoint, run.save_seconds)
+    watch = TrainWatch(run.progress, checkpoint, run.save_seconds)
     trainer = Trainer(fabric, settings, prepared.objective, prepared.feed, watch, frozen)
     trainer.extra = _extra(whole)
     if state is not None:

@@ -31,7 +31,7 @@ _SAVE_SECONDS = 60.0  # between checkpoints within an epoch; one is written afte
 
 
 @dataclass
-class Watch:
+class TrainWatch:
     """What looks on: a progress bar, and the checkpoint (None: nothing is kept)."""
 
     progress: Progress | None = None
@@ -68,7 +68,7 @@ class Trainer:
         settings: TrainSettings,
         objective: Objective,
         feed: Feed,
-        watch: Watch,
+        watch: TrainWatch,
         frozen: frozenset[str] = frozenset(),
     ) -> None:
         self.fabric, self.settings, self.objective = fabric, settings, objective

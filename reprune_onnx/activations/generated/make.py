@@ -14,7 +14,7 @@ from reprune_onnx.data.alternatives import Pixels
 from reprune_onnx.data.generated.generate import AXES, Recipe, generate
 from reprune_onnx.data.generated.spec import check_families, parse_generated
 from reprune_onnx.data.preprocess import Preprocess, parse_preprocess
-from reprune_onnx.data.target import DataInput, Target
+from reprune_onnx.data.target import DataInput, ImageTarget
 from reprune_onnx.errors import DataError
 from reprune_onnx.runtime.image_input import image_input
 from reprune_onnx.settings import Settings
@@ -109,7 +109,7 @@ def make(model: Model, settings: Settings, progress: Progress | None = None) -> 
 
 
 def _drawn(
-    recipe: Recipe, start: int, n: int, how: tuple[Target, Progress | None]
+    recipe: Recipe, start: int, n: int, how: tuple[ImageTarget, Progress | None]
 ) -> NDArray[np.uint8]:
     """Return n images of a recipe (n, …), from number ``start`` on, in the model's layout."""
     target, progress = how
@@ -123,7 +123,7 @@ def _drawn(
 
 def _target(
     port: DataInput, shape: tuple[int, ...] | None, how: Preprocess
-) -> tuple[Target, tuple[int, ...]]:
+) -> tuple[ImageTarget, tuple[int, ...]]:
     """Where the channels of an input are, and its extents of space."""
     if shape is None or len(shape) - 2 not in AXES:
         text = "of unknown rank" if shape is None else f"{shape}"
@@ -136,7 +136,7 @@ def _target(
     if isinstance(how.crop, tuple) and len(space) == len(how.crop):
         axes = port.shape[2:] if layout == "nchw" else port.shape[1:-1]
         space = tuple(s or c for s, c in zip(axes, how.crop, strict=True))
-    return Target(layout, channels, None, None, port.dtype), space
+    return ImageTarget(layout, channels, None, None, port.dtype), space
 
 
 def _layout(port: DataInput) -> Layout:

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from reprune_onnx.activations.frontier import Frontier
 from reprune_onnx.activations.images import Images
 from reprune_onnx.activations.joint import Joint, joint_of
-from reprune_onnx.activations.linear import LINEAR, Linear
+from reprune_onnx.activations.linear import Linear
 from reprune_onnx.activations.measurable import measured_names
 from reprune_onnx.activations.moments import Sums, shrunk
 from reprune_onnx.activations.sampling import Look, Share, shares
 from reprune_onnx.activations.store import Store
 from reprune_onnx.activations.workers import Workers
+from reprune_onnx.analyzer.op_kinds import LINEAR
 from reprune_onnx.errors import DataError
 from reprune_onnx.precision import as_float32
 from reprune_onnx.pruner.sensitivity.elimination import Reader

@@ -8,7 +8,7 @@ from reprune_onnx.analyzer.copies import with_own_parameters
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.errors import ModelError
-from reprune_onnx.training.bridge.module import OnnxModule, Step
+from reprune_onnx.training.bridge.module import NodeCall, OnnxModule
 from reprune_onnx.training.bridge.node import Function, Mode, Node
 from reprune_onnx.training.bridge.ops import OPS
 from reprune_onnx.training.bridge.roots import is_root
@@ -94,7 +94,7 @@ def _stated_batch(graph: Graph) -> int | None:
 
 def _steps(
     scope: Scope, ops: list[Op], bodies: dict[int, list[OnnxModule]], ends: tuple[list[str], Mode]
-) -> list[Step]:
+) -> list[NodeCall]:
     outputs, mode = ends
     last = {name: op.index for op in ops for name in scope.reads(op)}
     made = {name for op in ops for name in op.outputs} - set(outputs)
@@ -113,7 +113,7 @@ def _steps(
         node = Node(op, known, mode, max(used, default=0) + 1, branches)
         free = {n for n in (*reads, *op.outputs) if n in made and last.get(n, -1) <= op.index}
         function = OPS[op.type](node)
-        steps.append(Step(op.title, function, reads, op.outputs, tuple(sorted(free))))
+        steps.append(NodeCall(op.title, function, reads, op.outputs, tuple(sorted(free))))
     return steps
 
 

@@ -16,7 +16,7 @@ from reprune_onnx.training.bridge.node import Function, Mode
 
 
 @dataclass(frozen=True)
-class Step:
+class NodeCall:
     """One node: tensors by name in and out; after it, ``free`` are no longer needed."""
 
     title: str
@@ -34,7 +34,7 @@ class OnnxModule(nn.Module):
     """
 
     def __init__(
-        self, steps: Iterable[Step], inputs: list[str], outputs: list[str], mode: Mode
+        self, steps: Iterable[NodeCall], inputs: list[str], outputs: list[str], mode: Mode
     ) -> None:
         super().__init__()
         self.mode = mode
@@ -145,7 +145,7 @@ class OnnxModule(nn.Module):
         results = tuple(known[name] for name in self.output_names)
         return results[0] if len(results) == 1 else results
 
-    def _failed(self, step: Step, error: Exception) -> ModelError:
+    def _failed(self, step: NodeCall, error: Exception) -> ModelError:
         reason = " ".join(str(error).split())[:200]
         stated, batch = self.mode.stated_batch, self.mode.batch
         if stated not in (None, batch):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import prod
 
 from reprune_onnx.analyzer.graph import FLOATS, Graph, Op
+from reprune_onnx.analyzer.op_kinds import PRODUCTS
 
 _ROLES: dict[str, tuple[int, ...]] = {
     "Conv": (1, 2),
@@ -28,7 +29,6 @@ _ROLES: dict[str, tuple[int, ...]] = {
     "GRU": (1, 2, 3),
     "RNN": (1, 2, 3),
 }
-_LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"}
 _STATISTICS = (3, 4)  # of BatchNormalization
 
 
@@ -94,7 +94,7 @@ def _linear(graph: Graph, name: str) -> bool:
     while op is not None and op.type in ("Add", "Sub", "Mul", "Div"):
         data = [i for i in op.inputs if not graph.is_constant(i)]
         op = graph.producer(data[0]) if len(data) == 1 else None
-    return op is not None and op.type in _LAYERS and op.outputs[0] not in graph.derived
+    return op is not None and op.type in PRODUCTS and op.outputs[0] not in graph.derived
 
 
 def _vector(graph: Graph, name: str) -> bool:

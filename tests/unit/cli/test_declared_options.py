@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pkgutil
+import re
 from dataclasses import fields
 from importlib import import_module
 from inspect import signature
 from typing import Literal, get_args, get_origin
 
+import numpy as np
 import pytest
 
 import reprune_onnx as rp
@@ -19,16 +21,21 @@ OF_TRAINING = {(command, "precision") for command in ("finetune", "train")}
 """Options of other commands that have the name of a field, and another meaning."""
 
 
-def test_every_field_is_documented_where_it_is_declared():
-    assert list(FIELDS) == [f.name for f in fields(rp.Settings)]
-    for name, (_, option) in FIELDS.items():
+DECLARED = [("prune", rp.Settings), ("bench", rp.BenchSettings)]
+
+
+@pytest.mark.parametrize(("command", "declared"), DECLARED)
+def test_every_field_is_documented_where_it_is_declared(command, declared):
+    assert list(options(declared)) == [f.name for f in fields(declared)]
+    for name, (_, option) in options(declared).items():
         assert len(option.help) > 10 and option.help.endswith("."), name
 
 
-def test_prune_has_every_field_with_its_help_and_default(command_line):
-    params = {p.name: p for p in command_line.commands["prune"].params}
-    for f in fields(rp.Settings):
-        param, (_, option) = params[f.name], FIELDS[f.name]
+@pytest.mark.parametrize(("command", "declared"), DECLARED)
+def test_a_command_has_every_field_with_its_help_and_default(command_line, command, declared):
+    params = {p.name: p for p in command_line.commands[command].params}
+    for f in fields(declared):
+        param, (_, option) = params[f.name], options(declared)[f.name]
         assert param.help == option.help
         names = option.names or (f"--{f.name.replace('_', '-')}",)
         assert tuple(param.opts) == names
@@ -69,6 +76,28 @@ def literal(annotation: object) -> tuple[str, ...]:
     if get_origin(annotation) is Literal:
         return get_args(annotation)
     return next(filter(None, map(literal, get_args(annotation))), ())
+
+
+@pytest.mark.parametrize(
+    ("field", "sentence"),
+    [
+        ({"batch_sizes": 8}, "batch_sizes takes whole numbers, as (1, 8, 32), not 8"),
+        ({"batch_sizes": (1, 2.5)}, "batch_sizes takes whole numbers, as (1, 8, 32), not 2.5"),
+        ({"batch_sizes": "1,8"}, "batch_sizes takes whole numbers"),
+        ({"threads": "all"}, "threads takes a whole number, not "),
+        ({"seconds": None}, "seconds takes a number, not "),
+    ],
+)
+def test_a_wrong_type_of_bench_gets_the_sentence_of_python(field, sentence):
+    with pytest.raises(rp.ArgumentError, match=re.escape(sentence)):
+        rp.BenchSettings(**field)
+
+
+def test_what_bench_takes_is_held_in_one_form():
+    how = rp.BenchSettings(batch_sizes=[1, np.int64(8)], input_shapes={"x": [1, 3, 8, 8]})
+    assert (how.batch_sizes, how.input_shapes) == ((1, 8), (("x", (1, 3, 8, 8)),))
+    with pytest.raises(rp.UsageError, match="--backend 'abacus' is not one of ort, "):
+        rp.BenchSettings(backend="abacus")
 
 
 @pytest.mark.parametrize("name", ["method", "coverage", "allocation", "recover"])
