@@ -135,7 +135,8 @@ class Needs:
         have, want = prod(a for a, _ in pairs), prod(b for _, b in pairs)
         text = f"{_title(node)} has {times(moves)} beside {times(fixed)}"
         is_met = all(a == b for a, b in pairs)
-        first = fixed[0] if len(fixed) == len(moves) and joined != 0 else 0
+        repeated = joined is None and moves[0] == 1
+        first = 0 if len(fixed) != len(moves) or joined == 0 or repeated else fixed[0]
         return Need(_title(node), text, have, want, is_met, first)
 
 

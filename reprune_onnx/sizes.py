@@ -32,6 +32,7 @@ _BATCHES = (2, 4, 8, 16, 32)
 _STEPS = (32, 16, 8, 4, 1)  # sides that the numbers inside lead to are rounded to these
 _LARGE = 1024  # elements of a constant that shape inference need not see
 _RUNS = 60  # sizes that are run before the search ends
+_IN_A_ROW = 15  # that meet what one node wants, where it is known what another wants
 _BLIND_RUNS = 30  # where shape inference does not sort out most sizes before
 _LOOKS = 3  # of these, so many are looked into for what does not fit
 _ERRORS, _OF_SHAPES = "Inference error(s):", "[ShapeInferenceError]"  # in onnx's sentences
@@ -176,12 +177,14 @@ class _Search:
             if k == len(waiting):
                 return None
             start, need = waiting[k]
-            for shapes in self._fitting(start, need, tried, waiting):
+            for run, shapes in enumerate(self._fitting(start, need, tried, waiting), 1):
                 if runs(shapes):
                     return shapes
                 left -= 1
                 if not left:
                     return None
+                if run >= _IN_A_ROW and len(waiting) > k + 1:
+                    break
                 other = self.seen(shapes) if looks else None
                 looks = max(looks - 1, 0)
                 if other is not None and other.node != need.node:
@@ -297,6 +300,7 @@ class _Search:
         guessed = [n for n in _BATCHES if self._firsts and n not in stated]
 
         def led(batches: list[int]) -> Iterator[Shapes]:
+            batches = sorted(batches, key=lambda n: n != need.first)
             for batch in batches:
                 for ends in self._led(need, shape, sides, batch):
                     yield self._with(start, batch, dict(zip(sides, ends, strict=True)))

@@ -172,6 +172,17 @@ BATCH_AND_SIDES = {
         {"map": RNG.standard_normal((2, 8, 6, 6))},
         (1, 3, 24, 24),
     ),
+    "two images, and sides behind an op that ONNX does not know": (
+        """m = GlobalAveragePool (r)
+        pair = Reshape (m, two)
+        n = com.microsoft.Gelu (r)
+        y = Reshape (n, to)""",
+        {
+            "two": np.array([2, 4, 2]),
+            "to": np.array([2, 8 * 36]),
+        },
+        (2, 3, 24, 24),
+    ),
     "groups of a convolution, made of two images": (
         """m = GlobalAveragePool (r)
         k = Reshape (m, kernels)
