@@ -10,11 +10,11 @@ Row = dict[str, Any]
 
 EXPORTERS = {"torchscript": "TorchScript", "dynamo": "dynamo"}
 OPSET = 17  # of the TorchScript exporter; dynamo chooses its own
-HEAD = """# What was pruned: {models} networks, two exporters
+HEAD = """# What was pruned: {models} networks, {exporters}
 
 Every network was built with random weights, exported by PyTorch, pruned by its file alone with
-`--sparsity {sparsity:g} --residual prune --allocation uniform --method {method}`, and the cut was
-proven in ONNX Runtime. *TorchScript* is `torch.onnx.export(dynamo=False)` with live
+`--sparsity {sparsity:g} --residual prune --allocation uniform --method {method}{norms}`,
+and the cut was proven in ONNX Runtime. *TorchScript* is `torch.onnx.export(dynamo=False)` with live
 BatchNormalization and no constant folding, opset {opset}; *dynamo* is `dynamo=True`.
 
 {summary}
@@ -39,14 +39,18 @@ TOTALS = (
 
 def page(about: Row, rows: list[Row], settings: Row, file: str) -> str:
     """The Markdown page: what was found in total, then a table per library."""
-    options = " --timm" * ("timm" in libraries(rows))
-    options += "".join(f" --{name} {value}" for name, value in settings.items())
+    options = about.get("lists", " --timm" * ("timm" in libraries(rows)))
+    options += "".join(f" --{name.replace('_', '-')} {value}" for name, value in settings.items())
     parts = [
         HEAD.format(
             models=len({row["model"] for row in rows}),
             opset=OPSET,
             summary=summary(rows),
             options=options,
+            exporters=["one exporter", "two exporters"][len({r["exporter"] for r in rows}) - 1],
+            norms=f" --norm-statistics {norms}"
+            if (norms := settings.get("norm_statistics"))
+            else "",
             json=file,
             packages=", ".join(" ".join(pair) for pair in about["packages"].items()),
             **settings,

@@ -1,6 +1,8 @@
 """Which exported networks can be pruned, how deeply and how exactly: docs/coverage.md.
 
     python tools/coverage_table.py --timm
+    python tools/coverage_table.py --hybrids --norm-statistics kept --exporter torchscript \\
+        --out docs/hybrids.json --table docs/hybrids.md
 
 Needs torch, torchvision, onnxscript, and timm with `--timm`. Every network is built with random
 weights, exported by PyTorch's two exporters, pruned by half in coupled groups, and verified. Rows
@@ -23,7 +25,7 @@ from collections import Counter
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -35,6 +37,7 @@ from coverage_page import BY_HAND, EXPORTERS, OPSET, Row, cells, libraries, page
 from torch import nn
 
 import reprune_onnx as rp
+from reprune_onnx.choices import NormStatistics
 from reprune_onnx.errors import VerificationError
 
 LIMIT = 600  # seconds for one export
@@ -53,6 +56,13 @@ ghostnet_100 repvgg_a0 mobileone_s0 res2net50_26w_4s edgenext_xx_small mixnet_s 
 ese_vovnet19b_dw skresnet18 cspdarknet53 dpn48b rexnet_100 eca_nfnet_l0 nf_resnet50 fasternet_t0
 mobilevit_xxs hrnet_w18_small dla34 xception41 tf_efficientnet_b0 resnest14d convmixer_768_32
 """.split()  # noqa: SIM905 (as a list of strings it is five times as long)
+HYBRIDS = """
+mobilevitv2_050 efficientvit_b0 efficientformerv2_s0 fastvit_t8 pvt_v2_b0 mambaout_femto
+poolformer_s12 convnextv2_atto xcit_nano_12_p16_224 focalnet_tiny_srf twins_pcpvt_small
+deit_tiny_patch16_224 swin_tiny_patch4_window7_224
+""".split()  # noqa: SIM905 (as a list of strings it is five times as long)
+SIDES |= dict.fromkeys(HYBRIDS[:-2], 64) | dict.fromkeys(HYBRIDS[-2:], 224)
+SIDES["efficientformerv2_s0"] = 224  # whose attention is made for that size
 SCALARS = re.compile(r"gamma|layer_scale|gain|skipinit")
 
 
@@ -61,6 +71,10 @@ def main() -> None:
     parser.add_argument("--models", help="only these, separated by commas")
     parser.add_argument("--exporter", choices=[*EXPORTERS, "both"], default="both")
     parser.add_argument("--timm", action="store_true", help="those of timm as well")
+    parser.add_argument(
+        "--hybrids", action="store_true", help="those with attention or norms alone"
+    )
+    parser.add_argument("--norm-statistics", choices=get_args(NormStatistics), default="lock")
     parser.add_argument("--sparsity", type=float, default=0.5)
     parser.add_argument("--method", default="l1", help="the cut is the same for every method")
     parser.add_argument("--redo", action="store_true", help="measure rows that are there again")
@@ -69,9 +83,11 @@ def main() -> None:
     arguments = parser.parse_args()
 
     settings = {"sparsity": arguments.sparsity, "method": arguments.method}
+    if arguments.norm_statistics != "lock":
+        settings["norm_statistics"] = arguments.norm_statistics
     document = Document(arguments.out, settings)
-    known = dict.fromkeys(TORCHVISION, "torchvision") | dict.fromkeys(TIMM, "timm")
-    listed = [*TORCHVISION, *(TIMM if arguments.timm else [])]
+    known = dict.fromkeys(TORCHVISION, "torchvision") | dict.fromkeys([*TIMM, *HYBRIDS], "timm")
+    listed = HYBRIDS if arguments.hybrids else [*TORCHVISION, *(TIMM if arguments.timm else [])]
     names = arguments.models.split(",") if arguments.models else listed
     if unknown := [name for name in names if name not in known]:
         parser.error(f"not in the lists of this script: {', '.join(unknown)}")
@@ -110,16 +126,17 @@ class Document:
     def add(self, row: Row) -> None:
         """Put the row in place of an older one of the same export, and write the file."""
         self.rows = [r for r in self.rows if key(r) != key(row)] + [row]
-        order = [*TORCHVISION, *TIMM]
+        order = [*TORCHVISION, *TIMM, *HYBRIDS]
         self.rows.sort(key=lambda r: (order.index(r["model"]), r["exporter"] == "dynamo"))
-        packages = ["torch", *libraries(self.rows), "onnx", "onnxscript", "onnxruntime", "numpy"]
+        dynamo = ["onnxscript"] * any(r["exporter"] == "dynamo" for r in self.rows)
+        packages = ["torch", *libraries(self.rows), "onnx", *dynamo, "onnxruntime", "numpy"]
         self.about = {
             "settings": self.settings,
             "date": date.today().isoformat(),
             "python": platform.python_version(),
             "packages": {"reprune-onnx": rp.__version__} | {p: version(p) for p in packages},
             "machine": machine(),
-        }
+        } | ({"lists": " --hybrids"} if self.rows[0]["model"] in HYBRIDS else {})
         lines = ",\n".join(f"    {json.dumps(r, ensure_ascii=False)}" for r in self.rows)
         text = f'{{\n  "about": {json.dumps(self.about)},\n  "rows": [\n{lines}\n  ]\n}}\n'
         beside = self.path.with_suffix(".tmp")
@@ -260,7 +277,8 @@ def prune(path: Path, settings: Row) -> Row:
     report = rp.prune(model, asked).report
     convs = [layer for layer in report["layers"] if layer["op"].startswith("Conv")]
     whole = {layer["node"] for layer in convs if len(set(layer["out_channels"])) == 1}
-    reasons = stays(rp.analyze(model, rp.Scope(residual="prune")), whole)
+    scope = rp.Scope(residual="prune", norm_statistics=asked.norm_statistics)
+    reasons = stays(rp.analyze(model, scope), whole)
     before, after, proof = report["before"], report["after"], report["verification"]
     return {
         "result": "pruned",

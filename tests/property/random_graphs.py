@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import onnx
+from blocks_of_attention import ATTENTION
 from blocks_of_bodies import BODIES
 from blocks_of_correlation import CORRELATION
 from blocks_of_element_wise_ops import ELEMENT_WISE
@@ -26,6 +27,7 @@ from random_recipes import WIDEST, Block, Kind, Recipe
 BLOCKS: dict[Kind, Callable[[Net, str, Block], str]] = (
     LAYERS
     | MATRICES
+    | ATTENTION
     | CORRELATION
     | ELEMENT_WISE
     | STATISTICS

@@ -46,6 +46,7 @@ Kind = Literal[
     "made-weight",
     "recurrent",
     "dense",
+    "attention",
     "fused",
     "branches",
     "places",

@@ -6,7 +6,7 @@ import numpy as np
 
 from reprune_onnx.analyzer.drafts import ResidualAdd, SiteDraft
 from reprune_onnx.analyzer.graph import Op
-from reprune_onnx.analyzer.labels import varying
+from reprune_onnx.analyzer.labels import compress, varying
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.types import Ints, Labels, Shape
 
@@ -126,7 +126,9 @@ def tied(op: Op, w: Walk, operands: list[tuple[Ints, Shape]]) -> Ints:
             together.append(ids)
     for ids in together[1:]:
         w.space.tie(together[0], ids)
-    return max(together, key=lambda ids: ids.size)
+    made = max(together, key=lambda ids: ids.size)
+    # What was told apart along another axis, as a class token beside places, may be tied by now.
+    return compress(w.space.roots(made)) if len(varying(made)) > 1 else made
 
 
 def _site(op: Op, w: Walk, i: int, made: tuple[Ints, int]) -> None:

@@ -51,7 +51,12 @@ def product(op: Op, w: Walk, terms: Terms, seen: dict[int, Labels] | None = None
     ids = {i: _summed(op, w, ids, (i, axes), (operands, letters)) for i in active}
     apart = [set(varying(x)) for x in ids.values()]
     if len(apart) == 2 and not (apart[0] <= apart[1] or apart[1] <= apart[0]):
-        return None
+        shared = apart[0] & apart[1]
+        if not shared:
+            return None
+        # Each channel of one meets each of the other: what lies at one shared place goes together.
+        own_axes = {i: [a for a in varying(x) if a not in shared] for i, x in ids.items()}
+        ids = {i: w.space.tie_along(x, own_axes[i]) for i, x in ids.items()}
     whole = tied(op, w, [(ids[i], _kept(shapes[i], len(out))) for i in active])
     for i in {0, 1} - set(active):
         _sites(op, w, (i, operands[i]), (whole, letters))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from reprune_onnx.analyzer import labels as lab
@@ -217,16 +219,12 @@ def _pick_one(op: Op, w: Walk, picked: tuple[Labels, Labels, int, Window]) -> La
 
 
 def _padded(op: Op, w: Walk, x: Labels, where: tuple[int, int, int]) -> Labels:
+    """Channels of their own before and behind, one for each place along the other axes."""
     axis, before, after = where
     blocks = []
     for n in (before, after):
-        shape = list(x.ids.shape)
-        shape[axis] = 1
-        line = [1] * len(shape)
-        line[axis] = n
-        blocks.append(
-            np.broadcast_to(w.space.fresh(n).reshape(line), [*shape[:axis], n, *shape[axis + 1 :]])
-        )
+        shape = [n if a == axis else extent for a, extent in enumerate(x.ids.shape)]
+        blocks.append(w.space.fresh(prod(shape)).reshape(shape))
     ids = np.concatenate([blocks[0], x.ids, blocks[1]], axis=axis)
     return Labels(_with(x.shape, axis, (x.shape[axis] or 0) + before + after), ids)
 

@@ -1,0 +1,193 @@
+"""Channels of attention: whole heads go, and what is told apart along positions is tied.
+
+Each kind is written for any number of heads or channels. Pruned by hand, it is the same text with
+one less, and with weights from which its rows and columns are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from text_graphs import model
+
+import reprune_onnx as rp
+from reprune_onnx.surgeon import cut
+from reprune_onnx.verification.cut import verify_cut
+
+H, D, P = 3, 4, 16  # heads, channels of each, positions
+START = """[stem] f = Conv <pads = [1,1,1,1]> (x, f_w)  r = Reshape (f, flat)
+  t = Transpose <perm = [0,2,1]> (r)"""
+TURN = "Transpose <perm = [0,1,3,2]>"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """``body`` makes y; ``integers`` are those of ``n`` heads, or channels, of ``of``.
+
+    ``weights`` have a shape each, and per axis the blocks that hold these heads: (axis, blocks
+    around, channels within).
+    """
+
+    name: str
+    of: int
+    layer: str
+    body: str
+    integers: Callable[[int], dict[str, list[int]]]
+    weights: dict[str, tuple[tuple[int, ...], list[tuple[int, int, int]]]]
+    blocks: int  # around the heads among the channels of ``layer``
+    within: int  # channels of one head there
+
+
+KINDS = [
+    Kind(
+        "attention across the channels of each head",
+        H,
+        "qkv",
+        START
+        + f"""[qkv] m = MatMul (t, qkv_w)  s = Reshape (m, parts)
+        u = Transpose <perm = [2,0,3,4,1]> (s)  q = Gather <axis = 0> (u, i0)
+        k = Gather <axis = 0> (u, i1)  v = Gather <axis = 0> (u, i2)  kt = {TURN} (k)
+        a = MatMul (q, kt)  p = Softmax <axis = -1> (a)  o = MatMul (p, v)
+        w = Transpose <perm = [0,3,1,2]> (o)  z = Reshape (w, joined)  y = MatMul (z, o_w)""",
+        lambda h: {"flat": [1, 6, P], "parts": [1, P, 3, h, D], "joined": [1, P, h * D]},
+        {
+            "f_w": ((6, 3, 3, 3), []),
+            "qkv_w": ((6, 3 * H * D), [(1, 3, D)]),
+            "o_w": ((H * D, 5), [(0, 1, D)]),
+        },
+        3,
+        D,
+    ),
+    Kind(
+        "linear attention, whose values have a one behind them",
+        H,
+        "qkv",
+        f"""[stem] f = Conv <pads = [1,1,1,1]> (x, f_w)  [qkv] m = Conv (f, qkv_w)
+        s = Reshape (m, parts)  q, k, v = Split <axis = 2> (s, thirds)
+        v1 = Pad (v, pads, one)  rk = Relu (k)  rq = Relu (q)  kt = {TURN} (rk)
+        n = MatMul (v1, kt)  o = MatMul (n, rq)  top = Slice (o, c0, c_1, c2)
+        low = Slice (o, c_1, end, c2)  pos = Add (low, eps)  w = Div (top, pos)
+        z = Reshape (w, joined)  y = Conv (z, o_w)""",
+        lambda h: {"parts": [1, h, 3 * D, P], "joined": [1, h * D, 4, 4]},
+        {
+            "f_w": ((6, 3, 3, 3), []),
+            "qkv_w": ((3 * H * D, 6, 1, 1), [(0, 1, 3 * D)]),
+            "o_w": ((5, H * D, 1, 1), [(1, 1, D)]),
+        },
+        1,
+        3 * D,
+    ),
+    Kind(
+        "a bias for every head and pair of places",
+        H,
+        "qkv",
+        START
+        + f"""[qkv] m = MatMul (t, qkv_w)  s = Reshape (m, parts)
+        u = Transpose <perm = [2,0,3,1,4]> (s)  q = Gather <axis = 0> (u, i0)
+        k = Gather <axis = 0> (u, i1)  v = Gather <axis = 0> (u, i2)  kt = {TURN} (k)
+        a = MatMul (q, kt)  b = Add (a, bias)  p = Softmax <axis = -1> (b)  o = MatMul (p, v)
+        w = Transpose <perm = [0,2,1,3]> (o)  z = Reshape (w, joined)  y = MatMul (z, o_w)""",
+        lambda h: {"flat": [1, 6, P], "parts": [1, P, 3, h, D], "joined": [1, P, h * D]},
+        {
+            "f_w": ((6, 3, 3, 3), []),
+            "qkv_w": ((6, 3 * H * D), [(1, 3, D)]),
+            "bias": ((H, P, P), [(0, 1, 1)]),
+            "o_w": ((H * D, 5), [(0, 1, D)]),
+        },
+        3,
+        D,
+    ),
+    Kind(
+        "a class token that is renewed beside places that pass",
+        6,
+        "stem",
+        START
+        + """c = Concat <axis = 1> (token, t)  first = Slice (c, c0, c1, c1)
+        rest = Slice (c, c1, end, c1)  [renew] a = MatMul (first, a_w)
+        b = Concat <axis = 1> (a, rest)  e = Add (c, b)  y = MatMul (e, o_w)""",
+        lambda n: {"flat": [1, n, P]},
+        {
+            "f_w": ((6, 3, 3, 3), [(0, 1, 1)]),
+            "token": ((1, 1, 6), [(2, 1, 1)]),
+            "a_w": ((6, 6), [(0, 1, 1), (1, 1, 1)]),
+            "o_w": ((6, 5), [(0, 1, 1)]),
+        },
+        1,
+        1,
+    ),
+]
+
+
+def drawn(kind: Kind) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {name: rng.standard_normal(shape) for name, (shape, _) in kind.weights.items()}
+
+
+def positions(n: int, gone: int, blocks: int, within: int) -> np.ndarray:
+    """Where the channels of head ``gone`` lie among ``blocks`` times ``n`` heads."""
+    return np.arange(blocks * n * within).reshape(blocks, n, within)[:, gone].ravel()
+
+
+def network(kind: Kind, n: int, weights: dict[str, np.ndarray]) -> onnx.ModelProto:
+    text = f"""<ir_version: 8, opset_import: ["": 17]>
+    g (float[1,3,4,4] x) => (float[] y) {{ {kind.body} }}"""
+    plain = {"thirds": [D] * 3, "pads": [0, 0, 0, 0, 0, 0, 1, 0], "c0": [0], "c1": [1]}
+    plain |= {"c_1": [-1], "c2": [2], "end": [2**31], **kind.integers(n)}
+    scalars = {f"i{k}": np.int64(k) for k in range(3)}
+    floats = {"one": np.float32(1), "eps": np.float32(0.5)}
+    arrays = {name: np.array(v, np.int64) for name, v in plain.items()}
+    own = {**arrays, **scalars, **floats, **weights}
+    return model(text, **{name: a for name, a in own.items() if name in kind.body})
+
+
+def by_hand(kind: Kind, gone: int) -> onnx.ModelProto:
+    weights = drawn(kind)
+    for name, (_, axes) in kind.weights.items():
+        for axis, blocks, within in axes:
+            places = positions(kind.of, gone, blocks, within)
+            weights[name] = np.delete(weights[name], places, axis=axis)
+    return network(kind, kind.of - 1, weights)
+
+
+def ran(proto: onnx.ModelProto) -> np.ndarray:
+    x = np.random.default_rng(1).standard_normal((1, 3, 4, 4)).astype(np.float32)
+    (y,) = ort.InferenceSession(proto.SerializeToString()).run(None, {"x": x})
+    return y
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_one_goes_as_by_hand(kind: Kind) -> None:
+    proto = network(kind, kind.of, drawn(kind))
+    channels = rp.analyze(proto, rp.Scope(residual="prune"))
+    (layer,) = (k for k in channels.layers if k.name == kind.layer)
+    gone = layer.out_ids[positions(kind.of, 1, kind.blocks, kind.within)]
+    keep = np.ones(channels.n_units, dtype=np.bool_)
+    keep[gone] = False
+
+    assert (~keep).sum() == 1, "all of a head is one unit"
+    assert keep[layer.out_ids].sum() == len(layer.out_ids) - len(gone)
+    assert any(np.isin(gone, g.units[g.free]).all() for g in channels.groups)
+    result = cut(rp.Model(proto), channels, keep).model
+    made, right, wrong = ran(result.proto), ran(by_hand(kind, 1)), ran(by_hand(kind, 2))
+    np.testing.assert_allclose(made, right, rtol=1e-4, atol=1e-5)
+    assert np.abs(made - wrong).max() > 1e-2
+    assert verify_cut(rp.Model(proto), channels, keep, result).passed
+
+
+def test_a_softmax_over_all_channels_keeps_them() -> None:
+    kind = KINDS[0]
+    proto = network(kind, kind.of, drawn(kind))
+    softmax = next(n for n in proto.graph.node if n.op_type == "Softmax")
+    softmax.attribute[0].i = 1  # over the heads
+
+    channels = rp.analyze(proto, rp.Scope(residual="prune"))
+
+    (layer,) = (k for k in channels.layers if k.name == "qkv")
+    free = [g.units[g.free] for g in channels.groups]
+    assert not any(np.isin(layer.out_ids, units).any() for units in free)
+    assert any("mixes the channels" in lock.reason for lock in channels.locks)
