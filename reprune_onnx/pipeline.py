@@ -27,6 +27,7 @@ from reprune_onnx.report.record import (
     stamp,
     stamp_recovery,
     timing,
+    with_images_instead,
     with_recovery,
 )
 from reprune_onnx.results import (
@@ -37,11 +38,13 @@ from reprune_onnx.results import (
     PruneRecord,
     Recovery,
     SearchResult,
+    Subject,
     Verification,
 )
 from reprune_onnx.search.drop import within_drop
 from reprune_onnx.search.latency import at_latency
 from reprune_onnx.search.reduction import nearest_selection
+from reprune_onnx.search.without_images import without_images
 from reprune_onnx.settings import Settings, check_settings
 from reprune_onnx.subject import subject_of
 from reprune_onnx.surgeon import cut
@@ -62,7 +65,8 @@ def prune(
 
     ``model`` is a path, an ``onnx.ModelProto`` or a `Model`; it is never changed.
     ``progress(stage, done, total)`` is called as work proceeds. ``measured`` is what `measure` made
-    of this model before, with settings that differ in the target and in recovery alone.
+    of this model before, with settings that differ in the target and in recovery alone. Where no
+    images are given, those of a formula may serve (`without_images`), but not with ``measured``.
 
     Raises a RepruneError where the model cannot be pruned as asked, and VerificationError where the
     cut cannot be proven; the result then never exists.
@@ -76,6 +80,8 @@ def prune(
             model = as_model(model)
         with watch.stage("analyze"):
             subject = subject_of(model, settings)
+        if settings.generates:
+            return _without_images(subject, settings, watch)
         measured = measure(subject, settings, watch, hold_out=settings.max_drop is not None)
     subject, images = measured.subject, measured.images
     plain, channels = subject.plain, subject.channels
@@ -132,6 +138,16 @@ def prune(
             check(verification)
     result = replace(result, recovery=result.recovery or recovered(result.attempt))
     return reported(measured, settings, result, verification, watch)
+
+
+def _without_images(subject: Subject, settings: Settings, watch: Watch) -> Pruned:
+    """Prune with generated images, or by the file alone where that does better."""
+
+    def run(measured: Measured, settings: Settings) -> Pruned:
+        return prune(subject.source, settings, watch.progress, watch, measured)
+
+    pruned, instead = without_images(subject, settings, watch, run)
+    return replace(pruned, report=with_images_instead(pruned.report, instead))
 
 
 def prune_file(

@@ -215,6 +215,21 @@ class SearchResult:
 
 
 @dataclass(frozen=True)
+class Instead:
+    """What was done without images: the way ``taken``, and ``why``, a sentence for the user.
+
+    ``error`` of each way is on ``held_out`` images; ``seconds`` are those of the processor that
+    generated images took.
+    """
+
+    taken: str
+    why: str
+    error: dict[str, float] | None = None
+    held_out: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class PruneRecord:
     """Everything a report is made from."""
 

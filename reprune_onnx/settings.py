@@ -322,6 +322,11 @@ class Settings:
         return self.latency_reduction is not None and self.latency_table is None
 
     @property
+    def generates(self) -> bool:
+        """Whether images may be generated, as none are given and recovery is left to the tool."""
+        return self.calibration is None and self.recover == "auto"
+
+    @property
     def select_options(self) -> SelectOptions:
         """The options of Algorithm 1."""
         return SelectOptions(self.linkage, self.cutoff, self.tie_break, self.worth)

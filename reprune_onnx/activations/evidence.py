@@ -20,6 +20,8 @@ from reprune_onnx.types import Floats, Model
 _LOOKED_AT = 3  # BatchNormalizations
 _SPREAD = 1e-12
 _AT_ONCE = 16  # images of which all layers are looked at
+BIASES = 4
+"""Layers with biases from which on these tell."""
 _BIASED = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2}  # the input that is the bias
 
 
@@ -133,6 +135,14 @@ def _divergence(y: Floats, mean: Floats, variance: Floats, epsilon: float) -> fl
     ratio = (y.var(axis=0) + epsilon) / stated
     kl = (ratio + (y.mean(axis=0) - mean) ** 2 / stated - 1 - np.log(ratio)) / 2
     return float(np.mean(np.log1p(np.maximum(kl, 0))))
+
+
+def tells_of_images(model: Model) -> bool:
+    """Whether a file holds statistics of the images of its training set, or enough biases."""
+    graph = Graph(model)
+    return any(is_trained(op, graph) for op in graph.ops) or (
+        sum(_has_bias(op, graph) for op in graph.ops) >= BIASES
+    )
 
 
 def is_trained(op: Op, graph: Graph) -> bool:

@@ -120,6 +120,16 @@ class CalibrationEntry(TypedDict):
     generated: dict[str, Any] | None
 
 
+class InsteadEntry(TypedDict):
+    """What was done where no images were given, and by which errors of the outputs."""
+
+    taken: str
+    why: str
+    error: dict[str, float] | None
+    held_out: int
+    cpu_seconds: float
+
+
 class RecoveryEntry(TypedDict):
     """How accuracy was recovered."""
 
@@ -156,6 +166,7 @@ class _PlainReport(TypedDict):
     locked: list[LockedEntry]
     verification: VerificationEntry | None
     calibration: CalibrationEntry | None
+    without_images: InsteadEntry | None
     recovery: RecoveryEntry | None
     rounding: dict[str, Any] | None
     latency: dict[str, Any] | None

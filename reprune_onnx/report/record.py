@@ -22,6 +22,7 @@ from reprune_onnx.report.fields import (
     CalibrationEntry,
     CostEntry,
     CutEntry,
+    InsteadEntry,
     LayerEntry,
     LockedEntry,
     MissedEntry,
@@ -33,7 +34,7 @@ from reprune_onnx.report.fields import (
 )
 from reprune_onnx.report.missing import missing
 from reprune_onnx.report.stays import Stay, stays
-from reprune_onnx.results import PruneRecord, Recovery, Rewrite, TensorCut, Verification
+from reprune_onnx.results import Instead, PruneRecord, Recovery, Rewrite, TensorCut, Verification
 from reprune_onnx.runtime.custom_ops import loaded
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import Bools, ChannelMap, Layer, Model
@@ -115,6 +116,7 @@ def build_report(record: PruneRecord, pruned: Model, seconds: Mapping[str, float
         "locked": locked(channels),
         "verification": _verification(record.verification),
         "calibration": calibration_entry(record.images),
+        "without_images": None,
         "recovery": recovery_entry(record.recovery, seconds.get("recover", 0.0)),
         "rounding": _rounding(record),
         "latency": None if search is None else search.details.get("latency"),
@@ -225,6 +227,18 @@ def with_recovery(
         "notes": list(dict.fromkeys([*notes, *report.get("notes", ())])),
     }
     return cast(Report, recovered)
+
+
+def with_images_instead(report: Report, instead: Instead) -> Report:
+    """A report of a pruning for which no images were given; what was done about it comes first."""
+    entry: InsteadEntry = {
+        "taken": instead.taken,
+        "why": instead.why,
+        "error": instead.error and {way: round(e, 6) for way, e in instead.error.items()},
+        "held_out": instead.held_out,
+        "cpu_seconds": round(instead.seconds, 2),
+    }
+    return {**report, "without_images": entry, "notes": [instead.why, *report["notes"]]}
 
 
 def timing(seconds: Mapping[str, float]) -> dict[str, float]:

@@ -54,6 +54,8 @@ class Rounds:
         whole = getattr(self.settings, name)
         before, after = (1 - whole * j / self.count for j in (k - 1, k))
         changed: dict[str, Any] = {name: 1 - after / before}
+        if self.settings.generates:  # what is trained next needs no images by formula
+            changed["recover"] = "data-free"
         return replace(self.settings, **changed)
 
 

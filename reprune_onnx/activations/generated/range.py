@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reprune_onnx.activations.evidence import (
+    BIASES,
     AnswersEvidence,
     BiasEvidence,
     StatisticsEvidence,
@@ -38,7 +39,6 @@ from reprune_onnx.types import Floats, Model
 _BestOf = Callable[..., Preprocess]  # min or max
 
 _NORMS = 8  # early ones tell the range, later ones also how images differ from photographs
-_BIASES = 4  # layers with biases from which on these tell
 _ALIKE = 1.3  # times the least misfit: ways that statistics do not tell apart
 _FITS = 0.5  # a misfit beyond which no usual way is what the file was trained with
 
@@ -47,12 +47,20 @@ _FITS = 0.5  # a misfit beyond which no usual way is what the file was trained w
 class Range:
     """The ``preprocess`` of 8-bit values that a model is taken to want, and by what ``evidence``.
 
-    ``by`` is "given", "type", "statistics", "biases", "answers" or "nothing".
+    ``by`` is "given", "type", "statistics", "biases", "answers" or "nothing". It is ``sure`` unless
+    nothing tells, or no usual way fits.
     """
 
     preprocess: Preprocess
     by: str
     evidence: str
+    sure: bool = True
+
+    @property
+    def quoted(self) -> str:
+        """The value of ``--preprocess``, for a shell."""
+        text = str(self.preprocess)
+        return f"'{text}'" if ";" in text else text
 
 
 def find_range(model: Model, port: DataInput, some: Pixels) -> Range:
@@ -69,10 +77,12 @@ def find_range(model: Model, port: DataInput, some: Pixels) -> Range:
     if statistics.names:
         return _by_statistics(statistics, some, ways, by_answers)
     biases = BiasEvidence(model, port)
-    if biases.layers >= _BIASES:
+    if biases.layers >= BIASES:
         return _by_biases(biases, some, ways)
     if by_answers is None:
-        return Range(some.preprocess, "nothing", "nothing in the file tells, so it is assumed")
+        return Range(
+            some.preprocess, "nothing", "nothing in the file tells, so it is assumed", False
+        )
     how, score, rest = _best(ways, by_answers, max)
     return Range(
         how,
@@ -98,12 +108,14 @@ def _by_statistics(
     names = " to ".join(
         f"'{name}'" for name in dict.fromkeys((statistics.names[0], statistics.names[-1]))
     )
-    doubt = "" if misfits[best] < _FITS else "; no usual way fits, so give --preprocess"
+    fits = misfits[best] < _FITS
+    doubt = "" if fits else "; no usual way fits, so give --preprocess"
     return Range(
         best,
         "statistics",
         f"it gives BatchNormalization {names} nearest to the means and variances that the file"
         f" states (misfit {misfits[best]:.2f}, {_next(rest)}){doubt}",
+        fits,
     )
 
 

@@ -1,0 +1,151 @@
+"""Pruning where no images are given: with images that a formula makes, where these do better.
+
+Two ways are tried. *Data-free* goes by the file alone. *Generated* measures losses and refits
+layers on images by formula, which `Settings(calibration="generated")` does when it is asked for.
+Which of them is better is told by images that nothing was fitted to, and that need no label: the
+one whose outputs are nearer to the original's,
+
+    error = Σ(b - a)²/Σ(a - ā)²        (`output_error`)
+
+is taken. Where generated images would mean nothing to a model, or cost too much, data-free it is,
+and the reason is said.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from reprune_onnx.activations.evidence import tells_of_images
+from reprune_onnx.activations.generated.make import Generated
+from reprune_onnx.activations.images import HELD_OUT
+from reprune_onnx.errors import DataError, ModelError, VerificationError
+from reprune_onnx.pruner.knowledge import measure
+from reprune_onnx.pruner.measure import cost
+from reprune_onnx.recovery.output_error import output_error
+from reprune_onnx.results import Instead, Measured, Pruned, Subject
+from reprune_onnx.runtime.image_input import image_input
+from reprune_onnx.runtime.tail import head_of
+from reprune_onnx.settings import Settings
+from reprune_onnx.watch import Watch
+
+_MACS = 16_000_000_000  # of one run on all images: a plain pruning is to stay cheap
+_FEWEST, _MOST = 48, 240  # images; a third of them is held out to judge by
+_LARGEST = 10_000_000_000  # multiply-adds for one image, beyond which fewest are too many
+_ENOUGH = 0.9  # of the other way's error: what is fitted to such images looks better on them
+
+Run = Callable[[Measured, Settings], Pruned]
+
+
+def without_images(
+    subject: Subject, settings: Settings, watch: Watch, run: Run
+) -> tuple[Pruned, Instead]:
+    """Prune by ``run`` in both ways, or in one where the other means nothing, and take the better.
+
+    ``run`` prunes with what was measured, and proves the cut where its settings say so; that is
+    done of the way that is taken.
+    """
+    by_file = replace(settings, recover="data-free")
+    measured = measure(subject, by_file, watch)
+    start = time.process_time()
+    try:
+        by_images = replace(settings, calibration=f"generated:{_images(subject, settings)}")
+        first = run(measured, replace(by_file, verify=False))
+        start = time.process_time()
+        if not first.report["cuts"]:
+            raise DataError("nothing was cut")
+        seen = measure(subject, by_images, watch, hold_out=True)
+        generated = _sure(seen)
+        seen = _told_shortly(seen, generated)
+        second = run(seen, by_images)
+        error = _errors(subject, {"data-free": first, "generated": second}, seen)
+    except (DataError, ModelError, VerificationError) as problem:
+        why = f"no image was given, and generated ones do not serve: {problem}"
+        seconds = time.process_time() - start
+        return run(measured, by_file), Instead("data-free", why, seconds=seconds)
+    seconds = time.process_time() - start
+    assert seen.held_out is not None
+    judged = f"on {seen.held_out.n} others the outputs are off by {{}} of their variance"
+    if error["generated"] < _ENOUGH * error["data-free"]:
+        both = f"{error['generated']:.2g}, and by {error['data-free']:.2g} without them"
+        why = (
+            f"{_made(generated, seen)}; {judged.format(both)}; own images do better (--calibration)"
+        )
+        taken, pruned = "generated", second
+    else:
+        both = f"{error['generated']:.2g} with them, and by {error['data-free']:.2g} without"
+        why = (
+            f"{_made(generated, seen)}, and are not used: {judged.format(both)}; own images do"
+            " better (--calibration)"
+        )
+        taken, pruned = "data-free", run(measured, by_file)
+    return pruned, Instead(taken, why, error, seen.held_out.n, seconds)
+
+
+def _images(subject: Subject, settings: Settings) -> int:
+    """How many images are worth their time; DataError or ModelError where none would mean much."""
+    port = image_input(subject.plain.proto, dict(settings.input_shapes))
+    if not tells_of_images(subject.plain):
+        raise DataError(
+            "nothing in the file tells which values its images have (--calibration generated"
+            " assumes 0 to 1)"
+        )
+    macs = cost(subject.channels).macs
+    if macs > _LARGEST:
+        raise DataError(
+            f"one image takes {macs / 1e9:.0f} billion multiply-adds, and a plain pruning is to"
+            " take little time (--calibration generated takes more)"
+        )
+    n = min(_MOST, max(_FEWEST, _MACS // max(1, macs)))
+    batch = port.shape[0] if port.shape else None
+    return max(n, HELD_OUT * batch) if batch else n
+
+
+def _sure(seen: Measured) -> Generated:
+    """What images were made; DataError where their range is not sure."""
+    assert seen.images is not None and seen.images.generated is not None
+    generated = seen.images.generated
+    if not generated.range.sure:
+        raise DataError(
+            f"in which range it takes images is not sure, {generated.range.evidence}"
+            " (--preprocess says it)"
+        )
+    return generated
+
+
+def _told_shortly(seen: Measured, generated: Generated) -> Measured:
+    """The same without the lines of those who asked for such images: one line is said here."""
+    assert seen.images is not None
+    notes = seen.images.notes[len(generated.notes) :]
+    return replace(seen, images=replace(seen.images, notes=notes))
+
+
+def _errors(subject: Subject, ways: dict[str, Pruned], seen: Measured) -> dict[str, float]:
+    """The errors of the outputs on held-out images; DataError where these tell nothing."""
+    assert seen.held_out is not None
+    errors = {}
+    for way, pruned in ways.items():
+        error = output_error(subject.model, head_of(pruned.model), seen.held_out)
+        if error is None:
+            raise DataError("the outputs are the same for all of them, or not finite")
+        errors[way] = error
+    return errors
+
+
+def _made(generated: Generated, seen: Measured) -> str:
+    assert seen.images is not None
+    how = f"--preprocess {generated.range.quoted}, {_BY[generated.range.by]}"
+    return (
+        f"no image was given: {seen.images.n} were generated by formula"
+        f" ({generated.recipe.title}) and fed as by {how}"
+    )
+
+
+_BY = {
+    "given": "which was given",
+    "type": "as its input holds whole numbers",
+    "statistics": "which fits the statistics of its BatchNormalizations best",
+    "biases": "which its biases fit best",
+    "answers": "to which its answers are surest",
+}
