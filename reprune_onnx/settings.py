@@ -229,8 +229,8 @@ class Settings:
     recover: Annotated[
         Takes[RecoverLike, Recover | RecoveryMethod],
         Option(
-            "Repair of accuracy after the cut; auto is least-squares with --calibration, else"
-            " data-free.",
+            "Repair of accuracy after the cut; auto is least-squares with --calibration, else the"
+            " better of data-free and of least-squares on generated images.",
             words=Recover,
         ),
     ] = Takes(as_recovery, "auto")

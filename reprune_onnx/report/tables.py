@@ -145,6 +145,7 @@ def _lines(report: Mapping[str, Any], destination: Destination) -> list[str]:
     lines += [_target(name, value, report) for name, value in report["requested"].items()]
     lines.append(_verified(report["verification"]))
     lines += _recovery(report["recovery"])
+    lines += _time_of_images(report["without_images"])
     written = [str(p) for p in (destination.model, destination.report) if p is not None]
     lines.append(f"{report['seconds']['total']:.1f} s; wrote {' and '.join(written)}")
     return lines
@@ -262,6 +263,14 @@ def _recovery(recovery: dict[str, Any] | None) -> list[str]:
     written = recovery.get("bytes_written", 0)
     more = f"{written / 1e6:,.0f} MB of activations went to a temporary file (--memory)"
     return [line, more] if written else [line]
+
+
+def _time_of_images(instead: Mapping[str, Any] | None) -> list[str]:
+    """What the trial of generated images took, where there was one."""
+    if instead is None or instead["error"] is None:
+        return []
+    took = f"{instead['cpu_seconds']:.1f} s of CPU time"
+    return [f"generated images took {took} (--recover data-free does without)"]
 
 
 def print_recovery(

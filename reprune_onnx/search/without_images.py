@@ -30,8 +30,8 @@ from reprune_onnx.runtime.tail import head_of
 from reprune_onnx.settings import Settings
 from reprune_onnx.watch import Watch
 
-_MACS = 16_000_000_000  # of one run on all images: a plain pruning is to stay cheap
-_FEWEST, _MOST = 48, 240  # images; a third of them is held out to judge by
+_MACS = 24_000_000_000  # of one run on all images: a plain pruning is to stay cheap
+_FEWEST, _MOST = 48, 192  # images; a third of them is held out to judge by
 _LARGEST = 10_000_000_000  # multiply-adds for one image, beyond which fewest are too many
 _ENOUGH = 0.9  # of the other way's error: what is fitted to such images looks better on them
 
@@ -66,20 +66,15 @@ def without_images(
         return run(measured, by_file), Instead("data-free", why, seconds=seconds)
     seconds = time.process_time() - start
     assert seen.held_out is not None
-    judged = f"on {seen.held_out.n} others the outputs are off by {{}} of their variance"
+    made, off = _made(generated, seen), f"on {seen.held_out.n} others the outputs are off by"
+    with_them, without = (f"{error[way]:.2g}" for way in ("generated", "data-free"))
+    own = "images of your own do better (--calibration)"
     if error["generated"] < _ENOUGH * error["data-free"]:
-        both = f"{error['generated']:.2g}, and by {error['data-free']:.2g} without them"
-        why = (
-            f"{_made(generated, seen)}; {judged.format(both)}; own images do better (--calibration)"
-        )
+        why = f"{made}; {off} {with_them} of their variance, without them by {without}; {own}"
         taken, pruned = "generated", second
     else:
-        both = f"{error['generated']:.2g} with them, and by {error['data-free']:.2g} without"
-        why = (
-            f"{_made(generated, seen)}, and are not used: {judged.format(both)}; own images do"
-            " better (--calibration)"
-        )
-        taken, pruned = "data-free", run(measured, by_file)
+        why = f"{made}, but not used: {off} {without} of their variance, with them by {with_them}"
+        taken, pruned, why = "data-free", run(measured, by_file), f"{why}; {own}"
     return pruned, Instead(taken, why, error, seen.held_out.n, seconds)
 
 

@@ -45,7 +45,10 @@ def test_every_field_of_the_contract_is_there(prune, model):
     assert all(0 < v < 1 for v in report["achieved"].values())
     recovery = report["recovery"]
     assert set(recovery) >= {"method", "samples", "seconds"}
-    assert (recovery["method"], recovery["samples"]) == ("data-free", 0)
+    instead = report["without_images"]
+    assert instead["taken"] == "generated"
+    assert set(instead) == {"taken", "why", "error", "held_out", "cpu_seconds"}
+    assert (recovery["method"], recovery["samples"]) == ("least-squares", 128)
     assert list(report["seconds"]) == STAGES
     assert all(isinstance(v, N) and v >= 0 for v in report["seconds"].values())
     assert report["seconds"]["total"] == pytest.approx(
