@@ -48,7 +48,7 @@ def test_every_field_of_the_contract_is_there(prune, model):
     instead = report["without_images"]
     assert instead["taken"] == "generated"
     assert set(instead) == {"taken", "why", "error", "held_out", "cpu_seconds"}
-    assert (recovery["method"], recovery["samples"]) == ("least-squares", 128)
+    assert (recovery["method"], recovery["samples"]) == ("least-squares", 80)
     assert list(report["seconds"]) == STAGES
     assert all(isinstance(v, N) and v >= 0 for v in report["seconds"].values())
     assert report["seconds"]["total"] == pytest.approx(
@@ -68,7 +68,7 @@ def test_layers_cuts_and_locks_have_their_fields(prune):
         before, after = layer["out_channels"]
         assert type(before) is type(after) is type(layer["group"]) is int
         assert layer["sparsity"] == pytest.approx(1 - after / before, abs=1e-6)
-        assert layer["gamma_source"] == ("bn" if layer["op"] == "Conv" else "weights")
+        assert layer["gamma_source"] == ("bn" if layer["op"] == "Conv" else "calibration")
         assert (layer["bn"] is None) == (layer["op"] == "Gemm")
         assert (layer["stays"] is None) == (after < before)
         if after < before:

@@ -49,7 +49,7 @@ def test_generated_images_are_taken_where_they_do_better(root: Path) -> None:
     assert instead is not None and instead["taken"] == "generated"
     assert instead["error"] is not None
     assert instead["error"]["generated"] < 0.5 * instead["error"]["data-free"]
-    assert (instead["held_out"], report["calibration"]["images"]) == (64, 128)
+    assert (instead["held_out"], report["calibration"]["images"]) == (48, 80)
     assert report["notes"][0] == instead["why"]
     assert report["verification"] is not None and report["verification"]["passed"]
     assert report["recovery"]["method"] == "least-squares"

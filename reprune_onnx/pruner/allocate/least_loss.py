@@ -67,10 +67,7 @@ def least_loss(
     kept = solve_budget(problem, max(budget, least))
     if not settings.rounding and reduction.measure != "channels":
         kept = _nearer(problem, kept, budget, cost(full))
-    notes = [
-        "channels per layer follow the losses measured on the --calibration images (allocation"
-        " sensitivity)"
-    ]
+    notes = ["channels per layer follow the losses measured on images (allocation sensitivity)"]
     if unknown:
         notes.append(f"{_left_whole(unknown)}; --allocation uniform prunes them")
     return {g.id: int(k) for g, k in zip(groups, kept, strict=True)}, notes

@@ -1,4 +1,4 @@
-"""docs/architecture.md draws the calls of a plain pruning: they are made in that order."""
+"""docs/architecture.md draws the calls of a pruning: they are made in that order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import reprune_onnx as rp
 
 PACKAGE = Path(rp.__file__).parent
-HOW = rp.Settings(sparsity=0.3)
+HOW = rp.Settings(sparsity=0.3, recover="data-free")
 
 
 @pytest.fixture(scope="module")
