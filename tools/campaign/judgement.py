@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 import onnx
 from masked_oracle import Feeds, difference, masked, own_rounding, run
@@ -30,7 +31,7 @@ class Judgement:
     @property
     def wrong(self) -> str:
         """What is wrong with the pruned file; nothing where it is exact."""
-        exact = self.apart <= max(ALLOWED, self.rounding)  # not where it is NaN
+        exact = self.apart <= max(ALLOWED, self.rounding) < inf  # not where it is NaN
         return "" if exact else f"{self.apart:.3g} from the masked original"
 
 
