@@ -32,7 +32,7 @@ from reprune_onnx.watch import Watch
 
 _MACS = 24_000_000_000  # of one run on all images: a plain pruning is to stay cheap
 _FEWEST, _MOST = 48, 128  # images; a third of them is held out to judge by
-_LARGEST = 10_000_000_000  # multiply-adds for one image, beyond which fewest are too many
+_LARGEST = 2_000_000_000  # multiply-adds for one image, beyond which fewest are too many
 _ENOUGH = 0.9  # of the other way's error: what is fitted to such images looks better on them
 
 Run = Callable[[Measured, Settings], Pruned]
@@ -89,7 +89,7 @@ def _images(subject: Subject, settings: Settings) -> int:
     macs = cost(subject.channels).macs
     if macs > _LARGEST:
         raise DataError(
-            f"one image takes {macs / 1e9:.0f} billion multiply-adds, and a plain pruning is to"
+            f"one image takes {macs / 1e9:.1f} billion multiply-adds, and a plain pruning is to"
             " take little time (--calibration generated takes more)"
         )
     n = min(_MOST, max(_FEWEST, _MACS // max(1, macs)))
