@@ -127,7 +127,7 @@ class InsteadEntry(TypedDict):
     why: str
     error: dict[str, float] | None
     held_out: int
-    cpu_seconds: float
+    seconds: float
 
 
 class RecoveryEntry(TypedDict):

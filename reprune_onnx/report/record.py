@@ -236,7 +236,7 @@ def with_images_instead(report: Report, instead: Instead) -> Report:
         "why": instead.why,
         "error": instead.error and {way: round(e, 6) for way, e in instead.error.items()},
         "held_out": instead.held_out,
-        "cpu_seconds": round(instead.seconds, 2),
+        "seconds": round(instead.seconds, 2),
     }
     return {**report, "without_images": entry, "notes": [instead.why, *report["notes"]]}
 

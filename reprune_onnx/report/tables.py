@@ -269,7 +269,7 @@ def _time_of_images(instead: Mapping[str, Any] | None) -> list[str]:
     """What the trial of generated images took, where there was one."""
     if instead is None or instead["error"] is None:
         return []
-    took = f"{instead['cpu_seconds']:.1f} s of CPU time"
+    took = f"{instead['seconds']:.1f} s of CPU time"
     return [f"generated images took {took} (--recover data-free does without)"]
 
 

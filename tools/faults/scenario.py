@@ -18,7 +18,10 @@ EARLIER = b"what an earlier run wrote"
 PAIR = ("out.onnx", "out.report.json")
 HOW = ("--sparsity", "0.5", "--recover", "none", "-q")
 ARGUMENTS: dict[str, tuple[str, ...]] = {
-    "prune": ("prune", "model.onnx", "-o", "out.onnx", "--sparsity", "0.5", "-q"),
+    "prune": (
+        *("prune", "model.onnx", "-o", "out.onnx", "--sparsity", "0.5", "-q"),
+        *("--recover", "data-free"),
+    ),
     "recover": ("recover", "model.onnx", "small.onnx", "-o", "out.onnx", "-q"),
     "sweep": (
         *("sweep", "model.onnx", "-o", "out", "--macs-reduction", "0.3,0.5"),
