@@ -20,7 +20,7 @@ from dataclasses import replace
 from reprune_onnx.activations.evidence import tells_of_images
 from reprune_onnx.activations.generated.make import Generated
 from reprune_onnx.activations.images import HELD_OUT
-from reprune_onnx.errors import DataError, ModelError, VerificationError
+from reprune_onnx.errors import DataError, ModelError, SelectionError, VerificationError
 from reprune_onnx.pruner.knowledge import measure
 from reprune_onnx.pruner.measure import cost
 from reprune_onnx.recovery.output_error import output_error
@@ -60,7 +60,7 @@ def without_images(
         seen = _told_shortly(seen, generated)
         second = run(seen, by_images)
         error = _errors(subject, {"data-free": first, "generated": second}, seen)
-    except (DataError, ModelError, VerificationError) as problem:
+    except (DataError, ModelError, SelectionError, VerificationError) as problem:
         why = f"no image was given, and generated ones do not serve: {problem}"
         seconds = time.process_time() - start
         return run(measured, by_file), Instead("data-free", why, seconds=seconds)
