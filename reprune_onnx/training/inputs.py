@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from reprune_onnx.data.source import each_of, of_each
 
-Inputs = Tensor | dict[str, Tensor]
+Inputs: TypeAlias = Tensor | dict[str, Tensor]
 """A row per sample in each tensor; `data.source.each_of`, `rows` and `of_each` take these too."""
 
 

@@ -97,3 +97,10 @@ def test_what_costs_too_much_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> No
     instead = pruned(network(STATISTICS))["without_images"]
     assert instead is not None and instead["taken"] == "data-free"
     assert "multiply-adds" in instead["why"]
+
+
+def test_images_are_not_made_where_nothing_is_cut() -> None:
+    report = rp.prune(network(STATISTICS), rp.Settings(sparsity=0)).report
+    instead = report["without_images"]
+    assert instead is not None and instead["taken"] == "data-free"
+    assert "nothing was cut" in instead["why"]
