@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is pruned of a file.
+    """The part of a file that is pruned.
 
     ``source`` is the file, and ``model`` what of it is pruned: all, or what stands before its
     ``tail``. ``plain`` is that without local functions, which ``channels`` describes.
@@ -66,7 +66,7 @@ class Losses:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What is known of the channels: ``gammas[g.id] (n,)``, each |γ|, and what images told.
+    """Facts about the channels: ``gammas[g.id] (n,)``, each |γ|, and what images told.
 
     ``energies[node] (n_in,)`` is the mean square of a layer's input channels, ``losses`` what each
     group loses with its channels; both are empty without images. ``times[node]`` are those of

@@ -28,7 +28,7 @@ def subject_of(model: Model, settings: Settings) -> Subject:
 
 
 def scope_of(settings: Settings) -> Scope:
-    """What the settings allow to be pruned."""
+    """The part of the model that the settings allow to be pruned."""
     return Scope(
         residual=settings.residual,
         norm_statistics=settings.norm_statistics,

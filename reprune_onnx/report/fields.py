@@ -78,11 +78,7 @@ class CutEntry(_CutOfAny, total=False):
 
 
 class RewrittenEntry(TypedDict, total=False):
-    """A number that followed, of a ``node`` or a ``tensor``.
-
-    Where a node reads numbers that the graph computed, ``before`` is None, and so are those of
-    ``after`` that it still computes.
-    """
+    """A number that followed (`results.Rewrite`), of a ``node`` or a ``tensor``."""
 
     node: str
     tensor: str

@@ -266,7 +266,7 @@ def _recovery(recovery: dict[str, Any] | None) -> list[str]:
 
 
 def _time_of_images(instead: Mapping[str, Any] | None) -> list[str]:
-    """What the trial of generated images took, where there was one."""
+    """The time that generated images took, where they were tried."""
     if instead is None or instead["error"] is None:
         return []
     took = f"{instead['seconds']:.1f} s of CPU time"

@@ -61,6 +61,7 @@ def without_images(
         second = run(seen, by_images)
         error = _errors(subject, {"data-free": first, "generated": second}, seen)
     except (DataError, ModelError, SelectionError, VerificationError) as problem:
+        # data-free chooses other channels and is proven by itself; the note keeps this reason
         why = f"no image was given, and generated ones do not serve: {problem}"
         seconds = time.process_time() - start
         return run(measured, by_file), Instead("data-free", why, seconds=seconds)
