@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models import maskrcnn
 from models.catalog import Network
-from reprune_onnx.analyzer import analyze
+from reprune_onnx.analyzer import Scope, channels_of, graph_of
 from reprune_onnx.pruner.measure import cost
 from reprune_onnx.types import Model
 
@@ -21,7 +21,8 @@ def macs_and_params(network: Network) -> tuple[int, int]:
     compute depends on the image. Parameters are those of the whole network.
     """
     if network.graph is not None:
-        found = cost(analyze(Model(network.graph(0))))
+        graph = graph_of(Model(network.graph(0)))
+        found = cost(graph, channels_of(graph, Scope()))
         proto = network.graph(0)
         names = ("weight", "bias")
         trained = (t for t in proto.graph.initializer if t.name.endswith(names))

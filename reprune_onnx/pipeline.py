@@ -32,6 +32,7 @@ from reprune_onnx.report.record import (
 )
 from reprune_onnx.results import (
     Attempt,
+    CutNetwork,
     LayerTime,
     Measured,
     Pruned,
@@ -84,7 +85,7 @@ def prune(
             return _without_images(subject, settings, watch)
         measured = measure(subject, settings, watch, hold_out=settings.max_drop is not None)
     subject, images = measured.subject, measured.images
-    plain, channels = subject.plain, subject.channels
+    graph, channels = subject.graph, subject.channels
 
     # an attempt: allocate, select and cut
     def attempt(wanted: Reduction, times: Mapping[int, LayerTime] | None = None) -> Attempt:
@@ -92,32 +93,32 @@ def prune(
 
         def select(asked: Reduction) -> Selection:
             with watch.stage("allocate"):
-                budget = allocate(channels, settings, knowledge, asked)
+                budget = allocate(graph, channels, settings, knowledge, asked)
             with watch.stage("select"):
-                return select_channels(channels, settings, budget, knowledge, watch.progress)
+                return select_channels(graph, channels, settings, budget, knowledge, watch.progress)
 
         at_least = bool(settings.rounding)
-        return without(nearest_selection(select, wanted, channels, at_least=at_least))
+        return without(nearest_selection(select, wanted, graph, channels, at_least=at_least))
 
     def without(selection: Selection) -> Attempt:
         with watch.stage("cut"):
             # A model that loses nothing keeps its local functions too.
-            whole = subject.model if selection.keep.all() else plain
-            return Attempt(selection, cut(whole, channels, selection.keep))
+            whole = subject.model if selection.keep.all() else subject.plain
+            return Attempt(selection, cut(whole, graph, channels, selection.keep))
+
+    def left_by(attempt: Attempt) -> CutNetwork:
+        return CutNetwork(graph, channels, attempt.selection.keep, attempt.cut.model)
 
     # an attempt that has to be judged is recovered at once, another at the end
     def recovered(attempt: Attempt) -> Recovery:
-        models, keep = (plain, attempt.cut.model), attempt.selection.keep
         with watch.stage("recover"):
-            return recovery.recover(
-                models, channels, keep, settings.recover, images, watch.progress
-            )
+            return recovery.recover(left_by(attempt), settings.recover, images, watch.progress)
 
     # as many attempts as the target takes
     wanted = settings.reduction
     if settings.keep is not None:
         with watch.stage("select"):
-            selection = earlier_selection(channels, settings.keep)
+            selection = earlier_selection(graph, channels, settings.keep)
         result = SearchResult(without(selection))
     elif settings.max_drop is not None:
         result = within_drop(measured, settings.max_drop, attempt, recovered, watch.progress)
@@ -131,10 +132,9 @@ def prune(
     # verify, recover and report the one that was taken
     verification = None
     if settings.verify:
-        keep, pruned = result.attempt.selection.keep, result.attempt.cut.model
         batches = () if images is None else images.batches
         with watch.stage("verify"):
-            verification = verify_cut(plain, channels, keep, pruned, watch.progress, batches)
+            verification = verify_cut(left_by(result.attempt), watch.progress, batches)
             check(verification)
     result = replace(result, recovery=result.recovery or recovered(result.attempt))
     return reported(measured, settings, result, verification, watch)
@@ -183,10 +183,7 @@ def recover(
         images = images_to_fit(pair.original.proto, settings, progress)
     watch = Watch(progress)
     with watch.stage("recover"):
-        models = (pair.original, pair.pruned)
-        recovered = recovery.recover(
-            models, pair.channels, pair.keep, settings.recover, images, progress
-        )
+        recovered = recovery.recover(pair.network, settings.recover, images, progress)
     model = stamp_recovery(pair.whole(recovered.model), settings)
     notes = () if images is None else images.notes
     done = with_recovery(report, recovered, model, watch.seconds["recover"], images)
@@ -231,6 +228,7 @@ def reported(
         whole, notes = subject.tail.put_back(whole), (*notes, subject.tail.note)
     record = PruneRecord(
         subject.source,
+        subject.graph,
         subject.channels,
         settings,
         result.attempt.selection,

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import onnx
 
-from reprune_onnx.analyzer.graph import to_array
+from reprune_onnx.analyzer.graph import Graph, to_array
 from reprune_onnx.types import ChannelMap
 
 WIDE = frozenset({onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16})
@@ -23,9 +23,9 @@ TOLERANCE, HALF_TOLERANCE = 1e-4, 5e-3
 """What a verification allows in float32 and in float16, of an output's scale."""
 
 
-def tolerance(channels: ChannelMap) -> float:
+def tolerance(graph: Graph, channels: ChannelMap) -> float:
     """The difference allowed, relative to an output's scale, for the coarsest type of weight."""
-    types = {channels.graph.element_type(layer.weight) for layer in channels.layers}
+    types = {graph.element_type(layer.weight) for layer in channels.layers}
     if onnx.TensorProto.BFLOAT16 in types:
         return 3e-2
     if onnx.TensorProto.FLOAT16 in types:

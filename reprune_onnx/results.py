@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from reprune_onnx.types import ChannelMap, Floats, GammaSource, Ints, Model, Selection
+from reprune_onnx.types import Bools, ChannelMap, Floats, GammaSource, Ints, Model, Selection
 
 if TYPE_CHECKING:
     from reprune_onnx.activations.images import Images
+    from reprune_onnx.analyzer.graph import Graph
     from reprune_onnx.report.fields import Report
     from reprune_onnx.runtime.tail import Tail
     from reprune_onnx.settings import Settings
@@ -29,12 +30,14 @@ class Subject:
     """The part of a file that is pruned.
 
     ``source`` is the file, and ``model`` what of it is pruned: all, or what stands before its
-    ``tail``. ``plain`` is that without local functions, which ``channels`` describes.
+    ``tail``. ``plain`` is that without local functions, ``graph`` the graph in which its channels
+    were followed, and ``channels`` what was learned of them.
     """
 
     source: Model
     model: Model
     plain: Model
+    graph: Graph
     channels: ChannelMap
     tail: Tail | None = None
 
@@ -152,6 +155,20 @@ class Attempt:
     cut: Cut
 
 
+@dataclass(frozen=True)
+class CutNetwork:
+    """A network, and the model that a cut left of it.
+
+    ``graph`` is the original's, which ``channels`` describe; ``pruned`` is what is left of it once
+    only the units ``keep (n_units,)`` stay.
+    """
+
+    graph: Graph
+    channels: ChannelMap
+    keep: Bools
+    pruned: Model
+
+
 # ── verify, recover and report ──────────────────────────────────────────────────────────────────
 
 
@@ -234,6 +251,7 @@ class PruneRecord:
     """Everything a report is made from."""
 
     source: Model
+    graph: Graph
     channels: ChannelMap
     settings: Settings
     selection: Selection

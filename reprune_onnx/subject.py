@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reprune_onnx.analyzer import Scope, analyze
+from reprune_onnx.analyzer import Scope, channels_of, graph_of
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.errors import KernelError
 from reprune_onnx.order import in_order
@@ -21,10 +21,11 @@ def subject_of(model: Model, settings: Settings) -> Subject:
     tail = _tail(source, settings)
     model = source if tail is None else tail.head
     plain = written_out(model)
-    channels = analyze(plain, scope_of(settings))
+    graph = graph_of(plain)
+    channels = channels_of(graph, scope_of(settings))
     if tail is not None:
         channels = tail.explained(channels)
-    return Subject(source, model, plain, channels, tail)
+    return Subject(source, model, plain, graph, channels, tail)
 
 
 def scope_of(settings: Settings) -> Scope:

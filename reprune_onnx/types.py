@@ -1,8 +1,8 @@
 """The values that pass between the stages: the map of the architecture.
 
-    model.onnx ──load──▶ Model ──analyze──▶ ChannelMap (with its Groups)
-    ChannelMap, Settings ──allocate──▶ Budget ──select──▶ Selection
-    Model, ChannelMap, Selection ──cut──▶ Cut ──verify──▶ Verification ──recover──▶ Recovery
+    model.onnx ──load──▶ Model ──analyze──▶ Graph, ChannelMap (with its Groups)
+    Graph, ChannelMap, Settings ──allocate──▶ Budget ──select──▶ Selection
+    Graph, ChannelMap, Selection ──cut──▶ Cut ──verify──▶ Verification ──recover──▶ Recovery
     Recovery ──save──▶ .onnx + report
 
 `results` has those that stand for a model as a whole, from `Budget` on and what was measured.
@@ -35,8 +35,6 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import onnx
-
-    from reprune_onnx.analyzer.graph import Graph
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -267,8 +265,7 @@ class ChannelMap:
     where that is all of them. ``sizes_found`` says why open sizes are not those that are assumed.
     ``passing`` are products that are no layers, of which multiply-adds go with the channels;
     ``summed`` products of activations that read channels without a weight; ``statistics`` are taken
-    over channels that may go. In ``graph`` the branches of If stand beside them; ``branches`` are
-    those with layers.
+    over channels that may go. ``branches`` are those of an If that hold layers.
     """
 
     tensors: dict[str, Labels]
@@ -278,7 +275,6 @@ class ChannelMap:
     layers: tuple[Layer, ...]
     locks: tuple[Lock, ...]
     groups: tuple[Group, ...]
-    graph: Graph
     written: dict[tuple[int, int], Computed] = field(default_factory=dict)
     input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     scope: frozenset[int] | None = None

@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 import reprune_onnx as rp
 from reprune_onnx.activations.images import Images, calibration_images
+from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.data.open import open_data
 from reprune_onnx.pruner.measure import cost
 from reprune_onnx.runtime.image_input import image_input
@@ -188,7 +189,7 @@ def onnxsim_rows(
         yield "(onnxsim is not installed)"
         return
     images: Images = calibration_images(model.proto, base)
-    full = cost(rp.analyze(model)).macs
+    full = _macs(model)
     simple, _ = simplify(model.proto)
     ways = {
         "onnxsim, l2": lambda s: pruning.apply_structured_pruning(simple, sparsity=s),
@@ -203,7 +204,7 @@ def onnxsim_rows(
         tried = []
         for share in _SHARES:
             pruned = rp.Model(way(share))
-            gone = 1 - cost(rp.analyze(pruned)).macs / full
+            gone = 1 - _macs(pruned) / full
             tried.append((gone, pruned))
             if gone > max(reductions):
                 break
@@ -212,6 +213,11 @@ def onnxsim_rows(
             gone, pruned = min(tried, key=lambda pair: abs(pair[0] - r))
             cells.append(f"{rp.evaluate(pruned, data).top1:.1f} (-{gone:.1%})")
         yield f"| {title} | {' | '.join(cells)} |"
+
+
+def _macs(model: rp.Model) -> int:
+    graph = graph_of(model)
+    return cost(graph, channels_of(graph, rp.Scope())).macs
 
 
 def halves(file: Path) -> Path:

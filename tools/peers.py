@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import reprune_onnx as rp
+from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.data.open import open_data
 from reprune_onnx.pruner.measure import cost
 from reprune_onnx.runtime.image_input import image_input
@@ -160,12 +161,12 @@ def worker(tool: str, network: str, source: Path, out: Path) -> dict[str, Any]:
 
 def shares(source: Path, out: Path) -> dict[str, float]:
     """How many Conv layers lost output channels, and what is left of MACs and parameters."""
-    before, after = (rp.analyze(rp.load(path)) for path in (source, out))
+    graphs = [graph_of(rp.load(path)) for path in (source, out)]
+    old, new = (cost(graph, channels_of(graph, rp.Scope())) for graph in graphs)
     sizes = [conv_widths(path) for path in (source, out)]
     cut = (
         sum(a < b for b, a in zip(*sizes, strict=True)) if len(sizes[0]) == len(sizes[1]) else None
     )
-    old, new = cost(before), cost(after)
     return {
         "convs": len(sizes[0]),
         "convs_cut": cut,

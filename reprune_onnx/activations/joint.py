@@ -53,9 +53,9 @@ class Joint:
         return np.asarray(x.astype(np.float64) @ self.matrix.T)
 
 
-def joint_of(channels: ChannelMap, layer: Linear, through_adds: bool = True) -> Joint:
+def joint_of(graph: Graph, channels: ChannelMap, layer: Linear, through_adds: bool = True) -> Joint:
     """Follow the output of a layer, up to a residual Add or, if that may be, behind it."""
-    graph, op, n_out = channels.graph, layer.op, layer.n_out
+    op, n_out = layer.op, layer.n_out
     if layer.recurrent:
         (matrix,) = layer.matrix(graph.array(op.inputs[1]))
         return Joint(op.inputs[0], np.ones(n_out), np.zeros(n_out), matrix=matrix)

@@ -8,6 +8,7 @@ import onnx
 
 from reprune_onnx.activations.frontier import Arrays
 from reprune_onnx.analyzer.fold import folded
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.hoist import hoisted
 from reprune_onnx.errors import ModelError
 from reprune_onnx.precision import as_float32
@@ -40,9 +41,8 @@ def measured_names(proto: onnx.ModelProto) -> set[str]:
     return names | {name for node in proto.graph.node for name in node.output if name}
 
 
-def told(seen: Model, channels: ChannelMap) -> tuple[str, ...]:
+def told(seen: Model, graph: Graph, channels: ChannelMap) -> tuple[str, ...]:
     """What the user should know of how layers in branches were measured."""
-    graph = channels.graph
     inside = [x for x in channels.layers if graph.branch_of(graph.ops[x.node])]
     if not inside:
         return ()

@@ -47,11 +47,21 @@ def analyze(model: ModelLike, scope: Scope | None = None) -> ChannelMap:
     ModelError for a model without layers, for a quantized one, and for a damaged graph. Whatever a
     rule does not cover is locked, with its reason, and never an error.
     """
-    scope = scope or Scope()
-    model = opened(as_model(model))
-    graph = Graph(model)
+    return channels_of(graph_of(model), scope or Scope())
+
+
+def graph_of(model: ModelLike) -> Graph:
+    """The graph in which channels are followed: functions written out, branches of If beside it.
+
+    Raises ModelError for a damaged file.
+    """
+    return Graph(opened(as_model(model)))
+
+
+def channels_of(graph: Graph, scope: Scope) -> ChannelMap:
+    """The channels of a graph that `graph_of` has made; raises as `analyze` does."""
     refuse_quantized(graph)
-    sizes = fitting_shapes(folded(model.proto), scope.input_shapes)  # one branch runs
+    sizes = fitting_shapes(folded(graph.proto), scope.input_shapes)  # one branch runs
     shapes = sizes.shapes
     w = Walk(graph, shapes, scope.input_shapes, scope.norm_statistics)
     w.run(RULES)
@@ -99,7 +109,6 @@ def _facts(w: Walk, scope: Scope, shapes: dict[str, tuple[int, ...]]) -> Channel
         layers=layers,
         locks=tuple(locks),
         groups=never_empty(groups, tensors | beside, locked),
-        graph=w.graph,
         written=counts.written,
         input_shapes=shapes,
         scope=_named(layers, scope.include),

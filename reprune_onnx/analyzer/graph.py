@@ -81,7 +81,7 @@ class Graph:
     def __init__(self, model: Model) -> None:
         proto = model.proto
         check_file(proto)
-        self.proto = proto
+        self.model, self.proto = model, proto
         self.opsets = {_domain(o.domain): o.version for o in proto.opset_import}
         self._initializers = {t.name: t for t in proto.graph.initializer}
         self._declared = {v.name: v for v in (*proto.graph.value_info, *proto.graph.output)}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reprune_onnx import __version__
-from reprune_onnx.analyzer import Scope, analyze
+from reprune_onnx.analyzer import Scope, channels_of, graph_of
 from reprune_onnx.arguments import wrong_type
 from reprune_onnx.benchmark.backends import Loader, Runner, loader
 from reprune_onnx.benchmark.candidate import (
@@ -102,9 +102,10 @@ def _layers(
     """A table of the first model's layers, as `prune --latency-table` takes it."""
     assert first.model is not None
     scope = Scope(input_shapes=first.at(whole["batch_size"]))
-    channels = analyze(head_of(first.model), scope)
+    graph = graph_of(head_of(first.model))
+    channels = channels_of(graph, scope)
     ms = whole["latency_ms"]["median"]
-    return measure_layers(channels, ms, watching.progress, settings.threads).as_json()
+    return measure_layers(graph, channels, ms, watching.progress, settings.threads).as_json()
 
 
 Field = list[tuple[Candidate, Runner]]

@@ -27,7 +27,7 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """Show which channels depend on each other, which can go, and why the rest stays."""
-    from reprune_onnx.analyzer import Scope, analyze
+    from reprune_onnx.analyzer import Scope, channels_of, graph_of
     from reprune_onnx.model import load
     from reprune_onnx.report.analysis import describe
     from reprune_onnx.report.tables import print_analysis
@@ -41,7 +41,8 @@ def command(
         input_shapes=parse_input_shapes(input_shape or []),
         norm_statistics=norm_statistics,
     )
-    analysis = describe(analyze(load(model), scope), str(model), residual)
+    graph = graph_of(load(model))
+    analysis = describe(graph, channels_of(graph, scope), str(model), residual)
     emit_json(analysis, json)
     if not quiet and json != "-":
         print_analysis(analysis)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from reprune_onnx.analyzer.graph import Op
+from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.latency.table import LatencyTable, Row
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import ChannelMap, Layer
@@ -25,7 +25,11 @@ _OPSET = 13
 
 
 def measure_layers(
-    channels: ChannelMap, whole_ms: float, progress: Progress | None = None, threads: int = 0
+    graph: Graph,
+    channels: ChannelMap,
+    whole_ms: float,
+    progress: Progress | None = None,
+    threads: int = 0,
 ) -> LatencyTable:
     """Measure every layer at several widths on ``threads`` (0 for all cores), equal layers once.
 
@@ -40,7 +44,7 @@ def measure_layers(
     known: dict[object, list[tuple[int, int, float]]] = {}
     points: list[tuple[Layer, list[tuple[int, int, float]]]] = []
     for k, layer in enumerate(channels.layers):
-        op = channels.graph.ops[layer.node]
+        op = graph.ops[layer.node]
         shape = _input_shape(channels, op, layer)
         axes = cut.get((layer.node, layer.input), set())
         if shape is not None:

@@ -17,6 +17,7 @@ from reprune_onnx.activations.measurable import measured_names
 from reprune_onnx.activations.sampling import Look, shares
 from reprune_onnx.activations.store import Store
 from reprune_onnx.activations.workers import Workers, workers
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.op_kinds import CONVOLUTIONS
 from reprune_onnx.precision import as_float32
 from reprune_onnx.types import ChannelMap, Floats, Layer, Model
@@ -33,20 +34,21 @@ class Statistics:
 
 def layer_statistics(
     model: Model,
+    graph: Graph,
     channels: ChannelMap,
     images: Images,
     energies: bool,
     progress: Progress | None = None,
 ) -> Statistics:
     """Measure the layers on ``images``; input energies only where they are asked for."""
-    graph, names = channels.graph, measured_names(model.proto)
+    names = measured_names(model.proto)
     layers = [
         x
         for x in channels.layers
-        if (energies or x.bn is None) and {graph.ops[x.node].result, *_read(channels, x)} <= names
+        if (energies or x.bn is None) and {graph.ops[x.node].result, *_read(graph, x)} <= names
     ]
     outputs = [graph.ops[x.node].result for x in layers]
-    inputs = [name for x in layers for name in _read(channels, x)]
+    inputs = [name for x in layers for name in _read(graph, x)]
     steps = [[y, x] if energies else [y] for y, x in zip(outputs, inputs, strict=True)]
     proto = as_float32(model.proto)
     looks = [Look(y, _axis(channels, layer, y)) for layer, y in zip(layers, outputs, strict=True)]
@@ -68,9 +70,9 @@ def layer_statistics(
     return statistics
 
 
-def _read(channels: ChannelMap, layer: Layer) -> tuple[str]:
+def _read(graph: Graph, layer: Layer) -> tuple[str]:
     """What a layer reads beside its weight."""
-    return (channels.graph.ops[layer.node].inputs[1 - layer.input],)
+    return (graph.ops[layer.node].inputs[1 - layer.input],)
 
 
 def _axis(channels: ChannelMap, layer: Layer, name: str) -> int:

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.arguments import wrong_type
 from reprune_onnx.errors import SelectionError
 from reprune_onnx.json_text import parse_json
@@ -107,16 +108,21 @@ def _indices(values: list[int]) -> Ints:
     return np.array(values, dtype=np.int64)
 
 
-def earlier_selection(channels: ChannelMap, report: Path | Mapping[str, Any]) -> Selection:
+def earlier_selection(
+    graph: Graph, channels: ChannelMap, report: Path | Mapping[str, Any]
+) -> Selection:
     """Return what a report, at a path or in memory, has selected.
 
     Raises as `keep_by_cuts` does.
     """
     cuts = earlier_report(report, "keep").cuts
-    return Selection(keep_by_cuts(channels, cuts, Path(report_name(report, "keep")).name))
+    title = Path(report_name(report, "keep")).name
+    return Selection(keep_by_cuts(graph, channels, cuts, title))
 
 
-def keep_by_cuts(channels: ChannelMap, cuts: Sequence[TensorCut], title: str) -> Bools:
+def keep_by_cuts(
+    graph: Graph, channels: ChannelMap, cuts: Sequence[TensorCut], title: str
+) -> Bools:
     """Which units stay ``(n_units,)`` so that the cuts come about.
 
     The cuts of the layers' output channels are enough; what is coupled follows. Raises
@@ -127,7 +133,7 @@ def keep_by_cuts(channels: ChannelMap, cuts: Sequence[TensorCut], title: str) ->
         name = cut.source or cut.initializer
         along = [s for s in channels.sites if s.axis == cut.axis]
         sites = [s for s in along if s.tensor == name]
-        sites = sites or [s for s in along if channels.graph.origin(s.tensor) == name]
+        sites = sites or [s for s in along if graph.origin(s.tensor) == name]
         if not sites:
             raise SelectionError(
                 f"'{title}' cuts axis {cut.axis} of '{name}', which has no channels that could go"

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.errors import ModelError
 from reprune_onnx.pruner.layer_filters import layer_filters
 from reprune_onnx.types import ChannelMap, Floats, GammaSource, Group, Layer
@@ -20,7 +21,7 @@ _BLOCK = 256  # filters whose squares are held at once
 
 
 def channel_gammas(
-    channels: ChannelMap, deviations: Mapping[int, Floats]
+    graph: Graph, channels: ChannelMap, deviations: Mapping[int, Floats]
 ) -> tuple[dict[int, Floats], dict[int, GammaSource]]:
     """|γ| of each group's channels ``{group id: (n,)}``, and its source per layer ``{node: …}``.
 
@@ -32,10 +33,10 @@ def channel_gammas(
     source: dict[int, GammaSource] = {}
     for layer in channels.layers:
         measured = layer.node in deviations
-        estimated[layer.node] = deviations[layer.node] if measured else _norms(channels, layer)
+        estimated[layer.node] = deviations[layer.node] if measured else _norms(graph, layer)
         source[layer.node] = "calibration" if measured else "weights"
         if layer.bn is not None:
-            true[layer.node] = np.abs(channels.graph.array(layer.bn).astype(np.float64)).ravel()
+            true[layer.node] = np.abs(graph.array(layer.bn).astype(np.float64)).ravel()
             source[layer.node] = "bn"
             if not np.isfinite(true[layer.node]).all():
                 raise ModelError(
@@ -60,13 +61,13 @@ def _largest(group: Group, per_layer: Mapping[int, Floats]) -> Floats:
     return gamma
 
 
-def _norms(channels: ChannelMap, layer: Layer) -> Floats:
+def _norms(graph: Graph, layer: Layer) -> Floats:
     """ℓ2 norms ``(n_out,)`` of a layer's filters."""
     rows = [np.array([i]) for i in range(len(layer.out_ids))]
     norms = np.empty(len(rows))
     for i in range(0, len(rows), _BLOCK):
         own = rows[i : i + _BLOCK]
-        (part,) = layer_filters(channels, layer, own)
+        (part,) = layer_filters(graph, layer, own)
         norms[i : i + _BLOCK] = np.sqrt((part.kernels**2).sum(axis=(1, 2)))
     if layer.more:  # of a hidden unit: over all gates and directions, where others have one filter
         norms /= np.sqrt(part.kernels.shape[2])

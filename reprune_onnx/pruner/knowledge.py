@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from reprune_onnx.activations.images import Images, images_to_fit
 from reprune_onnx.activations.measurable import measurable, told
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.pruner.allocate.least_loss import by_losses
 from reprune_onnx.pruner.calibrate import layer_statistics
 from reprune_onnx.pruner.gamma import channel_gammas
@@ -26,7 +27,7 @@ def measure(
     With ``hold_out`` some of the images are kept back to measure on. A selection that was made
     before, ``settings.keep``, needs no knowledge.
     """
-    plain, channels = subject.plain, subject.channels
+    plain, graph, channels = subject.plain, subject.graph, subject.channels
     images, held_out = None, None
     if settings.calibration is not None:
         with watch.stage("load"):
@@ -39,24 +40,29 @@ def measure(
             seen = plain
             if images is not None:
                 seen = measurable(plain, images.batches)
-                images = replace(images, notes=(*images.notes, *told(seen, channels)))
-            knowledge = _knowledge(seen, channels, settings, images, watch)
+                images = replace(images, notes=(*images.notes, *told(seen, graph, channels)))
+            knowledge = _knowledge(seen, graph, channels, settings, images, watch)
     return Measured(subject, knowledge, images, held_out)
 
 
 def _knowledge(
-    model: Model, channels: ChannelMap, settings: Settings, images: Images | None, watch: Watch
+    model: Model,
+    graph: Graph,
+    channels: ChannelMap,
+    settings: Settings,
+    images: Images | None,
+    watch: Watch,
 ) -> Knowledge:
     """The |γ| of channels, and the energies and losses that the settings ask for."""
     if images is None:
-        gammas, sources = channel_gammas(channels, {})
+        gammas, sources = channel_gammas(graph, channels, {})
         return Knowledge(gammas, gamma_source=sources)
     energies = settings.worth == "energy"
-    statistics = layer_statistics(model, channels, images, energies, watch.progress)
-    gammas, sources = channel_gammas(channels, statistics.deviation)
+    statistics = layer_statistics(model, graph, channels, images, energies, watch.progress)
+    gammas, sources = channel_gammas(graph, channels, statistics.deviation)
     knowledge = Knowledge(gammas, statistics.energy, gamma_source=sources)
     if by_losses(settings) or criterion(settings.method).needs == "losses":
-        at = select_at(channels, settings, knowledge)
-        losses = measure_losses(model, channels, images, at, watch.progress)
+        at = select_at(graph, channels, settings, knowledge)
+        losses = measure_losses(model, graph, channels, images, at, watch.progress)
         knowledge = replace(knowledge, losses=losses)
     return knowledge

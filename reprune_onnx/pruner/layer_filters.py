@@ -7,19 +7,20 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.pruner.select.kernels import filters
-from reprune_onnx.types import ChannelMap, Filters, Ints, Layer
+from reprune_onnx.types import Filters, Ints, Layer
 
 
 def layer_filters(
-    channels: ChannelMap, layer: Layer, rows: Sequence[Ints], inputs: Ints | None = None
+    graph: Graph, layer: Layer, rows: Sequence[Ints], inputs: Ints | None = None
 ) -> tuple[Filters, ...]:
     """Return the filters of ``layer`` for channels made by ``rows``, as `filters` does.
 
     A hidden unit of a recurrent layer is one filter: its kernel for input j has its weights of all
     gates and directions, so d = D·G.
     """
-    weight: NDArray[Any] = channels.graph.array(layer.weight)
+    weight: NDArray[Any] = graph.array(layer.weight)
     axis = layer.out_axis
     if layer.more:
         weight, axis = _by_unit(weight, len(layer.out_ids)), 0

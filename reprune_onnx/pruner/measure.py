@@ -32,7 +32,7 @@ class Cost:
     scope_macs: int
 
 
-def cost(channels: ChannelMap, keep: Bools | None = None) -> Cost:
+def cost(graph: Graph, channels: ChannelMap, keep: Bools | None = None) -> Cost:
     """The cost once only the units of ``keep (n_units,)`` are left; of the whole model by default.
 
     A layer needs ``positions · weight.size`` multiply-adds, so the shapes of the cut constants tell
@@ -42,7 +42,6 @@ def cost(channels: ChannelMap, keep: Bools | None = None) -> Cost:
     if keep is not None:
         for site in channels.sites:
             kept.setdefault((site.node, site.input), {})[site.axis] = int(keep[site.ids].sum())
-    graph = channels.graph
     macs, within = Counter[str](), Counter[str]()  # by branch
     out = 0
     for layer in channels.layers:
@@ -59,7 +58,8 @@ def cost(channels: ChannelMap, keep: Bools | None = None) -> Cost:
         macs[branch] += round(own)
         within[branch] += round(own) if channels.scope is None else 0
     params = sum(
-        _size(graph.shape(name), kept.get(reader, {})) for name, reader in weights(channels, keep)
+        _size(graph.shape(name), kept.get(reader, {}))
+        for name, reader in weights(graph, channels, keep)
     )
     return Cost(_of_a_run(graph, macs), params, out, _of_a_run(graph, within))
 
@@ -74,13 +74,14 @@ def _of_a_run(graph: Graph, macs: Counter[str]) -> int:
     return total[""]
 
 
-def weights(channels: ChannelMap, keep: Bools | None = None) -> list[tuple[str, tuple[int, int]]]:
+def weights(
+    graph: Graph, channels: ChannelMap, keep: Bools | None = None
+) -> list[tuple[str, tuple[int, int]]]:
     """Each floating-point constant that nodes read, and one place (node, input) of it.
 
     Copies that Identity makes of one are one with it as long as all are cut alike, where only the
     units of ``keep (n_units,)`` are left; the surgeon sees to it.
     """
-    graph = channels.graph
     copied: dict[str, dict[str, tuple[int, int]]] = {}
     for name, reader in graph.weights():
         copied.setdefault(graph.origin(name), {})[name] = reader
@@ -98,14 +99,14 @@ def weights(channels: ChannelMap, keep: Bools | None = None) -> list[tuple[str, 
     return used
 
 
-def reduction(channels: ChannelMap, keep: Bools, measure: Measure) -> float | None:
+def reduction(graph: Graph, channels: ChannelMap, keep: Bools, measure: Measure) -> float | None:
     """The share of the scope's multiply-adds, or of parameters, that goes; None of other measures.
 
     ``keep`` is ``(n_units,)``.
     """
     if measure not in ("macs", "params"):
         return None
-    before, after = cost(channels), cost(channels, keep)
+    before, after = cost(graph, channels), cost(graph, channels, keep)
     if measure == "macs":
         return 1 - after.scope_macs / max(before.scope_macs, 1)
     return 1 - after.params / max(before.params, 1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.choices import Reduction
 from reprune_onnx.pruner.allocate.exchange import NEAR, Exchange
 from reprune_onnx.pruner.allocate.least_loss import by_losses
@@ -33,7 +34,12 @@ class Missed:
 
 
 def missed(
-    channels: ChannelMap, settings: Settings, keep: Bools, wanted: Reduction, reached: float
+    graph: Graph,
+    channels: ChannelMap,
+    settings: Settings,
+    keep: Bools,
+    wanted: Reduction,
+    reached: float,
 ) -> Missed | None:
     """Explain a reduction that is more than a point off; None where it is near, or a latency.
 
@@ -44,7 +50,7 @@ def missed(
     groups = [g for g in channels.groups if g.free.any()]
     if not groups:
         return None
-    cost = multilinear(channels, groups, wanted.measure)
+    cost = multilinear(graph, channels, groups, wanted.measure)
     fixed = overrides(channels, settings)
     choices = [widths(g, settings, fixed) for g in groups]
     kept = np.array([int(keep[g.units].sum()) for g in groups])

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.choices import Criterion, Method, SelectOptions
 from reprune_onnx.pruner.allocate.parts import parts, suitable
 from reprune_onnx.pruner.layer_filters import layer_filters
@@ -34,6 +35,7 @@ _Task = tuple[Problem, Method | Criterion, SelectOptions, tuple[int, int]]
 
 
 def select_channels(
+    graph: Graph,
     channels: ChannelMap,
     settings: Settings,
     budget: Budget,
@@ -48,9 +50,11 @@ def select_channels(
     keep, kept = np.ones(channels.n_units, dtype=np.bool_), budget.kept
     groups = [g for g in channels.groups if kept.get(g.id, g.n) < g.n]
     choices: dict[int, Choice] = {}
-    for k, (g, solved) in enumerate(_solve(channels, settings, (groups, kept, known, keep))):
+    for k, (g, solved) in enumerate(_solve(graph, channels, settings, (groups, kept, known, keep))):
         suits = settings.rounding and kept[g.id] in settings.rounding.choices(g.n, 1)
-        choice = _with_widths(channels, g, solved, (settings, known, keep)) if suits else solved
+        choice = (
+            _with_widths(graph, channels, g, solved, (settings, known, keep)) if suits else solved
+        )
         choices[g.id] = _never_empty(g, choice, known.gammas[g.id])
         keep[g.units] = False
         keep[g.units[choices[g.id].kept]] = True
@@ -62,14 +66,14 @@ def select_channels(
 
 
 def select_at(
-    channels: ChannelMap, settings: Settings, known: Knowledge
+    graph: Graph, channels: ChannelMap, settings: Settings, known: Knowledge
 ) -> Callable[[Group, int], Ints] | None:
     """What the method keeps of a group, (k,), at any number k; None for elimination by losses."""
     if criterion(settings.method).needs == "losses":
         return None
 
     def kept(g: Group, k: int) -> Ints:
-        problem = group_problem(channels, g, k, known)
+        problem = group_problem(graph, channels, g, k, known)
         stream = (settings.seed, g.id)
         return _select(problem, settings.method, settings.select_options, stream).kept
 
@@ -77,6 +81,7 @@ def select_at(
 
 
 def _solve(
+    graph: Graph,
     channels: ChannelMap,
     settings: Settings,
     work: tuple[list[Group], Mapping[int, int], Knowledge, Bools],
@@ -86,11 +91,11 @@ def _solve(
     method, options, seed = settings.method, settings.select_options, settings.seed
     if settings.input_channels == "kept":
         for g in groups:
-            problem = group_problem(channels, g, kept[g.id], known, keep)
+            problem = group_problem(graph, channels, g, kept[g.id], known, keep)
             yield g, _select(problem, method, options, (seed, g.id))
         return
     tasks = (
-        (group_problem(channels, g, kept[g.id], known), method, options, (seed, g.id))
+        (group_problem(graph, channels, g, kept[g.id], known), method, options, (seed, g.id))
         for g in groups
     )
     if settings.jobs == 1 or len(groups) < 2:
@@ -123,7 +128,12 @@ def _select(
 
 
 def group_problem(
-    channels: ChannelMap, group: Group, n_keep: int, known: Knowledge, keep: Bools | None = None
+    graph: Graph,
+    channels: ChannelMap,
+    group: Group,
+    n_keep: int,
+    known: Knowledge,
+    keep: Bools | None = None,
 ) -> Problem:
     """The problem of keeping ``n_keep`` channels of a group.
 
@@ -133,7 +143,7 @@ def group_problem(
     for producer in group.producers:
         layer = producer.layer
         inputs = None if keep is None else _kept_inputs(channels, layer, keep)
-        filters = layer_filters(channels, layer, producer.rows, inputs)
+        filters = layer_filters(graph, layer, producer.rows, inputs)
         energy = known.energies.get(layer.node)
         parts += (
             filters if energy is None else [_with_energy(f, layer, energy, inputs) for f in filters]
@@ -163,7 +173,11 @@ def _kept_inputs(channels: ChannelMap, layer: Layer, keep: Bools) -> Ints | None
 
 
 def _with_widths(
-    channels: ChannelMap, group: Group, choice: Choice, work: tuple[Settings, Knowledge, Bools]
+    graph: Graph,
+    channels: ChannelMap,
+    group: Group,
+    choice: Choice,
+    work: tuple[Settings, Knowledge, Bools],
 ) -> Choice:
     """The choice, with as many channels of each part as suit all layers, if there are parts.
 
@@ -178,7 +192,7 @@ def _with_widths(
     if not len(changed):
         return choice
     seen = keep if settings.input_channels == "kept" else None
-    problem = group_problem(channels, group, len(choice.kept), known, seen)
+    problem = group_problem(graph, channels, group, len(choice.kept), known, seen)
     method, options = settings.method, settings.select_options
     for p in changed:
         more = numbers[p] > before[p]

@@ -22,35 +22,30 @@ from reprune_onnx.recovery.output_error import output_error
 from reprune_onnx.recovery.plan import plan
 from reprune_onnx.recovery.values import with_values
 from reprune_onnx.recovery.work import Work
-from reprune_onnx.results import Recovery
-from reprune_onnx.types import Bools, ChannelMap, Model
+from reprune_onnx.results import CutNetwork, Recovery
+from reprune_onnx.types import Model
 from reprune_onnx.watch import Progress
 
 Array = NDArray[Any]
 
 
 def recover(
-    models: tuple[Model, Model],
-    channels: ChannelMap,
-    keep: Bools,
+    network: CutNetwork,
     method: Recover | RecoveryMethod,
     images: Images | None = None,
     progress: Progress | None = None,
 ) -> Recovery:
     """Give the layers of a pruned model values that bring it nearer to its original.
 
-    ``auto`` is least-squares with images and data-free without.
-
-    ``models`` are the original, which ``channels`` describes, and what is left of it once only the
-    units ``keep (n_units,)`` stay. The structure of the pruned model does not change. Raises
-    UsageError where the method needs images and there are none, and DataError where the images do
-    not do, or a method of the user's returns values that do not fit.
+    ``auto`` is least-squares with images and data-free without. The structure of the pruned model
+    does not change. Raises UsageError where the method needs images and there are none, and
+    DataError where the images do not do, or a method of the user's returns values that do not fit.
     """
     if method == "auto":
         method = "data-free" if images is None else "least-squares"
     row = method if isinstance(method, RecoveryMethod) else METHODS[method]
-    if method == "none" or keep.all():
-        return Recovery(models[1], "none", 0, 0)
+    if method == "none" or network.keep.all():
+        return Recovery(network.pruned, "none", 0, 0)
     if images is None and row.needs_images:
         raise UsageError(
             f"--recover {method} needs images: give some hundreds, without labels, with"
@@ -58,19 +53,19 @@ def recover(
         )
     if not row.needs_images:  # what runs on no image is repaired too
         images = None
-    whole = hoisted(models[0])
-    seen = whole
+    graph, channels, keep = network.graph, network.channels, network.keep
+    seen = graph.model
     if images is not None:
         images.check()
-        seen = measurable(whole, images.batches)
-    models = seen, hoisted(models[1]) if seen is whole else models[1]
-    original, pruned = (Model(as_float32(model.proto), model.path) for model in models)
+        seen = measurable(graph.model, images.batches)
+    left = hoisted(network.pruned) if seen is graph.model else network.pruned
+    original, pruned = (Model(as_float32(model.proto), model.path) for model in (seen, left))
     names = measured_names(pruned.proto)
-    steps = [s for s in plan(channels, keep, Graph(pruned)) if names.issuperset(s.tensors)]
+    steps = [s for s in plan(graph, channels, keep, Graph(pruned)) if names.issuperset(s.tensors)]
     with workers() as pool:
-        work = Work(original, pruned, channels, keep, steps, images, pool, progress)
+        work = Work(original, pruned, graph, channels, keep, steps, images, pool, progress)
         values = _checked(row.values(work), row, pruned)
-    repaired = _back(with_values(models[1], values))
+    repaired = _back(with_values(left, values))
     layers = sum(step.weight in values for step in steps)
     if images is None:
         return Recovery(repaired, str(method) if values else "none", 0, layers)

@@ -56,15 +56,16 @@ class _Channels:
 
 
 def correct(
-    pruned: Model, channels: ChannelMap, keep: Bools, steps: Sequence[Step]
+    pruned: Model, graph: Graph, channels: ChannelMap, keep: Bools, steps: Sequence[Step]
 ) -> dict[str, NDArray[Any]]:
     """Return new values, by name, for the ``steps`` that read dropped channels of known statistics.
 
-    ``pruned`` is what is left of the model of ``channels`` once only ``keep (n_units,)`` stay.
+    ``pruned`` is what is left of ``graph``, which ``channels`` describe, once only the units
+    ``keep (n_units,)`` stay.
     """
-    graph = Graph(pruned)
+    left = Graph(pruned)
     sites = {(s.node, s.input): s for s in channels.sites if s.role == "in"}
-    layers = {o: x for x in channels.layers for o in channels.graph.ops[x.node].outputs}
+    layers = {o: x for x in channels.layers for o in graph.ops[x.node].outputs}
     values: dict[str, NDArray[Any]] = {}
     for step in steps:
         layer = layers[step.layer.op.result]
@@ -72,11 +73,11 @@ def correct(
         if site is None or keep[site.ids].all() or step.layer.groups > 1:
             continue
         stays = keep[site.ids]
-        op = channels.graph.ops[layer.node]
-        known = _channels(channels, op.inputs[0], layers)
+        op = graph.ops[layer.node]
+        known = _channels(graph, op.inputs[0], layers)
         if known is None or len(known.mean) != len(stays):
             continue
-        whole = Linear(op, layer.shape).matrix(channels.graph.array(layer.weight))[0]
+        whole = Linear(op, layer.shape).matrix(graph.array(layer.weight))[0]
         W = whole.reshape(len(whole), len(stays), -1)[np.ix_(step.kept)]  # (n_out', n_in, taps)
         A = _regression(known.covariance, stays)
         new = W[:, stays] + np.einsum("ort,rs->ost", W[:, ~stays], A)
@@ -84,8 +85,8 @@ def correct(
         if step.intercept is not None:
             rest = known.mean[~stays] - A @ known.mean[stays]
             b = np.einsum("ort,r->o", W[:, ~stays], rest) / _phases(step.layer)
-            values[step.intercept.tensor] = step.intercept.shifted(graph, b)
-    return {name: v.astype(graph.array(name).dtype) for name, v in values.items()}
+            values[step.intercept.tensor] = step.intercept.shifted(left, b)
+    return {name: v.astype(left.array(name).dtype) for name, v in values.items()}
 
 
 def _phases(layer: Linear) -> int:
@@ -108,14 +109,13 @@ def _regression(covariance: Floats, stays: Bools) -> Floats:
 # ── the distribution of a tensor's channels ─────────────────────────────────────────────────────
 
 
-def _channels(channels: ChannelMap, name: str, layers: dict[str, Any]) -> _Channels | None:
+def _channels(graph: Graph, name: str, layers: dict[str, Any]) -> _Channels | None:
     """Follow a tensor back to the BatchNormalization that it comes from."""
-    graph = channels.graph
     functions: list[Any] = []
     op = graph.producer(name)
     while op is not None and op.type != "BatchNormalization":
         if op.type == "Concat" and int(op.attrs.get("axis", 1)) == 1 and not functions:
-            return _concatenated([_channels(channels, i, layers) for i in op.inputs])
+            return _concatenated([_channels(graph, i, layers) for i in op.inputs])
         f = _function(graph, op)
         if f is None and op.type not in _PASSING:
             return None

@@ -12,7 +12,7 @@ from reprune_onnx.recovery.work import Work
 def _data_free(work: Work) -> Mapping[str, Any]:
     from reprune_onnx.recovery.data_free import correct
 
-    return correct(work.pruned, work.channels, work.keep, work.steps)
+    return correct(work.pruned, work.graph, work.channels, work.keep, work.steps)
 
 
 def _batch_norm(work: Work) -> Mapping[str, Any]:

@@ -39,14 +39,13 @@ class Step:
         return [self.layer.op.inputs[0], *([self.joint.other] if self.joint.other else [])]
 
 
-def plan(channels: ChannelMap, keep: Bools, pruned: Graph) -> list[Step]:
+def plan(graph: Graph, channels: ChannelMap, keep: Bools, pruned: Graph) -> list[Step]:
     """Return the layers that read what the cut has changed, in graph order.
 
     A layer whose weight is shared with another, or is computed by the graph, stays as it is, and so
     does a Gemm that adds more than a bias.
     """
-    graph = channels.graph
-    changed = _changed(channels, keep)
+    changed = _changed(graph, channels, keep)
     layers = {layer.node: layer for layer in channels.layers if layer.node in changed}
     steps = []
     for node, layer in sorted(layers.items()):
@@ -60,22 +59,22 @@ def plan(channels: ChannelMap, keep: Bools, pruned: Graph) -> list[Step]:
         whole, linear = Linear(op, layer.shape), Linear(mine, pruned.shape(weight))
         if not linear.has_plain_bias(pruned):
             continue
-        joint = joint_of(channels, whole)
+        joint = joint_of(graph, channels, whole)
         if joint.other is not None and _comes_later(graph, joint.other, node, set(layers)):
-            joint = joint_of(channels, whole, through_adds=False)
+            joint = joint_of(graph, channels, whole, through_adds=False)
         stays = keep[layer.out_ids]
         kept = np.flatnonzero(np.tile(stays, whole.n_out // len(stays)))  # in every gate
         steps.append(Step(linear, weight, joint, kept, intercept_of(pruned, linear)))
     return steps
 
 
-def _changed(channels: ChannelMap, keep: Bools) -> set[int]:
+def _changed(graph: Graph, channels: ChannelMap, keep: Bools) -> set[int]:
     """The nodes whose results differ from the original's in channels that are left."""
     cut = {s.node for s in channels.sites if s.role == "in" and not keep[s.ids].all()}
     cut |= {s.node for s in channels.summed if not keep[s.ids].all()}
     tensors: set[str] = set()
     changed: set[int] = set()
-    for op in channels.graph.ops:
+    for op in graph.ops:
         if op.index in cut or tensors.intersection((*op.inputs, *captured(op))):
             changed.add(op.index)
             tensors.update(op.outputs)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from reprune_onnx.activations.images import Images
 from reprune_onnx.activations.workers import Workers
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.recovery.plan import Step
 from reprune_onnx.types import Bools, ChannelMap, Model
 from reprune_onnx.watch import Progress
@@ -16,7 +17,7 @@ from reprune_onnx.watch import Progress
 class Work:
     """A pruned model to repair, and its original.
 
-    Both are in float32. ``channels`` describe the original, of which only the units
+    Both are in float32. ``channels`` of ``graph`` describe the original, of which only the units
     ``keep (n_units,)`` are left. ``steps`` are the layers that read what was cut, in graph order:
     values of others change nothing. ``images`` are there where the method needs them, and
     ``workers`` to run batches on.
@@ -24,6 +25,7 @@ class Work:
 
     original: Model
     pruned: Model
+    graph: Graph
     channels: ChannelMap
     keep: Bools
     steps: Sequence[Step]

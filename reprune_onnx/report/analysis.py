@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.choices import Residual
 from reprune_onnx.pruner.measure import cost, parameters
 from reprune_onnx.report.missing import missing
@@ -16,9 +17,9 @@ from reprune_onnx.report.stays import Stay, stays
 from reprune_onnx.types import ChannelMap, Group
 
 
-def describe(channels: ChannelMap, model: str, residual: Residual) -> dict[str, Any]:
+def describe(graph: Graph, channels: ChannelMap, model: str, residual: Residual) -> dict[str, Any]:
     """Groups, layers and why they stay, locks, Conv–BN pairs, a summary."""
-    full, kept = cost(channels), stays(channels)
+    full, kept = cost(graph, channels), stays(graph, channels)
     least = np.ones(channels.n_units, dtype=np.bool_)
     prunable = set()
     for g in channels.groups:
@@ -31,14 +32,14 @@ def describe(channels: ChannelMap, model: str, residual: Residual) -> dict[str, 
                 if any(len(rows) and free for rows, free in zip(p.rows, g.free, strict=True))
             }
     convs = [layer for layer in channels.layers if layer.op.startswith("Conv")]
-    most = 1.0 - cost(channels, least).macs / full.macs if full.macs else 0.0
+    most = 1.0 - cost(graph, channels, least).macs / full.macs if full.macs else 0.0
     return {
         "model": model,
         "residual": residual,
         "input_shapes": {k: list(v) for k, v in channels.input_shapes.items()},
         "sizes_found": channels.sizes_found or None,
         "macs": full.macs,
-        "params": parameters(channels.graph.proto),
+        "params": parameters(graph.proto),
         "summary": {
             "conv_layers": len(convs),
             "prunable_conv_layers": sum(layer.node in prunable for layer in convs),
@@ -52,7 +53,7 @@ def describe(channels: ChannelMap, model: str, residual: Residual) -> dict[str, 
             {"layer": layer.name, "gamma": layer.bn} for layer in channels.layers if layer.bn
         ],
         "locked": locked(channels),
-        "notes": missing(channels),
+        "notes": missing(graph, channels),
     }
 
 

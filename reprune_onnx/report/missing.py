@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.in_bodies import layers_in_bodies, said
 from reprune_onnx.types import ChannelMap
 
 
-def missing(channels: ChannelMap) -> list[str]:
+def missing(graph: Graph, channels: ChannelMap) -> list[str]:
     """Sentences on layers whose multiply-adds are not counted: of unknown size, or in bodies.
 
     Also on those of which not all are, in branches of If.
@@ -25,7 +26,7 @@ def missing(channels: ChannelMap) -> list[str]:
             f"{n} branch{'es' * (n != 1)} of If hold{'s' * (n == 1)} layers: a run takes one branch"
             " of an If, so the one with more multiply-adds is counted"
         )
-    inside = layers_in_bodies(channels.graph)
+    inside = layers_in_bodies(graph)
     if inside:
         notes.append(f"{said(inside)}: no multiply-adds of bodies are counted, and none go")
     return notes

@@ -14,6 +14,7 @@ import onnx
 from reprune_onnx import __version__
 from reprune_onnx.activations.images import Images
 from reprune_onnx.analyzer.dense import sparse_tensors
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.json_text import parse_json
 from reprune_onnx.model import size
 from reprune_onnx.pruner.measure import Cost, cost, parameters
@@ -85,11 +86,11 @@ def _stamped(proto: onnx.ModelProto, values: Mapping[str, str], path: Path | Non
 
 def build_report(record: PruneRecord, pruned: Model, seconds: Mapping[str, float]) -> Report:
     """The report as plain JSON values."""
-    channels, keep = record.channels, record.selection.keep
+    graph, channels, keep = record.graph, record.channels, record.selection.keep
     source, search = record.source, record.search
-    before = replace(cost(channels), params=parameters(source.proto))
-    after = replace(cost(channels, keep), params=parameters(pruned.proto))
-    kept = stays(channels)
+    before = replace(cost(graph, channels), params=parameters(source.proto))
+    after = replace(cost(graph, channels, keep), params=parameters(pruned.proto))
+    kept = stays(graph, channels)
     free = np.zeros(len(keep), dtype=np.bool_)
     for g in channels.groups:
         free[g.units[g.free]] = True
@@ -125,10 +126,10 @@ def build_report(record: PruneRecord, pruned: Model, seconds: Mapping[str, float
             *record.notes,
             *record.selection.notes,
             *(search.notes if search else ()),
-            *missing(channels),
+            *missing(graph, channels),
             *_order_note(source),
             *_dense_note(source, record.selection.keep),
-            *_statistics_note(channels, keep),
+            *_statistics_note(graph, channels, keep),
             *filter(None, [channels.sizes_found]),
         ],
         "seconds": timing(seconds),
@@ -141,7 +142,9 @@ def _missed(record: PruneRecord, achieved: Mapping[str, float]) -> MissedEntry |
     if wanted is None or not names:
         return None
     reached = achieved[names[0]]
-    miss = missed(record.channels, record.settings, record.selection.keep, wanted, reached)
+    miss = missed(
+        record.graph, record.channels, record.settings, record.selection.keep, wanted, reached
+    )
     if miss is None:
         return None
     less, more = (None if s is None else round(s, 6) for s in (miss.less, miss.more))
@@ -272,8 +275,8 @@ def _dense_note(source: Model, keep: Bools) -> list[str]:
     ]
 
 
-def _statistics_note(channels: ChannelMap, keep: Bools) -> list[str]:
-    nodes = [channels.graph.ops[s.node].title for s in channels.statistics if not keep[s.ids].all()]
+def _statistics_note(graph: Graph, channels: ChannelMap, keep: Bools) -> list[str]:
+    nodes = [graph.ops[s.node].title for s in channels.statistics if not keep[s.ids].all()]
     if not nodes:
         return []
     n = len(nodes)

@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.types import Bools, ChannelMap, Group, Ints, Layer, Lock, LockKind
 
 _WEIGHT: dict[LockKind, int] = {"output": 2, "node": 1, "residual": 0, "scope": 0}
@@ -25,7 +26,7 @@ class Stay:
     macs: int
 
 
-def stays(channels: ChannelMap) -> dict[int, Stay]:
+def stays(graph: Graph, channels: ChannelMap) -> dict[int, Stay]:
     """Of each layer that can lose no channel, by node: the lock that reaches all its channels.
 
     A layer whose channels are a graph output is called that, whatever else locks them. Of several
@@ -46,7 +47,7 @@ def stays(channels: ChannelMap) -> dict[int, Stay]:
     for layer in whole:
         lock = _main(layer.out_ids, locks)
         node, reason = ("", "no channel may go") if lock is None else (lock.node, lock.reason)
-        head = _head(channels, layer)
+        head = _head(graph, channels, layer)
         if lock is not None and lock.kind == "output":
             reason = f"its channels are graph {lock.node}"
         elif head is not None:
@@ -74,9 +75,8 @@ def _main(ids: Ints, locks: list[tuple[Lock, Bools]]) -> Lock | None:
     )[1]
 
 
-def _head(channels: ChannelMap, layer: Layer) -> str | None:
+def _head(graph: Graph, channels: ChannelMap, layer: Layer) -> str | None:
     """The first graph output that the layer leads to, if no other layer comes before any output."""
-    graph = channels.graph
     layers = {x.node for x in channels.layers}
     outputs = set(graph.outputs)
     stack, seen = list(graph.ops[layer.node].outputs), set[str]()

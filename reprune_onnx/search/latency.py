@@ -17,7 +17,6 @@ from reprune_onnx.pruner.allocate.reach import out_of_reach
 from reprune_onnx.results import Attempt, LayerTime, SearchResult, Subject
 from reprune_onnx.search.share_search import ShareSearch
 from reprune_onnx.settings import Settings
-from reprune_onnx.types import ChannelMap
 from reprune_onnx.watch import Watch
 
 TimedAttempt = Callable[[Reduction, Mapping[int, LayerTime]], Attempt]
@@ -37,16 +36,14 @@ def at_latency(
     slower than its layers, the next attempt is corrected by the difference.
     """
     if settings.latency_table is not None:
-        return _by_table(subject.channels, share, settings.latency_table, attempt)
+        return _by_table(subject, share, settings.latency_table, attempt)
     return _measured(subject, share, settings, attempt, watch)
 
 
-def _by_table(
-    channels: ChannelMap, share: float, path: Path, attempt: TimedAttempt
-) -> SearchResult:
-    times = read_table(path).fitted(channels)
+def _by_table(subject: Subject, share: float, path: Path, attempt: TimedAttempt) -> SearchResult:
+    times = read_table(path).fitted(subject.channels)
     nearest = attempt(Reduction("latency", share), times)
-    reached = {"latency_reduction": _estimate(channels, nearest, times)}
+    reached = {"latency_reduction": _estimate(subject, nearest, times)}
     note = f"the latency is estimated from '{path.name}', not measured"
     return SearchResult(nearest, reached=reached, notes=(note,))
 
@@ -62,7 +59,7 @@ def _measured(
     channels = subject.channels
     with watch.stage("allocate"):
         (whole,) = latencies([subject.plain], channels.input_shapes)
-        table = measure_layers(channels, whole, watch.progress)
+        table = measure_layers(subject.graph, channels, whole, watch.progress)
     times = table.fitted(channels)
     search = ShareSearch[tuple[Attempt, list[float]]](share, near=_NEAR)
     while (asked := search.next()) is not None:
@@ -93,9 +90,9 @@ def _measured(
     return SearchResult(nearest, reached=reached, details={"latency": details}, notes=notes)
 
 
-def _estimate(channels: ChannelMap, attempt: Attempt, times: Mapping[int, LayerTime]) -> float:
+def _estimate(subject: Subject, attempt: Attempt, times: Mapping[int, LayerTime]) -> float:
     """The reduction that the times of layers state for an attempt."""
-    groups = [g for g in channels.groups if g.free.any()]
-    cost = multilinear(channels, groups, "latency", times)
+    groups = [g for g in subject.channels.groups if g.free.any()]
+    cost = multilinear(subject.graph, subject.channels, groups, "latency", times)
     kept = np.array([int(attempt.selection.keep[g.units].sum()) for g in groups])
     return 1 - cost(kept) / cost(np.array([g.n for g in groups]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.choices import Reduction
 from reprune_onnx.errors import SelectionError
 from reprune_onnx.pruner.measure import reduction
@@ -15,6 +16,7 @@ from reprune_onnx.types import ChannelMap, Selection
 def nearest_selection(
     select: Callable[[Reduction], Selection],
     wanted: Reduction,
+    graph: Graph,
     channels: ChannelMap,
     *,
     at_least: bool,
@@ -34,7 +36,7 @@ def nearest_selection(
                 raise
             break
         expected = selection.expected
-        reached = reduction(channels, selection.keep, wanted.measure)
+        reached = reduction(graph, channels, selection.keep, wanted.measure)
         if reached is None:  # channels: what was expected is what is there
             assert expected is not None  # `allocate` says what it expects
             reached = expected

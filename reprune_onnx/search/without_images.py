@@ -87,7 +87,7 @@ def _images(subject: Subject, settings: Settings) -> int:
             "nothing in the file tells which values its images have (--calibration generated"
             " assumes 0 to 1)"
         )
-    macs = cost(subject.channels).macs
+    macs = cost(subject.graph, subject.channels).macs
     if macs > _LARGEST:
         raise DataError(
             f"one image takes {macs / 1e9:.1f} billion multiply-adds, and a plain pruning is to"

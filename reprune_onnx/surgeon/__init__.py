@@ -9,6 +9,7 @@ not cut (names, order, opset, IR version, doc strings, functions, metadata) stay
 from __future__ import annotations
 
 from reprune_onnx.analyzer.fold import folded
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.model import copy_emptied
 from reprune_onnx.results import Cut
 from reprune_onnx.surgeon.edit import Surgery
@@ -23,28 +24,28 @@ from reprune_onnx.surgeon.plan import (
 from reprune_onnx.types import Bools, ChannelMap, Model
 
 
-def cut(model: Model, channels: ChannelMap, keep: Bools) -> Cut:
+def cut(model: Model, graph: Graph, channels: ChannelMap, keep: Bools) -> Cut:
     """Cut every unit out of ``model`` that ``keep (n_units,)`` does not keep.
 
     The result computes exactly what the original computes with its consumers' input slices zeroed
-    at the dropped channels; `verify` proves it. ``model`` is not changed. What is cut is the graph
-    that ``channels`` describe: local functions of ``model`` are written out there. Branches of If,
-    which stand beside it there, are its bodies again in the result.
+    at the dropped channels; `verify` proves it. ``model`` is not changed. Its ``graph``, which
+    ``channels`` describe, is what is cut: local functions of ``model`` are written out there.
+    Branches of If, which stand beside it there, are its bodies again in the result.
     """
     if keep.all():
         return Cut(Model(copy_emptied(model.proto, ()), model.path), (), ())
-    edits = edits_of(channels, keep)
-    uses = uses_by_constant(channels.graph, edits)
+    edits = edits_of(graph, channels, keep)
+    uses = uses_by_constant(graph, edits)
     replaced = {name for name, own in uses.items() if all(edit for edit in own.values())}
-    proto = copy_emptied(channels.graph.proto, replaced)
-    surgery = Surgery(proto, channels.graph)
+    proto = copy_emptied(graph.proto, replaced)
+    surgery = Surgery(proto, graph)
     for name, own in uses.items():
         surgery.edit_constant(name, own)
-    for node, extents in measured(channels.graph, edits):
+    for node, extents in measured(graph, edits):
         surgery.write_extents(node, extents)
     for node, attribute, counts in attributes(channels, keep):
         surgery.edit_attribute(node, attribute, counts)
-    for node, i, sizes in missing_sizes(channels, keep):
+    for node, i, sizes in missing_sizes(graph, channels, keep):
         surgery.add_sizes(node, i, sizes)
     for (node, i), (numbers, fixed) in written(channels, keep).items():
         surgery.write_down(node, i, numbers, fixed)

@@ -44,7 +44,7 @@ class Edit:
         return array
 
 
-def edits_of(channels: ChannelMap, keep: Bools) -> dict[Use, Edit]:
+def edits_of(graph: Graph, channels: ChannelMap, keep: Bools) -> dict[Use, Edit]:
     """The edits of constants: a cut for every site, a new integer for every count there."""
     edits: dict[Use, Edit] = {}
     for site in channels.sites:
@@ -52,12 +52,12 @@ def edits_of(channels: ChannelMap, keep: Bools) -> dict[Use, Edit]:
         if len(kept) < len(site.ids):
             edits.setdefault((site.node, site.input), Edit()).keep[site.axis] = kept
     for count in channels.counts:
-        given = channels.graph.ops[count.node].has(count.input)
+        given = graph.ops[count.node].has(count.input)
         if count.attribute or not given or _is_written(channels, count):
             continue
         value = _value(count, keep)
-        name = channels.graph.ops[count.node].inputs[count.input]
-        if value != int(channels.graph.array(name).flat[count.index]):
+        name = graph.ops[count.node].inputs[count.input]
+        if value != int(graph.array(name).flat[count.index]):
             edit = edits.setdefault((count.node, count.input), Edit())
             edit.integers[count.index] = value
     return edits
@@ -140,15 +140,17 @@ def attributes(channels: ChannelMap, keep: Bools) -> Iterator[tuple[int, str, di
         yield node, attribute, values
 
 
-def missing_sizes(channels: ChannelMap, keep: Bools) -> Iterator[tuple[int, int, list[int]]]:
+def missing_sizes(
+    graph: Graph, channels: ChannelMap, keep: Bools
+) -> Iterator[tuple[int, int, list[int]]]:
     """Split without sizes: they are written down where the parts are no longer equal."""
     by_use: dict[Use, list[Count]] = {}
     for count in channels.counts:
-        if not count.attribute and not channels.graph.ops[count.node].has(count.input):
+        if not count.attribute and not graph.ops[count.node].has(count.input):
             by_use.setdefault((count.node, count.input), []).append(count)
     for (node, i), counts in by_use.items():
         sizes = [_value(c, keep) for c in sorted(counts, key=lambda c: c.index)]
-        if sizes != _unstated(sizes, channels.graph.ops[node].opset):
+        if sizes != _unstated(sizes, graph.ops[node].opset):
             yield node, i, sizes
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reprune_onnx.analyzer import analyze
+from reprune_onnx.analyzer import channels_of, graph_of
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.errors import ModelError
 from reprune_onnx.pruner.gamma import channel_gammas
 from reprune_onnx.pruner.selection import select_channels
@@ -53,6 +54,7 @@ class Whole:
 
     model: Model
     plan: PrunePlan
+    graph: Graph
     channels: ChannelMap
     values: State
     memory: Memory
@@ -68,9 +70,12 @@ class Whole:
         Raises ModelError for what cannot be regrown: a tensor that nodes share and would cut
         differently, or a weight that the graph computes.
         """
-        channels = analyze(model, scope_of(plan.settings))
+        graph = graph_of(model)
+        channels = channels_of(graph, scope_of(plan.settings))
         values = {k: v.detach().clone() for k, v in torch_module(model).values().items()}
-        whole = cls(model, plan, channels, values, {}, np.ones(channels.n_units, dtype=np.bool_))
+        whole = cls(
+            model, plan, graph, channels, values, {}, np.ones(channels.n_units, dtype=np.bool_)
+        )
         whole._check()
         return whole
 
@@ -84,7 +89,7 @@ class Whole:
         for site in self.channels.sites:
             if not free[site.ids].any():
                 continue
-            title = self.channels.graph.ops[site.node].title
+            title = self.graph.ops[site.node].title
             if site.tensor not in self.values:
                 raise ModelError(
                     f"{title}: its constant '{site.tensor}' is computed by the graph, so its"
@@ -121,7 +126,7 @@ class Whole:
 
     def narrow(self, outputs: list[str] | None) -> tuple[OnnxModule, Memory]:
         """The module of only the kept channels, and what the optimizer remembers of it."""
-        self.cuts = cut(self.full_model(), self.channels, self.keep)
+        self.cuts = cut(self.full_model(), self.graph, self.channels, self.keep)
         module = torch_module(self.cuts.model, outputs)
         narrow = {
             kind: {**held, **narrowed(_with_channels(held), self.cuts.cuts)}
@@ -140,27 +145,28 @@ class Whole:
         """
         plan, s = self.plan, self.plan.settings
         model = self.full_model()
-        channels = analyze(model, scope_of(s))
+        graph = graph_of(model)
+        channels = channels_of(graph, scope_of(s))
         groups = [g for g in channels.groups if g.free.any()]
-        gammas, sources = channel_gammas(channels, {})
+        gammas, sources = channel_gammas(graph, channels, {})
         masked = {g.id: np.where(self.keep[g.units], gammas[g.id], 0.0) for g in channels.groups}
         sparsity = s.sparsity or 0.0
         looser = max(0.0, sparsity - delta(t, plan.prune_epochs, plan.regrow))
         kept = counts(groups, masked, sparsity, s)
         more = counts(groups, masked, looser, s)
         settings = replace(s, seed=seed_of(s.seed, seed, t) % 2**32)
-        selection = select_channels(channels, settings, Budget(kept), Knowledge(gammas))
+        selection = select_channels(graph, channels, settings, Budget(kept), Knowledge(gammas))
         keep, choices = selection.keep, selection.choices
         grown: dict[int, int] = {}
         for g in groups:
             chosen = np.flatnonzero(keep[g.units])
             rest = np.flatnonzero(~keep[g.units])
-            epsilon = residuals(g, filters_of(channels, g), chosen)
+            epsilon = residuals(g, filters_of(graph, g), chosen)
             rng = np.random.default_rng([s.seed, seed, t, g.id])
             back = regrown(epsilon, rest, more[g.id] - kept[g.id], rng)
             keep[g.units[back]] = True
             grown[g.id] = len(back)
-        self.channels, self.keep = channels, keep
+        self.graph, self.channels, self.keep = graph, channels, keep
         self.coverage = _coverage(channels, choices)
         self.last = Update(kept, grown, choices, sources)
         return self.last

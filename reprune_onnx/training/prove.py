@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reprune_onnx.analyzer import analyze
+from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.pruner.earlier import keep_by_cuts
 from reprune_onnx.report.fields import Report
 from reprune_onnx.report.record import build_report, stamp
-from reprune_onnx.results import PruneRecord, TensorCut
+from reprune_onnx.results import CutNetwork, PruneRecord, TensorCut
 from reprune_onnx.settings import Settings
 from reprune_onnx.subject import scope_of
 from reprune_onnx.surgeon import cut
@@ -37,16 +37,17 @@ def cut_and_prove(
     be proven.
     """
     settings = decided.settings
-    channels = analyze(full, scope_of(settings))
+    graph = graph_of(full)
+    channels = channels_of(graph, scope_of(settings))
     own = {site.tensor for site in channels.sites}
     cuts = [c for c in decided.cuts if (c.source or c.initializer) in own]
-    keep = keep_by_cuts(channels, cuts, "the trained model")
-    result = cut(full, channels, keep)
+    keep = keep_by_cuts(graph, channels, cuts, "the trained model")
+    result = cut(full, graph, channels, keep)
     verification = None
     if settings.verify:
-        verification = verify_cut(full, channels, keep, result.model, progress)
+        verification = verify_cut(CutNetwork(graph, channels, keep, result.model), progress)
         check(verification)
     selection = Selection(keep, decided.choices, decided.sources)
-    record = PruneRecord(source, channels, settings, selection, result, verification)
+    record = PruneRecord(source, graph, channels, settings, selection, result, verification)
     stamped = stamp(record)
     return stamped, build_report(record, stamped, {})

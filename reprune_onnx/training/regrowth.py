@@ -16,10 +16,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.pruner.allocate import all_equal, at_sparsity, widths
 from reprune_onnx.pruner.select.kernels import filters
 from reprune_onnx.settings import Settings
-from reprune_onnx.types import ChannelMap, Filters, Floats, Group, Ints
+from reprune_onnx.types import Filters, Floats, Group, Ints
 
 
 def delta(t: int, prune_epochs: int, delta_0: float) -> float:
@@ -85,12 +86,12 @@ def regrown(epsilon: Floats, candidates: Ints, count: int, rng: np.random.Genera
     return np.sort(candidates[order[:count]])
 
 
-def filters_of(channels: ChannelMap, group: Group) -> tuple[Filters, ...]:
+def filters_of(graph: Graph, group: Group) -> tuple[Filters, ...]:
     """The filters of every layer that makes the group's channels."""
     parts: list[Filters] = []
     for producer in group.producers:
         layer = producer.layer
-        weight = channels.graph.array(layer.weight)
+        weight = graph.array(layer.weight)
         turned = layer.op == "ConvTranspose"
         parts += filters(weight, producer.rows, layer.out_axis, layer.conv_groups, turned)
     return tuple(parts)

@@ -85,7 +85,7 @@ def _train(
     begin(trainer, whole.narrow(prepared.outputs)[0], judge, state)
 
     def after_epoch(record: Epoch) -> None:
-        record["macs"] = cost(whole.channels, whole.keep).macs
+        record["macs"] = cost(whole.graph, whole.channels, whole.keep).macs
         if plan.updates_after(trainer.epoch):
             record |= _update(whole, trainer, prepared.outputs)
             trainer.extra = _extra(whole)

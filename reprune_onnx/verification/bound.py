@@ -12,6 +12,7 @@ from math import prod
 
 import onnx
 
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.shapes import image_layout
 from reprune_onnx.sizes import fits
 from reprune_onnx.types import ChannelMap
@@ -31,12 +32,12 @@ _IMAGE = 4  # the rank of images; that of volumes is larger
 Sizes = dict[str, tuple[int, ...]]
 
 
-def smaller_sizes(channels: ChannelMap) -> Iterator[Sizes]:
+def smaller_sizes(graph: Graph, channels: ChannelMap) -> Iterator[Sizes]:
     """The input shapes with sides halved, and halved again, that hold few enough numbers.
 
     The largest come first; none where the shapes that were analysed are small enough.
     """
-    held = held_at_once(channels)
+    held = held_at_once(graph, channels)
     if held > MOST:
         for shapes in _halves(channels.input_shapes):
             if held * share(channels, shapes) <= MOST:
@@ -66,9 +67,9 @@ def share(channels: ChannelMap, shapes: Sizes) -> float:
     return min((prod(s) / max(1, prod(full[name])) for name, s in shapes.items()), default=1.0)
 
 
-def held_at_once(channels: ChannelMap) -> int:
+def held_at_once(graph: Graph, channels: ChannelMap) -> int:
     """The most numbers that a run in the file's order holds in activations, as far as known."""
-    ops = channels.graph.ops
+    ops = graph.ops
     last = {name: k for k, op in enumerate(ops) for name in op.inputs}
     alive = {name: prod(shape) for name, shape in channels.input_shapes.items()}
     most = 0

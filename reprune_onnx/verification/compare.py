@@ -68,7 +68,7 @@ def difference(expected: Arrays, actual: Arrays, observed: list[str]) -> Differe
     return max(differences, key=lambda d: (d.relative, d.scale))
 
 
-def observed_tensors(channels: ChannelMap, keep: Bools) -> list[str]:
+def observed_tensors(graph: Graph, channels: ChannelMap, keep: Bools) -> list[str]:
     """The tensors to compare: the outputs, and in place of some what they were made of.
 
     Sigmoid and its kind flatten differences, and where they are saturated only rounding is left to
@@ -76,7 +76,6 @@ def observed_tensors(channels: ChannelMap, keep: Bools) -> list[str]:
     tensor with larger values, a difference is small for the scale. The same op on the same values
     gives the same output, so the inputs are compared instead, each by its own scale.
     """
-    graph = channels.graph
     given = {i.name for i in graph.inputs}
     tensors: list[str] = []
     seen: set[str] = set()
@@ -86,7 +85,7 @@ def observed_tensors(channels: ChannelMap, keep: Bools) -> list[str]:
         if name in seen:
             continue
         seen.add(name)
-        behind = _behind(channels, graph.producer(name))
+        behind = _behind(graph, channels, graph.producer(name))
         if behind and all(keep[channels.tensors[i].ids].all() for i in behind):
             stack.extend(i for i in behind if i not in given)
         else:
@@ -117,7 +116,7 @@ def tensor_outputs(proto: onnx.ModelProto) -> list[str]:
     return [o.name for o in proto.graph.output if o.type.HasField("tensor_type")]
 
 
-def _behind(channels: ChannelMap, op: Op | None) -> list[str]:
+def _behind(graph: Graph, channels: ChannelMap, op: Op | None) -> list[str]:
     """The activations from which an op's output follows, to be compared instead; none for most ops.
 
     Of several activations that an op joins element by element, one at least must be squashed, and
@@ -127,23 +126,23 @@ def _behind(channels: ChannelMap, op: Op | None) -> list[str]:
         return []
     read = [i for i in op.inputs if i in channels.tensors]
     others = {i for i in op.inputs if i} - {*read}
-    if not all(_of_shapes(channels.graph, i) for i in others):
+    if not all(_of_shapes(graph, i) for i in others):
         return []
     if op.type == "Concat":
         return read
     if op.type in _OF_ONE:
         return read if read == [*op.inputs[:1]] else []
     if op.type in _SUMMING:
-        return read if read == [*op.inputs[:1]] and _squashed(channels, read[0]) else []
+        return read if read == [*op.inputs[:1]] and _squashed(graph, channels, read[0]) else []
     if op.type not in _OF_TWO:
         return []
-    return read if len(read) == 1 or any(_squashed(channels, i) for i in read) else []
+    return read if len(read) == 1 or any(_squashed(graph, channels, i) for i in read) else []
 
 
-def _squashed(channels: ChannelMap, name: str) -> bool:
+def _squashed(graph: Graph, channels: ChannelMap, name: str) -> bool:
     """Whether a tensor is a squashing op's output, moved or joined with constants."""
     while True:
-        op = channels.graph.producer(name)
+        op = graph.producer(name)
         if op is None or op.domain:
             return False
         if op.type in _SQUASHING:

@@ -13,6 +13,7 @@ from math import prod
 
 import numpy as np
 
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.errors import ModelError
 from reprune_onnx.types import Bools, ChannelMap, Site
 from reprune_onnx.verification.compare import Arrays
@@ -31,17 +32,24 @@ Tried = Sequence[tuple[Arrays, Arrays]]
 
 
 class NegativeControl:
-    """Wrong cuts of one weight each of the model ``pruned``, to be seen in some tensors.
+    """Wrong cuts of one weight each of the model ``pruned``.
 
-    ``what`` are the channels, which units stay, and these tensors; ``runs`` is the number of inputs
-    that the models are compared on.
+    Of the ``channels`` of the original's ``graph`` only the units ``keep (n_units,)`` stay. Wrong
+    cuts are to be seen in the tensors ``observed``; ``runs`` is the number of inputs that the
+    models are compared on.
     """
 
     def __init__(
-        self, pruned: FedModel, what: tuple[ChannelMap, Bools, list[str]], runs: int
+        self,
+        pruned: FedModel,
+        graph: Graph,
+        channels: ChannelMap,
+        keep: Bools,
+        observed: list[str],
+        runs: int,
     ) -> None:
-        channels, keep, self._observed = what
-        self._pruned, self._cut = pruned, (channels, keep)
+        self._pruned, self._observed = pruned, observed
+        self._graph, self._channels, self._keep = graph, channels, keep
         self._kinds = _candidates(channels, keep)
         self._first = list(self._parts(_RECORDED // max(1, runs)))
 
@@ -84,20 +92,20 @@ class NegativeControl:
         return best
 
     def _wrong(self, model: FedModel, sites: Sequence[Site]) -> WrongCuts:
-        return WrongCuts(model, self._cut, sites, self._observed)
+        return WrongCuts(model, self._graph, self._channels, self._keep, sites, self._observed)
 
     def _parts(self, most: int) -> Iterator[tuple[Part, list[Site]]]:
         """What lies behind the last weights, while what they read is no more numbers than that."""
-        channels, graph = self._cut[0], self._pruned.proto.graph
+        graph = self._pruned.proto.graph
         places = {name: k for k, node in enumerate(graph.node) for name in node.output if name}
         sites = [site for own in self._kinds for site in own]
         start = 0
         for n in _FIRST:
             own = sites[start : start + n]
             start += n
-            at = [places[channels.graph.ops[site.node].result] for site in own]
+            at = [places[self._graph.ops[site.node].result] for site in own]
             part = part_behind(graph, at, self._observed)
-            most -= sum(_numbers(channels, name) for name in part.reads)
+            most -= sum(_numbers(self._channels, name) for name in part.reads)
             if most < 0:
                 return
             leading = [site for site, k in zip(own, at, strict=True) if k in part.nodes]

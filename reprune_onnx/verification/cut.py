@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reprune_onnx.analyzer.graph import FLOATS
+from reprune_onnx.analyzer.graph import FLOATS, Graph
 from reprune_onnx.analyzer.hoist import hoisted
 from reprune_onnx.errors import KernelError, ModelError, VerificationError
 from reprune_onnx.precision import HALF, HALF_STEP, HALF_TOLERANCE, TOLERANCE, WIDE, tolerance
-from reprune_onnx.results import Verification
+from reprune_onnx.results import CutNetwork, Verification
 from reprune_onnx.types import Bools, ChannelMap, Model
 from reprune_onnx.verification.bound import (
     multiply_adds,
@@ -40,14 +40,9 @@ _AMPLIFIED = 10.0  # so many times what the last digit of the inputs makes is ro
 
 
 def verify_cut(
-    model: Model,
-    channels: ChannelMap,
-    keep: Bools,
-    pruned: Model,
-    progress: Progress | None = None,
-    images: Sequence[Arrays] = (),
+    network: CutNetwork, progress: Progress | None = None, images: Sequence[Arrays] = ()
 ) -> Verification:
-    """Compare ``pruned`` with ``model`` masked to the units ``keep (n_units,)``.
+    """Compare what a cut left of a network with the network, masked to the units that were kept.
 
     Where the first kind of inputs shows nothing, because the model amplifies rounding on it or
     because a wrong cut would not be seen, others are tried; ``images`` are batches of the user's.
@@ -58,10 +53,10 @@ def verify_cut(
     ONNX Runtime cannot run the original at all: without it nothing can be proven. A difference that
     is too large is returned, not raised.
     """
-    model, pruned = hoisted(model), hoisted(pruned)
+    pruned, keep = hoisted(network.pruned), network.keep
     results: list[Verification] = []
-    for view in views(channels, keep):
-        results.append(_compared(model, view, keep, pruned, progress, images))
+    for view in views(network.graph, network.channels, keep):
+        results.append(_compared(view, keep, pruned, progress, images))
         if not results[-1].passed:
             return results[-1]
     return _all_of(results)
@@ -82,7 +77,6 @@ def _all_of(results: Sequence[Verification]) -> Verification:
 
 
 def _compared(
-    model: Model,
     view: View,
     keep: Bools,
     pruned: Model,
@@ -90,13 +84,12 @@ def _compared(
     images: Sequence[Arrays],
 ) -> Verification:
     """Compare one view of both models on one kind of inputs after the other."""
-    channels = view.channels
     taken = f", in {' and '.join(view.branches)}" if view.branches else ""
-    whole = any(i.type.tensor_type.elem_type not in FLOATS for i in channels.graph.inputs)
+    whole = any(i.type.tensor_type.elem_type not in FLOATS for i in view.graph.inputs)
     tried: list[str] = []
     best: Verification | None = None
     refusal: Exception | None = None
-    for proof in _proofs(model, view, keep, pruned, progress):
+    for proof in _proofs(view, keep, pruned, progress):
         own = kinds(() if proof.sizes else images)  # images are of the full size
         for kind in own[:1] if proof.quick else own:
             name = f"{kind.name}{'' if proof.wide == WIDE else ', in float32'}{taken}"
@@ -129,18 +122,17 @@ def _of(pruned: Model, view: View, wide: Collection[int] | None = None) -> FedMo
     return whole.taking(view.decided)
 
 
-def _proofs(
-    model: Model, view: View, keep: Bools, pruned: Model, progress: Progress | None
-) -> Iterator[_Proof]:
+def _proofs(view: View, keep: Bools, pruned: Model, progress: Progress | None) -> Iterator[_Proof]:
     """All ways to compare the two, in the order in which they are tried."""
-    channels = view.channels
-    quick, small = quicker_sizes(channels, model.proto), list(smaller_sizes(channels))
+    graph, channels = view.graph, view.channels
+    quick = quicker_sizes(channels, graph.proto)
+    small = list(smaller_sizes(graph, channels))
     for sizes in (quick, small) if quick else (small,):
         at = sizes, sizes is quick
-        yield _Proof(model, view, keep, _of(pruned, view), progress, *at)
-        if tolerance(channels) == HALF_TOLERANCE:
+        yield _Proof(view, keep, _of(pruned, view), progress, *at)
+        if tolerance(graph, channels) == HALF_TOLERANCE:
             copy = _of(pruned, view, HALF)
-            yield _Proof(model, view, keep, copy, progress, *at, HALF)
+            yield _Proof(view, keep, copy, progress, *at, HALF)
 
 
 class _NotRunError(Exception):
@@ -155,7 +147,6 @@ class _NotRunError(Exception):
 class _Proof:
     """The masked original and the pruned model, to be compared on one kind of inputs at a time."""
 
-    model: Model
     view: View
     keep: Bools
     smaller: FedModel
@@ -187,11 +178,11 @@ class _Proof:
         None where no output has a finite value. At the first of the smaller sizes that it runs at,
         if there are any, else at that which was analysed.
         """
-        ends = tensor_outputs(self.model.proto)
+        ends = tensor_outputs(self.view.graph.proto)
         names = list(dict.fromkeys([*observed, *ends]))
         if not names:
             raise ModelError("the graph has no output that is a tensor: nothing could be proven")
-        masked = masked_original(self.model.proto, self.channels, self.keep, self.wide)
+        masked = masked_original(self.view.graph, self.channels, self.keep, self.wide)
         masked = masked.taking(self.view.decided)
         if self.sizes:
             masked.open_sizes(self.channels.input_shapes)
@@ -219,7 +210,7 @@ class _Proof:
     ) -> list[tuple[Arrays, Arrays]] | None:
         """The runs at some sizes and from there on; None where nothing is finite."""
         work = multiply_adds(self.channels) * share(self.channels, sizes)
-        tried = list(runs(self.model.proto, session, sizes, kind, work))
+        tried = list(runs(self.view.graph.proto, session, sizes, kind, work))
         if sizes != self.channels.input_shapes:
             self.at = ", ".join(f"{n} = {'×'.join(map(str, s))}" for n, s in sizes.items())
         if any(finite({name: outputs[name] for name in ends}) for _, outputs in tried):
@@ -228,7 +219,7 @@ class _Proof:
 
     def _behind_cuts(self) -> list[str]:
         """The tensors that are made of dropped channels and others, right behind the cuts."""
-        ops = [self.channels.graph.ops[s.node] for s in consumers(self.channels, self.keep)]
+        ops = [self.view.graph.ops[s.node] for s in consumers(self.channels, self.keep)]
         made = dict.fromkeys(op.outputs[0] for op in ops if len(op.outputs) == 1)
         return [name for name in made if name in self.view.shown.tensors]
 
@@ -238,11 +229,12 @@ class _Proof:
         These show what a later layer makes too small to be seen.
         """
         channels, keep = self.channels, self.keep
-        allowed = tolerance(channels) if self.wide == WIDE else TOLERANCE
-        shown = self.view.shown
-        choices = decisions(shown, keep)
+        graph, shown, shown_graph = self.view.graph, self.view.shown, self.view.shown_graph
+        allowed = tolerance(graph, channels) if self.wide == WIDE else TOLERANCE
+        choices = decisions(shown_graph, shown, keep)
         decided = choices.made
-        observed = [o for o in observed_tensors(shown, keep) if o not in decided]
+        observed = observed_tensors(shown_graph, shown, keep)
+        observed = [o for o in observed if o not in decided]
         observed = list(dict.fromkeys([*observed, *choices.read, *inner]))
         wanted = [*observed, *choices.rounded, *decided]
         masked_runs = self._expected(wanted, kind)
@@ -264,7 +256,7 @@ class _Proof:
             for feeds, outputs in masked_runs
         ]
         controls = [
-            NegativeControl(self.smaller, (part, keep, observed), len(tried))
+            NegativeControl(self.smaller, graph, part, keep, observed, len(tried))
             for part in self.view.by_part()
         ]
         reads = sorted({name for control in controls for name in control.reads})
@@ -273,7 +265,7 @@ class _Proof:
             False, worst.absolute, worst.scale, 0.0, allowed, len(tried), sizes=self.at
         )
         if worst.relative > allowed:
-            rounding = _own_rounding(self.smaller, channels, tried, observed) * worst.scale
+            rounding = _own_rounding(self.smaller, graph, tried, observed) * worst.scale
             least = HALF_STEP if allowed == HALF_TOLERANCE else 0.0
             return replace(facts, rounding=max(rounding, least))
         if keep.all() or not self.view.parts:
@@ -314,13 +306,13 @@ def _worst(
 
 def _own_rounding(
     pruned: FedModel,
-    channels: ChannelMap,
+    graph: Graph,
     tried: list[tuple[Arrays, Arrays]],
     observed: list[str],
 ) -> float:
     """The relative difference that the last digit of the model's inputs makes when pruned."""
     session, rng = pruned.session(list(tried[0][1])), np.random.default_rng(0)
-    given = {i.name for i in channels.graph.inputs}
+    given = {i.name for i in graph.inputs}
     largest = 0.0
     for feeds, _ in tried:
         moved = {

@@ -17,7 +17,7 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
-from reprune_onnx.analyzer.graph import FLOATS, Op, captured
+from reprune_onnx.analyzer.graph import FLOATS, Graph, Op, captured
 from reprune_onnx.bodies import bodies
 from reprune_onnx.types import Bools, ChannelMap
 from reprune_onnx.verification.compare import Arrays
@@ -44,7 +44,7 @@ class Decisions:
     rounded: list[str]
 
 
-def decisions(channels: ChannelMap, keep: Bools) -> Decisions:
+def decisions(graph: Graph, channels: ChannelMap, keep: Bools) -> Decisions:
     """Find what a graph decides by its numbers.
 
     Of an If, Loop or Scan that decides within its body, all outputs are decisions. A decision about
@@ -53,7 +53,7 @@ def decisions(channels: ChannelMap, keep: Bools) -> Decisions:
     made: list[str] = []
     read: set[str] = set()
     rounded: set[str] = set()
-    for op in channels.graph.ops:
+    for op in graph.ops:
         if op.domain or not _decides(op):
             continue
         inputs = [n for n in (*op.inputs, *captured(op)) if n in channels.tensors]
@@ -65,12 +65,12 @@ def decisions(channels: ChannelMap, keep: Bools) -> Decisions:
                 rounded.update(inputs)
             else:
                 read.update(inputs)
-    given = {i.name for i in channels.graph.inputs}
-    read = _terms(channels, keep, read)
+    given = {i.name for i in graph.inputs}
+    read = _terms(graph, channels, keep, read)
     return Decisions(made, sorted(read - {*made} - given), sorted(rounded - {*made} - given - read))
 
 
-def _terms(channels: ChannelMap, keep: Bools, names: Iterable[str]) -> set[str]:
+def _terms(graph: Graph, channels: ChannelMap, keep: Bools, names: Iterable[str]) -> set[str]:
     """``names``, and for a sum or difference its terms, of which both models make the same."""
     ends, seen, stack = set[str](), set[str](), list(names)
     while stack:
@@ -78,7 +78,7 @@ def _terms(channels: ChannelMap, keep: Bools, names: Iterable[str]) -> set[str]:
         if name in seen:
             continue
         seen.add(name)
-        op = channels.graph.producer(name)
+        op = graph.producer(name)
         terms = [] if op is None else [i for i in op.inputs if i in channels.tensors]
         whole = terms and all(keep[channels.tensors[i].ids].all() for i in terms)
         if op is not None and not op.domain and op.type in {"Add", "Sub"} and whole:

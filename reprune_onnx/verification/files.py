@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from reprune_onnx.analyzer import Scope, analyze
+from reprune_onnx.analyzer import Scope, channels_of, graph_of
 from reprune_onnx.analyzer.copies import copies, unshared, with_own_parameters
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import to_array
@@ -21,11 +21,11 @@ from reprune_onnx.precision import as_float32
 from reprune_onnx.pruner.earlier import EarlierReport, earlier_report, keep_by_cuts
 from reprune_onnx.report.fields import ReportLike
 from reprune_onnx.report.files import report_path
-from reprune_onnx.results import Verification
+from reprune_onnx.results import CutNetwork, Verification
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.runtime.tail import Tail, find_tail, head_of
 from reprune_onnx.surgeon import cut
-from reprune_onnx.types import Bools, ChannelMap, Model
+from reprune_onnx.types import Model
 from reprune_onnx.verification.cut import check, verify_cut
 from reprune_onnx.verification.inputs import runs
 from reprune_onnx.watch import Progress
@@ -73,27 +73,26 @@ def verify(
         report = report_path(Path(pruned))
     earlier = earlier_report(report)
     pair = matched(as_model(original, "original"), as_model(pruned, "pruned"), earlier)
+    network = pair.network
     if pair.changed:
-        session = Session(as_float32(pair.pruned.proto), optimize=False)
-        list(runs(pair.original.proto, session, pair.channels.input_shapes))
+        session = Session(as_float32(network.pruned.proto), optimize=False)
+        list(runs(pair.original.proto, session, network.channels.input_shapes))
         return FileVerification(None, pair.changed, pair.note)
-    result = verify_cut(pair.original, pair.channels, pair.keep, pair.pruned, progress)
+    result = verify_cut(network, progress)
     check(result)
     return FileVerification(result, 0, pair.note)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An original without local functions, its channels, and which of its units are left.
+    """An original without local functions, and what a file has left of it.
 
     ``changed`` tensors of the pruned model have other values than the cut gives them. Both are
     without the ``tail``, where ONNX Runtime lacks operators at the original's end.
     """
 
     original: Model
-    pruned: Model
-    channels: ChannelMap
-    keep: Bools
+    network: CutNetwork
     changed: int
     tail: Tail | None = None
 
@@ -130,13 +129,14 @@ def matched(original: Model, pruned: Model, report: EarlierReport) -> Pair:
 
 
 def _pair(original: Model, pruned: Model, report: EarlierReport, tail: Tail | None) -> Pair:
-    channels = analyze(original, _scope(report))
-    keep = keep_by_cuts(channels, report.cuts, "the report")
-    expected = cut(original, channels, keep).model
+    graph = graph_of(original)
+    channels = channels_of(graph, _scope(report))
+    keep = keep_by_cuts(graph, channels, report.cuts, "the report")
+    expected = cut(original, graph, channels, keep).model
     if tail is not None:
         expected = tail.put_back(expected)
     changed = _compare_structure(expected.proto, pruned.proto)
-    return Pair(original, head_of(pruned), channels, keep, changed, tail)
+    return Pair(original, CutNetwork(graph, channels, keep, head_of(pruned)), changed, tail)
 
 
 def _scope(report: EarlierReport) -> Scope:

@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.graph import Graph
@@ -20,15 +19,15 @@ from reprune_onnx.verification.fed import FedModel, Slices
 
 
 def masked_original(
-    proto: onnx.ModelProto, channels: ChannelMap, keep: Bools, wide: Collection[int] = WIDE
+    graph: Graph, channels: ChannelMap, keep: Bools, wide: Collection[int] = WIDE
 ) -> FedModel:
     """A copy whose consumers read zeros in place of the units that ``keep (n_units,)`` drops."""
-    masked = FedModel(proto, wide)
+    masked = FedModel(graph.proto, wide)
     sites: dict[tuple[int, int], list[Site]] = {}
     for site in consumers(channels, keep):
         sites.setdefault((site.node, site.input), []).append(site)
     for (node, i), own in sites.items():
-        array = constant(channels.graph, own[0].tensor).copy()
+        array = constant(graph, own[0].tensor).copy()
         for site in own:
             slices: list[Any] = [slice(None)] * array.ndim
             slices[site.axis] = ~keep[site.ids]
@@ -36,29 +35,33 @@ def masked_original(
         masked.rewire(masked.proto.graph.node[node], i, array)
     taken = [s for s in channels.statistics if not keep[s.ids].all()]
     for norm in taken:
-        _parameters(masked, channels, norm, keep)
+        _parameters(masked, graph, channels, norm, keep)
     reads: list[Statistic | Summed] = [*taken, *sums(channels, keep)]
     for read in sorted(reads, key=lambda r: r.node, reverse=True):  # nodes behind it move
         if isinstance(read, Statistic):
             _over_kept(masked, read, keep)
         else:
-            _zeroed(masked, channels, read, keep)
+            _zeroed(masked, graph, channels, read, keep)
     return masked
 
 
-def _zeroed(masked: FedModel, channels: ChannelMap, read: Summed, keep: Bools) -> None:
+def _zeroed(
+    masked: FedModel, graph: Graph, channels: ChannelMap, read: Summed, keep: Bools
+) -> None:
     """Let a product of two activations read zeros in place of the dropped channels of one."""
-    name = channels.graph.ops[read.node].inputs[read.input]
+    name = graph.ops[read.node].inputs[read.input]
     shape = [-1 if axis == read.axis else 1 for axis in range(len(channels.tensors[name].shape))]
-    factor = keep[read.ids].reshape(shape), channels.graph.activation_type(name)
+    factor = keep[read.ids].reshape(shape), graph.activation_type(name)
     masked.multiply(read.node, read.input, factor)
 
 
-def _parameters(masked: FedModel, channels: ChannelMap, norm: Statistic, keep: Bools) -> None:
+def _parameters(
+    masked: FedModel, graph: Graph, channels: ChannelMap, norm: Statistic, keep: Bools
+) -> None:
     """Let a norm over the kept channels read their scale and bias alone."""
     for site in channels.sites:
         if site.node == norm.node and site.role == "param":
-            array = constant(channels.graph, site.tensor)
+            array = constant(graph, site.tensor)
             left = array.take(np.flatnonzero(keep[site.ids]), axis=site.axis)
             masked.rewire(masked.proto.graph.node[site.node], site.input, left)
 

@@ -19,12 +19,15 @@ from reprune_onnx.types import Bools, Branch, ChannelMap, Model, Site
 class View:
     """One copy of a model, in which the conditions ``decided`` are not left to the inputs.
 
-    ``channels`` are those of the graph in which all branches stand beside their If; ``shown`` is
-    what can be looked into. A wrong cut must show in each of the ``parts``, which are sites of the
-    main graph, or of one branch. ``branches`` names the branches that it takes for that.
+    ``channels`` are those of the ``graph`` in which all branches stand beside their If; ``shown``,
+    of ``shown_graph``, is what can be looked into. A wrong cut must show in each of the ``parts``,
+    which are sites of the main graph, or of one branch. ``branches`` names the branches that it
+    takes for that.
     """
 
+    graph: Graph
     channels: ChannelMap
+    shown_graph: Graph
     shown: ChannelMap
     parts: tuple[tuple[Site, ...], ...]
     decided: dict[str, bool] = field(default_factory=dict)
@@ -35,14 +38,13 @@ class View:
         return [replace(self.channels, sites=part) for part in self.parts]
 
 
-def views(channels: ChannelMap, keep: Bools) -> list[View]:
+def views(graph: Graph, channels: ChannelMap, keep: Bools) -> list[View]:
     """The model as it is, then copies so that each branch runs in which dropped units are read.
 
     Another If than those around the branch is left to the inputs, unless its condition is the same.
     """
-    graph = channels.graph
     if not any(joined(op.proto) for op in graph.ops):
-        return [View(channels, channels, (channels.sites,))]
+        return [View(graph, channels, graph, channels, (channels.sites,))]
     inside: dict[str, list[Site]] = {}
     for site in channels.sites:
         inside.setdefault(graph.branch_of(graph.ops[site.node]), []).append(site)
@@ -51,22 +53,22 @@ def views(channels: ChannelMap, keep: Bools) -> list[View]:
     for branch in channels.branches:
         if branch.prefix in cut:
             together.setdefault(tuple(sorted(branch.decided.items())), []).append(branch)
-    whole = _view(channels, [], [tuple(inside[""])] if "" in cut else [])
+    whole = _view(graph, channels, [], [tuple(inside[""])] if "" in cut else [])
     return [whole] + [
-        _view(channels, own, [tuple(inside[branch.prefix]) for branch in own])
+        _view(graph, channels, own, [tuple(inside[branch.prefix]) for branch in own])
         for own in together.values()
     ]
 
 
-def _view(channels: ChannelMap, own: list[Branch], parts: list[tuple[Site, ...]]) -> View:
-    graph = channels.graph
+def _view(
+    graph: Graph, channels: ChannelMap, own: list[Branch], parts: list[tuple[Site, ...]]
+) -> View:
     decided = own[0].decided if own else {}
     shapes = own[0].shapes if own else channels.input_shapes
     places = Places(graph.proto, decided)
     running = [s for s in channels.sites if places.of(graph.ops[s.node].result) is not None]
     shown = replace(
         channels,
-        graph=Graph(Model(folded(graph.proto, decided))),
         tensors={name: x for name, x in channels.tensors.items() if places.of(name) == ""},
         sites=(),
         summed=(),
@@ -79,4 +81,6 @@ def _view(channels: ChannelMap, own: list[Branch], parts: list[tuple[Site, ...]]
     here = replace(
         channels, sites=tuple(running), summed=summed, statistics=statistics, input_shapes=shapes
     )
-    return View(here, shown, tuple(parts), decided, tuple(branch.title for branch in own))
+    titles = tuple(branch.title for branch in own)
+    shown_graph = Graph(Model(folded(graph.proto, decided)))
+    return View(graph, here, shown_graph, shown, tuple(parts), decided, titles)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.types import Bools, ChannelMap, Site
 from reprune_onnx.verification.compare import Arrays, difference
 from reprune_onnx.verification.fed import FedModel
@@ -24,17 +25,19 @@ class WrongCuts:
     def __init__(
         self,
         pruned: FedModel,
-        cut: tuple[ChannelMap, Bools],
+        graph: Graph,
+        channels: ChannelMap,
+        keep: Bools,
         sites: Sequence[Site],
         observed: Sequence[str],
     ) -> None:
-        self._channels, self._keep = cut
+        self._graph, self._channels, self._keep = graph, channels, keep
         self._pruned, self._observed = pruned, list(observed)
         nodes = {name: node for node in pruned.proto.graph.node for name in node.output if name}
         self._names: dict[tuple[int, int], str] = {}
         for site in sites:
             if (site.node, site.input) not in self._names:
-                node = nodes[self._channels.graph.ops[site.node].result]
+                node = nodes[self._graph.ops[site.node].result]
                 right = pruned.weight(node.input[site.input])
                 if right is None:
                     right = self._rows(site, np.flatnonzero(self._keep[site.ids]))
@@ -67,7 +70,7 @@ class WrongCuts:
 
     def _rows(self, site: Site, rows: NDArray[np.intp]) -> NDArray[Any]:
         """The site's weight with these slices along its axis, cut rightly along the others."""
-        array = constant(self._channels.graph, site.tensor)
+        array = constant(self._graph, site.tensor)
         for other in self._channels.sites:
             if (other.node, other.input) == (site.node, site.input) and other.axis != site.axis:
                 array = array.take(np.flatnonzero(self._keep[other.ids]), axis=other.axis)

@@ -7,6 +7,8 @@ import onnx
 import pytest
 
 import reprune_onnx as rp
+from reprune_onnx.analyzer import channels_of, graph_of
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.precision import tolerance
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.verification.compare import difference, observed_tensors
@@ -21,9 +23,10 @@ RAW_PIXELS = {"winml_candy", "zoo_yolox_nano", "yunet_n_dynamic"}  # these take 
 
 
 @cache
-def read(path) -> tuple[rp.Model, rp.ChannelMap]:
+def read(path) -> tuple[rp.Model, Graph, rp.ChannelMap]:
     model = rp.load(path)
-    return model, rp.analyze(model, rp.Scope(residual="prune"))
+    graph = graph_of(model)
+    return model, graph, channels_of(graph, rp.Scope(residual="prune"))
 
 
 def names(folder) -> list[str]:
@@ -37,9 +40,9 @@ def pytest_generate_tests(metafunc):
 
 
 def test_it_computes_what_onnx_runtime_computes(shared, name):
-    model, channels = read(shared / "models" / f"{name}.onnx")
+    model, graph, channels = read(shared / "models" / f"{name}.onnx")
     keep = np.ones(channels.n_units, dtype=bool)
-    observed = observed_tensors(channels, keep)
+    observed = observed_tensors(graph, channels, keep)
     rng = np.random.default_rng(0)
     scale = 255.0 if name in RAW_PIXELS else 1.0
     half = any(t.data_type == onnx.TensorProto.FLOAT16 for t in model.proto.graph.initializer)
@@ -56,7 +59,7 @@ def test_it_computes_what_onnx_runtime_computes(shared, name):
     arrays = [y.numpy() for y in (found if isinstance(found, tuple) else (found,))]
     worst = difference(expected, dict(zip(observed, arrays, strict=True)), observed)
     assert worst.scale > 0
-    assert worst.relative <= tolerance(channels)  # 1e-4; of an fp16 file 5e-3
+    assert worst.relative <= tolerance(graph, channels)  # 1e-4; of an fp16 file 5e-3
 
 
 def test_it_writes_the_same_file_back(shared, name):
@@ -67,10 +70,10 @@ def test_it_writes_the_same_file_back(shared, name):
 @pytest.mark.parametrize("name", DIFFERENT)
 def test_every_weight_of_a_layer_gets_a_gradient(shared, name):
     """No weight is cut off from the outputs."""
-    model, channels = read(shared / "models" / f"{name}.onnx")
+    model, graph, channels = read(shared / "models" / f"{name}.onnx")
     module = torch_module(model)
     shapes = {n: (*s[:2], *(min(k, 96) for k in s[2:])) for n, s in channels.input_shapes.items()}
-    static = [d.dim_value for i in channels.graph.inputs for d in i.type.tensor_type.shape.dim]
+    static = [d.dim_value for i in graph.inputs for d in i.type.tensor_type.shape.dim]
     shapes = dict(channels.input_shapes) if all(static[1:]) else shapes
     torch.manual_seed(0)
     outputs = module(*[torch.rand(shapes[n]) for n in module.input_names])

@@ -7,11 +7,12 @@ import pytest
 from onnx import numpy_helper
 
 import reprune_onnx as rp
+from reprune_onnx.analyzer import channels_of, graph_of
 
 pytest.importorskip("torchvision", reason="the recipes need torchvision")
 
 from models.export import Recipe, export
-from reprune_onnx.analyzer import Scope, analyze
+from reprune_onnx.analyzer import Scope
 from reprune_onnx.pruner.earlier import keep_by_cuts
 from reprune_onnx.results import TensorCut
 from reprune_onnx.verification.fed import FedModel
@@ -76,14 +77,15 @@ def test_the_backbone_is_pruned_and_boxes_are_the_masked_originals(name):
     assert all(np.array_equal(old[n], new[n]) for n in rest)
 
     scope = Scope("inner", ("*backbone*",), (), {entry: sizes[0]})
-    channels = analyze(model, scope)
+    graph = graph_of(model)
+    channels = channels_of(graph, scope)
     cuts = [
         TensorCut(c["initializer"], c["axis"], np.array(c["keep"]), c.get("source"))
         for c in report["cuts"]
     ]
-    keep = keep_by_cuts(channels, cuts, "the report")
+    keep = keep_by_cuts(graph, channels, cuts, "the report")
     outputs = [o.name for o in model.proto.graph.output]
-    masked = masked_original(model.proto, channels, keep).session(outputs)
+    masked = masked_original(graph, channels, keep).session(outputs)
     pruned = FedModel(result.model.proto).session(outputs)
     plain = FedModel(model.proto).session(outputs)
     for k, size in enumerate(sizes):

@@ -10,6 +10,7 @@ from report_counts import widths
 from steady_machine import RUN, SteadyMachine, of_work
 
 import reprune_onnx as rp
+from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.latency.measure import measure_layers
 from reprune_onnx.latency.whole import latencies
 
@@ -106,12 +107,13 @@ def test_less_latency_than_any_cut_gives_is_refused(refuses, model, tmp_path, mo
 def test_what_is_timed_starts_no_thread(demo, monkeypatch):
     """The one run that Ctrl-C can stop is in a thread beside; on small models that takes longer."""
     model = rp.load(demo)
-    channels = rp.analyze(model)
+    graph = graph_of(model)
+    channels = channels_of(graph, rp.Scope())
     began = []
     started = threading.Thread.start
     monkeypatch.setattr(threading.Thread, "start", lambda t: (began.append(t), started(t)))
     (ms,) = latencies([model], channels.input_shapes)
-    table = measure_layers(channels, ms)
+    table = measure_layers(graph, channels, ms)
     assert len(began) == 1
     assert ms > 0
     assert {row.layer for row in table.layers} == {layer.name for layer in channels.layers}

@@ -12,12 +12,12 @@ import pytest
 from onnx import numpy_helper
 
 import reprune_onnx as rp
-from reprune_onnx.analyzer import Scope, analyze
+from reprune_onnx.analyzer import Scope, analyze, channels_of, graph_of
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.errors import ModelError, VerificationError
 from reprune_onnx.order import in_order
 from reprune_onnx.pruner.earlier import keep_by_cuts
-from reprune_onnx.results import TensorCut
+from reprune_onnx.results import CutNetwork, TensorCut
 from reprune_onnx.settings import Settings
 from reprune_onnx.verification.cut import check, verify_cut
 
@@ -286,13 +286,14 @@ def test_other_channels_than_the_report_says_are_not_proven(name: str) -> None:
     """The control: what is left of a weight is put in another order along one axis."""
     proto, report = pruned(name)
     source = written_out(in_order(rp.Model(VARIANTS[name].proto)))
-    channels = analyze(source, scope(VARIANTS[name]))
+    graph = graph_of(source)
+    channels = channels_of(graph, scope(VARIANTS[name]))
     cuts = [
         TensorCut(c["initializer"], c["axis"], np.array(c["keep"]), c.get("source"))
         for c in report["cuts"]
     ]
-    keep = keep_by_cuts(channels, cuts, name)
-    check(verify_cut(source, channels, keep, rp.Model(proto)))
+    keep = keep_by_cuts(graph, channels, cuts, name)
+    check(verify_cut(CutNetwork(graph, channels, keep, rp.Model(proto))))
     changed = onnx.ModelProto()
     changed.CopyFrom(proto)
     cut = max(cuts, key=lambda c: np.prod(_stored(changed, c.initializer).dims))
@@ -301,7 +302,7 @@ def test_other_channels_than_the_report_says_are_not_proven(name: str) -> None:
     stored.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array), stored.name))
 
     with pytest.raises(VerificationError, match="differs from the masked original"):
-        check(verify_cut(source, channels, keep, rp.Model(changed)))
+        check(verify_cut(CutNetwork(graph, channels, keep, rp.Model(changed))))
 
 
 def _stored(proto: onnx.ModelProto, name: str) -> onnx.TensorProto:

@@ -11,12 +11,15 @@ from random_recipes import BATCH, SIDE, Recipe, recipes
 
 import reprune_onnx as rp
 from reprune_onnx.activations.images import Images
+from reprune_onnx.analyzer import channels_of, graph_of
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.order import in_order
 from reprune_onnx.pruner.allocate.multilinear import multilinear
 from reprune_onnx.pruner.earlier import EarlierReport
 from reprune_onnx.pruner.measure import cost
 from reprune_onnx.pruner.sensitivity.curves import measure_losses
 from reprune_onnx.recovery import recover
+from reprune_onnx.results import CutNetwork
 from reprune_onnx.surgeon import cut
 from reprune_onnx.types import Group
 
@@ -48,9 +51,8 @@ def selection(channels: rp.ChannelMap, seed: int) -> Any:
     return keep
 
 
-def branched(channels: rp.ChannelMap) -> bool:
+def branched(graph: Graph, channels: rp.ChannelMap) -> bool:
     """Whether layers stand in branches of an If."""
-    graph = channels.graph
     return any(graph.branch_of(graph.ops[layer.node]) for layer in channels.layers)
 
 
@@ -62,11 +64,12 @@ def branched(channels: rp.ChannelMap) -> bool:
 )
 def test_recovery_changes_values_only(recipe: Recipe, seed: int, method: Any) -> None:
     model = in_order(rp.Model(build(recipe)))
-    channels = rp.analyze(model, rp.Scope(residual="prune", input_shapes=SHAPE))
+    graph = graph_of(model)
+    channels = channels_of(graph, rp.Scope(residual="prune", input_shapes=SHAPE))
     keep = selection(channels, seed)
     assume(not keep.all())
-    result = cut(model, channels, keep)
-    found = recover((model, result.model), channels, keep, method, images())
+    result = cut(model, graph, channels, keep)
+    found = recover(CutNetwork(graph, channels, keep, result.model), method, images())
     report = EarlierReport(
         result.cuts,
         settings={"residual": "prune", "input_shapes": [[k, v] for k, v in SHAPE.items()]},
@@ -86,9 +89,9 @@ def even(channels: rp.ChannelMap, groups: list[Group]) -> bool:
     return True
 
 
-def no_copies(channels: rp.ChannelMap) -> bool:
+def no_copies(graph: Graph, channels: rp.ChannelMap) -> bool:
     """Whether no constant is read as the Identity of another: cut apart, they cost twice."""
-    return all(channels.graph.origin(site.tensor) == site.tensor for site in channels.sites)
+    return all(graph.origin(site.tensor) == site.tensor for site in channels.sites)
 
 
 @quick
@@ -99,16 +102,17 @@ def no_copies(channels: rp.ChannelMap) -> bool:
 )
 def test_the_price_of_a_selection(recipe: Recipe, seed: int, measure: Any) -> None:
     model = in_order(rp.Model(build(recipe)))
-    channels = rp.analyze(model, rp.Scope(residual="prune", input_shapes=SHAPE))
+    graph = graph_of(model)
+    channels = channels_of(graph, rp.Scope(residual="prune", input_shapes=SHAPE))
     groups = [g for g in channels.groups if g.free.any()]
-    assume(groups and even(channels, groups) and no_copies(channels))
+    assume(groups and even(channels, groups) and no_copies(graph, channels))
     keep = selection(channels, seed)
-    price = multilinear(channels, groups, measure)
+    price = multilinear(graph, channels, groups, measure)
     k = np.array([keep[g.units].sum() for g in groups])
     full = np.array([g.n for g in groups])
     for channels_left, kept in ((full, None), (k, keep)):
-        exact = getattr(cost(channels, kept), measure)
-        if measure == "macs" and branched(channels):  # a run takes the largest branch alone
+        exact = getattr(cost(graph, channels, kept), measure)
+        if measure == "macs" and branched(graph, channels):  # a run takes the largest branch alone
             assert price(channels_left) >= exact * (1 - 1e-9)
         else:
             assert price(channels_left) == pytest.approx(exact)
@@ -118,9 +122,10 @@ def test_the_price_of_a_selection(recipe: Recipe, seed: int, measure: Any) -> No
 @given(recipe=recipes(of_images=True), by_choice=st.booleans())
 def test_losses_of_any_graph(recipe: Recipe, by_choice: bool) -> None:
     model = in_order(rp.Model(build(recipe)))
-    channels = rp.analyze(model, rp.Scope(residual="prune", input_shapes=SHAPE))
+    graph = graph_of(model)
+    channels = channels_of(graph, rp.Scope(residual="prune", input_shapes=SHAPE))
     select_at = (lambda g, k: np.arange(g.n)[:k]) if by_choice else None
-    losses = measure_losses(model, channels, images(), select_at)
+    losses = measure_losses(model, graph, channels, images(), select_at)
     for g in channels.groups:
         if g.id in losses.error:
             error = losses.error[g.id]

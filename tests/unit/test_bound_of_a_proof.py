@@ -8,6 +8,7 @@ import text_graphs
 from onnx import numpy_helper
 
 import reprune_onnx as rp
+from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.errors import VerificationError
 from reprune_onnx.verification import bound, inputs
 from reprune_onnx.verification import cut as verification
@@ -93,7 +94,8 @@ def test_what_is_held_at_once_counts_what_is_still_to_be_read():
     proto = text_graphs.model(
         text, w=RNG.standard_normal((4, 2, 3, 3)), twice=np.array([1, 1, 2, 2], np.float32)
     )
-    assert bound.held_at_once(rp.analyze(rp.Model(proto))) == 3 * 4 * 10 * 10
+    graph = graph_of(rp.Model(proto))
+    assert bound.held_at_once(graph, channels_of(graph, rp.Scope())) == 3 * 4 * 10 * 10
 
 
 def test_a_heavy_model_is_proven_on_smaller_inputs_first(monkeypatch):

@@ -11,7 +11,9 @@ import pytest
 from text_graphs import model
 
 import reprune_onnx as rp
+from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.errors import VerificationError
+from reprune_onnx.results import CutNetwork
 from reprune_onnx.settings import Settings
 from reprune_onnx.verification.cut import check, verify_cut
 
@@ -233,14 +235,15 @@ def test_a_wrong_cut_in_any_branch_is_caught(text: str) -> None:
     """Each branch by itself: one weight in it is turned, so that other rows than kept are left."""
     proto = moved(graph(text))
     result = rp.prune(rp.Model(proto), Settings(**HALF, verify=False))
-    channels = rp.analyze(rp.Model(proto))
+    opened = graph_of(rp.Model(proto))
+    channels = channels_of(opened, rp.Scope())
     report: Any = result.report
     keep = np.ones(channels.n_units, dtype=np.bool_)
     for cut in report["cuts"]:
         for site in channels.sites:
             if (site.tensor, site.axis) == (cut["initializer"], cut["axis"]):
                 keep[np.delete(site.ids, cut["keep"])] = False
-    check(verify_cut(rp.Model(proto), channels, keep, result.model))
+    check(verify_cut(CutNetwork(opened, channels, keep, result.model)))
     inside = [
         c["initializer"] for c in report["cuts"] if c["axis"] == 1 and "branch/" in c["initializer"]
     ]
@@ -252,4 +255,4 @@ def test_a_wrong_cut_in_any_branch_is_caught(text: str) -> None:
         array = np.roll(onnx.numpy_helper.to_array(stored), 1, axis=1)
         stored.CopyFrom(onnx.numpy_helper.from_array(array, stored.name))
         with pytest.raises(VerificationError, match="differs from the masked original"):
-            check(verify_cut(rp.Model(proto), channels, keep, rp.Model(wrong)))
+            check(verify_cut(CutNetwork(opened, channels, keep, rp.Model(wrong))))

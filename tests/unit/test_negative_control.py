@@ -8,6 +8,7 @@ import pytest
 import text_graphs
 
 import reprune_onnx as rp
+from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.errors import ModelError, VerificationError
 from reprune_onnx.surgeon import cut
 from reprune_onnx.verification import control as controls
@@ -104,27 +105,28 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[int]]]:
 @pytest.mark.parametrize("tail", TAILS.values(), ids=TAILS)
 def test_what_lies_behind_a_weight_shows_what_a_whole_run_shows(tail, sessions):
     model = network(tail)
-    channels = rp.analyze(model)
+    graph = graph_of(model)
+    channels = channels_of(graph, rp.Scope())
     keep = keep_half(channels)
     assert not keep.all()
-    pruned = FedModel(cut(model, channels, keep).model.proto)
+    pruned = FedModel(cut(model, graph, channels, keep).model.proto)
     feeds = [
         {"x": np.random.default_rng(k).standard_normal((1, 4, 8, 8), np.float32)} for k in (0, 1)
     ]
-    masked = masked_original(model.proto, channels, keep).session(["y"])
+    masked = masked_original(graph, channels, keep).session(["y"])
     tried = [(f, masked.run(f)) for f in feeds]
-    control = NegativeControl(pruned, (channels, keep, ["y"]), len(tried))
+    control = NegativeControl(pruned, graph, channels, keep, ["y"], len(tried))
     recorded = [pruned.session(["y", *control.reads]).run(f) for f in feeds]
     del sessions[:]
     shown = control.shown(tried, recorded, 1e-4)
     last = next(s for s in channels.sites if s.role == "in" and s.tensor == "w4")
-    whole = WrongCuts(pruned.copy(), (channels, keep), [last], ["y"])
+    whole = WrongCuts(pruned.copy(), graph, channels, keep, [last], ["y"])
     assert shown > 0.1
     assert shown == pytest.approx(whole.differ([last], tried, 1e-2), rel=1e-4)
     (nodes, runs), (all_nodes, _) = sessions
     assert nodes < all_nodes - 5
     assert runs == [1]
-    right = WrongCuts(pruned.copy(), (channels, keep), [last], ["y"])
+    right = WrongCuts(pruned.copy(), graph, channels, keep, [last], ["y"])
     assert right.differ([], tried, 1.0) < 1e-6
 
 

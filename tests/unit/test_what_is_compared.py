@@ -6,6 +6,7 @@ import text_graphs
 from onnx import numpy_helper
 
 import reprune_onnx as rp
+from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.errors import VerificationError
 from reprune_onnx.results import Verification
 from reprune_onnx.types import Model
@@ -116,17 +117,19 @@ def test_an_average_of_squashed_values_is_not_compared_by_its_own_scale(
     tail: str, compared: str
 ) -> None:
     """Sigmoid rounds to a part of 1, which is more than the last digit of an average of 1e-4."""
-    channels = rp.analyze(network(tail))
+    graph = graph_of(network(tail))
+    channels = channels_of(graph, rp.Scope())
     keep = np.ones(channels.n_units, dtype=bool)
-    assert verification.observed_tensors(channels, keep) == [compared]
+    assert verification.observed_tensors(graph, channels, keep) == [compared]
 
 
 def test_what_an_output_is_made_of_is_not_compared_alone_where_more_goes_into_it() -> None:
     """The other part of the Concat must not be lost from sight."""
     tail = "d = Dropout (x)\n w = Mul (s, corners)\n y = Concat <axis = 1> (w, d)"
-    channels = rp.analyze(network(tail))
+    graph = graph_of(network(tail))
+    channels = channels_of(graph, rp.Scope())
     keep = np.ones(channels.n_units, dtype=bool)
-    seen = verification.observed_tensors(channels, keep)
+    seen = verification.observed_tensors(graph, channels, keep)
     assert set(seen) >= {"s"}
     assert set(seen) - {"s"} <= {"d", "x"}
     assert len(seen) == 2

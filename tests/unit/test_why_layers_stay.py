@@ -10,9 +10,12 @@ import pytest
 from text_graphs import model
 
 import reprune_onnx as rp
+from reprune_onnx.analyzer import channels_of, graph_of
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.pruner.measure import cost
 from reprune_onnx.report.analysis import describe
 from reprune_onnx.report.stays import stays
+from reprune_onnx.types import ChannelMap
 
 
 def detector(residual: str = "keep") -> rp.types.ChannelMap:
@@ -38,16 +41,21 @@ def detector(residual: str = "keep") -> rp.types.ChannelMap:
         two=np.array(2),
         **{k: rng.standard_normal(s) for k, s in shapes.items()},
     )
-    return rp.analyze(rp.Model(proto), rp.Scope(residual=residual))
+    return followed(proto, residual=residual)
 
 
-def told(channels: rp.types.ChannelMap) -> dict[str, tuple[str, int]]:
+def followed(proto: onnx.ModelProto, **scope: Any) -> tuple[Graph, ChannelMap]:
+    graph = graph_of(rp.Model(proto))
+    return graph, channels_of(graph, rp.Scope(**scope))
+
+
+def told(graph: Graph, channels: ChannelMap) -> dict[str, tuple[str, int]]:
     names = {layer.node: layer.name for layer in channels.layers}
-    return {names[node]: (stay.reason, stay.macs) for node, stay in stays(channels).items()}
+    return {names[node]: (stay.reason, stay.macs) for node, stay in stays(graph, channels).items()}
 
 
 def test_the_lock_that_reaches_each_layer_is_named() -> None:
-    found = {name: reason for name, (reason, _) in told(detector()).items()}
+    found = {name: reason for name, (reason, _) in told(*detector()).items()}
 
     assert found["stem"] == found["branch"] == "meets the residual Add 'join' (--residual keep)"
     assert found["counted"] == "no rule for op CumSum 'sums'"
@@ -58,26 +66,26 @@ def test_the_lock_that_reaches_each_layer_is_named() -> None:
 
 
 def test_what_can_go_is_not_named() -> None:
-    assert set(told(detector("prune"))) == {"counted", "head", "output"}
+    assert set(told(*detector("prune"))) == {"counted", "head", "output"}
 
 
 def test_the_cost_is_what_would_go_with_all_channels_but_one() -> None:
-    channels = detector()
+    graph, channels = detector()
     keep = np.ones(channels.n_units, dtype=np.bool_)
     (group,) = (g for g in channels.groups if g.producers[0].layer.name == "stem")
     keep[group.units[1:]] = False
 
-    found = told(channels)
+    found = told(graph, channels)
 
-    assert found["stem"][1] == cost(channels).macs - cost(channels, keep).macs
+    assert found["stem"][1] == cost(graph, channels).macs - cost(graph, channels, keep).macs
     # by hand: the rows of two layers and the columns of three, 64 positions each
     assert found["stem"][1] == 64 * ((8 - 1) * 3 * 9 + (8 * 8 - 1) * 9 + (8 - 1) * 6 + (8 - 1) * 4)
     assert found["output"][1] == 64 * (4 - 1) * 8
 
 
 def test_analysis_and_report_say_the_same() -> None:
-    channels = detector("prune")
-    found: list[dict[str, Any]] = describe(channels, "m", "prune")["layers"]
+    graph, channels = detector("prune")
+    found: list[dict[str, Any]] = describe(graph, channels, "m", "prune")["layers"]
     assert [(x["node"], x["channels"], x["prunable"]) for x in found] == [
         ("stem", 8, 8),
         ("branch", 8, 8),
@@ -85,11 +93,11 @@ def test_analysis_and_report_say_the_same() -> None:
         ("head", 5, 0),
         ("output", 4, 0),
     ]
-    assert sum(x["macs"] for x in found) == cost(channels).macs
+    assert sum(x["macs"] for x in found) == cost(graph, channels).macs
     assert found[2]["stays"]["reason"] == "no rule for op CumSum 'sums'"
 
     settings = rp.Settings(sparsity=0.5, residual="prune", recover="none")
-    proto = channels.graph.proto
+    proto = graph.proto
     report = rp.prune(rp.Model(proto), settings).report
 
     layers: Any = report["layers"]
@@ -121,23 +129,22 @@ def test_a_layer_that_only_the_allocation_keeps_says_so() -> None:
 
 @pytest.mark.parametrize(("include", "said"), [(("branch",), "not named by --include")])
 def test_an_option_is_named_where_nothing_else_holds(include: tuple[str, ...], said: str) -> None:
-    channels = rp.analyze(
-        rp.Model(detector().graph.proto), rp.Scope(residual="prune", include=include)
-    )
+    proto = detector()[0].proto
+    graph, channels = followed(proto, residual="prune", include=include)
 
-    found = told(channels)
+    found = told(graph, channels)
     assert found["stem"][0] == said
     assert found["counted"][0] == "no rule for op CumSum 'sums'"
 
 
 def test_a_node_that_is_named_like_an_option_is_none() -> None:
     """The kind of a lock tells what it is, not the words that a file's names bring into it."""
-    proto = detector().graph.proto
+    proto = detector()[0].proto
     for node in proto.graph.node:
         node.name = "--include" if node.name == "sums" else node.name
 
-    channels = rp.analyze(rp.Model(proto), rp.Scope(exclude=("counted",)))
+    graph, channels = followed(proto, exclude=("counted",))
 
-    assert told(channels)["counted"][0] == "no rule for op CumSum '--include'"
+    assert told(graph, channels)["counted"][0] == "no rule for op CumSum '--include'"
     kinds = {lock.kind for lock in channels.locks}
     assert kinds == {"node", "output", "residual", "scope"}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.choices import Reduction
 from reprune_onnx.errors import SelectionError
 from reprune_onnx.pruner.allocate import (
@@ -28,7 +29,7 @@ _LEVELS = 1000  # a reduction is searched on sparsities 0.000, 0.001, … 0.999
 
 
 def allocate(
-    channels: ChannelMap, settings: Settings, known: Knowledge, wanted: Reduction
+    graph: Graph, channels: ChannelMap, settings: Settings, known: Knowledge, wanted: Reduction
 ) -> Budget:
     """How many channels each prunable group keeps.
 
@@ -47,7 +48,7 @@ def allocate(
             "a covered cluster counts as much as its kernels (coverage norm), as there are images"
             " to refit layers to; --coverage count is the paper's"
         )
-    cost = multilinear(channels, groups, wanted.measure, known.times)
+    cost = multilinear(graph, channels, groups, wanted.measure, known.times)
     full = cost(np.array([g.n for g in groups]))
     if wanted.measure == "macs" and full <= 0:
         raise SelectionError(

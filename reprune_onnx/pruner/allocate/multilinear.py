@@ -14,6 +14,7 @@ from math import prod
 
 import numpy as np
 
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.choices import Measure
 from reprune_onnx.pruner.measure import weights
 from reprune_onnx.results import LayerTime
@@ -44,6 +45,7 @@ class Multilinear:
 
 
 def multilinear(
+    graph: Graph,
     channels: ChannelMap,
     groups: Sequence[Group],
     measure: Measure,
@@ -62,7 +64,9 @@ def multilinear(
     for i, g in enumerate(groups):
         owner[g.units] = i
     sizes = np.array([g.n for g in groups], dtype=np.float64)
-    terms = _times(channels, times or {}) if measure == "latency" else _sizes(channels, measure)
+    terms = (
+        _times(channels, times or {}) if measure == "latency" else _sizes(graph, channels, measure)
+    )
     n_axes = max((len(axes) for _, axes in terms), default=0)
     factor = np.array([scale for scale, _ in terms])
     constant = np.ones((len(terms), max(1, n_axes)))
@@ -78,19 +82,19 @@ def multilinear(
 Term = tuple[float, list[Ints]]  # a factor, and the units along each axis that a cut shortens
 
 
-def _sizes(channels: ChannelMap, measure: Measure) -> list[Term]:
+def _sizes(graph: Graph, channels: ChannelMap, measure: Measure) -> list[Term]:
     """Of each weight: its elements, for multiply-adds times the positions where it is used.
 
     Multiply-adds are those of the layers in scope.
     """
-    sites, graph = _sites(channels), channels.graph
+    sites = _sites(channels)
     if measure == "macs":
         layers = [x for x in channels.layers if channels.counts_layer(x)]
         places = [
             (float(x.positions), shape, (x.node, i)) for x in layers for i, shape in x.weights
         ]
     else:
-        places = [(1.0, graph.shape(name), reader) for name, reader in weights(channels)]
+        places = [(1.0, graph.shape(name), reader) for name, reader in weights(graph, channels)]
     terms: list[Term] = []
     if measure == "macs" and channels.scope is None:
         terms += [(product.macs, [product.ids]) for product in channels.passing]

@@ -9,6 +9,7 @@ from scipy.interpolate import PchipInterpolator
 
 from reprune_onnx.activations.images import Images
 from reprune_onnx.activations.workers import workers
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.pruner.sensitivity.elimination import Curve, Reader, eliminate, lost
 from reprune_onnx.pruner.sensitivity.readers import readers
 from reprune_onnx.results import Losses
@@ -22,6 +23,7 @@ _LEVELS = 8  # numbers of channels at which another criterion's choice is measur
 
 def measure_losses(
     model: Model,
+    graph: Graph,
     channels: ChannelMap,
     images: Images,
     select_at: SelectAt | None,
@@ -37,7 +39,7 @@ def measure_losses(
     """
     error, order = {}, {}
     with workers() as pool:
-        for g, own_readers in readers(model, channels, images, pool, progress):
+        for g, own_readers in readers(model, graph, channels, images, pool, progress):
             if not own_readers:
                 continue
             if select_at is None:

@@ -17,6 +17,7 @@ from reprune_onnx.activations.moments import Sums, shrunk
 from reprune_onnx.activations.sampling import Look, Share, shares
 from reprune_onnx.activations.store import Store
 from reprune_onnx.activations.workers import Workers
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.op_kinds import LINEAR
 from reprune_onnx.errors import DataError
 from reprune_onnx.precision import as_float32
@@ -39,6 +40,7 @@ class _Plan:
 
 def readers(
     model: Model,
+    graph: Graph,
     channels: ChannelMap,
     images: Images,
     workers: Workers,
@@ -53,7 +55,9 @@ def readers(
     """
     images.check()
     names_made = measured_names(model.proto)
-    plans = [p for p in _plans(channels) if {p.linear.op.inputs[0], p.joint.tensor} <= names_made]
+    plans = [
+        p for p in _plans(graph, channels) if {p.linear.op.inputs[0], p.joint.tensor} <= names_made
+    ]
     proto = as_float32(model.proto)
     names = [[p.linear.op.inputs[0], p.joint.tensor] for p in plans]
     parts = shares(proto, images.batches, [Look.at(p.joint.tensor, p.linear) for p in plans])
@@ -68,7 +72,7 @@ def readers(
     for i, plan in enumerate(plans):
         frontier.advance()
         weight = _LATE ** (i / max(1, len(plans) - 1))
-        measured[i] = _measured(plan, channels, (frontier, parts[i]), workers, weight)
+        measured[i] = _measured(plan, graph, (frontier, parts[i]), workers, weight)
         if progress is not None:
             progress("measuring", i + 1, len(plans))
         for g in groups:
@@ -80,14 +84,14 @@ def readers(
                 del measured[j]
 
 
-def _plans(channels: ChannelMap) -> list[_Plan]:
+def _plans(graph: Graph, channels: ChannelMap) -> list[_Plan]:
     movable = np.zeros(channels.n_units, dtype=bool)
     for g in channels.groups:
         movable[g.units[g.free]] = True
     sites = {(s.node, s.input): s for s in channels.sites if s.role == "in"}
     plans = []
     for layer in sorted(channels.layers, key=lambda layer: layer.node):
-        site, op = sites.get((layer.node, layer.input)), channels.graph.ops[layer.node]
+        site, op = sites.get((layer.node, layer.input)), graph.ops[layer.node]
         readable = layer.op in LINEAR and layer.input == 1 and not op.attrs.get("transA", 0)
         if site is None or not readable or not movable[site.ids].any():
             continue
@@ -95,12 +99,12 @@ def _plans(channels: ChannelMap) -> list[_Plan]:
         units = site.ids
         if layer.op == "ConvTranspose":  # its groups' input channels lie one after the other
             units = units.reshape(linear.groups, -1)[0]
-        plans.append(_Plan(layer, linear, joint_of(channels, linear), units))
+        plans.append(_Plan(layer, linear, joint_of(graph, channels, linear), units))
     return plans
 
 
 def _measured(
-    plan: _Plan, channels: ChannelMap, what: tuple[Frontier, Share], workers: Workers, weight: float
+    plan: _Plan, graph: Graph, what: tuple[Frontier, Share], workers: Workers, weight: float
 ) -> tuple[Floats, Floats]:
     """W (g, m, D) in units of the joint's deviation, and the inputs' centred moments (g, D, D)."""
     linear, joint = plan.linear, plan.joint
@@ -121,7 +125,7 @@ def _measured(
         sums.add(X, Z)
         n += X.shape[1]
     m = sums.moments()
-    W = linear.matrix(channels.graph.array(plan.layer.weight))
+    W = linear.matrix(graph.array(plan.layer.weight))
     scale = joint.scale.reshape(linear.groups, -1)
     variance = float(m.tt.sum()) or 1.0
     return W * scale[:, :, None] * np.sqrt(weight / variance), shrunk(m.xx, n)

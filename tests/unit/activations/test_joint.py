@@ -10,6 +10,7 @@ from text_graphs import model
 import reprune_onnx as rp
 from reprune_onnx.activations.joint import Joint, joint_of
 from reprune_onnx.activations.linear import Linear
+from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.runtime.ort import Session
 
 RNG = np.random.default_rng(3)
@@ -49,11 +50,12 @@ def network(body: str, opset: int = 17) -> onnx.ModelProto:
 
 def joint(proto: onnx.ModelProto, through_adds: bool = True) -> Joint:
     """The joint of the layer that makes ``y``, after a comparison with what ORT computes."""
-    channels = rp.analyze(rp.Model(proto))
-    op = channels.graph.producer("y")
+    graph = graph_of(rp.Model(proto))
+    channels = channels_of(graph, rp.Scope())
+    op = graph.producer("y")
     assert op is not None
-    layer = Linear(op, channels.graph.shape(op.inputs[1]))
-    found = joint_of(channels, layer, through_adds)
+    layer = Linear(op, graph.shape(op.inputs[1]))
+    found = joint_of(graph, channels, layer, through_adds)
     x = np.random.default_rng(0).standard_normal((2, C, 5, 4)).astype(np.float32)
     names = [*dict.fromkeys(["y", found.tensor, *([found.other] if found.other else [])])]
     arrays = Session(proto, optimize=False, outputs=names).run({"x": x})

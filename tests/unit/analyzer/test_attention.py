@@ -16,6 +16,8 @@ import pytest
 from text_graphs import model
 
 import reprune_onnx as rp
+from reprune_onnx.analyzer import channels_of, graph_of
+from reprune_onnx.results import CutNetwork
 from reprune_onnx.surgeon import cut
 from reprune_onnx.verification.cut import verify_cut
 
@@ -163,7 +165,8 @@ def ran(proto: onnx.ModelProto) -> np.ndarray:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_one_goes_as_by_hand(kind: Kind) -> None:
     proto = network(kind, kind.of, drawn(kind))
-    channels = rp.analyze(proto, rp.Scope(residual="prune"))
+    graph = graph_of(proto)
+    channels = channels_of(graph, rp.Scope(residual="prune"))
     (layer,) = (k for k in channels.layers if k.name == kind.layer)
     gone = layer.out_ids[positions(kind.of, 1, kind.blocks, kind.within)]
     keep = np.ones(channels.n_units, dtype=np.bool_)
@@ -172,11 +175,11 @@ def test_one_goes_as_by_hand(kind: Kind) -> None:
     assert (~keep).sum() == 1, "all of a head is one unit"
     assert keep[layer.out_ids].sum() == len(layer.out_ids) - len(gone)
     assert any(np.isin(gone, g.units[g.free]).all() for g in channels.groups)
-    result = cut(rp.Model(proto), channels, keep).model
+    result = cut(rp.Model(proto), graph, channels, keep).model
     made, right, wrong = ran(result.proto), ran(by_hand(kind, 1)), ran(by_hand(kind, 2))
     np.testing.assert_allclose(made, right, rtol=1e-4, atol=1e-5)
     assert np.abs(made - wrong).max() > 1e-2
-    assert verify_cut(rp.Model(proto), channels, keep, result).passed
+    assert verify_cut(CutNetwork(graph, channels, keep, result)).passed
 
 
 def test_a_softmax_over_all_channels_keeps_them() -> None:

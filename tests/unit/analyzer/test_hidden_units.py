@@ -10,7 +10,7 @@ from onnx import numpy_helper
 from text_graphs import model
 
 import reprune_onnx as rp
-from reprune_onnx.analyzer import analyze
+from reprune_onnx.analyzer import analyze, channels_of, graph_of
 from reprune_onnx.runtime.ort import Session
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -121,10 +121,11 @@ def test_every_criterion_chooses_among_hidden_units(method: rp.choices.Method) -
 
 
 def test_multiply_adds_count_the_recurrence() -> None:
-    channels = analyze(rp.Model(network("LSTM", 1)))
+    graph = graph_of(rp.Model(network("LSTM", 1)))
+    channels = channels_of(graph, rp.Scope())
 
     layer = channels.layers[0]
-    assert rp.pruner.measure.cost(channels).macs == 7 * (32 * 5 + 32 * 8) + 8 * 3
+    assert rp.pruner.measure.cost(graph, channels).macs == 7 * (32 * 5 + 32 * 8) + 8 * 3
     assert (layer.positions, layer.weights) == (7, ((1, (1, 32, 5)), (2, (1, 32, 8))))
 
 

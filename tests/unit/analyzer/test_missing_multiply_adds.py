@@ -10,6 +10,7 @@ import pytest
 from text_graphs import model
 
 import reprune_onnx as rp
+from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.pruner.measure import cost
 from reprune_onnx.report.analysis import describe
 
@@ -34,21 +35,23 @@ WEIGHTS: dict[str, Any] = {
 
 @pytest.mark.parametrize(("between", "side"), [(IF, 12), (PAD, 16), ("z = Relu (c)", 12)])
 def test_what_stands_behind_is_counted(between: str, side: int) -> None:
-    channels = rp.analyze(rp.Model(model(BEHIND.format(between=between), **WEIGHTS)))
+    graph = graph_of(rp.Model(model(BEHIND.format(between=between), **WEIGHTS)))
+    channels = channels_of(graph, rp.Scope())
 
     after = (side // 2) ** 2
-    assert cost(channels).macs == 144 * 18 + after * (5 * 6 * 4 + 4 * 5)
-    assert describe(channels, "m", "keep")["notes"] == []
+    assert cost(graph, channels).macs == 144 * 18 + after * (5 * 6 * 4 + 4 * 5)
+    assert describe(graph, channels, "m", "keep")["notes"] == []
 
 
 def test_what_cannot_be_run_is_said_to_be_missing() -> None:
     between = "z = some.where.Op (c)"
     text = BEHIND.format(between=between).replace('"com.microsoft"', '"some.where"')
 
-    channels = rp.analyze(rp.Model(model(text, **WEIGHTS)))
+    graph = graph_of(rp.Model(model(text, **WEIGHTS)))
+    channels = channels_of(graph, rp.Scope())
 
-    assert cost(channels).macs == 144 * 18
-    (note,) = describe(channels, "m", "keep")["notes"]
+    assert cost(graph, channels).macs == 144 * 18
+    (note,) = describe(graph, channels, "m", "keep")["notes"]
     assert "2 layers, such as 'second'" in note
     assert "not counted" in note
 
@@ -63,7 +66,8 @@ def test_layers_in_bodies_are_said_to_be_missing() -> None:
         **WEIGHTS,
     )
 
-    notes = describe(rp.analyze(rp.Model(proto)), "m", "keep")["notes"]
+    graph = graph_of(rp.Model(proto))
+    notes = describe(graph, channels_of(graph, rp.Scope()), "m", "keep")["notes"]
 
     assert notes == [
         "1 Conv node stands in a body of Loop, which is not looked into (loops are followed where"
@@ -78,10 +82,11 @@ def test_of_two_branches_the_larger_counts() -> None:
         else_branch = no () => (v) { v = Conv (c, s) }>"""
     proto = model(BEHIND.format(between=inside), s=np.ones((6, 6, 1, 1)), **WEIGHTS)
 
-    channels = rp.analyze(rp.Model(proto))
+    graph = graph_of(rp.Model(proto))
+    channels = channels_of(graph, rp.Scope())
 
-    assert cost(channels).macs == 144 * (18 + 2 * 36) + 36 * (5 * 6 * 4 + 4 * 5)
-    (note,) = describe(channels, "m", "keep")["notes"]
+    assert cost(graph, channels).macs == 144 * (18 + 2 * 36) + 36 * (5 * 6 * 4 + 4 * 5)
+    (note,) = describe(graph, channels, "m", "keep")["notes"]
     assert "2 branches of If hold layers" in note
 
 
@@ -121,8 +126,9 @@ def test_heads_count_the_regions_that_a_run_shows(batch: int, low: float) -> Non
         "axes": np.array([2, 3]),
         "low": np.float32(low),
     }
-    channels = rp.analyze(rp.Model(model(REGIONS.format(batch=batch), **weights)))
+    graph = graph_of(rp.Model(model(REGIONS.format(batch=batch), **weights)))
+    channels = channels_of(graph, rp.Scope())
     regions = 64 if low < 0 else 0
-    assert cost(channels).macs == 64 * 18 + regions * (24 + 30)
+    assert cost(graph, channels).macs == 64 * 18 + regions * (24 + 30)
     widths = {layer.name: layer.positions for layer in channels.layers}
     assert widths == {"first": 64, "head": regions, "mask": regions}

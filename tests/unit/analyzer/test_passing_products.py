@@ -5,6 +5,8 @@ import pytest
 from text_graphs import model
 
 import reprune_onnx as rp
+from reprune_onnx.analyzer import channels_of, graph_of
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.pruner.allocate.multilinear import multilinear
 from reprune_onnx.pruner.measure import cost
 
@@ -31,15 +33,16 @@ def test_a_mixer_of_tokens_costs_what_its_channels_pass(n: int, hidden: int) -> 
         "head": (n, 5),
     }
     proto = model(MIXER, **{k: RNG.standard_normal(s) for k, s in shapes.items()})
-    channels = rp.analyze(rp.Model(proto), rp.Scope(residual="prune"))
+    graph = graph_of(rp.Model(proto))
+    channels = channels_of(graph, rp.Scope(residual="prune"))
     mixing = 2 * 16 * hidden
-    assert cost(channels).macs == 16 * 3 * n + mixing * n + 5 * n
+    assert cost(graph, channels).macs == 16 * 3 * n + mixing * n + 5 * n
     (group,) = [g for g in channels.groups if g.free.any()]
     keep = np.ones(channels.n_units, dtype=bool)
     keep[group.units[:2]] = False
-    assert cost(channels, keep).macs == (16 * 3 + mixing + 5) * (n - 2)
-    expected = multilinear(channels, [group], "macs")
-    assert expected(np.array([n - 2])) == cost(channels, keep).macs
+    assert cost(graph, channels, keep).macs == (16 * 3 + mixing + 5) * (n - 2)
+    expected = multilinear(graph, channels, [group], "macs")
+    assert expected(np.array([n - 2])) == cost(graph, channels, keep).macs
     settings = rp.Settings(macs_reduction=0.5, residual="prune", recover="none")
     report = rp.prune(rp.Model(proto), settings).report
     assert report["after"]["macs"] == report["before"]["macs"] * (
@@ -57,10 +60,13 @@ g (float[1,3,4,4] x) => (float[1,5,q] y) {{
 }}"""
 
 
-def from_the_left(product: str, shape: str, **weights: tuple[int, ...]) -> rp.ChannelMap:
+def from_the_left(
+    product: str, shape: str, **weights: tuple[int, ...]
+) -> tuple[Graph, rp.ChannelMap]:
     arrays = {k: RNG.standard_normal(s) for k, s in weights.items()}
     proto = model(LEFT.format(product=product, shape=shape), **arrays)
-    return rp.analyze(rp.Model(proto), rp.Scope(residual="prune"))
+    graph = graph_of(rp.Model(proto))
+    return graph, channels_of(graph, rp.Scope(residual="prune"))
 
 
 @pytest.mark.parametrize("lead", [(), (1,)])
@@ -68,13 +74,13 @@ def test_a_constant_on_the_left_costs_what_it_contracts(lead: tuple[int, ...]) -
     """(6, n) · (1, n, 16), then (5, 6) · (1, 6, 16): the channels are the columns of the first."""
     n = 8
     shapes = {"w1": (n, 3, 1, 1), "left": (*lead, 6, n), "head": (5, 6)}
-    channels = from_the_left("m = MatMul (left, t)", f"1, {n}, 16", **shapes)
-    assert cost(channels).macs == 16 * 3 * n + 6 * 16 * n + 5 * 6 * 16
+    graph, channels = from_the_left("m = MatMul (left, t)", f"1, {n}, 16", **shapes)
+    assert cost(graph, channels).macs == 16 * 3 * n + 6 * 16 * n + 5 * 6 * 16
     keep = np.ones(channels.n_units, dtype=bool)
     (group,) = [g for g in channels.groups if g.free.any()]
     assert group.n == n
     keep[group.units[:3]] = False
-    assert cost(channels, keep).macs == (16 * 3 + 6 * 16) * (n - 3) + 5 * 6 * 16
+    assert cost(graph, channels, keep).macs == (16 * 3 + 6 * 16) * (n - 3) + 5 * 6 * 16
 
 
 @pytest.mark.parametrize(("n", "rows"), [(8, 5), (6, 9)])
@@ -85,8 +91,8 @@ def test_a_constant_on_the_left_lets_channels_pass_on_other_axes(n: int, rows: i
         "m = Transpose <perm = [0, 2, 1]> (v)"
     )
     shapes = {"w1": (n, 3, 1, 1), "left": (rows, 16), "head": (5, n)}
-    channels = from_the_left(product, f"1, {n}, 16", **shapes)
-    assert cost(channels).macs == (16 * 3 + 16 * rows + 5 * rows) * n
+    graph, channels = from_the_left(product, f"1, {n}, 16", **shapes)
+    assert cost(graph, channels).macs == (16 * 3 + 16 * rows + 5 * rows) * n
     assert {s.tensor for s in channels.sites} == {"w1", "head"}
 
 
@@ -105,7 +111,7 @@ WHY_NOT = [
 @pytest.mark.parametrize(("product", "words"), WHY_NOT)
 def test_what_is_not_followed_is_said_truly(product: str, words: str) -> None:
     shapes = {"w1": (8, 3, 1, 1), "left": (16, 8), "other": (7, 9), "head": (5, 8)}
-    channels = from_the_left(product, "1, 8, 16", **shapes)
+    _, channels = from_the_left(product, "1, 8, 16", **shapes)
     reasons = " | ".join(lock.reason for lock in channels.locks)
     assert words in reasons
     assert not any(other in reasons for _, other in WHY_NOT if other != words)
@@ -126,8 +132,9 @@ def test_rows_that_only_a_run_tells_are_counted() -> None:
         "low": np.float32(-1e9),
     }
     proto = model(LEFT.format(product=product, shape=f"1, {n}, 16"), **arrays)
-    channels = rp.analyze(rp.Model(proto), rp.Scope(residual="prune"))
+    graph = graph_of(rp.Model(proto))
+    channels = channels_of(graph, rp.Scope(residual="prune"))
 
-    ops = channels.graph.ops
+    ops = graph.ops
     assert [p.macs for p in channels.passing if ops[p.node].inputs[0] == "left"] == [16 * rows]
-    assert cost(channels).macs == (16 * 3 + 16 * rows + 5 * rows) * n
+    assert cost(graph, channels).macs == (16 * 3 + 16 * rows + 5 * rows) * n

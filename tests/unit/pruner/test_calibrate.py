@@ -6,6 +6,7 @@ import text_graphs
 
 import reprune_onnx as rp
 from reprune_onnx.activations.images import Images
+from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.pruner.calibrate import layer_statistics
 from reprune_onnx.pruner.selection import group_problem
 from reprune_onnx.results import Knowledge
@@ -62,19 +63,20 @@ def test_deviations_and_energies_are_along_the_layers_own_axes(
     body: str, weights: dict[str, tuple[int, ...]], read: int, made: int
 ) -> None:
     model = network(body, weights)
-    channels = rp.analyze(model, rp.Scope(residual="prune"))
+    graph = graph_of(model)
+    channels = channels_of(graph, rp.Scope(residual="prune"))
     layer = channels.layers[-1]
-    source = channels.graph.ops[layer.node].inputs[0]
+    source = graph.ops[layer.node].inputs[0]
     x = np.concatenate([batch["x"] for batch in images().batches])
     tensors = Session(model.proto, optimize=False, outputs=[source, "y"]).run({"x": x})
 
-    found = layer_statistics(model, channels, images(), energies=True)
+    found = layer_statistics(model, graph, channels, images(), energies=True)
 
     expected = (over(tensors[source], read) ** 2).mean(axis=0)
     np.testing.assert_allclose(found.energy[layer.node], expected, rtol=1e-4)
     expected = over(tensors["y"], made).std(axis=0)
     np.testing.assert_allclose(found.deviation[layer.node], expected, rtol=1e-4)
-    assert layer_statistics(model, channels, images(), energies=False).energy == {}
+    assert layer_statistics(model, graph, channels, images(), energies=False).energy == {}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -98,11 +100,12 @@ def test_every_kind_of_layer_is_pruned_with_images(name: str, coverage: str, tmp
 
 def test_a_grouped_layers_kernels_get_the_mean_energy_of_their_place() -> None:
     body = "b = Conv <group = 2> (r, w2)\n q = Relu (b)\n y = Conv (q, w3)"
-    channels = rp.analyze(network(body, {"w2": (4, 3, 1, 1), "w3": (2, 4, 1, 1)}))
+    graph = graph_of(network(body, {"w2": (4, 3, 1, 1), "w3": (2, 4, 1, 1)}))
+    channels = channels_of(graph, rp.Scope())
     grouped = channels.layers[1]
     (group,) = [g for g in channels.groups if g.producers[0].layer is grouped]
     known = Knowledge({group.id: np.ones(group.n)}, {grouped.node: np.arange(6.0)})
-    for part in group_problem(channels, group, 1, known).filters:
+    for part in group_problem(graph, channels, group, 1, known).filters:
         assert part.kernels.shape[1] == len(part.energy)
         of_groups = part.energy.reshape(-1, 3)
         np.testing.assert_array_equal(of_groups, [[1.5, 2.5, 3.5]] * len(of_groups))

@@ -9,6 +9,7 @@ import pytest
 from text_graphs import model
 
 import reprune_onnx as rp
+from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.errors import SelectionError
 from reprune_onnx.pruner.earlier import keep_by_cuts
 from reprune_onnx.results import TensorCut
@@ -36,7 +37,8 @@ def test_what_keeps_them_tells_what_to_do(cut: str, scope: Any, said: str) -> No
     shapes = {"stem": (8, 3, 1, 1), "branch": (8, 8, 1, 1), "head": (4, 8, 1, 1)}
     rng = np.random.default_rng(0)
     proto = model(TEXT, **{name: rng.standard_normal(s) for name, s in shapes.items()})
-    channels = rp.analyze(rp.Model(proto), rp.Scope(**scope))
+    graph = graph_of(rp.Model(proto))
+    channels = channels_of(graph, rp.Scope(**scope))
 
     with pytest.raises(SelectionError, match=f"channels that must stay: {said}"):
-        keep_by_cuts(channels, (TensorCut(cut, 0, np.array([0, 1])),), "a report")
+        keep_by_cuts(graph, channels, (TensorCut(cut, 0, np.array([0, 1])),), "a report")

@@ -10,9 +10,11 @@ from text_graphs import model
 
 import reprune_onnx as rp
 from reprune_onnx.activations.images import Images
+from reprune_onnx.analyzer import channels_of, graph_of
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.choices import Recover
 from reprune_onnx.recovery import recover
-from reprune_onnx.results import Recovery
+from reprune_onnx.results import CutNetwork, Recovery
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.surgeon import cut
 from reprune_onnx.types import Bools, ChannelMap
@@ -47,27 +49,33 @@ class Pruned:
 
     original: rp.Model
     model: rp.Model
+    graph: Graph
     channels: ChannelMap
     keep: Bools
 
     def recover(self, method: Recover = "least-squares", data: Images | None = None) -> Recovery:
-        return recover((self.original, self.model), self.channels, self.keep, method, data)
+        return recover(self.network, method, data)
+
+    @property
+    def network(self) -> CutNetwork:
+        return CutNetwork(self.graph, self.channels, self.keep, self.model)
 
 
 def prune(proto: onnx.ModelProto, **drop: list[int]) -> Pruned:
     """Without these channels of the tensors that layers make."""
     scope = rp.Scope(residual="prune", input_shapes={"x": (1, 3, SIDE, SIDE)})
     original = rp.Model(proto)
-    channels = rp.analyze(original, scope)
+    graph = graph_of(original)
+    channels = channels_of(graph, scope)
     keep = np.ones(channels.n_units, dtype=np.bool_)
     for name, which in drop.items():
-        (layer,) = (x for x in channels.layers if channels.graph.ops[x.node].outputs[0] == name)
+        (layer,) = (x for x in channels.layers if graph.ops[x.node].outputs[0] == name)
         keep[layer.out_ids[which]] = False
     locked = np.ones_like(keep)
     for g in channels.groups:
         locked[g.units[g.free]] = False
     assert not (locked & ~keep).any(), "these channels may not go"
-    return Pruned(original, cut(original, channels, keep).model, channels, keep)
+    return Pruned(original, cut(original, graph, channels, keep).model, graph, channels, keep)
 
 
 def values(proto: onnx.ModelProto) -> dict[str, Array]:

@@ -188,7 +188,7 @@ def test_of_two_branches_the_later_one_makes_up_for_the_sum() -> None:
       y = Relu (d)"""
     weights = {**W1, "w2": normal(5, 8, 1, 1), "w3": normal(5, 8, 3, 3)}
     pruned = prune(network(body, weights), a=[0, 1, 5])
-    first, second = plan(pruned.channels, pruned.keep, Graph(pruned.model))
+    first, second = plan(pruned.graph, pruned.channels, pruned.keep, Graph(pruned.model))
     assert (first.joint.tensor, first.joint.other) == ("b", None)
     assert (second.joint.tensor, second.joint.other) == ("d", "b")
     other = images(seed=9)

@@ -24,6 +24,7 @@ from reprune_onnx.errors import DataError, UsageError
 from reprune_onnx.pruner.earlier import EarlierReport
 from reprune_onnx.recovery import recover
 from reprune_onnx.recovery.output_error import output_error
+from reprune_onnx.results import CutNetwork
 from reprune_onnx.surgeon import cut
 
 METHODS: list[Any] = ["least-squares", "batch-norm", "data-free"]
@@ -56,7 +57,7 @@ def test_only_values_of_what_reads_the_cut_change(method: Any) -> None:
     found = pruned.recover(method, images())
     assert pruned.model.proto.SerializeToString(deterministic=True) == before
     report = EarlierReport(
-        cut(pruned.original, pruned.channels, pruned.keep).cuts,
+        cut(pruned.original, pruned.graph, pruned.channels, pruned.keep).cuts,
         settings={"residual": "prune", "input_shapes": [["x", [1, 3, 8, 8]]]},
     )
     result = rp.verify(pruned.original, found.model, report)
@@ -177,8 +178,8 @@ def test_a_bias_of_plain_numbers_in_a_constant_node() -> None:
 def test_nothing_was_cut() -> None:
     pruned = residual()
     everything = np.ones_like(pruned.keep)
-    models = (pruned.original, pruned.original)
-    found = recover(models, pruned.channels, everything, "least-squares", images())
+    network = CutNetwork(pruned.graph, pruned.channels, everything, pruned.original)
+    found = recover(network, "least-squares", images())
     assert (found.model, found.method, found.layers) == (pruned.original, "none", 0)
 
 
@@ -198,8 +199,7 @@ def test_images_that_do_not_do(method: Any) -> None:
 def test_progress_is_told_layer_by_layer(method: Any) -> None:
     told: list[tuple[str, int, int]] = []
     pruned = residual()
-    models = (pruned.original, pruned.model)
-    recover(models, pruned.channels, pruned.keep, method, images(), lambda *args: told.append(args))
+    recover(pruned.network, method, images(), lambda *args: told.append(args))
     assert told == [("recovering", k, 3) for k in (1, 2, 3)]
 
 

@@ -12,6 +12,7 @@ import text_graphs
 from onnx import TensorProto, numpy_helper
 
 import reprune_onnx as rp
+from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.benchmark.candidate import read_engine
 from reprune_onnx.benchmark.check import _difference
 from reprune_onnx.choices import Reduction
@@ -21,7 +22,7 @@ from reprune_onnx.deployment.equal import compare
 from reprune_onnx.pruner.allocate.allocation import allocate
 from reprune_onnx.pruner.earlier import keep_by_cuts
 from reprune_onnx.report.figure import check_plot, new_figure
-from reprune_onnx.results import Knowledge, TensorCut
+from reprune_onnx.results import CutNetwork, Knowledge, TensorCut
 from reprune_onnx.runtime.detector import Detector
 from reprune_onnx.runtime.ort import Port
 from reprune_onnx.runtime.random_inputs import random_inputs
@@ -39,8 +40,10 @@ def kept(p, report):
 
 
 def applied(p, axis, keep):
-    channels = rp.analyze(p.model)
-    return keep_by_cuts(channels, [TensorCut(CONV, axis, np.array(keep, dtype=np.int64))], "r.json")
+    graph = graph_of(p.model)
+    channels = channels_of(graph, rp.Scope())
+    cuts = [TensorCut(CONV, axis, np.array(keep, dtype=np.int64))]
+    return keep_by_cuts(graph, channels, cuts, "r.json")
 
 
 def page(p, **content):
@@ -53,11 +56,12 @@ def existing(p, *args):
 
 
 def unknown_sizes(p):
-    channels = rp.analyze(p.model)
+    graph = graph_of(p.model)
+    channels = channels_of(graph, rp.Scope())
     layers = tuple(replace(layer, positions=0) for layer in channels.layers)
     wanted = Reduction("macs", 0.5)
     settings = rp.Settings(macs_reduction=0.5)
-    return allocate(replace(channels, layers=layers), settings, Knowledge({}), wanted)
+    return allocate(graph, replace(channels, layers=layers), settings, Knowledge({}), wanted)
 
 
 def without(module, do):
@@ -108,9 +112,10 @@ def looped():
 
 
 def broken(p):
-    channels = rp.analyze(p.model)
+    graph = graph_of(p.model)
+    channels = channels_of(graph, rp.Scope())
     keep = np.ones(channels.n_units, dtype=np.bool_)
-    return channels, keep, rp.Model(onnx.load(p.altered(unrunnable)))
+    return CutNetwork(graph, channels, keep, rp.Model(onnx.load(p.altered(unrunnable))))
 
 
 def external(p, dims, size):
@@ -205,7 +210,7 @@ ROWS = [
     ("'layers' is ", lambda p: page(p, **report(p, layers=1))),
     ("does not state the shape of input 'x'", lambda p: random_inputs([PORT], {}, RNG)),
     ("take a smaller --input-shape", lambda p: random_inputs([PORT], {"x": (2**14, 2**14)}, RNG)),
-    ("the pruned model does not run", lambda p: verify_cut(p.model, *broken(p))),
+    ("the pruned model does not run", lambda p: verify_cut(broken(p))),
     ("nothing could be compared", lambda p: compare(infinite(p), infinite(p), {"x": (1, 3, 8, 8)})),
     (
         "the converted model does not run",

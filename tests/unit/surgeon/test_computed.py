@@ -11,6 +11,7 @@ from onnx import helper, numpy_helper
 from tiny_cuts import arrays, cut_to, network, node
 
 import reprune_onnx as rp
+from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.results import Cut, Rewrite
 from reprune_onnx.surgeon import cut
 
@@ -235,8 +236,9 @@ def test_shapes_follow_where_channels_are_on_two_axes() -> None:
 @pytest.mark.parametrize("kept", [[0, 1, 2, 3], [1, 3]])
 def test_the_model_knows_its_file(kept: list[int]) -> None:
     model = rp.Model(network("c = Conv (x, c_w)\n y = Conv (c, head)"), Path("net.onnx"))
-    channels = rp.analyze(model)
+    graph = graph_of(model)
+    channels = channels_of(graph, rp.Scope())
     keep = np.ones(channels.n_units, dtype=np.bool_)
     keep[channels.layers[0].out_ids] = np.isin(np.arange(4), kept)
 
-    assert cut(model, channels, keep).model.path == Path("net.onnx")
+    assert cut(model, graph, channels, keep).model.path == Path("net.onnx")

@@ -14,9 +14,12 @@ from onnx import numpy_helper
 from text_graphs import model
 
 import reprune_onnx as rp
+from reprune_onnx.analyzer import channels_of, graph_of
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.errors import VerificationError
-from reprune_onnx.results import Cut
+from reprune_onnx.results import Cut, CutNetwork
 from reprune_onnx.surgeon import cut
+from reprune_onnx.types import ChannelMap
 from reprune_onnx.verification.cut import verify_cut
 
 PRUNE = rp.Scope(residual="prune", input_shapes={"x": (1, 3, 4, 5)})
@@ -52,14 +55,15 @@ def attention(scale: str = "z = Mul (s, half)", opset: int = 17) -> onnx.ModelPr
     )
 
 
-def dropped(proto: onnx.ModelProto, **gone: list[int]) -> tuple[rp.types.ChannelMap, np.ndarray]:
-    channels = rp.analyze(proto, PRUNE)
+def dropped(proto: onnx.ModelProto, **gone: list[int]) -> tuple[Graph, ChannelMap, np.ndarray]:
+    graph = graph_of(proto)
+    channels = channels_of(graph, PRUNE)
     keep = np.ones(channels.n_units, dtype=np.bool_)
     for layer in channels.layers:
         keep[layer.out_ids[gone.get(layer.name, [])]] = False
     free = np.concatenate([g.units[g.free] for g in channels.groups])
     assert np.isin(np.flatnonzero(~keep), free).all(), "these channels may not go"
-    return channels, keep
+    return graph, channels, keep
 
 
 def target(result: Cut, tensor: str) -> list[str]:
@@ -90,9 +94,9 @@ def by_hand(proto: onnx.ModelProto, kept: dict[str, tuple[int, list[int]]]) -> o
 
 def test_values_are_cut_where_a_target_counts_them_by_another_tensor() -> None:
     proto = attention()
-    channels, keep = dropped(proto, v=[1, 2], q=[0], k=[0])
+    graph, channels, keep = dropped(proto, v=[1, 2], q=[0], k=[0])
 
-    result = cut(rp.Model(proto), channels, keep)
+    result = cut(rp.Model(proto), graph, channels, keep)
 
     assert target(result, "size_followed") == [
         "Where",
@@ -110,18 +114,18 @@ def test_values_are_cut_where_a_target_counts_them_by_another_tensor() -> None:
     for sides in (4, 7):
         x = np.random.default_rng(sides).standard_normal((2, 3, sides, 5)).astype(np.float32)
         np.testing.assert_allclose(ran(result.model.proto, x), ran(hand, x), rtol=2e-5, atol=2e-5)
-    assert verify_cut(rp.Model(proto), channels, keep, result.model).passed
+    assert verify_cut(CutNetwork(graph, channels, keep, result.model)).passed
 
 
 def test_a_wrong_number_beside_computed_ones_is_rejected() -> None:
     proto = attention()
-    channels, keep = dropped(proto, v=[1, 2])
-    result = cut(rp.Model(proto), channels, keep)
+    graph, channels, keep = dropped(proto, v=[1, 2])
+    result = cut(rp.Model(proto), graph, channels, keep)
     (wrong,) = (t for t in result.model.proto.graph.initializer if t.name == "size_pruned")
     wrong.CopyFrom(numpy_helper.from_array(np.array([0, 0, 5]), "size_pruned"))
 
     with pytest.raises((VerificationError, rp.errors.ModelError)):
-        verify_cut(rp.Model(proto), channels, keep, result.model)
+        verify_cut(CutNetwork(graph, channels, keep, result.model))
 
 
 SCALE = """e = Shape <start = -1> (q)  d = Cast <to = 1> (e)  h = Sqrt (d)  i = Div (one, h)
@@ -130,13 +134,13 @@ SCALE = """e = Shape <start = -1> (q)  d = Cast <to = 1> (e)  h = Sqrt (d)  i = 
 
 def test_a_scale_made_of_the_width_of_queries_stays_what_it_was() -> None:
     proto = attention(SCALE)
-    channels, keep = dropped(proto, q=[0, 4], k=[0, 4])
+    graph, channels, keep = dropped(proto, q=[0, 4], k=[0, 4])
 
-    result = cut(rp.Model(proto), channels, keep)
+    result = cut(rp.Model(proto), graph, channels, keep)
 
     scales = [numpy_helper.to_array(t) for t in result.model.proto.graph.initializer]
     assert any(a.shape == (1,) and np.isclose(a[0], 6**-0.5) for a in scales)
-    assert verify_cut(rp.Model(proto), channels, keep, result.model).passed
+    assert verify_cut(CutNetwork(graph, channels, keep, result.model)).passed
 
 
 def test_before_opset_9_such_values_stay() -> None:

@@ -10,6 +10,7 @@ from onnx import numpy_helper
 from text_graphs import model
 
 import reprune_onnx as rp
+from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.results import Cut
 from reprune_onnx.surgeon import cut
 
@@ -30,17 +31,18 @@ def network(
 def cut_to(proto: onnx.ModelProto, **keep: list[int]) -> Cut:
     """Only these channels of the tensors that layers make stay; the result is a valid model."""
     original = rp.Model(proto)
-    channels = rp.analyze(original, rp.Scope(residual="prune"))
+    graph = graph_of(original)
+    channels = channels_of(graph, rp.Scope(residual="prune"))
     kept = np.ones(channels.n_units, dtype=np.bool_)
     for name, which in keep.items():
-        (layer,) = (k for k in channels.layers if channels.graph.ops[k.node].outputs[0] == name)
+        (layer,) = (k for k in channels.layers if graph.ops[k.node].outputs[0] == name)
         stays = np.isin(np.arange(len(layer.out_ids)), which)
         kept[layer.out_ids] = stays
         assert (kept[layer.out_ids] == stays).all(), "some of these channels go together"
     free = np.concatenate([g.units[g.free] for g in channels.groups])
     assert np.isin(np.flatnonzero(~kept), free).all(), "these channels may not go"
     before = proto.SerializeToString(deterministic=True)
-    result = cut(original, channels, kept)
+    result = cut(original, graph, channels, kept)
     assert proto.SerializeToString(deterministic=True) == before
     onnx.checker.check_model(result.model.proto, full_check=True)
     return result

@@ -8,6 +8,7 @@ import pytest
 from text_graphs import model
 
 import reprune_onnx as rp
+from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.pruner.allocate.multilinear import multilinear
 from reprune_onnx.pruner.measure import cost
 from reprune_onnx.types import Bools, ChannelMap, Group
@@ -88,29 +89,31 @@ def kept(channels: ChannelMap, groups: list[Group], k: Any, rng: Any) -> Bools:
 @pytest.mark.parametrize("measure", get_args(Measure))
 @pytest.mark.parametrize("name", GRAPHS)
 def test_equals_the_count_of_any_selection(name: str, measure: Measure) -> None:
-    channels = rp.analyze(rp.Model(network(name)), rp.Scope(residual="prune"))
+    graph = graph_of(rp.Model(network(name)))
+    channels = channels_of(graph, rp.Scope(residual="prune"))
     groups = [g for g in channels.groups if g.free.any()]
     assert len(groups) >= 2
-    price = multilinear(channels, groups, measure)
+    price = multilinear(graph, channels, groups, measure)
     rng = np.random.default_rng(0)
     for _ in range(20):
         k = np.array([rng.integers(1, g.n + 1) for g in groups])
-        selected = cost(channels, kept(channels, groups, k, rng))
+        selected = cost(graph, channels, kept(channels, groups, k, rng))
         if measure == "channels":
             assert price(k) == k.sum()
         else:
             assert price(k) == pytest.approx(getattr(selected, measure), abs=1e-6)
     full = np.array([g.n for g in groups])
-    whole = full.sum() if measure == "channels" else getattr(cost(channels), measure)
+    whole = full.sum() if measure == "channels" else getattr(cost(graph, channels), measure)
     assert price(full) == whole
 
 
 @pytest.mark.parametrize("measure", get_args(Measure))
 @pytest.mark.parametrize("name", GRAPHS)
 def test_along_one_group_is_the_price_with_each_value(name: str, measure: Measure) -> None:
-    channels = rp.analyze(rp.Model(network(name)), rp.Scope(residual="prune"))
+    graph = graph_of(rp.Model(network(name)))
+    channels = channels_of(graph, rp.Scope(residual="prune"))
     groups = [g for g in channels.groups if g.free.any()]
-    price = multilinear(channels, groups, measure)
+    price = multilinear(graph, channels, groups, measure)
     rng = np.random.default_rng(0)
     k = np.array([rng.integers(1, g.n + 1) for g in groups], dtype=np.float64)
     for g in range(len(groups)):
@@ -121,11 +124,12 @@ def test_along_one_group_is_the_price_with_each_value(name: str, measure: Measur
 
 def test_only_some_groups_move() -> None:
     """A layer whose other side belongs to no group is priced at its full size there."""
-    channels = rp.analyze(rp.Model(network("coupled")), rp.Scope(residual="prune"))
+    graph = graph_of(rp.Model(network("coupled")))
+    channels = channels_of(graph, rp.Scope(residual="prune"))
     groups = [g for g in channels.groups if g.free.any()]
     rng = np.random.default_rng(0)
     for g in groups:
-        price = multilinear(channels, [g], "macs")
+        price = multilinear(graph, channels, [g], "macs")
         for n in range(1, g.n + 1):
-            expected = cost(channels, kept(channels, [g], [n], rng)).macs
+            expected = cost(graph, channels, kept(channels, [g], [n], rng)).macs
             assert price(np.array([n])) == pytest.approx(expected, abs=1e-6)

@@ -12,6 +12,7 @@ from reprune_onnx.activations import sampling
 from reprune_onnx.activations.images import Images
 from reprune_onnx.activations.joint import joint_of
 from reprune_onnx.activations.linear import Linear
+from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.errors import DataError
 from reprune_onnx.pruner.sensitivity.curves import measure_losses
 from reprune_onnx.pruner.sensitivity.elimination import _RIDGE
@@ -47,9 +48,10 @@ def measured(
     proto: onnx.ModelProto, select_at: Any = None, n: int = N
 ) -> tuple[ChannelMap, Group, Losses]:
     scope = rp.Scope(residual="prune", input_shapes={"x": (1, 3, 6, 6)})
-    channels = rp.analyze(rp.Model(proto), scope)
+    graph = graph_of(rp.Model(proto))
+    channels = channels_of(graph, scope)
     groups = [g for g in channels.groups if g.free.any()]
-    losses = measure_losses(rp.Model(proto), channels, images(n), select_at)
+    losses = measure_losses(rp.Model(proto), graph, channels, images(n), select_at)
     return channels, groups[0], losses
 
 
@@ -58,11 +60,12 @@ def refitted(proto: onnx.ModelProto, channels: ChannelMap, layer: str, dropped: 
 
     Relative to the variance of the tensor where it joins the rest, after a refit with an intercept.
     """
-    op = channels.graph.producer(layer)
+    graph = graph_of(rp.Model(proto))
+    op = graph.producer(layer)
     assert op is not None
-    weight = channels.graph.array(op.inputs[1])
+    weight = graph.array(op.inputs[1])
     linear = Linear(op, weight.shape)
-    joint = joint_of(channels, linear)
+    joint = joint_of(graph, channels, linear)
     x = np.concatenate([b["x"] for b in images().batches])
     found = Session(proto, optimize=False, outputs=[op.inputs[0], joint.tensor]).run({"x": x})
     z = found[joint.tensor]
@@ -216,8 +219,9 @@ def test_elimination_loses_no_more_than_another_choice() -> None:
 
 def test_a_group_that_no_layer_reads_has_no_curve() -> None:
     proto = network("a = Conv (x, w1)\n r = Relu (a)\n y = GlobalMaxPool (r)", w1=(6, 3, 1, 1))
-    channels = rp.analyze(rp.Model(proto), rp.Scope(input_shapes={"x": (1, 3, 6, 6)}))
-    losses = measure_losses(rp.Model(proto), channels, images(), None)
+    graph = graph_of(rp.Model(proto))
+    channels = channels_of(graph, rp.Scope(input_shapes={"x": (1, 3, 6, 6)}))
+    losses = measure_losses(rp.Model(proto), graph, channels, images(), None)
     assert losses.error == {}
 
 
@@ -238,9 +242,10 @@ def test_values_that_overflow_inside_the_network() -> None:
 def test_too_few_images_are_refused() -> None:
     body, shapes = LAYERS["conv"]
     proto = network(body, **shapes)
-    channels = rp.analyze(rp.Model(proto), rp.Scope(input_shapes={"x": (1, 3, 6, 6)}))
+    graph = graph_of(rp.Model(proto))
+    channels = channels_of(graph, rp.Scope(input_shapes={"x": (1, 3, 6, 6)}))
     with pytest.raises(DataError, match="at least 8"):
-        measure_losses(rp.Model(proto), channels, images(4), None)
+        measure_losses(rp.Model(proto), graph, channels, images(4), None)
 
 
 def test_channels_are_not_free_where_there_are_fewer_images_than_channels() -> None:
