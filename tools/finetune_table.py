@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--macs-reduction", default="0.4")
     parser.add_argument("--recover", default="auto", help="as of prune")
     parser.add_argument("--epochs", help="as of finetune; default: its own")
+    parser.add_argument("--seed", help="as of finetune; default: its own")
     arguments = parser.parse_args()
     print(f"| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}")
     with tempfile.TemporaryDirectory() as folder:
@@ -77,9 +78,10 @@ def rows(name: str, arguments: argparse.Namespace, place: Path) -> list[list[str
     before, cells = top1(pruned, place, like), []
     for labels in ("labels", "none"):
         out = place / f"{name}-{labels}.onnx"
-        epochs = () if arguments.epochs is None else ("--epochs", arguments.epochs)
+        asked = {"--epochs": arguments.epochs, "--seed": arguments.seed}
+        more = [word for pair in asked.items() if pair[1] is not None for word in pair]
         data = ("--data", place / f"{labels}.npz", *like)
-        said, seconds = call("finetune", pruned, *data, *epochs, "-o", out)
+        said, seconds = call("finetune", pruned, *data, *more, "-o", out)
         rate = re.search(r"learning rate ([\d.e-]+)", said)
         after = "as given" if "as given" in said.splitlines()[-1] and "so OUT holds" in said else ""
         after = after or f"{top1(out, place, like):.2f} %"

@@ -64,6 +64,16 @@ NETS = {
     ),
 }
 
+AT_FIRST = RNG.bit_generator.state
+OTHERS = dict(zip(NETS, [*list(NETS)[1:], *NETS], strict=False))
+"""Another network for each."""
+
+
+@pytest.fixture(autouse=True)
+def the_same_numbers():
+    """Whichever tests run before."""
+    RNG.bit_generator.state = AT_FIRST
+
 
 def written(tmp_path, name):
     inputs, body, weights, _ = NETS[name]
@@ -91,6 +101,33 @@ def test_pruned_then_taught(name, tmp_path, call):
     wanted, before, after = (answers(path, arrays) for path in (whole, cut, out))
     assert (after - wanted).square().mean() < (before - wanted).square().mean()
     assert list(onnx.load(out).graph.node) == list(onnx.load(cut).graph.node)
+    report = ("--report", tmp_path / "p.report.json")
+    verified = call("verify", whole, out, *report)
+    assert verified.code == 0, verified.err
+    assert "trained since" in verified.out, verified.out
+    other = written(tmp_path, OTHERS[name])
+    assert call("verify", other, out, *report).code == 1
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_pruned_while_it_trains(name, tmp_path, call):
+    """Algorithm 2 from labels: what is written has fewer channels, learned them, and is proven."""
+    whole, arrays = written(tmp_path, name), NETS[name][3](64)
+    sure = answers(whole, arrays) @ torch.tensor([-1.0, 1.0])
+    y = (sure > sure.median()).numpy().astype(np.int64)  # as many of one class as of the other
+    np.savez(tmp_path / "d.npz", y=y, **arrays)
+    out = tmp_path / "o.onnx"
+    how = ("--sparsity", "0.5", "--interval", "1", "--prune-epochs", "1", "-o", out)
+    result = call("train", whole, "--data", tmp_path / "d.npz", *STEPS, *how)
+    assert result.code == 0, result.err
+    report = json.loads((tmp_path / "o.report.json").read_text())
+    assert report["verification"]["passed"]
+    assert report["after"]["params"] < report["before"]["params"]
+    assert call("verify", whole, out).code == 0
+    right = answers(out, arrays).argmax(1).numpy() == y
+    scores = json.loads((tmp_path / "o.training.json").read_text())["result"]["scores"]
+    assert right.mean() > 0.6
+    assert 100 * right.mean() == pytest.approx(scores["val_top1"], abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["two vectors", "an image and a class"])
