@@ -23,7 +23,8 @@ class Option:
 
     ``metavar`` stands for its value in the help. ``names`` are those on the command line, where it
     is not ``--`` and the field's with dashes. ``words`` is the type that the command line reads,
-    where it is not the field's, and ``read`` makes the field's value of it.
+    where it is not the field's, and ``read`` makes the field's value of it. ``shown`` is the
+    default in these words, where the field's own is none of them.
     """
 
     help: str
@@ -31,6 +32,7 @@ class Option:
     names: tuple[str, ...] = ()
     words: Any = None
     read: Callable[[Any], Any] | None = None
+    shown: str | None = None
 
 
 class Takes(Generic[Given, Held]):

@@ -187,8 +187,8 @@ class Settings:
     round_to: Annotated[
         int | None,
         Option(
-            "Kept channels of a layer become a multiple of N; default: --target's, and 8 where"
-            " --latency-reduction is measured.",
+            "Make the kept channels of each layer a multiple of N; default: 1, or what the target"
+            " device needs, or 8 where latency is measured.",
             "N",
         ),
     ] = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeAlias, cast, get_args
 
@@ -67,14 +67,24 @@ def as_shapes(name: str, shapes: ShapesLike) -> tuple[tuple[str, tuple[int, ...]
 
 def as_whole_numbers(name: str, numbers: Iterable[int]) -> tuple[int, ...]:
     """Several whole numbers as a tuple."""
-    takes = "whole numbers, as (1, 8, 32)"
+    held = _numbers(name, numbers, Integral, "whole numbers, as (1, 8, 32)")
+    return tuple(int(number) for number in held)
+
+
+def as_numbers(name: str, numbers: Iterable[float]) -> tuple[float, ...]:
+    """Several numbers as a tuple."""
+    held = _numbers(name, numbers, Real, "numbers, as (0.5, 0.75)")
+    return tuple(float(number) for number in held)
+
+
+def _numbers(name: str, numbers: Any, kind: type, takes: str) -> tuple[Any, ...]:
     if isinstance(numbers, str) or not isinstance(numbers, Iterable):
         raise wrong_type(name, numbers, takes)
     held = tuple(numbers)
     for number in held:
-        if not isinstance(number, Integral) or isinstance(number, bool):
+        if not isinstance(number, kind) or isinstance(number, bool):
             raise wrong_type(name, number, takes)
-    return tuple(int(number) for number in held)
+    return held
 
 
 def as_report(name: str, report: ReportLike | None) -> Path | Mapping[str, Any] | None:

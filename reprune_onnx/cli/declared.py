@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, fields
 from inspect import Parameter, signature
 from typing import Annotated, Any
 
@@ -12,8 +12,8 @@ import typer
 from reprune_onnx.options import options, words_of
 from reprune_onnx.settings import Settings
 
-GIVEN = "settings"
-"""The parameter of a command in whose place the options stand."""
+REQUIRED = Parameter.empty
+"""The default of an option that has to be given."""
 
 
 def option(name: str, of: type = Settings) -> Any:
@@ -33,26 +33,26 @@ def several(name: str) -> Any:
 
 
 def with_settings(
-    *names: str, of: type = Settings
+    *names: str, of: type = Settings, into: str = "settings", **defaults: Any
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options of the fields ``names``, or of all, as one dict of their values.
 
-    They stand where the command has its parameter ``settings``; its values are what the fields of
-    the dataclass ``of`` hold.
+    They stand where the command has its parameter ``into``; its values are what the fields of the
+    dataclass ``of`` hold. ``defaults`` are the command's own, as words; `REQUIRED` is none.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         chosen = names or tuple(options(of))
         parameters: list[Parameter] = []
         for parameter in signature(function, eval_str=True).parameters.values():
-            if parameter.name == GIVEN:
-                parameters += _parameters(chosen, of)
+            if parameter.name == into:
+                parameters += _parameters(chosen, of, defaults)
             else:
                 parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
 
         def command(**values: Any) -> None:
             given = {name: _held(of, name, values.pop(name)) for name in chosen}
-            function(**values, **{GIVEN: given})
+            function(**values, **{into: given})
 
         told: Any = command
         told.__signature__ = signature(function).replace(parameters=parameters)
@@ -63,13 +63,13 @@ def with_settings(
     return decorate
 
 
-def _parameters(names: Iterable[str], of: Any) -> list[Parameter]:
-    defaults = {f.name: f.default for f in fields(of)}
+def _parameters(names: Iterable[str], of: Any, defaults: Mapping[str, Any]) -> list[Parameter]:
+    held = {f.name: f.default for f in fields(of)}
     return [
         Parameter(
             name,
             Parameter.KEYWORD_ONLY,
-            default=_default(of, name, defaults[name]),
+            default=defaults[name] if name in defaults else _default(of, name, held[name]),
             annotation=Annotated[_kind(of, name), option(name, of)],
         )
         for name in names
@@ -83,6 +83,11 @@ def _kind(of: type, name: str) -> Any:
 
 def _default(of: type, name: str, held: Any) -> Any:
     """The default as words: what is repeated has none, and a flag that turns off is not given."""
+    if held is MISSING:
+        return REQUIRED
+    shown = options(of)[name][1].shown
+    if shown is not None:
+        return shown
     return None if held == () else False if words_of(of, name) is bool else held
 
 

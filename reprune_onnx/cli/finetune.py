@@ -2,80 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from reprune_onnx.cli import training as t
-from reprune_onnx.cli.options import (
-    Classes,
-    InputShape,
-    ModelArgument,
-    NormStatistics,
-    Preprocess,
-    Quiet,
-    Residual,
-    SkipBroken,
-)
+from reprune_onnx.cli.declared import with_settings
+from reprune_onnx.cli.options import Force, ModelArgument, Quiet
+from reprune_onnx.training.settings import TrainSettings
 
 
+@with_settings(of=t.TaskOptions, into="asked")
+@with_settings(of=TrainSettings, into="training")
+@with_settings("residual", "norm_statistics", into="coupling")
+@with_settings("preprocess", "classes", "skip_broken", into="reading")
+@with_settings("input_shapes", into="sizes")
 def command(
     context: typer.Context,
     model: ModelArgument,
-    data: t.Data,
+    asked: dict[str, Any],
     out: t.Out,
-    val: t.Val = None,
-    epochs: t.Epochs = 3,
-    distill: t.DistillAuto = "auto",
-    task: t.TaskName = None,
-    loss: t.LossName = None,
-    class_weights: t.ClassWeights = None,
-    ignore_index: t.IgnoreIndex = None,
+    training: dict[str, Any],
+    coupling: dict[str, Any],
+    reading: dict[str, Any],
+    sizes: dict[str, Any],
+    distill: Annotated[
+        str,
+        typer.Option(
+            metavar="ORIGINAL|auto|none",
+            help="Learn the unpruned model's answers, with or without labels. auto finds that model"
+            " in the report beside MODEL, or takes MODEL itself where it is pruned first; none"
+            " learns from labels alone.",
+        ),
+    ] = "auto",
     sparsity: Annotated[
         float | None,
         typer.Option(metavar="S", help="Prune first: share of the prunable channels that go."),
     ] = None,
     macs_reduction: Annotated[
-        float | None, typer.Option(metavar="R", help="Prune first: share of the MACs that go.")
+        float | None,
+        typer.Option(metavar="R", help="Prune first: share of the multiply-adds that go."),
     ] = None,
     rounds: Annotated[
-        int, typer.Option(metavar="N", help="Prune so in N rounds, each followed by --epochs.")
+        int,
+        typer.Option(metavar="N", help="Prune in N rounds, each followed by --epochs of training."),
     ] = 1,
-    residual: Residual = "keep",
-    norm_statistics: NormStatistics = "lock",
-    batch_size: t.BatchSize = 64,
-    optimizer: t.OptimizerChoice = "auto",
-    lr: t.Lr = "auto",
-    clip_norm: t.ClipNorm = 1.0,
-    momentum: t.Momentum = 0.9,
-    weight_decay: t.WeightDecay = 5e-4,
-    schedule: t.ScheduleName = "cosine",
-    milestones: t.Milestones = "0.5,0.75",
-    warmup: t.Warmup = 0.0,
-    label_smoothing: t.LabelSmoothing = 0.0,
-    mixup: t.Mixup = 0.0,
-    ema: t.Ema = 0.0,
-    augment: t.AugmentName = "none",
-    distill_weight: t.DistillWeight = 0.9,
-    temperature: t.Temperature = 4.0,
-    batch_norm: t.BatchNorm = "keep",
-    freeze: t.Freeze = None,
-    freeze_bn: t.FreezeBn = False,
-    patience: t.Patience = 0,
-    keep_epoch: t.KeepEpoch = "best",
-    no_sync_batch_norm: t.NoSync = False,
-    precision: t.PrecisionName = "fp32",
-    accelerator: t.Accelerator = "auto",
-    devices: t.Devices = 1,
-    workers: t.Workers = 0,
-    seed: t.Seed = 0,
-    preprocess: Preprocess = None,
-    classes: Classes = None,
-    skip_broken: SkipBroken = False,
-    input_shape: InputShape = None,
     tensorboard: t.TensorBoard = None,
     restart: t.Restart = False,
-    force: t.Force = False,
+    force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a model's values on images; its graph, names and opset stay as they are."""
@@ -90,25 +64,21 @@ def command(
     from reprune_onnx.model import load
     from reprune_onnx.report.files import report_path
     from reprune_onnx.settings import Settings
-    from reprune_onnx.shapes import parse_input_shapes
     from reprune_onnx.training.log import log_path
 
-    settings = t.train_settings(context.params)
-    shapes = parse_input_shapes(input_shape or [])
-    own_loss = t.is_function(loss)
+    settings = TrainSettings(**training)
+    task = t.TaskOptions(**asked)
+    only_loss = task.own_loss and task.task is None
     pruning = None
     if sparsity is not None or macs_reduction is not None:
         pruning = Settings(
             sparsity=sparsity,
             macs_reduction=macs_reduction,
-            residual=residual,
-            norm_statistics=norm_statistics,
-            seed=seed,
-            input_shapes=tuple(shapes.items()),
-            calibration=None if own_loss and task is None else data,
-            preprocess=preprocess,
-            classes=classes,
-            skip_broken=skip_broken,
+            seed=settings.seed,
+            calibration=None if only_loss else task.data,
+            **coupling,
+            **reading,
+            **sizes,
         )
     elif rounds != 1:
         raise UsageError("--rounds prunes: give --sparsity or --macs-reduction too")
@@ -116,10 +86,10 @@ def command(
     files = t.destination(model, out, beside, force)
     source = load(model)
     files.protect(source.files)
-    how = Reading(preprocess, classes, skip_broken)
-    asked = NONE if own_loss and distill == AUTO else distill
-    teacher = Teacher.chosen(asked, model, source, pruned_here=pruning is not None)
-    wanted = t.read_task(source, t.Sources(data, val, teacher, how, context.params), shapes)
+    named = NONE if task.own_loss and distill == AUTO else distill
+    teacher = Teacher.chosen(named, model, source, pruned_here=pruning is not None)
+    shapes = sizes["input_shapes"]
+    wanted = t.read_task(source, task, teacher, Reading(**reading), shapes)
     if not quiet:
         t.print_notes(wanted, teacher)
     from reprune_onnx.training.finetune import finetune

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from reprune_onnx.errors import UsageError
+from reprune_onnx.options import Option
 from reprune_onnx.settings import Settings
 
 
@@ -17,9 +19,14 @@ class PrunePlan:
     """
 
     settings: Settings
-    prune_epochs: int
-    interval: int = 2
-    regrow: float = 0.2
+    prune_epochs: Annotated[
+        int,
+        Option("Last epoch that prunes; default: 0.6 of the epochs.", "T", words=int | None),
+    ]
+    interval: Annotated[int, Option("Epochs between two choices of channels.", "N")] = 2
+    regrow: Annotated[
+        float, Option("Share of channels that may regrow at the start (δ₀).", "DELTA")
+    ] = 0.2
 
     def __post_init__(self) -> None:
         if self.settings.sparsity is None:

@@ -1,12 +1,16 @@
-"""Every option of training, checked once."""
+"""Every option of training, declared and checked once."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from operator import not_
+from typing import Annotated, Any, Literal
 
 from reprune_onnx.errors import UsageError
+from reprune_onnx.options import Option, Takes, check_fields
+from reprune_onnx.taken import Globs, as_globs, as_numbers
 
 Schedule = Literal["cosine", "step", "constant"]
 MixedPrecision = Literal["fp32", "bf16", "fp16"]
@@ -15,64 +19,156 @@ NormMode = Literal["keep", "insert"]
 OptimizerName = Literal["auto", "sgd", "adamw"]
 KeptEpoch = Literal["best", "last"]
 
-_CHOICES: dict[str, Any] = {
-    "schedule": Schedule,
-    "precision": MixedPrecision,
-    "augment": Augment,
-    "batch_norm": NormMode,
-    "optimizer": OptimizerName,
-    "keep_epoch": KeptEpoch,
-}
+
+def _rate(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text  # auto, or what the settings refuse
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"--milestones '{text}' is not numbers such as 0.5,0.75") from error
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How to train. Raises UsageError for a value out of range.
+    """How to train; each field is an option of `finetune` and `train`.
 
     ``batch_size`` is that of all processes together. ``lr`` is reached after ``warmup`` epochs and
-    then follows ``schedule``: half a cosine to 0, or a tenth of it from each of ``milestones``
-    (shares of the epochs) on; "auto" is found by a range test (`find_rate`). ``optimizer="auto"``
-    is settled by `with_optimizer`. ``momentum`` is that of SGD, or the first β of AdamW.
-    ``clip_norm`` is the longest gradient (L2 norm over all parameters) that a step takes, 0 for
-    any. ``freeze`` are globs over names of tensors and of nodes, whose values stay; ``freeze_bn``
-    keeps the running statistics of BatchNormalization (its scale and shift train on).
-    ``keep_epoch`` is which epoch is the result: the best of those that were measured, the start
-    included, or the last; then nothing is held back from the training data. ``patience`` is after
-    how many epochs without a better one training ends, 0 for never. ``ema`` is the decay of the
-    averaged weights that are kept, 0 for the last ones. ``distill_weight`` is the share of the
-    original's answers in the loss, where both they and labels are there. ``batch_norm="insert"``
-    trains a folded layer with a BatchNormalization of its own, which is folded again at the end.
+    then follows ``schedule``; "auto" is found by a range test (`find_rate`). ``optimizer="auto"``
+    is settled by `with_optimizer`. The norm that ``clip_norm`` limits is ℓ2, over all parameters.
+    ``distill_weight`` counts where there are both labels and a teacher. Raises UsageError for a
+    value out of range, and ArgumentError for one of a wrong type.
     """
 
-    epochs: int = 3
-    batch_size: int = 64
-    optimizer: OptimizerName = "auto"
-    lr: float | Literal["auto"] = "auto"
-    clip_norm: float = 1.0
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    schedule: Schedule = "cosine"
-    milestones: tuple[float, ...] = (0.5, 0.75)
-    warmup: float = 0.0
-    label_smoothing: float = 0.0
-    mixup: float = 0.0
-    ema: float = 0.0
-    augment: Augment = "none"
-    distill_weight: float = 0.9
-    temperature: float = 4.0
-    batch_norm: NormMode = "keep"
-    freeze: tuple[str, ...] = ()
-    freeze_bn: bool = False
-    patience: int = 0
-    keep_epoch: KeptEpoch = "best"
-    sync_batch_norm: bool = True
-    precision: MixedPrecision = "fp32"
-    accelerator: str = "auto"
-    devices: int = 1
-    workers: int = 0
-    seed: int = 0
+    epochs: Annotated[int, Option("Passes over the training images.", "N")] = 3
+    batch_size: Annotated[int, Option("Images in each step, of all processes together.", "N")] = 64
+    optimizer: Annotated[
+        OptimizerName,
+        Option(
+            "Optimizer; auto is AdamW in finetune where most layers are matrices, the model has no"
+            " BatchNormalization and --lr is auto, else SGD."
+        ),
+    ] = "auto"
+    lr: Annotated[
+        float | Literal["auto"],
+        Option(
+            "Highest learning rate; auto finds one by short trials, and prints it.",
+            "RATE|auto",
+            words=str,
+            read=_rate,
+        ),
+    ] = "auto"
+    clip_norm: Annotated[
+        float,
+        Option(
+            "Clip gradients to this norm; 0 turns clipping off.", "NORM", ("--clip-norm", "--clip")
+        ),
+    ] = 1.0
+    momentum: Annotated[float, Option("Momentum of SGD, or the first beta of AdamW.")] = 0.9
+    weight_decay: Annotated[float, Option("Weight decay of all parameters.")] = 5e-4
+    schedule: Annotated[
+        Schedule,
+        Option(
+            "How the learning rate falls: along half a cosine to 0, or to a tenth at each of"
+            " --milestones."
+        ),
+    ] = "cosine"
+    milestones: Annotated[
+        Takes[Iterable[float], tuple[float, ...]],
+        Option(
+            "Shares of the epochs after which --schedule step lowers the rate.",
+            "A,B,…",
+            words=str,
+            read=_shares,
+            shown="0.5,0.75",
+        ),
+    ] = Takes(as_numbers, (0.5, 0.75))
+    warmup: Annotated[
+        float, Option("Epochs in which the learning rate rises from 0.", "EPOCHS")
+    ] = 0.0
+    label_smoothing: Annotated[
+        float, Option("Share of each label that is spread over all classes.", "SHARE")
+    ] = 0.0
+    mixup: Annotated[
+        float, Option("Mix pairs of images, by a Beta(α, α) distribution; 0 for none.", "ALPHA")
+    ] = 0.0
+    ema: Annotated[
+        float,
+        Option("Decay of the averaged weights that are kept, such as 0.999; 0 for none.", "DECAY"),
+    ] = 0.0
+    augment: Annotated[
+        Augment, Option("Random views of the training images. Flips mirror left and right.")
+    ] = "none"
+    distill_weight: Annotated[
+        float, Option("Share of the teacher's answers in the loss, beside labels.", "SHARE")
+    ] = 0.9
+    temperature: Annotated[
+        float, Option("Temperature that softens a classifier's answers for distillation.")
+    ] = 4.0
+    batch_norm: Annotated[
+        NormMode,
+        Option(
+            "insert trains folded layers with a BatchNormalization each, which is folded again at"
+            " the end."
+        ),
+    ] = "keep"
+    freeze: Annotated[
+        Takes[Globs, tuple[str, ...]],
+        Option(
+            "Keep the values of tensors, or of nodes' tensors, whose name matches; repeatable.",
+            "GLOB",
+            words=list[str],
+        ),
+    ] = Takes(as_globs, ())
+    freeze_bn: Annotated[
+        bool,
+        Option(
+            "Keep BatchNormalization's running statistics, and normalise with them; its scale and"
+            " shift train on.",
+            names=("--freeze-bn",),
+        ),
+    ] = False
+    patience: Annotated[
+        int, Option("Stop after N epochs without a better one; 0 for never.", "N")
+    ] = 0
+    keep_epoch: Annotated[
+        KeptEpoch,
+        Option(
+            "Write the best epoch that was measured, the start included; or the last, with nothing"
+            " held back from --data."
+        ),
+    ] = "best"
+    sync_batch_norm: Annotated[
+        bool,
+        Option(
+            "Whether processes share BatchNormalization's statistics; --no-sync-batch-norm gives"
+            " each its own.",
+            names=("--no-sync-batch-norm",),
+            words=bool,
+            read=not_,
+        ),
+    ] = True
+    precision: Annotated[
+        MixedPrecision, Option("Number format of training; bf16 and fp16 are mixed precision.")
+    ] = "fp32"
+    accelerator: Annotated[str, Option("Device to train on: auto, cpu, cuda or mps.")] = "auto"
+    devices: Annotated[
+        int, Option("Processes on this machine; under torchrun, those that it started.", "N")
+    ] = 1
+    workers: Annotated[
+        int, Option("Processes that decode images that do not fit in memory.", "N")
+    ] = 0
+    seed: Annotated[
+        int, Option("Seed of the order of images, the random views and all other choices.")
+    ] = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("epochs", "batch_size", "devices"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{_option(name)} must be at least 1")
@@ -89,10 +185,6 @@ class TrainSettings:
             raise UsageError(f"--distill-weight {self.distill_weight} is outside [0, 1]")
         if any(not 0 < m < 1 for m in self.milestones):
             raise UsageError("--milestones are shares of the epochs, such as 0.5,0.75")
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in get_args(allowed):
-                known = ", ".join(get_args(allowed))
-                raise UsageError(f"{_option(name)} '{getattr(self, name)}' is not one of {known}")
 
     def _check_rate(self) -> None:
         if self.lr == "auto":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pkgutil
 import re
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from importlib import import_module
 from inspect import signature
+from operator import not_
 from typing import Literal, get_args, get_origin
 
 import numpy as np
@@ -14,32 +15,49 @@ import pytest
 
 import reprune_onnx as rp
 from reprune_onnx import cli
+from reprune_onnx.cli.training import TaskOptions
 from reprune_onnx.options import choices, options
+from reprune_onnx.training.settings import TrainSettings
 
 FIELDS = options(rp.Settings)
 OF_TRAINING = {(command, "precision") for command in ("finetune", "train")}
 """Options of other commands that have the name of a field, and another meaning."""
 
 
-DECLARED = [("prune", rp.Settings), ("bench", rp.BenchSettings)]
+DECLARED = [
+    ("prune", rp.Settings, {}),
+    ("bench", rp.BenchSettings, {}),
+    ("finetune", TrainSettings, {}),
+    ("train", TrainSettings, {"epochs": 160, "batch_size": 256, "lr": "0.1"}),
+    ("finetune", TaskOptions, {}),
+    ("train", TaskOptions, {}),
+]
+"""Commands that have all fields of a dataclass, and the defaults that are the command's own."""
 
 
-@pytest.mark.parametrize(("command", "declared"), DECLARED)
-def test_every_field_is_documented_where_it_is_declared(command, declared):
+@pytest.mark.parametrize("declared", {declared for _, declared, _ in DECLARED})
+def test_every_field_is_documented_where_it_is_declared(declared):
     assert list(options(declared)) == [f.name for f in fields(declared)]
     for name, (_, option) in options(declared).items():
         assert len(option.help) > 10 and option.help.endswith("."), name
 
 
-@pytest.mark.parametrize(("command", "declared"), DECLARED)
-def test_a_command_has_every_field_with_its_help_and_default(command_line, command, declared):
+@pytest.mark.parametrize(("command", "declared", "own"), DECLARED)
+def test_a_command_has_every_field_with_its_help_and_default(command_line, command, declared, own):
     params = {p.name: p for p in command_line.commands[command].params}
     for f in fields(declared):
         param, (_, option) = params[f.name], options(declared)[f.name]
         assert param.help == option.help
         names = option.names or (f"--{f.name.replace('_', '-')}",)
         assert tuple(param.opts) == names
-        assert param.default in (f.default, None, ()) or f.name == "verify"
+        if f.name in own:
+            assert param.default == own[f.name]
+        elif option.read is not_:  # a flag that turns off
+            assert param.default is False
+        elif f.default is MISSING:
+            assert param.required
+        else:
+            assert param.default in (f.default, None, (), option.shown)
 
 
 def test_what_the_command_line_reads_is_what_settings_hold(command_line):
@@ -98,6 +116,43 @@ def test_what_bench_takes_is_held_in_one_form():
     assert (how.batch_sizes, how.input_shapes) == ((1, 8), (("x", (1, 3, 8, 8)),))
     with pytest.raises(rp.UsageError, match="--backend 'abacus' is not one of ort, "):
         rp.BenchSettings(backend="abacus")
+
+
+@pytest.mark.parametrize(
+    ("field", "sentence"),
+    [
+        ({"epochs": "all"}, "epochs takes a whole number, not 'all'"),
+        ({"epochs": 2.5}, "epochs takes a whole number, not 2.5"),
+        ({"momentum": "0.9"}, "momentum takes a number, not '0.9'"),
+        ({"milestones": 0.5}, "milestones takes numbers, as (0.5, 0.75), not 0.5"),
+        ({"milestones": "0.5,0.75"}, "milestones takes numbers"),
+        ({"freeze": 3}, "freeze takes a glob over node names, or several, not 3"),
+        ({"freeze_bn": "yes"}, "freeze_bn takes True or False, not 'yes'"),
+    ],
+)
+def test_a_wrong_type_of_training_gets_the_sentence_of_python(field, sentence):
+    with pytest.raises(rp.ArgumentError, match=re.escape(sentence)):
+        TrainSettings(**field)
+
+
+def test_what_training_takes_is_held_in_one_form():
+    how = TrainSettings(epochs=np.int64(2), lr=np.float64(0.5), milestones=[0.25], freeze="conv*")
+    assert (how.epochs, how.lr, how.milestones, how.freeze) == (2, 0.5, (0.25,), ("conv*",))
+    assert how.as_report()["milestones"] == [0.25]
+    with pytest.raises(rp.UsageError, match="--augment 'twist' is not one of none, flip, "):
+        TrainSettings(augment="twist")
+
+
+def test_words_of_training_are_what_its_settings_hold(command_line):
+    words = ["m.onnx", "--data", "d", "--out", "o", "--sparsity", "0.5", "--lr", "auto"]
+    words += ["--milestones", "0.3,0.6", "--no-sync-batch-norm", "--freeze", "a", "--freeze", "b"]
+    context = command_line.commands["train"].make_context("train", words)
+    declared = options(TrainSettings)
+    given = {name: context.params[name] for name in declared}
+    read = {k: o.read(given[k]) if o.read else given[k] for k, (_, o) in declared.items()}
+    how = TrainSettings(**read)
+    assert (how.lr, how.milestones, how.freeze) == ("auto", (0.3, 0.6), ("a", "b"))
+    assert (how.sync_batch_norm, how.epochs, how.batch_size) == (False, 160, 256)
 
 
 @pytest.mark.parametrize("name", ["method", "coverage", "allocation", "recover"])

@@ -16,7 +16,7 @@ from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.benchmark.candidate import read_engine
 from reprune_onnx.benchmark.check import _difference
 from reprune_onnx.choices import Reduction
-from reprune_onnx.cli.training import _function, _milestones
+from reprune_onnx.cli.training import _function
 from reprune_onnx.data.preprocess import Preprocess
 from reprune_onnx.deployment.equal import compare
 from reprune_onnx.pruner.allocate.allocation import allocate
@@ -29,7 +29,7 @@ from reprune_onnx.runtime.random_inputs import random_inputs
 from reprune_onnx.sweeps.run import _client
 from reprune_onnx.targets import read_target
 from reprune_onnx.training.plan import PrunePlan
-from reprune_onnx.training.settings import TrainSettings
+from reprune_onnx.training.settings import TrainSettings, _shares
 from reprune_onnx.verification.cut import verify_cut
 
 CONV = "stage1.block1.conv1.weight"
@@ -240,7 +240,7 @@ ROWS = [
     ),
     ("the file is truncated or belongs to another model", lambda p: external(p, [64], 8)),
     ("is of a type or shape that has no bytes", lambda p: external(p, [-1], 8)),
-    ("numbers such as 0.5,0.75", lambda p: _milestones("soon")),
+    ("numbers such as 0.5,0.75", lambda p: _shares("soon")),
     ("is not MODULE:FUNCTION", lambda p: _function("--data", "loss")),
     ("--epochs must be at least 1", lambda p: TrainSettings(epochs=0)),
     ("--warmup must not be negative", lambda p: TrainSettings(warmup=-1)),
