@@ -1,12 +1,14 @@
 """What nodes want of what comes to them.
 
-Reshapes go to constant numbers, products have matrices of fixed rows, normalizations have scales of
-fixed extents, and what stands beside constants has theirs.
+Reshapes go to numbers that are stated, or computed in part; products have matrices of fixed rows,
+normalizations have scales of fixed extents, what is read and written at places has theirs, and what
+stands beside constants has those of the constants.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from math import prod
 
@@ -48,24 +50,37 @@ class Needs:
 
     def known(self) -> Iterator[Need]:
         """Yield those of nodes of which inference knows what comes to them."""
-        needs = (self.of(node, self._extents) for node in self._asked)
+        needs = map(self.of, self._asked)
         yield from (need for need in needs if need is not None)
 
     def blind(self) -> list[onnx.NodeProto]:
         """The nodes of which it does not."""
-        return [node for node in self._asked if self.unknown(node)]
+        return [node for node in self._asked if self.unknown(node) or self.computed(node)]
 
     def unknown(self, node: onnx.NodeProto) -> list[str]:
         """The inputs of a node of which inference does not know the extents."""
-        return [name for name in node.input if name and self._extents.get(name) is None]
+        data = node.input[:1] if node.op_type == "Reshape" else node.input
+        return [name for name in data if name and self._extents.get(name) is None]
+
+    def computed(self, node: onnx.NodeProto) -> list[str]:
+        """The input of a node that is a shape, where inference does not know its numbers."""
+        stated = node.op_type != "Reshape" or node.input[1] in self._constants
+        return [] if stated or self._extents.get(node.output[0]) else [node.input[1]]
 
     def seen(self, node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> Need | None:
-        """What ``node`` wants, where tensors of these ``shapes`` were seen in a run."""
-        return self.of(node, {**self._extents, **shapes})
+        """What ``node`` wants, where ``shapes`` were seen in a run.
 
-    def of(self, node: onnx.NodeProto, extents: Extents) -> Need | None:
+        They are those of its tensors, and of `computed` ones the numbers.
+        """
+        targets = self.computed(node)
+        own = copy(self)
+        own._extents = {**self._extents, **{n: s for n, s in shapes.items() if n not in targets}}
+        own._constants = {**self._constants, **{name: list(shapes[name]) for name in targets}}
+        return own.of(node)
+
+    def of(self, node: onnx.NodeProto) -> Need | None:
         """What a node wants, if it wants anything of what comes to it."""
-        comes = [extents.get(name) for name in node.input]
+        comes = [self._extents.get(name) for name in node.input]
         wanting = _wanting(node)
         if wanting is None or not comes[0] or 0 in comes[0]:
             return None
@@ -139,6 +154,42 @@ class Needs:
         first = 0 if len(fixed) != len(moves) or joined == 0 or repeated else fixed[0]
         return Need(_title(node), text, have, want, is_met, first)
 
+    def read(self, node: onnx.NodeProto, comes: Comes) -> Need | None:
+        """Elements at places want as much beside them as there are places, along all other axes."""
+        data, places = comes[0] or (), comes[1]
+        if not places or len(places) != len(data):
+            return None
+        axis = next((a.i for a in node.attribute if a.name == "axis"), 0) % len(data)
+        text = f"{_title(node)} has {times(places)} places in {times(data)}"
+        pairs = [pair for k, pair in enumerate(zip(data, places, strict=True)) if k != axis]
+        return _apart(node, text, [(a, max(a, b)) for a, b in pairs])
+
+    def written(self, node: onnx.NodeProto, comes: Comes) -> Need | None:
+        """Rows that are written at places want the extents of the rows that they replace."""
+        data, places, rows = (*comes, None, None)[:3]
+        if not data or not places or rows is None or places[-1] > len(data):
+            return None
+        want = (*places[:-1], *data[places[-1] :])
+        if len(want) != len(rows):
+            return None
+        text = f"{_title(node)} writes {times(rows)} in place of {times(want)}"
+        return _apart(node, text, list(zip(want, rows, strict=True)))
+
+    def sampled(self, node: onnx.NodeProto, comes: Comes) -> Need | None:
+        """What is read by a grid wants as many images as there are grids."""
+        data, grid = comes[0] or (), comes[1]
+        if not grid:
+            return None
+        text = f"{_title(node)} reads {times(data)} at {times(grid)} places"
+        return _apart(node, text, [(data[0], grid[0])])
+
+
+def _apart(node: onnx.NodeProto, text: str, pairs: Sequence[tuple[int, int]]) -> Need:
+    """The need of a node at which of some extents, each beside what it should be, a few differ."""
+    other = [(a, b) for a, b in pairs if a != b]
+    have, want = (prod(extents) for extents in zip(*other, strict=True)) if other else (1, 1)
+    return Need(_title(node), text, have, want, not other, other[0][1] if other else 0)
+
 
 _WANTING: dict[str, Callable[[Needs, onnx.NodeProto, Comes], Need | None]] = {
     "Reshape": Needs.reshaped,
@@ -147,6 +198,10 @@ _WANTING: dict[str, Callable[[Needs, onnx.NodeProto, Comes], Need | None]] = {
     "Conv": Needs.convolved,
     "LayerNormalization": Needs.normalized,
     "RMSNormalization": Needs.normalized,
+    "GatherElements": Needs.read,
+    "ScatterElements": Needs.read,
+    "ScatterND": Needs.written,
+    "GridSample": Needs.sampled,
     **dict.fromkeys(("Add", "Concat", "Div", "Mul", "Sub", "Where"), Needs.beside),
 }
 

@@ -238,8 +238,9 @@ class _Search:
         while low < high:
             middle = (low + high) // 2
             node = blind[middle]
+            names, targets = needs.unknown(node), needs.computed(node)
             try:
-                seen = extents_in_a_run(self._proto, needs.unknown(node), shapes, whole=False)
+                seen = extents_in_a_run(self._proto, names, shapes, whole=False, targets=targets)
             except ModelError:
                 high = middle
                 continue

@@ -1,4 +1,4 @@
-"""The shapes of tensors, seen in one run: no tensor leaves ONNX Runtime for it."""
+"""The shapes of tensors, seen in one run: no large tensor leaves ONNX Runtime for it."""
 
 from __future__ import annotations
 
@@ -21,24 +21,29 @@ def extents_in_a_run(
     shapes: Mapping[str, tuple[int, ...]],
     *,
     whole: bool,
+    targets: Collection[str] = (),
 ) -> dict[str, tuple[int, ...]]:
     """Return the shape of each of the tensors ``names`` on random inputs of ``shapes``.
 
-    What is run is the ``whole`` model, or else only what leads to them; nodes that measure them are
-    added. Raises ModelError where ONNX Runtime does not run that on inputs of any kind.
+    Tensors that hold a shape themselves, as what a Reshape goes to, are ``targets``: of them the
+    numbers are returned. What is run is the ``whole`` model, or else only what leads to all these;
+    nodes that measure are added. Raises ModelError where ONNX Runtime does not run that on inputs
+    of any kind.
     """
     proto = onnx.ModelProto()
     proto.CopyFrom(source)
     if not whole:
-        _leave_out_others(proto, names)
+        _leave_out_others(proto, [*names, *targets])
     taken = {name for node in proto.graph.node for name in node.output}
     measured: dict[str, str] = {}
-    for k, name in enumerate(sorted(names)):
+    ways = [("Shape", name) for name in sorted(names)]
+    ways += [("Identity", name) for name in sorted(targets)]
+    for k, (op, name) in enumerate(ways):
         made = f"extents_of_{k}"
         while made in taken:
             made += "_"
         measured[made] = name
-        proto.graph.node.append(onnx.helper.make_node("Shape", [name], [made]))
+        proto.graph.node.append(onnx.helper.make_node(op, [name], [made]))
         proto.graph.output.append(onnx.helper.make_tensor_value_info(made, 7, [None]))
     results = _run(Session(proto, optimize=False, outputs=list(measured)), shapes)
     return {name: tuple(results[made].tolist()) for made, name in measured.items()}

@@ -198,6 +198,42 @@ BATCH_AND_SIDES = {
         {"sides": np.array([2, 8, 5, 5])},
         (2, 3, 20, 20),
     ),
+    "a shape that is computed in part, behind another batch": (
+        """at = Transpose <perm = [2, 3, 0, 1]> (r)
+        m = GlobalAveragePool (r)
+        u = Reshape (m, pair)
+        v = Concat <axis = 0> (u, u)
+        n = ScatterND (at, corners, v)
+        k = Transpose <perm = [2, 3, 0, 1]> (n)
+        shape = Shape (k)
+        images = Slice (shape, zero, one)
+        to = Concat <axis = 0> (images, rest)
+        y = Reshape (k, to)""",
+        {
+            "pair": np.array([1, 2, -1]),
+            "corners": np.array([[0, 0], [5, 5]]),
+            "zero": np.array([0]),
+            "one": np.array([1]),
+            "rest": np.array([8, 36]),
+        },
+        (2, 3, 24, 24),
+    ),
+    "rows written for three images": (
+        """at = Transpose <perm = [2, 3, 0, 1]> (r)
+        y = ScatterND (at, corner, rows)""",
+        {"corner": np.array([[0, 0]]), "rows": RNG.standard_normal((1, 3, 8))},
+        (3, 3, 224, 224),
+    ),
+    "elements written for three images": (
+        "y = ScatterElements <axis = 2> (r, places, elements)",
+        {"places": np.zeros((3, 8, 5, 5), np.int64), "elements": np.zeros((3, 8, 5, 5))},
+        (3, 3, 224, 224),
+    ),
+    "a grid of three images": (
+        "y = GridSample (r, grid)",
+        {"grid": RNG.uniform(-1, 1, (3, 4, 4, 2))},
+        (3, 3, 224, 224),
+    ),
     "an image of a stated side beside": (
         """e = Expand (r, sides)
         y = Concat <axis = 1> (r, e)""",
