@@ -19,6 +19,7 @@ import onnx
 from reprune_onnx.bodies import bodies, with_bodies
 from reprune_onnx.common_sizes import common_sizes
 from reprune_onnx.errors import ModelError
+from reprune_onnx.held import MOST, held_by_a_node
 from reprune_onnx.model import copy_emptied
 from reprune_onnx.needs import Need, Needs, constants_of, extents_of, integers, times
 from reprune_onnx.runtime.extents import extents_in_a_run
@@ -73,6 +74,7 @@ def fitting_shapes(
     misfit = (
         misfit
         or search.seen(assumed)
+        or search.too_large(assumed)
         or Need("", "ONNX Runtime does not run the model", known=False)
     )
     tried = [assumed]
@@ -230,9 +232,12 @@ class _Search:
         node that does not fit is come to by halves.
         """
         try:
-            needs = Needs(self._inferred(shapes, strict=False).graph)
+            graph = self._inferred(shapes, strict=False).graph
         except Exception:  # whatever onnx's C++ threw: without shapes no node can be named, and
             return None  # the search goes on by runs alone, which decide in any case
+        needs = Needs(graph)
+        if held_by_a_node(graph) > MOST:
+            return None
         blind = needs.blind()
         low, high = 0, len(blind)
         while low < high:
@@ -241,7 +246,7 @@ class _Search:
             names, targets = needs.unknown(node), needs.computed(node)
             try:
                 seen = extents_in_a_run(self._proto, names, shapes, whole=False, targets=targets)
-            except ModelError:
+            except (MemoryError, ModelError):
                 high = middle
                 continue
             need = needs.seen(node, seen)
@@ -249,6 +254,15 @@ class _Search:
                 return replace(need, known=False)
             low = middle + 1
         return None
+
+    def too_large(self, shapes: Shapes) -> Need | None:
+        """Whether a run would hold more numbers than a proof may; what is not known counts none."""
+        try:
+            held = held_by_a_node(self._inferred(shapes, strict=False).graph)
+        except Exception:  # whatever onnx's C++ threw
+            return None
+        text = f"a node reads and makes {held:,} numbers, and a proof holds at most {MOST:,}"
+        return Need("", text, known=False) if held > MOST else None
 
     @property
     def only_batches(self) -> bool:
@@ -274,14 +288,14 @@ class _Search:
             return None
 
         def run(shapes: Shapes) -> bool:
-            if any(prod(shape) > _MOST for shape in shapes.values()):
+            if any(prod(shape) > _MOST for shape in shapes.values()) or self.too_large(shapes):
                 return False
             for draw in DRAWS:
                 try:
                     session.run(
                         random_inputs(session.inputs, shapes, np.random.default_rng(0), draw)
                     )
-                except ModelError:
+                except (MemoryError, ModelError):
                     continue
                 return True
             return False

@@ -13,12 +13,10 @@ from math import prod
 import onnx
 
 from reprune_onnx.analyzer.graph import Graph
+from reprune_onnx.held import MOST
 from reprune_onnx.shapes import image_layout
 from reprune_onnx.sizes import fits
 from reprune_onnx.types import ChannelMap
-
-MOST = 2**28
-"""Numbers that activations may hold at the same time: 1 GiB in float32."""
 
 HEAVY = 10**11
 """Multiply-adds of a run beyond which one run of a size is enough."""

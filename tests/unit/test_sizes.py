@@ -8,6 +8,7 @@ import pytest
 import text_graphs
 
 import reprune_onnx as rp
+from reprune_onnx import sizes
 from reprune_onnx.sizes import fitting_shapes
 
 RNG = np.random.default_rng(1)
@@ -252,6 +253,27 @@ def test_the_number_of_images_and_their_sides_are_found_together(case):
     report = rp.prune(rp.Model(proto), HALF).report
     assert report["verification"]["passed"]
     assert any("sizes of inputs are open" in note for note in report["notes"])
+
+
+def test_no_size_is_run_that_takes_more_memory_than_a_proof_may(monkeypatch):
+    """Attention between all positions of an image: 3136² numbers at the size that is assumed."""
+    tail = """flat = Reshape (r, rows)
+        turned = Transpose <perm = [0, 2, 1]> (flat)
+        all = MatMul (turned, flat)
+        s = Softmax (all)
+        t = MatMul (flat, s)
+        shape = Shape (r)
+        y = Reshape (t, shape)"""
+    proto = model(tail, OPEN, rows=np.array([0, 0, -1]))
+    ran = []
+    monkeypatch.setattr(sizes, "random_inputs", lambda *given: ran.append(given[1]))
+    monkeypatch.setattr(sizes._Search, "determined", lambda *_: False)
+    monkeypatch.setattr(sizes, "MOST", 2**23)
+    monkeypatch.setattr(sizes.Session, "run", lambda *_: {})
+    found = fitting_shapes(proto, {})
+    assert ran == [{"x": found.shapes["x"]}] == [{"x": (1, 3, 48, 320)}]
+    said = "a node reads and makes 19,668,992 numbers, and a proof holds at most 8,388,608"
+    assert said in found.note
 
 
 def test_a_search_names_the_first_node_that_does_not_fit():
