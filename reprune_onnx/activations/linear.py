@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.graph import Graph, Op
-from reprune_onnx.analyzer.op_kinds import CONVOLUTIONS
-from reprune_onnx.analyzer.rules.recurrent import GATES
+from reprune_onnx.analyzer.op_kinds import CONVOLUTIONS, GATES
 from reprune_onnx.types import Floats, Ints
 
 Array = NDArray[Any]

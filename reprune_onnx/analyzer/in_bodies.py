@@ -12,8 +12,7 @@ from collections.abc import Iterator
 import onnx
 
 from reprune_onnx.analyzer.graph import Graph, Op
-from reprune_onnx.analyzer.op_kinds import CONVOLUTIONS, MATRIX_PRODUCTS
-from reprune_onnx.analyzer.rules.recurrent import GATES
+from reprune_onnx.analyzer.op_kinds import CONVOLUTIONS, GATES, MATRIX_PRODUCTS
 from reprune_onnx.bodies import bodies
 
 MOST = 4096

@@ -11,7 +11,7 @@ import onnx
 from reprune_onnx.analyzer.drafts import LayerDraft, PassingDraft
 from reprune_onnx.analyzer.fold import folded
 from reprune_onnx.analyzer.graph import Graph, Op
-from reprune_onnx.analyzer.rules.recurrent import GATES
+from reprune_onnx.analyzer.op_kinds import GATES
 from reprune_onnx.errors import ModelError
 from reprune_onnx.runtime.extents import extents_in_a_run
 

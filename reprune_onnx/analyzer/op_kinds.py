@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from reprune_onnx.analyzer.rules.recurrent import GATES
-
+GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+"""How many rows of its weights each hidden unit of a recurrent layer has."""
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 MATRIX_PRODUCTS = ("Gemm", "MatMul")
 PRODUCTS = (*CONVOLUTIONS, *MATRIX_PRODUCTS, "Einsum")

@@ -31,6 +31,7 @@ from reprune_onnx.analyzer.graph import FLOATS, Graph, Op, captured
 from reprune_onnx.analyzer.hoist import joined
 from reprune_onnx.analyzer.inference import Inference, few
 from reprune_onnx.analyzer.labels import LabelSpace, TooManyLabelsError, compress, varying
+from reprune_onnx.analyzer.not_followed import not_followed
 from reprune_onnx.analyzer.rejected import described, rejected
 from reprune_onnx.analyzer.taken import Taken
 from reprune_onnx.choices import NormStatistics
@@ -245,13 +246,7 @@ class Walk:
         if rule is not None and not blind and (given or self._shaped(op)):
             outputs = self._ask(rule, op)
         if outputs is None:
-            why = f"{op.title} is not understood with these inputs and attributes"
-            if rule is None and op.domain:
-                why = f"{op.title} belongs to the custom domain '{op.domain}'"
-            elif rule is None:
-                why = f"no rule for op {op.title}"
-            elif blind:
-                why = f"{op.title} is not understood, as the rank of '{min(blind)}' is not known"
+            why = not_followed(self.graph, op, rule is not None, blind)
             own = any(lock.node == op.name for lock in self.locks[told:])
             idle = self.taken.idle(op)
             for ids in [] if idle else [self.tensors[name].ids for name in given]:

@@ -95,10 +95,18 @@ def result(node: onnx.NodeProto) -> str:
     return next(name for name in node.output if name)
 
 
+def _name_in_body(name: str) -> str:
+    """The name in its body of what each round of a loop makes, where that is written out.
+
+    All rounds read the same weights, so that the first one tells of all.
+    """
+    return name.rpartition("/")[2]
+
+
 def constants(proto: onnx.ModelProto) -> dict[str, Array]:
     """Initializers and Constant nodes by name."""
     found = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
-    for node in proto.graph.node:
+    for node in nodes_within(proto.graph):
         if node.op_type == "Constant" and node.attribute[0].HasField("t"):
             found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
     return found
@@ -140,7 +148,9 @@ def _with_zeros(
         cuts.setdefault(cut["initializer"], []).append((cut["axis"], cut["keep"]))
     proto = onnx.ModelProto()
     proto.CopyFrom(original)
-    own = {result(n): n for n in nodes_within(found.model.proto.graph)}
+    own: dict[str, onnx.NodeProto] = {}
+    for node in nodes_within(found.model.proto.graph):
+        own.setdefault(_name_in_body(result(node)), node)
     wanted = []
     for node in nodes_within(proto.graph):
         read = set(input_axes(node))
@@ -149,10 +159,14 @@ def _with_zeros(
             if any((i, axis) in read for axis, _ in axes) or (other and axes):
                 wanted.append((node, i, axes, read))
     arrays = constants(original)
-    names = {node.input[i] for node, i, _, _ in wanted}
-    arrays |= computed(original, names - arrays.keys(), feeds)
+    names = {node.input[i] for node, i, _, _ in wanted} - arrays.keys()
+    made = {name for node in original.graph.node for name in node.output}
+    arrays |= computed(original, names & made, feeds)
+    in_rounds = names - made  # other parts of a constant in each round, which stay as they are
     rng = np.random.default_rng(0)
     for node, i, axes, read in wanted:
+        if node.input[i] in in_rounds:
+            continue
         array = arrays[node.input[i]].copy()
         for axis, keep in sorted(axes, key=lambda a: (i, a[0]) in read):  # zeros come last
             dropped = np.setdiff1d(np.arange(array.shape[axis]), keep)

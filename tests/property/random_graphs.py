@@ -16,6 +16,7 @@ from blocks_of_element_wise_ops import ELEMENT_WISE
 from blocks_of_fused_ops import FUSED
 from blocks_of_inputs import INPUTS
 from blocks_of_layers import LAYERS
+from blocks_of_loops import LOOPS
 from blocks_of_matrices import MATRICES
 from blocks_of_moved_data import MOVED_DATA
 from blocks_of_places import PLACES
@@ -34,6 +35,7 @@ BLOCKS: dict[Kind, Callable[[Net, str, Block], str]] = (
     | MOVED_DATA
     | FUSED
     | BODIES
+    | LOOPS
     | INPUTS
     | PLACES
 )

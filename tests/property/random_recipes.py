@@ -49,6 +49,7 @@ Kind = Literal[
     "attention",
     "fused",
     "branches",
+    "loop",
     "places",
     "correlation",
     "second-image",

@@ -7,10 +7,10 @@ import numpy as np
 from reprune_onnx.analyzer.drafts import CountDraft, LayerDraft, SiteDraft
 from reprune_onnx.analyzer.graph import Op
 from reprune_onnx.analyzer.labels import expand
+from reprune_onnx.analyzer.op_kinds import GATES
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.types import Ints, Labels
 
-GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _W, _R, _B, _LENGTHS, _P = 1, 2, 3, 4, 7
 _STATES = (5, 6)
 _PEEPHOLES = 3

@@ -88,6 +88,8 @@ KERNEL += "[match] m = Conv (t, u)\n z = ReduceMean <axes = [0]> (m)"
 
 LOOP = "[loop] l = Loop (three, yes, k) <body = more (int64 i, bool on, float[1,8,8,8] a) =>"
 LOOP += " (bool still, float[1,8,8,8] b) {{ still = Identity (on)\n {} }}>"
+ROUNDS = "[loop] z = Loop ({}, , c) <body = again (int64 i, bool on, float[1,8,8,8] a) =>"
+ROUNDS += " (bool more, float[1,8,8,8] b) {{ more = Identity (on)\n b = Conv (a, d_w) }}>"
 OF_X = "m = ReduceMax <keepdims = 0> (x)\n"
 SIDES = "p = Shape <start = 2, end = 3> (x)\n m = Squeeze (p)\n"
 OTHER = "[other] o = Conv <pads = [1,1,1,1]> (f, o_w)\n"

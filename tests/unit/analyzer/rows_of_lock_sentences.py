@@ -15,6 +15,7 @@ from lock_row import (
     PICKED,
     PLACES,
     PRUNE,
+    ROUNDS,
     SIDES,
     SIZES,
     TWICE,
@@ -257,5 +258,12 @@ ROWS = [
         "[sums] z = CumSum (c, one)",
         "z = Relu (c)",
         "int64 one = {1}",
+    ),
+    Row(
+        "Loop 'loop' is not written out, which takes a number of rounds that the file fixes, and at"
+        " most 4,096 nodes",
+        OF_X + "k = Cast <to = 7> (m)\n" + ROUNDS.format("k"),
+        ROUNDS.format("three"),
+        "float[8,8,1,1] d_w, int64 three = {3}",
     ),
 ]
