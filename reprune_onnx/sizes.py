@@ -174,6 +174,9 @@ class _Search:
         them. All that are looked at are added to ``tried``.
         """
         waiting = [(self._assumed, misfit)]
+        if self.too_large(self._assumed):  # then batches are tried at small sides too
+            sides = dict.fromkeys(self._sides(), next(common_sizes(1, 4))[0])
+            waiting.append((self._with(self._assumed, self._assumed[self.first][0], sides), misfit))
         left, looks = _RUNS if misfit.known else _BLIND_RUNS, _LOOKS
         for k in range(_STARTS):
             if k == len(waiting):
@@ -219,11 +222,15 @@ class _Search:
 
     def _needs(self, shapes: Shapes) -> Iterator[Need]:
         """What nodes want of what comes to them, as far as shape inference tells."""
+        graph = self._known(shapes)
+        return iter(()) if graph is None else Needs(graph).known()
+
+    def _known(self, shapes: Shapes) -> onnx.GraphProto | None:
+        """The graph with all shapes that inference knows; None where it stops, and runs decide."""
         try:
-            graph = self._inferred(shapes, strict=False).graph
-        except Exception:  # the same error is raised again, and told, when all is checked
-            return iter(())
-        return Needs(graph).known()
+            return self._inferred(shapes, strict=False).graph
+        except Exception:  # whatever onnx's C++ threw
+            return None
 
     def seen(self, shapes: Shapes) -> Need | None:
         """What does not fit where shape inference stops: seen in runs of what stands before it.
@@ -231,13 +238,10 @@ class _Search:
         A run of too short a part says nothing and one of too long a part fails, so that the first
         node that does not fit is come to by halves.
         """
-        try:
-            graph = self._inferred(shapes, strict=False).graph
-        except Exception:  # whatever onnx's C++ threw: without shapes no node can be named, and
-            return None  # the search goes on by runs alone, which decide in any case
-        needs = Needs(graph)
-        if held_by_a_node(graph) > MOST:
+        graph = self._known(shapes)
+        if graph is None or self.too_large(shapes):
             return None
+        needs = Needs(graph)
         blind = needs.blind()
         low, high = 0, len(blind)
         while low < high:
@@ -257,10 +261,11 @@ class _Search:
 
     def too_large(self, shapes: Shapes) -> Need | None:
         """Whether a run would hold more numbers than a proof may; what is not known counts none."""
-        try:
-            held = held_by_a_node(self._inferred(shapes, strict=False).graph)
-        except Exception:  # whatever onnx's C++ threw
+        graph = self._known(shapes)
+        if graph is None:
             return None
+        values = (*graph.value_info, *graph.input, *graph.output)
+        held = held_by_a_node(graph.node, {v.name: extents_of(v) for v in values})
         text = f"a node reads and makes {held:,} numbers, and a proof holds at most {MOST:,}"
         return Need("", text, known=False) if held > MOST else None
 
@@ -309,8 +314,7 @@ class _Search:
         come behind all of these. Where only runs tell what fits, of which there are few, they come
         before common sides.
         """
-        axes, shape = self._axes[self.first], start[self.first]
-        sides = [k for k, s in enumerate(axes) if k and s in self.open and not self._channels(k)]
+        shape, sides = start[self.first], self._sides()
         stated = list(dict.fromkeys((shape[0], (need.first if self._firsts else 0) or shape[0])))
         guessed = [n for n in _BATCHES if self._firsts and n not in stated]
 
@@ -357,6 +361,11 @@ class _Search:
             for k, step in product(sides, _STEPS):
                 side = max(step, round(shape[k] * ratio**share / step) * step)
                 yield (side,) * len(sides)
+
+    def _sides(self) -> list[int]:
+        """The open axes of the first input along which an image extends."""
+        axes = self._axes[self.first]
+        return [k for k, s in enumerate(axes) if k and s in self.open and not self._channels(k)]
 
     def _channels(self, axis: int) -> bool:
         """Whether an axis of the first input holds the channels of an image."""

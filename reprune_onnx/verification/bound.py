@@ -13,7 +13,8 @@ from math import prod
 import onnx
 
 from reprune_onnx.analyzer.graph import Graph
-from reprune_onnx.held import MOST
+from reprune_onnx.held import MOST, held_by_a_node
+from reprune_onnx.inferred import stated_alone
 from reprune_onnx.shapes import image_layout
 from reprune_onnx.sizes import fits
 from reprune_onnx.types import ChannelMap
@@ -33,13 +34,23 @@ Sizes = dict[str, tuple[int, ...]]
 def smaller_sizes(graph: Graph, channels: ChannelMap) -> Iterator[Sizes]:
     """The input shapes with sides halved, and halved again, that hold few enough numbers.
 
-    The largest come first; none where the shapes that were analysed are small enough.
+    The largest come first; none where the shapes that were analysed are small enough. Where none
+    is, the smallest is all that there is.
     """
     held = held_at_once(graph, channels)
-    if held > MOST:
-        for shapes in _halves(channels.input_shapes):
-            if held * share(channels, shapes) <= MOST:
-                yield shapes
+    if held <= MOST:
+        return
+    whole = _inferred(graph, channels.input_shapes)
+    shapes, enough = channels.input_shapes, False
+    for shapes in _halves(channels.input_shapes):
+        less = share(channels, shapes)
+        if whole:  # what positions make with positions, as attention does, shrinks more
+            less = min(less, _inferred(graph, shapes) / whole)
+        if held * less <= MOST:
+            enough = True
+            yield shapes
+    if not enough and shapes != channels.input_shapes:
+        yield shapes
 
 
 def quicker_sizes(channels: ChannelMap, proto: onnx.ModelProto) -> list[Sizes]:
@@ -80,6 +91,11 @@ def held_at_once(graph: Graph, channels: ChannelMap) -> int:
             if last.get(name, -1) <= k:
                 alive.pop(name, None)
     return most
+
+
+def _inferred(graph: Graph, shapes: Sizes) -> int:
+    """The most numbers that one node reads and makes, as far as ONNX's inference knows."""
+    return held_by_a_node(graph.proto.graph.node, stated_alone(graph.proto, shapes))
 
 
 def multiply_adds(channels: ChannelMap) -> int:

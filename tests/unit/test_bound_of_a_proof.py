@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import text_graphs
@@ -63,6 +65,38 @@ def test_a_large_volume_is_proven_on_a_smaller_one(monkeypatch):
     monkeypatch.setattr(verification, "FedModel", wrong)
     with pytest.raises(VerificationError, match="differs from the masked original"):
         rp.prune(model, HALF)
+
+
+ATTENTION = """<ir_version: 8, opset_import: ["" : 17]>
+g (float[1, 3, h, w] x) => (float[1, 4, h, w] y) {
+    c = Conv (x, first)
+    flat = Reshape (c, rows)
+    turned = Transpose <perm = [0, 2, 1]> (flat)
+    all = MatMul (turned, flat)
+    s = Softmax (all)
+    t = MatMul (flat, s)
+    shape = Shape (c)
+    u = Reshape (t, shape)
+    r = Relu (u)
+    y = Conv (r, second)
+}"""
+
+
+@pytest.mark.parametrize(("most", "side"), [(10**7, 32), (10**5, 32)])
+def test_what_positions_make_with_positions_shrinks_by_its_square(monkeypatch, most, side):
+    """At 128 × 128 there are 2²⁸ pairs of positions, at half of that a sixteenth."""
+    weights = {
+        "first": RNG.standard_normal((6, 3, 1, 1)),
+        "second": RNG.standard_normal((4, 6, 1, 1)),
+        "rows": np.array([0, 0, -1]),
+    }
+    model = rp.Model(text_graphs.model(ATTENTION, **weights))
+    given = replace(HALF, input_shapes=(("x", (1, 3, 128, 128)),))
+    monkeypatch.setattr(bound, "MOST", most)
+    found = rp.prune(model, given).report["verification"]
+    assert found["passed"]
+    assert found["sizes"] == f"x = 1×3×{side}×{side}"
+    assert found["negative_control"] > 1e-2 * found["scale"]
 
 
 def test_what_is_fixed_inside_is_proven_at_its_own_size(monkeypatch):

@@ -255,16 +255,18 @@ def test_the_number_of_images_and_their_sides_are_found_together(case):
     assert any("sizes of inputs are open" in note for note in report["notes"])
 
 
-def test_no_size_is_run_that_takes_more_memory_than_a_proof_may(monkeypatch):
-    """Attention between all positions of an image: 3136² numbers at the size that is assumed."""
-    tail = """flat = Reshape (r, rows)
+ALL_POSITIONS = """flat = Reshape (r, rows)
         turned = Transpose <perm = [0, 2, 1]> (flat)
         all = MatMul (turned, flat)
         s = Softmax (all)
         t = MatMul (flat, s)
         shape = Shape (r)
         y = Reshape (t, shape)"""
-    proto = model(tail, OPEN, rows=np.array([0, 0, -1]))
+
+
+def test_no_size_is_run_that_takes_more_memory_than_a_proof_may(monkeypatch):
+    """Attention between all positions of an image: 3136² numbers at the size that is assumed."""
+    proto = model(ALL_POSITIONS, OPEN, rows=np.array([0, 0, -1]))
     ran = []
     monkeypatch.setattr(sizes, "random_inputs", lambda *given: ran.append(given[1]))
     monkeypatch.setattr(sizes._Search, "determined", lambda *_: False)
@@ -274,6 +276,15 @@ def test_no_size_is_run_that_takes_more_memory_than_a_proof_may(monkeypatch):
     assert ran == [{"x": found.shapes["x"]}] == [{"x": (1, 3, 48, 320)}]
     said = "a node reads and makes 19,668,992 numbers, and a proof holds at most 8,388,608"
     assert said in found.note
+
+
+def test_batches_are_tried_at_small_sides_where_the_assumed_ones_take_too_much(monkeypatch):
+    """The second image is read, which only a run tells."""
+    tail = ALL_POSITIONS.replace("y = Resh", "z = Resh") + "\n y = RoiAlign (z, boxes, images)"
+    boxes = np.array([[0.0, 0.0, 2.0, 2.0]])
+    weights = {"rows": np.array([0, 0, -1]), "boxes": boxes, "images": np.array([1])}
+    monkeypatch.setattr(sizes, "MOST", 2**20)
+    assert fitting_shapes(model(tail, OPEN, **weights), {}).shapes == {"x": (2, 3, 32, 32)}
 
 
 def test_a_search_names_the_first_node_that_does_not_fit():
