@@ -29,16 +29,23 @@ STATES = {
 def sentences() -> dict[str, re.Pattern[str]]:
     """Every sentence of the source, with ``…`` for what is put in, and what it is printed as."""
     shapes = dict[str, re.Pattern[str]]()
-    for path in sorted(FOLDER.rglob("*.py")):
-        for text in _stated(ast.parse(path.read_text(encoding="utf-8"))):
+    trees = {p: ast.parse(p.read_text(encoding="utf-8")) for p in sorted(FOLDER.rglob("*.py"))}
+    everywhere = {name: f for tree in trees.values() for name, f in _functions(tree).items()}
+    for path, tree in trees.items():
+        for text in _stated(tree, everywhere):
             assert re.search("[a-z] [a-z]", text), f"{path}: '{text}' is no sentence"
             shapes[text] = re.compile(".+".join(map(re.escape, text.split("…"))) + "$")
     return shapes
 
 
-def _stated(tree: ast.Module) -> Iterator[str]:
-    functions = {n.name: n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
-    for function in functions.values():
+def _functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
+    return {n.name: n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+
+
+def _stated(tree: ast.Module, everywhere: dict[str, ast.FunctionDef]) -> Iterator[str]:
+    own_functions = _functions(tree)
+    functions = everywhere | own_functions
+    for function in own_functions.values():
         own = {a.arg for a in function.args.args}
         for call in ast.walk(function):
             if not (isinstance(call, ast.Call) and call.args and _name(call.func) in STATES):
@@ -66,12 +73,20 @@ def _assigned(function: ast.FunctionDef, name: str) -> Iterator[ast.expr]:
 
 
 def _texts(value: ast.expr, functions: dict[str, ast.FunctionDef]) -> Iterator[str]:
-    """The sentences of an expression; a function of the same file may give a part of them."""
+    """The sentences of an expression; a function may give them, or a part of them."""
     if isinstance(value, ast.Constant) and isinstance(value.value, str):
         yield value.value
     elif isinstance(value, ast.JoinedStr):
         for parts in product(*(list(_part(p, functions)) for p in value.values)):
             yield "".join(parts)
+    elif isinstance(value, ast.Call) and _name(value.func) in functions:
+        yield from _returned(_name(value.func), functions)
+
+
+def _returned(name: str, functions: dict[str, ast.FunctionDef]) -> Iterator[str]:
+    for node in ast.walk(functions[name]):
+        if isinstance(node, ast.Return) and node.value is not None:
+            yield from _texts(node.value, functions)
 
 
 def _part(part: ast.expr, functions: dict[str, ast.FunctionDef]) -> Iterator[str]:
@@ -81,8 +96,6 @@ def _part(part: ast.expr, functions: dict[str, ast.FunctionDef]) -> Iterator[str
     assert isinstance(part, ast.FormattedValue)
     called = part.value
     if isinstance(called, ast.Call) and _name(called.func) in functions:
-        for node in ast.walk(functions[_name(called.func)]):
-            if isinstance(node, ast.Return) and node.value is not None:
-                yield from _texts(node.value, functions)
+        yield from _returned(_name(called.func), functions)
     else:
         yield "…"
