@@ -14,6 +14,8 @@ from math import prod
 
 import onnx
 
+from reprune_onnx.analyzer.op_kinds import ARITHMETIC
+
 _LARGE = 1024  # numbers of a constant that no node takes for a shape
 
 Extents = Mapping[str, tuple[int, ...] | None]
@@ -191,6 +193,9 @@ def _apart(node: onnx.NodeProto, text: str, pairs: Sequence[tuple[int, int]]) ->
     return Need(_title(node), text, have, want, not other, other[0][1] if other else 0)
 
 
+BESIDE_EACH_OTHER = ARITHMETIC | {"Concat", "Where"}
+"""Ops whose inputs have to fit each other."""
+
 _WANTING: dict[str, Callable[[Needs, onnx.NodeProto, Comes], Need | None]] = {
     "Reshape": Needs.reshaped,
     "MatMul": Needs.multiplied,
@@ -202,7 +207,7 @@ _WANTING: dict[str, Callable[[Needs, onnx.NodeProto, Comes], Need | None]] = {
     "ScatterElements": Needs.read,
     "ScatterND": Needs.written,
     "GridSample": Needs.sampled,
-    **dict.fromkeys(("Add", "Concat", "Div", "Mul", "Sub", "Where"), Needs.beside),
+    **dict.fromkeys(BESIDE_EACH_OTHER, Needs.beside),
 }
 
 

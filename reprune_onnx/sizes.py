@@ -21,7 +21,15 @@ from reprune_onnx.common_sizes import common_sizes
 from reprune_onnx.errors import ModelError
 from reprune_onnx.held import MOST, held_by_a_node
 from reprune_onnx.model import copy_emptied
-from reprune_onnx.needs import Need, Needs, constants_of, extents_of, integers, times
+from reprune_onnx.needs import (
+    BESIDE_EACH_OTHER,
+    Need,
+    Needs,
+    constants_of,
+    extents_of,
+    integers,
+    times,
+)
 from reprune_onnx.runtime.extents import extents_in_a_run
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.runtime.random_inputs import DRAWS, random_inputs
@@ -40,7 +48,7 @@ _ERRORS, _OF_SHAPES = "Inference error(s):", "[ShapeInferenceError]"  # in onnx'
 _STARTS = 8  # sizes that meet what one node wants from which the search for another's goes on
 _STRIDES = (1, 2, 4, 8, 16, 32)
 _LEAST, _NUMBERS = 3, 10  # smaller numbers are axes; and so many are tried
-_BESIDE_IMAGES = {"Add", "Concat", "Div", "LayerNormalization", "Mul", "Sub", "Where"}
+_BESIDE_IMAGES = BESIDE_EACH_OTHER | {"LayerNormalization"}
 _AT_PLACES = {"GatherElements", "GatherND", "RoiAlign", "ScatterElements", "ScatterND"}
 _MOST = 2**24  # numbers of an input that is run only to see whether it fits
 

@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 
 from reprune_onnx.activations.linear import Linear
 from reprune_onnx.analyzer.graph import Graph, Op
-from reprune_onnx.analyzer.op_kinds import SAME_VALUES
+from reprune_onnx.analyzer.op_kinds import ARITHMETIC, SAME_VALUES
 from reprune_onnx.types import ChannelMap, Floats, Ints
-
-_BY_CONSTANT = {"Add", "Sub", "Mul", "Div"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ def _affine(graph: Graph, op: Op, x: str, layer: Linear) -> tuple[Floats, Floats
         gamma, beta, mean, var = (graph.array(i).astype(np.float64) for i in op.inputs[1:5])
         scale = gamma / np.sqrt(var + float(op.attrs.get("epsilon", 1e-5)))
         return scale, beta - mean * scale
-    if op.type not in _BY_CONSTANT or len(op.inputs) != 2:
+    if op.type not in ARITHMETIC or len(op.inputs) != 2:
         return None
     first = op.inputs[0] == x
     constant = op.inputs[1 if first else 0]

@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reprune_onnx.analyzer.graph import RANDOM, Graph, Op, captured
+from reprune_onnx.analyzer.graph import Graph, Op, captured
 from reprune_onnx.analyzer.hoist import BRANCHES, joined, prefix_of
+from reprune_onnx.analyzer.op_kinds import RANDOM, SAME_NUMBERS
 
 Decided = dict[str, bool]
 """The conditions of some If, by the names of their tensors, and what they are to be."""
 
-_SAME = {"Cast", "Identity"}  # of a truth value
 _SMALL = 16  # elements of a constant that is compared with another one
 
 
@@ -67,7 +67,7 @@ class _Values:
         while (op := self._graph.producer(name)) is not None and not op.domain:
             if op.type == "Not":
                 same = not same
-            elif op.type not in _SAME:
+            elif op.type not in SAME_NUMBERS:
                 break
             name = op.inputs[0]
         return self._number(name), same

@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from reprune_onnx.analyzer.graph import RANDOM, Graph
+from reprune_onnx.analyzer.graph import Graph
+from reprune_onnx.analyzer.op_kinds import RANDOM
 from reprune_onnx.bodies import bodies
 from reprune_onnx.errors import ModelError
 from reprune_onnx.runtime.ort import Session

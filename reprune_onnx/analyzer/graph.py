@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.element_types import element_type
 from reprune_onnx.analyzer.fold import Places
+from reprune_onnx.analyzer.op_kinds import RANDOM, WITH_BODIES
 from reprune_onnx.analyzer.quantized import QUANTIZED
 from reprune_onnx.analyzer.well_formed import attributes_of, check_file
 from reprune_onnx.errors import ModelError
@@ -30,15 +31,6 @@ FLOATS = {
     onnx.TensorProto.BFLOAT16,
     onnx.TensorProto.DOUBLE,
 }
-RANDOM = {
-    "Bernoulli",
-    "Multinomial",
-    "RandomNormal",
-    "RandomNormalLike",
-    "RandomUniform",
-    "RandomUniformLike",
-}
-_LOOP = {"Loop", "If", "Scan"}
 _LARGE = 4096  # elements; a constant that is not read into an array once and for all
 
 
@@ -226,7 +218,9 @@ class Graph:
 
     def _find_derived(self) -> None:
         for op in self.ops:
-            pure = op.domain == "" and op.type not in RANDOM | _LOOP and op.type not in QUANTIZED
+            pure = (
+                op.domain == "" and op.type not in RANDOM | WITH_BODIES and op.type not in QUANTIZED
+            )
             if not pure or (not op.inputs and op.type != "Constant"):
                 continue
             if op.type == "Dropout" and op.has(2):  # in training it is random

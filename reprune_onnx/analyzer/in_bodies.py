@@ -12,13 +12,11 @@ from collections.abc import Iterator
 import onnx
 
 from reprune_onnx.analyzer.graph import Graph, Op
-from reprune_onnx.analyzer.op_kinds import CONVOLUTIONS, GATES, MATRIX_PRODUCTS
+from reprune_onnx.analyzer.op_kinds import CONVOLUTIONS, GATES, LOOPS, MATRIX_PRODUCTS
 from reprune_onnx.bodies import bodies
 
 MOST = 4096
 """Nodes that a loop is written out in; more rounds than that make a file that no one reads."""
-
-_LOOPS = {"Loop", "Scan"}
 
 
 def layers_in_bodies(graph: Graph) -> Counter[tuple[str, str]]:
@@ -56,7 +54,7 @@ def said(inside: Counter[tuple[str, str]]) -> str:
     ]
     which = "are" if sum(inside.values()) != 1 else "is"
     text = f"{', '.join(parts)}, which {which} not looked into"
-    if _LOOPS.isdisjoint(outer for _, outer in inside):
+    if LOOPS.isdisjoint(outer for _, outer in inside):
         return text
     return (
         f"{text} (loops are followed where they stand in the main graph and run a fixed number of"

@@ -10,10 +10,10 @@ import onnx
 from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.graph import Graph, Op
+from reprune_onnx.analyzer.op_kinds import RESIZING
 from reprune_onnx.types import Shape
 
 _FEW = 64  # elements of a tensor that shape inference may need to see
-_SCALED = ("Resize", "Upsample")  # the ops that read sizes as floating-point factors
 
 
 class Inference:
@@ -95,7 +95,7 @@ class Inference:
         array = value
         if not self._graph.is_constant(name):
             array = value.astype(onnx.helper.tensor_dtype_to_np_dtype(self.element_type(name)))
-        if array.dtype.kind not in "iu" and op.type not in _SCALED:
+        if array.dtype.kind not in "iu" and op.type not in RESIZING:
             return None
         return onnx.numpy_helper.from_array(array, name)
 

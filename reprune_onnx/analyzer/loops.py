@@ -13,14 +13,14 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from reprune_onnx.analyzer.graph import RANDOM, Graph, Op
+from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.analyzer.hoist import renamed
 from reprune_onnx.analyzer.in_bodies import layers_in
+from reprune_onnx.analyzer.op_kinds import LOOPS, RANDOM
 from reprune_onnx.analyzer.rounds import Rounds, rounds_of
 from reprune_onnx.order import read_by
 from reprune_onnx.types import Model
 
-_KINDS = ("Loop", "Scan")
 _DEEPEST = 8  # loops within each other
 
 
@@ -31,10 +31,10 @@ def unrolled(model: Model) -> Model:
     values decide how often it runs (`rounds.py`).
     """
     for _ in range(_DEEPEST):  # a loop within a loop stands in the main graph after its own round
-        if not any(node.op_type in _KINDS for node in model.proto.graph.node):
+        if not any(node.op_type in LOOPS for node in model.proto.graph.node):
             return model
         graph = Graph(model)
-        holding = [op for op in graph.ops if op.type in _KINDS and layers_in(graph, op)]
+        holding = [op for op in graph.ops if op.type in LOOPS and layers_in(graph, op)]
         rounds = {op.index: r for op in holding if (r := rounds_of(graph, op)) is not None}
         if not rounds:
             return model
@@ -45,7 +45,7 @@ def unrolled(model: Model) -> Model:
 def told(model: Model, plain: Model) -> tuple[str, ...]:
     """What the user should know of the loops of ``model`` that are written out in ``plain``."""
     before, after = (
-        sum(node.op_type in _KINDS for node in m.proto.graph.node) for m in (model, plain)
+        sum(node.op_type in LOOPS for node in m.proto.graph.node) for m in (model, plain)
     )
     n = before - after
     if n <= 0:

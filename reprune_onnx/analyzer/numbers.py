@@ -20,13 +20,13 @@ import onnx
 from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.graph import FLOATS, Op
+from reprune_onnx.analyzer.op_kinds import ARITHMETIC, COMPARISONS, MEASURING, SAME_ELEMENTS
 from reprune_onnx.analyzer.scalar_functions import Function, applied, function_of
 
 Extent = tuple[str, int]
 Term = tuple[Extent, ...]
 """Extents that are multiplied with each other."""
 LARGEST = 4096
-_COMPARES = {"Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"}
 _REDUCES: dict[str, Function] = {
     "ReduceProd": lambda *x: prod(x),
     "ReduceSum": lambda *x: sum(x),
@@ -34,19 +34,7 @@ _REDUCES: dict[str, Function] = {
     "ReduceMax": lambda *x: max(x),
 }
 
-_MOVES = {
-    "Gather",
-    "Concat",
-    "Slice",
-    "Unsqueeze",
-    "Squeeze",
-    "Reshape",
-    "Identity",
-    "Transpose",
-    "Flatten",
-    "Expand",
-    "Tile",
-}
+_MOVES = SAME_ELEMENTS - {"Cast"} | {"Concat", "Expand", "Gather", "Slice", "Tile"}
 _KEEPS_INTEGERS: dict[str, Callable[[float], float]] = {
     "Cast": np.trunc,
     "CastLike": np.trunc,
@@ -54,12 +42,10 @@ _KEEPS_INTEGERS: dict[str, Callable[[float], float]] = {
     "Ceil": np.ceil,
     "Round": np.rint,
 }
-_COMPUTES = {
-    "Add", "Sub", "Mul", "Div", "Neg", "Clip", "Shape", "Min", "Max", "Mod", "Pow", "Sqrt",
-    "Where", "Equal", "Less", "Greater", "Not", "And", "Or", "Range", "ConstantOfShape",
-    "ReduceProd", "ReduceSum", "ReduceMin", "ReduceMax", "Size", "LessOrEqual",
-    "GreaterOrEqual", "Abs", "Reciprocal", "ScatterND", "ScatterElements", "NonZero", "Exp",
-    "Log", "Sign", "Split",
+_COMPUTES = ARITHMETIC | COMPARISONS | MEASURING | set(_REDUCES) | {
+    "Neg", "Clip", "Min", "Max", "Mod", "Pow", "Sqrt", "Where", "Not", "And", "Or", "Range",
+    "ConstantOfShape", "Abs", "Reciprocal", "ScatterND", "ScatterElements", "NonZero", "Exp", "Log",
+    "Sign", "Split",
 }  # fmt: skip
 
 
@@ -200,7 +186,7 @@ def _computed(op: Op, inputs: list[Numbers | None], dtypes: list[Any]) -> list[N
     if results is None:
         return None
     terms = {t: Fraction(0) for n in given for e in n.ravel() for t in e.terms}
-    if op.type in ("Shape", "Size"):
+    if op.type in MEASURING:
         terms = {}  # how many numbers there are does not depend on channels
     return [
         _fill([Number(v, dict(terms), linear=not terms) for v in r.ravel().tolist()], r.shape)
@@ -232,7 +218,7 @@ def _move(op: Op, inputs: list[Numbers | None]) -> list[Numbers] | None:
 
 def _concrete(op: Op, inputs: list[Numbers | None], dtypes: list[Any]) -> list[NDArray[Any]] | None:
     feeds: list[NDArray[Any] | None] = []
-    measures = op.type in ("Shape", "Size")  # no value matters
+    measures = op.type in MEASURING  # no value matters
     for numbers, dtype in zip(inputs, dtypes, strict=True):
         plain = None if numbers is None else values(numbers)
         if numbers is not None and measures:
@@ -299,7 +285,7 @@ def _element(kind: str, made: Formula, value: float | None) -> Number:
     e = list(made.operands)
     if kind == "Where" and not e[0].terms and e[0].value is not None:
         return e[1] if e[0].value else e[2]
-    if kind in _COMPARES and (decided := _decided(made)) is not None:
+    if kind in COMPARISONS and (decided := _decided(made)) is not None:
         return Number(decided)
     if kind == "Mul":
         number = multiplied(e[0], e[1], value)

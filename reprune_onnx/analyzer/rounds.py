@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 from reprune_onnx.analyzer.counted_rounds import counted_rounds
 from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.analyzer.in_bodies import MOST
+from reprune_onnx.analyzer.op_kinds import SAME_NUMBERS
 from reprune_onnx.bodies import bodies
 from reprune_onnx.inferred import stated_alone
 from reprune_onnx.types import Model, Shape
@@ -137,7 +138,7 @@ def _goes_on(graph: Graph, body: onnx.GraphProto) -> bool:
     makers = {name: node for node in body.node for name in node.output}
     constants = {t.name: t for t in body.initializer}
     name = body.output[0].name
-    while name in makers and makers[name].op_type in ("Identity", "Cast"):
+    while name in makers and makers[name].op_type in SAME_NUMBERS:
         name = makers[name].input[0]
     if len(body.input) > 1 and name == body.input[1].name:
         return True

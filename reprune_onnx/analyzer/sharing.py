@@ -14,7 +14,8 @@ from typing import Any
 
 import onnx
 
-from reprune_onnx.analyzer.graph import FLOATS, RANDOM
+from reprune_onnx.analyzer.graph import FLOATS
+from reprune_onnx.analyzer.op_kinds import RANDOM
 from reprune_onnx.order import read_by
 from reprune_onnx.types import Model
 

@@ -32,6 +32,7 @@ from reprune_onnx.analyzer.hoist import joined
 from reprune_onnx.analyzer.inference import Inference, few
 from reprune_onnx.analyzer.labels import LabelSpace, TooManyLabelsError, compress, varying
 from reprune_onnx.analyzer.not_followed import not_followed
+from reprune_onnx.analyzer.op_kinds import MEASURING
 from reprune_onnx.analyzer.rejected import described, rejected
 from reprune_onnx.analyzer.taken import Taken
 from reprune_onnx.choices import NormStatistics
@@ -317,7 +318,7 @@ class Walk:
             )
             self._require_unchanged(op, set())
             return True
-        measures = op.type in ("Shape", "Size") and op.domain == "" and self.is_activation(op, 0)
+        measures = op.type in MEASURING and op.domain == "" and self.is_activation(op, 0)
         if measures and op.inputs[0] not in self.unknown:
             self._shape_of(op)
             return True

@@ -8,11 +8,10 @@ from typing import Any
 import onnx
 
 from reprune_onnx.analyzer.graph import Graph, Op
+from reprune_onnx.analyzer.op_kinds import MEASURING
 
 _CHOICES = {"ArgMax", "ArgMin", "NonMaxSuppression", "RoiAlign", "TopK"}
 """What picks positions: rounded scores tie, and rounded boxes move by whole pixels."""
-
-_SHAPES = {"Shape", "Size"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def _activations(graph: Graph) -> set[str]:
     """What depends on the values of inputs, not only on their sizes."""
     moving = {i.name for i in graph.inputs}
     for op in graph.ops:
-        if op.type not in _SHAPES and (_has_body(op) or moving & set(op.inputs)):
+        if op.type not in MEASURING and (_has_body(op) or moving & set(op.inputs)):
             moving.update(o for o in op.outputs if o)
     return moving
 

@@ -6,17 +6,21 @@ from typing import Any
 
 import onnx
 
+from reprune_onnx.analyzer.op_kinds import ARITHMETIC, CONVOLUTIONS, RESIZING, SAME_NUMBERS
 from reprune_onnx.shapes import Layout
 
 _FIRST = {  # what they make has channels at axis 1, in all of ONNX
-    *("Conv", "ConvTranspose", "AveragePool", "MaxPool", "GlobalAveragePool", "LpPool"),
+    *CONVOLUTIONS,
+    *("AveragePool", "MaxPool", "GlobalAveragePool", "LpPool"),
     *("BatchNormalization", "InstanceNormalization", "GroupNormalization", "LRN"),
     *("DepthToSpace", "SpaceToDepth", "QLinearConv", "ConvInteger", "MaxUnpool"),
 }
 _SAME = {  # axes stay what they are
-    *("Add", "Cast", "Clip", "Concat", "DequantizeLinear", "Div", "Dropout", "Elu", "Gelu"),
-    *("HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Mul", "Pad", "PRelu"),
-    *("QuantizeLinear", "Relu", "Resize", "Sigmoid", "Slice", "Sub", "Tanh", "Upsample"),
+    *ARITHMETIC,
+    *RESIZING,
+    *SAME_NUMBERS,
+    *("Clip", "Concat", "DequantizeLinear", "Elu", "Gelu", "HardSigmoid", "HardSwish"),
+    *("LeakyRelu", "Pad", "PRelu", "QuantizeLinear", "Relu", "Sigmoid", "Slice", "Tanh"),
 }
 _CHOICES = {"ArgMax", "Softmax", "LogSoftmax", "Hardmax"}
 _LAYOUTS: dict[int, Layout] = {1: "nchw", 3: "nhwc"}

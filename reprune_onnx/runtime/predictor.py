@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from reprune_onnx.analyzer.op_kinds import SAME_ELEMENTS
+from reprune_onnx.analyzer.op_kinds import RESIZING, SAME_ELEMENTS
 from reprune_onnx.data.source import Feed, rows
 from reprune_onnx.data.target import DataInput
 from reprune_onnx.errors import DataError, ModelError
@@ -17,7 +17,7 @@ from reprune_onnx.runtime.tail import head_of
 from reprune_onnx.shapes import Layout
 from reprune_onnx.types import Model
 
-_COPIES = SAME_ELEMENTS | {"Gather", "Resize", "Slice", "Split", "Upsample"}
+_COPIES = SAME_ELEMENTS | RESIZING | {"Gather", "Slice", "Split"}
 
 Feeds = dict[str, NDArray[np.generic]]
 Outputs = dict[str, NDArray[np.generic]]

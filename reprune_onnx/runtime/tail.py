@@ -14,6 +14,7 @@ from typing import Any
 import onnx
 
 from reprune_onnx.analyzer.functions import written_out
+from reprune_onnx.analyzer.op_kinds import LINEAR
 from reprune_onnx.bodies import with_bodies
 from reprune_onnx.errors import KernelError, ModelError
 from reprune_onnx.inferred import inferred
@@ -22,10 +23,7 @@ from reprune_onnx.order import in_order, read_by
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import ChannelMap, Model
 
-_LAYERS = {
-    "Conv", "ConvTranspose", "DeformConv", "FusedConv", "FusedGemm", "FusedMatMul", "GRU", "Gemm",
-    "LSTM", "MatMul", "RNN",
-}  # fmt: skip
+_LAYERS = LINEAR | {"DeformConv", "FusedConv", "FusedGemm", "FusedMatMul"}
 _SHOWN = 3  # nodes that a sentence names
 _OLDEST = 1  # the version of a domain that a file uses without stating one
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from reprune_onnx.analyzer.op_kinds import PROBABILITIES
 from reprune_onnx.data.source import Answers
 from reprune_onnx.errors import DataError
 from reprune_onnx.shapes import Layout
@@ -26,7 +27,7 @@ class Head:
     @property
     def threshold(self) -> float:
         """The score from which on a label is given."""
-        return 0.5 if self.maker in ("Sigmoid", "HardSigmoid", "Softmax") else 0.0
+        return 0.5 if self.maker in PROBABILITIES else 0.0
 
 
 @dataclass(frozen=True)

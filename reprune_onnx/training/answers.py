@@ -9,7 +9,7 @@ import torch
 
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import Graph
-from reprune_onnx.analyzer.op_kinds import SAME_NUMBERS
+from reprune_onnx.analyzer.op_kinds import RESIZING, SAME_ELEMENTS, SAME_NUMBERS
 from reprune_onnx.data.source import Answers, rows
 from reprune_onnx.errors import DataError
 from reprune_onnx.runtime.output_layout import layout_of
@@ -23,8 +23,8 @@ from reprune_onnx.training.inputs import Inputs
 from reprune_onnx.training.scores import SQUASHES, before_squash, logits_of
 from reprune_onnx.types import Model
 
-_MOVES = SAME_NUMBERS | {"Resize", "Upsample"}  # the class axis stays where it is
-_MAP_MOVES = _MOVES | {"Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+_MOVES = SAME_NUMBERS | RESIZING  # the class axis stays where it is
+_MAP_MOVES = _MOVES | SAME_ELEMENTS - {"Flatten"}
 _LAYOUTS: dict[int, Layout] = {1: "nchw", 3: "nhwc"}
 
 

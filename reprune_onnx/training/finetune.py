@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import Graph
+from reprune_onnx.analyzer.op_kinds import CONVOLUTIONS, MATRIX_PRODUCTS
 from reprune_onnx.training.alike import check_alike
 from reprune_onnx.training.around_tail import Finetuned, around_tail
 from reprune_onnx.training.batch_norm import Inserted, fold_batch_norm, insert_batch_norm
@@ -27,7 +28,7 @@ from reprune_onnx.training.task import Task
 from reprune_onnx.training.trainer import Trainer, TrainWatch
 from reprune_onnx.types import Model
 
-_LAYERS = ("Conv", "ConvTranspose"), ("Gemm", "MatMul", "Einsum")
+_LAYERS = CONVOLUTIONS, (*MATRIX_PRODUCTS, "Einsum")
 
 
 def usual_optimizer(model: Model, settings: TrainSettings) -> OptimizerName:

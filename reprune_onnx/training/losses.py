@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reprune_onnx.analyzer.op_kinds import PROBABILITIES
 from reprune_onnx.tasks.kinds import Head, Reading, conformed, masks_settled
 from reprune_onnx.tasks.segmentation import UNKNOWN
 
 _TINY = 1e-7  # the least probability that has a logarithm
-_PROBABILITIES = {"HardSigmoid", "Sigmoid", "Softmax"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _plain(y: Tensor, head: Head) -> Tensor:
 
 
 def _logits(y: Tensor, head: Head) -> Tensor:
-    if head.maker not in _PROBABILITIES:
+    if head.maker not in PROBABILITIES:
         return y
     several = head.maker == "Softmax" and y.shape[1] > 1
     return y.clamp_min(_TINY).log() if several else torch.logit(y, _TINY)

@@ -6,11 +6,9 @@ import numpy as np
 import onnx
 
 from reprune_onnx.analyzer.graph import to_array
+from reprune_onnx.analyzer.op_kinds import COMPARISONS, SAME_ELEMENTS
 from reprune_onnx.bodies import bodies
 from reprune_onnx.order import outer_tensors
-
-_PASSING = {"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
-_COMPARING = {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"}
 
 
 def branch_values(proto: onnx.ModelProto) -> dict[str, list[float]]:
@@ -42,9 +40,9 @@ def _compared(
     names, values = set(names), set[float]()
     for node in graph.node:
         read = names.intersection(node.input)
-        if read and node.op_type in _PASSING and node.input[0] in names:
+        if read and node.op_type in SAME_ELEMENTS and node.input[0] in names:
             names.update(node.output)
-        if read and node.op_type in _COMPARING:
+        if read and node.op_type in COMPARISONS:
             others = [constants[i] for i in node.input if i in constants]
             values.update(float(a.ravel()[0]) for a in others if a.size == 1)
         for body in bodies(node):

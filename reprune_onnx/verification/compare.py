@@ -10,26 +10,22 @@ import onnx
 from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.graph import Graph, Op, captured
+from reprune_onnx.analyzer.op_kinds import ARITHMETIC, MEASURING, RESIZING, SAME_ELEMENTS, SQUASHING
 from reprune_onnx.types import Bools, ChannelMap, Ints
 
 Arrays = dict[str, NDArray[Any]]
 
-_SQUASHING = {
-    "Clip", "HardSigmoid", "Hardmax", "LogSoftmax", "Sigmoid", "Softmax", "Softsign", "Tanh",
+_MOVING = SAME_ELEMENTS | RESIZING | {
+    "CenterCropPad", "Compress", "DepthToSpace", "Expand", "Gather", "GatherElements", "GatherND",
+    "Pad", "ReverseSequence", "Slice", "SpaceToDepth", "Split", "Tile", "Trilu",
 }  # fmt: skip
-_MOVING = {
-    "CenterCropPad", "Compress", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements",
-    "GatherND", "Identity", "Pad", "Reshape", "Resize", "ReverseSequence", "Slice", "SpaceToDepth",
-    "Split", "Squeeze", "Tile", "Transpose", "Trilu", "Unsqueeze", "Upsample",
-}  # fmt: skip
-_EACH = {"ArgMax", "ArgMin", "Cast", "Exp", "Neg", "ReduceMax", "ReduceMin"}
-_OF_ONE = _SQUASHING | _MOVING | _EACH
+_EACH = {"ArgMax", "ArgMin", "Exp", "Neg", "ReduceMax", "ReduceMin"}
+_OF_ONE = SQUASHING | _MOVING | _EACH
 _SUMMING = {
     "AveragePool", "CumSum", "GlobalAveragePool", "ReduceL1", "ReduceL2", "ReduceMean",
     "ReduceProd", "ReduceSum", "ReduceSumSquare",
 }  # fmt: skip
-_OF_TWO = {"Add", "Div", "Max", "Mean", "Min", "Mul", "Pow", "Sub", "Sum", "Where"}
-_SHAPES = {"Shape", "Size"}
+_OF_TWO = ARITHMETIC | {"Max", "Mean", "Min", "Pow", "Sum", "Where"}
 
 
 @dataclass(frozen=True)
@@ -145,7 +141,7 @@ def _squashed(graph: Graph, channels: ChannelMap, name: str) -> bool:
         op = graph.producer(name)
         if op is None or op.domain:
             return False
-        if op.type in _SQUASHING:
+        if op.type in SQUASHING:
             return True
         read = [i for i in op.inputs if i in channels.tensors]
         if len(read) != 1 or op.type not in _OF_ONE | _OF_TWO | _SUMMING:
@@ -160,6 +156,6 @@ def _of_shapes(graph: Graph, name: str) -> bool:
     op = graph.producer(name)
     if op is None or op.domain or captured(op):
         return False
-    return op.type in _SHAPES or (
+    return op.type in MEASURING or (
         any(op.inputs) and all(_of_shapes(graph, i) for i in op.inputs if i)
     )

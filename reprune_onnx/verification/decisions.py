@@ -18,16 +18,16 @@ import onnx
 from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.graph import FLOATS, Graph, Op, captured
+from reprune_onnx.analyzer.op_kinds import COMPARISONS
 from reprune_onnx.bodies import bodies
 from reprune_onnx.types import Bools, ChannelMap
 from reprune_onnx.verification.compare import Arrays
 from reprune_onnx.verification.fed import FedModel
 
-_DECIDING = {
-    "ArgMax", "ArgMin", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual", "Hardmax", "Less",
-    "LessOrEqual", "NonMaxSuppression", "NonZero", "Round", "Sign", "TopK", "Unique",
-}  # fmt: skip
 _ROUNDING = {"Cast", "Ceil", "Floor", "Round"}
+_DECIDING = COMPARISONS | _ROUNDING | {
+    "ArgMax", "ArgMin", "Hardmax", "NonMaxSuppression", "NonZero", "Sign", "TopK", "Unique",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import prod
 
 from reprune_onnx.analyzer.graph import FLOATS, Graph, Op
-from reprune_onnx.analyzer.op_kinds import PRODUCTS
+from reprune_onnx.analyzer.op_kinds import ARITHMETIC, PRODUCTS
 
 _ROLES: dict[str, tuple[int, ...]] = {
     "Conv": (1, 2),
@@ -82,7 +82,7 @@ def _weights(graph: Graph, op: Op) -> list[str]:
     if op.outputs and op.outputs[0] in graph.derived:
         return []
     places = _ROLES.get(op.type, ())
-    if op.type in ("Add", "Sub", "Mul", "Div"):
+    if op.type in ARITHMETIC:
         places = (0, 1) if any(_linear(graph, name) for name in op.inputs) else ()
         places = tuple(i for i in places if _vector(graph, op.inputs[i]))
     return [op.inputs[i] for i in places if op.has(i) and graph.is_constant(op.inputs[i])]
@@ -91,7 +91,7 @@ def _weights(graph: Graph, op: Op) -> list[str]:
 def _linear(graph: Graph, name: str) -> bool:
     """Whether ``name`` is a layer's output, or that scaled and shifted by constants."""
     op = graph.producer(name)
-    while op is not None and op.type in ("Add", "Sub", "Mul", "Div"):
+    while op is not None and op.type in ARITHMETIC:
         data = [i for i in op.inputs if not graph.is_constant(i)]
         op = graph.producer(data[0]) if len(data) == 1 else None
     return op is not None and op.type in PRODUCTS and op.outputs[0] not in graph.derived

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reprune_onnx.analyzer.op_kinds import GATES
 from reprune_onnx.training.bridge.node import Function, Node
 
 Activation = Callable[[Tensor], Tensor]
 State = tuple[Tensor, ...]
 
-_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _DEFAULTS = {
     "LSTM": ("sigmoid", "tanh", "tanh"),
     "GRU": ("sigmoid", "tanh"),
@@ -141,7 +141,7 @@ def _kernel(
 ) -> tuple[Tensor, State]:
     """y (t, directions, b, h) and the last states (directions, b, h)."""
     flat = [
-        torch.cat([tensor.chunk(_GATES[kind])[k] for k in _ORDER[kind]])
+        torch.cat([tensor.chunk(GATES[kind])[k] for k in _ORDER[kind]])
         for part in parts
         for tensor in (part.w, part.r, part.bw, part.br)
     ]
