@@ -91,7 +91,9 @@ def test_what_follows_a_choice_is_compared_with_the_same_choice(text, monkeypatc
     assert found["passed"]
     assert found["max_abs_diff"] / found["scale"] < 1e-5
     assert found["negative_control"] / found["scale"] > 1e-2
-    monkeypatch.setattr(verification, "decisions", lambda graph, channels, keep: Decisions([], [], []))
+    monkeypatch.setattr(
+        verification, "decisions", lambda graph, channels, keep: Decisions([], [], [])
+    )
     with pytest.raises(VerificationError, match="amplifies rounding"):
         rp.prune(ranking(text), HALF)
 
