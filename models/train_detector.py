@@ -25,7 +25,7 @@ from reprune_onnx.errors import TrainingError
 from reprune_onnx.training.bridge import torch_module
 from reprune_onnx.training.concurrent import Whole
 from reprune_onnx.training.plan import PrunePlan
-from reprune_onnx.training.prove import Decided, cut_and_prove
+from reprune_onnx.training.proven_cut import Decided, cut_and_prove
 from reprune_onnx.types import Model
 
 Target = dict[str, Tensor]

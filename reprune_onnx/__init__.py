@@ -171,7 +171,7 @@ if not TYPE_CHECKING:  # else every name would be one for type checkers
     def __getattr__(name: str) -> object:
         """Import the public names on first use, so that starting up stays quick."""
         if name in _TRAINING:
-            from reprune_onnx.training.extra import require
+            from reprune_onnx.training.needs_torch import require
 
             require(name)
             return getattr(import_module(f"reprune_onnx.training.{_TRAINING[name]}"), name)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import onnx
 
-from reprune_onnx.latency import measure, whole
+from reprune_onnx.latency import measure, models
 from reprune_onnx.runtime.ort import Session
 
 RUN = 1e-5  # seconds that every run takes, whatever it computes
@@ -45,9 +45,9 @@ class SteadyMachine:
         of_layer: Callable[[onnx.ModelProto], float],
     ) -> None:
         self.now = 0.0
-        monkeypatch.setattr(whole, "_TURNS", replace(whole._TURNS, clock=lambda: self.now))
+        monkeypatch.setattr(models, "_TURNS", replace(models._TURNS, clock=lambda: self.now))
         monkeypatch.setattr(measure, "time", SimpleNamespace(perf_counter=lambda: self.now))
-        monkeypatch.setattr(whole, "Session", self._session(of_model))
+        monkeypatch.setattr(models, "Session", self._session(of_model))
         monkeypatch.setattr(measure, "Session", self._session(of_layer))
 
     def _session(self, seconds: Callable[[onnx.ModelProto], float]) -> type[Session]:

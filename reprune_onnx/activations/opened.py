@@ -11,7 +11,7 @@ from reprune_onnx.activations.fit_of_preprocess import better_preprocess
 from reprune_onnx.arguments import wrong_type
 from reprune_onnx.data.dataset import Batch, Dataset
 from reprune_onnx.data.held import batches_of
-from reprune_onnx.data.labels import CLASSES, Labels
+from reprune_onnx.data.labels import CLASSES, LabelFormat
 from reprune_onnx.data.open import open_inputs
 from reprune_onnx.data.reading import Reading
 from reprune_onnx.data.source import Split
@@ -32,13 +32,13 @@ class Wanted:
 
     spec: str | InMemory
     reading: Reading
-    labels: Labels = CLASSES
+    labels: LabelFormat = CLASSES
     split: Split = "test"
     most: int | None = None
 
 
 def batches_for(
-    proto: onnx.ModelProto, data: DataLike, labels: Labels = CLASSES
+    proto: onnx.ModelProto, data: DataLike, labels: LabelFormat = CLASSES
 ) -> Dataset | Iterable[Batch]:
     """Return data to evaluate a model on: a `Dataset` of what is opened for it, or batches.
 

@@ -17,7 +17,7 @@ from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.analyzer.hoist import renamed
 from reprune_onnx.analyzer.in_bodies import layers_in
 from reprune_onnx.analyzer.op_kinds import LOOPS, RANDOM
-from reprune_onnx.analyzer.rounds import Rounds, rounds_of
+from reprune_onnx.analyzer.rounds import LoopRounds, rounds_of
 from reprune_onnx.order import read_by
 from reprune_onnx.types import Model
 
@@ -57,7 +57,7 @@ def told(model: Model, plain: Model) -> tuple[str, ...]:
     )
 
 
-def _written(graph: Graph, rounds: dict[int, Rounds]) -> onnx.ModelProto:
+def _written(graph: Graph, rounds: dict[int, LoopRounds]) -> onnx.ModelProto:
     proto = onnx.ModelProto()
     proto.CopyFrom(graph.proto)
     del proto.graph.node[:]
@@ -76,7 +76,7 @@ class _Writing:
 
     graph: onnx.GraphProto
     op: Op
-    rounds: Rounds
+    rounds: LoopRounds
     _once: dict[str, str] = field(default_factory=dict)  # names of what all rounds share
 
     def nodes(self) -> Iterator[onnx.NodeProto]:

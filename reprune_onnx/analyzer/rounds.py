@@ -22,7 +22,7 @@ _SEQUENCES_MOVE = 14  # the opset from which Identity passes on sequences
 
 
 @dataclass(frozen=True)
-class Rounds:
+class LoopRounds:
     """A loop of ``n`` rounds.
 
     The body's inputs ``carried`` are the outer tensors ``states`` in the first round; ``given`` are
@@ -39,7 +39,7 @@ class Rounds:
     scanned: tuple[tuple[int, bool], ...]
 
 
-def rounds_of(graph: Graph, op: Op) -> Rounds | None:
+def rounds_of(graph: Graph, op: Op) -> LoopRounds | None:
     """The rounds of a Loop or Scan; None where the file does not fix them, or they are too many."""
     body = next(bodies(op.proto), None)
     prefix = f"{op.result}.body"
@@ -54,7 +54,7 @@ def rounds_of(graph: Graph, op: Op) -> Rounds | None:
     return rounds if fits else None
 
 
-def _loop(graph: Graph, op: Op, body: onnx.GraphProto) -> Rounds | None:
+def _loop(graph: Graph, op: Op, body: onnx.GraphProto) -> LoopRounds | None:
     """Loop: a number of rounds, a condition, or both."""
     carried, states = tuple(v.name for v in body.input[2:]), op.inputs[2:]
     fixed = _with_known_shapes(graph)
@@ -73,7 +73,7 @@ def _loop(graph: Graph, op: Op, body: onnx.GraphProto) -> Rounds | None:
     if n is None:
         return None
     scans = len(body.output) - 1 - len(states)
-    return Rounds(body, n, carried, states, partial(_counter, body), ((0, False),) * scans)
+    return LoopRounds(body, n, carried, states, partial(_counter, body), ((0, False),) * scans)
 
 
 def _counter(body: onnx.GraphProto, k: int, own: str) -> Iterator[tuple[str, onnx.NodeProto]]:
@@ -85,7 +85,7 @@ def _counter(body: onnx.GraphProto, k: int, own: str) -> Iterator[tuple[str, onn
         yield value.name, helper.make_node("Constant", [], [own + value.name], value=tensor)
 
 
-def _scan(graph: Graph, op: Op, body: onnx.GraphProto) -> Rounds | None:
+def _scan(graph: Graph, op: Op, body: onnx.GraphProto) -> LoopRounds | None:
     """Scan: as many rounds as there are rows in what it goes along."""
     n_scans = int(op.attrs["num_scan_inputs"])
     inputs, n_states = op.inputs, len(op.inputs) - n_scans
@@ -116,7 +116,7 @@ def _scan(graph: Graph, op: Op, body: onnx.GraphProto) -> Rounds | None:
     )
     scanned = tuple((axis, bool(back)) for axis, back in made)
     carried = tuple(v.name for v in body.input[:n_states])
-    return Rounds(body, n, carried, inputs[:n_states], partial(_rows, rows, n), scanned)
+    return LoopRounds(body, n, carried, inputs[:n_states], partial(_rows, rows, n), scanned)
 
 
 def _rows(

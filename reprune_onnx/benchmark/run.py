@@ -26,8 +26,8 @@ from reprune_onnx.benchmark.machine import cpus, machine
 from reprune_onnx.benchmark.row import row, warning
 from reprune_onnx.benchmark.settings import ON_CPU, BenchSettings
 from reprune_onnx.errors import ModelError, UsageError
+from reprune_onnx.latency.interleaved import Turns, in_turns
 from reprune_onnx.latency.measure import measure_layers
-from reprune_onnx.latency.turns import Turns, in_turns
 from reprune_onnx.model import ModelLike, as_model, save
 from reprune_onnx.runtime.tail import head_of
 from reprune_onnx.types import Floats

@@ -53,7 +53,7 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """Train a model's values on images; its graph, names and opset stay as they are."""
-    from reprune_onnx.training.extra import require
+    from reprune_onnx.training.needs_torch import require
 
     require("finetune")
     from reprune_onnx.cli.progress import Bar
@@ -93,7 +93,7 @@ def command(
     if not quiet:
         t.print_notes(wanted, teacher)
     from reprune_onnx.training.finetune import finetune
-    from reprune_onnx.training.rounds import Rounds, finetune_in_rounds
+    from reprune_onnx.training.rounds import PruneRounds, finetune_in_rounds
     from reprune_onnx.training.run import Run
 
     with Bar(quiet) as bar:
@@ -103,5 +103,5 @@ def command(
         if pruning is None:
             result = finetune(source, wanted, settings, run)
         else:
-            result = finetune_in_rounds(source, wanted, settings, Rounds(pruning, rounds), run)
+            result = finetune_in_rounds(source, wanted, settings, PruneRounds(pruning, rounds), run)
     t.write(result, run, files)

@@ -55,7 +55,7 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """Prune while training (Algorithm 2 of the paper), then cut, prove and write the result."""
-    from reprune_onnx.training.extra import require
+    from reprune_onnx.training.needs_torch import require
 
     require("train")
     from reprune_onnx.cli.progress import Bar

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from reprune_onnx.data.array_source import ArraySource
-from reprune_onnx.data.labels import CLASSES, Labels
+from reprune_onnx.data.labels import CLASSES, LabelFormat
 from reprune_onnx.data.source import Split
 from reprune_onnx.errors import DataError
 
@@ -22,7 +22,7 @@ def cifar_folder(path: Path) -> Path | None:
     return inside[0] if len(inside) == 1 else None
 
 
-def open_cifar(folder: Path, split: Split, labels: Labels = CLASSES) -> ArraySource:
+def open_cifar(folder: Path, split: Split, labels: LabelFormat = CLASSES) -> ArraySource:
     """Open the training or test images, x (n, 32, 32, 3) uint8, and their classes as ``labels``.
 
     The files are pickles, which can run code: torchvision opens them, and only those whose

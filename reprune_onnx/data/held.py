@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from reprune_onnx.data.labels import CLASSES, Labels
+from reprune_onnx.data.labels import CLASSES, LabelFormat
 from reprune_onnx.data.loader import LoaderSource
 from reprune_onnx.data.named_arrays import (
-    Answering,
     Header,
+    LazyLabels,
     NamedArrays,
     as_source,
     open_arrays,
@@ -27,7 +27,7 @@ Pair = tuple[Feed, "Answers | None"]
 
 
 def open_held(
-    data: InMemory, split: Split, target: ImageTarget | ArrayTarget, labels: Labels = CLASSES
+    data: InMemory, split: Split, target: ImageTarget | ArrayTarget, labels: LabelFormat = CLASSES
 ) -> Source:
     """Open data in memory; of what yields samples only as many are drawn as are wanted.
 
@@ -52,7 +52,7 @@ def open_held(
     called = [data.name if len(names) == 1 else f"{data.name}['{name}']" for name in names]
     read = dict(zip(called, (_joined(parts) for parts in each), strict=True))
     y = _joined([y for _, y in batches])
-    answers = None if y is None else Answering(f"labels of {data.name}", lambda: y)
+    answers = None if y is None else LazyLabels(f"labels of {data.name}", lambda: y)
     return as_source(data.name, read, target, answers, labels)
 
 

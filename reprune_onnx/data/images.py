@@ -21,7 +21,7 @@ from reprune_onnx.data.image_folder import (
     left_out_text,
     list_folder,
 )
-from reprune_onnx.data.labels import CLASSES, Labels
+from reprune_onnx.data.labels import CLASSES, LabelFormat
 from reprune_onnx.data.mask_folder import decode_mask, images_beside_masks, paired_masks
 from reprune_onnx.data.preprocess import Color
 from reprune_onnx.data.source import Answers, Raw, RawBatch, Split, pick
@@ -160,7 +160,7 @@ class ReadingOptions:
 
     names: ClassNames | None = None
     skip_broken: bool = False
-    labels: Labels = CLASSES
+    labels: LabelFormat = CLASSES
 
 
 def open_images(path: Path, mode: Mode, split: Split, how: ReadingOptions) -> ImageSource:
@@ -230,7 +230,9 @@ def _bare(path: Path, entries: Sequence[Entry], mode: Mode) -> ImageSource:
     return ImageSource(str(path), files, None, mode)
 
 
-def _with_table(path: Path, entries: Sequence[Entry], mode: Mode, labels: Labels) -> ImageSource:
+def _with_table(
+    path: Path, entries: Sequence[Entry], mode: Mode, labels: LabelFormat
+) -> ImageSource:
     bare = _bare(path, entries, mode)
     if not path.is_dir():
         if labels.needed:

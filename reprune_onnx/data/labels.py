@@ -16,7 +16,7 @@ Read = tuple["Answers | None", "str | None"]
 
 
 @dataclass(frozen=True)
-class Labels:
+class LabelFormat:
     """``clean(y, n, name)`` returns the labels of n images, or raises a DataError.
 
     Labels that are not ``needed``, as those of calibration images, stop nothing: where they are not
@@ -28,7 +28,7 @@ class Labels:
     needed: bool = True
     beside: Literal["folders", "masks", "table"] = "folders"
 
-    def where_they_fit(self) -> Labels:
+    def where_they_fit(self) -> LabelFormat:
         """The same labels, not needed."""
         return replace(self, needed=False)
 
@@ -122,8 +122,8 @@ def _check_rows(y: Raw, n: int, name: str, what: str) -> None:
         raise DataError(f"{name}: {n} images but {rows} {what}s; give one {what} per image")
 
 
-CLASSES = Labels(class_numbers)
+CLASSES = LabelFormat(class_numbers)
 IF_CLASSES = CLASSES.where_they_fit()
-MASKS = Labels(class_masks, beside="masks")
-NUMBERS = Labels(numbers, beside="table")
-FLAGS = Labels(flags, beside="table")
+MASKS = LabelFormat(class_masks, beside="masks")
+NUMBERS = LabelFormat(numbers, beside="table")
+FLAGS = LabelFormat(flags, beside="table")

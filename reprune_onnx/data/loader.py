@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from reprune_onnx.data.labels import CLASSES, Labels
+from reprune_onnx.data.labels import CLASSES, LabelFormat
 from reprune_onnx.data.source import Answers, Feed, RawBatch, each_of, of_each, rows
 from reprune_onnx.errors import DataError
 from reprune_onnx.types import Ints
@@ -28,7 +28,7 @@ class LoaderSource:
     name: str
     function: Callable[[], Any]
     limit: int | None = None
-    read: Labels = CLASSES
+    read: LabelFormat = CLASSES
     unused: None = None
     classes: None = None
     notes: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ def _cut(x: Feed, part: slice) -> Feed:
     return of_each(x, lambda array: array[part])
 
 
-def _arrays(item: object, name: str, labels: Labels) -> tuple[Feed, Answers | None]:
+def _arrays(item: object, name: str, labels: LabelFormat) -> tuple[Feed, Answers | None]:
     """Return a loader's item as arrays: ``x (b, …)``, or one for each input, and ``y (b, …)``."""
     if isinstance(item, tuple | list):
         if len(item) not in (1, 2):
@@ -124,7 +124,7 @@ def _feed(x: object) -> Feed:
     return np.asarray(x)
 
 
-def open_loader(spec: str, labels: Labels = CLASSES) -> LoaderSource:
+def open_loader(spec: str, labels: LabelFormat = CLASSES) -> LoaderSource:
     """Import ``package.module:function``; the current folder is searched last."""
     module_name, _, function_name = spec.partition(":")
     here = str(Path.cwd())

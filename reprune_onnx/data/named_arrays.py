@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from reprune_onnx.data.array_source import ArraySource
-from reprune_onnx.data.labels import CLASSES, Labels
+from reprune_onnx.data.labels import CLASSES, LabelFormat
 from reprune_onnx.data.source import Feed, Raw, Split
 from reprune_onnx.data.target import ArrayTarget, ImageTarget
 from reprune_onnx.errors import DataError
@@ -75,7 +75,7 @@ def open_arrays(
     names: str,
     split: Split,
     target: ImageTarget | ArrayTarget,
-    labels: Labels = CLASSES,
+    labels: LabelFormat = CLASSES,
 ) -> ArraySource:
     """Choose what a model reads; ``names`` is ``x_name``, ``x_name,y_name`` or empty.
 
@@ -105,7 +105,7 @@ def open_arrays(
     if y_name:
         arrays.check(y_name)
         named = f"{arrays.name}:{'' if several else own[0]},{y_name}"
-        answers = Answering(named, lambda: arrays.read(y_name))
+        answers = LazyLabels(named, lambda: arrays.read(y_name))
     source = as_source(name, {arrays.of(n): read[n] for n in own}, target, answers, labels)
     if not several:
         return source
@@ -114,7 +114,7 @@ def open_arrays(
 
 
 @dataclass(frozen=True)
-class Answering:
+class LazyLabels:
     """Labels that are read where they are wanted; ``name`` is what messages call them."""
 
     name: str
@@ -125,8 +125,8 @@ def as_source(
     name: str,
     read: Mapping[str, Raw],
     target: ImageTarget | ArrayTarget,
-    answers: Answering | None,
-    labels: Labels,
+    answers: LazyLabels | None,
+    labels: LabelFormat,
 ) -> ArraySource:
     """Return the arrays ``read``, one for each input in turn, as samples, with their labels.
 
@@ -178,7 +178,7 @@ def _of_inputs(arrays: NamedArrays, x_name: str, target: ArrayTarget) -> tuple[s
     return names
 
 
-def _beside(arrays: NamedArrays, own: tuple[str, ...], labels: Labels) -> str:
+def _beside(arrays: NamedArrays, own: tuple[str, ...], labels: LabelFormat) -> str:
     """The name of the labels beside the arrays of several inputs, empty where there are none."""
     further = [name for name in arrays.headers if name not in own]
     if _LABELS in further or len(further) == 1:

@@ -9,7 +9,7 @@ import onnx
 
 from reprune_onnx.data.class_names import model_class_names, read_class_names
 from reprune_onnx.data.images import ReadingOptions
-from reprune_onnx.data.labels import CLASSES, Labels
+from reprune_onnx.data.labels import CLASSES, LabelFormat
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Reading:
     classes: Path | None = None
     skip_broken: bool = False
 
-    def options(self, proto: onnx.ModelProto, labels: Labels = CLASSES) -> ReadingOptions:
+    def options(self, proto: onnx.ModelProto, labels: LabelFormat = CLASSES) -> ReadingOptions:
         """Return how data are read for a model, whose metadata may name its classes."""
         given = self.classes
         names = model_class_names(proto) if given is None else read_class_names(given)

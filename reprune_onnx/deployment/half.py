@@ -11,7 +11,7 @@ import onnx
 from reprune_onnx.analyzer.graph import Graph, Op, captured
 from reprune_onnx.deployment.constants import folded
 from reprune_onnx.deployment.half_types import Ports, half_ports
-from reprune_onnx.deployment.ranges import Range, constant_ranges, inner, measured_ranges
+from reprune_onnx.deployment.ranges import Magnitude, constant_ranges, inner, measured_ranges
 from reprune_onnx.model import copy_emptied
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import Model
@@ -81,7 +81,7 @@ def find_beyond(
     graph: Graph, floats: set[str], ports: dict[int, Ports], feeds: Feeds
 ) -> dict[int, Beyond]:
     """Return which nodes with ``ports`` leave the range, by index."""
-    ranges: list[tuple[dict[str, Range], float]] = [(constant_ranges(graph, floats), 1.0)]
+    ranges: list[tuple[dict[str, Magnitude], float]] = [(constant_ranges(graph, floats), 1.0)]
     ranges += [(measured_ranges(graph, floats, some), margin) for some, margin in feeds()]
     beyond = {}
     for op in graph.ops:
@@ -90,7 +90,7 @@ def find_beyond(
     return beyond
 
 
-def _reason(op: Op, ports: Ports, ranges: list[tuple[dict[str, Range], float]]) -> str | None:
+def _reason(op: Op, ports: Ports, ranges: list[tuple[dict[str, Magnitude], float]]) -> str | None:
     read = [op.inputs[i] for i in sorted(ports.inputs)]
     made = [op.outputs[i] for i in sorted(ports.outputs)]
     for known, margin in ranges:

@@ -29,7 +29,7 @@ _SQUARES = {
 
 
 @dataclass(frozen=True)
-class Range:
+class Magnitude:
     """The largest magnitude of a tensor, and the part of its size that rounding to float16 loses.
 
     ``lost`` is ‖t − half(t)‖ / ‖t‖, 1 where every number is lost.
@@ -47,12 +47,12 @@ class Range:
             return f"is so small that float16 loses {self.lost:.0%} of it"
         return None
 
-    def joined(self, other: Range) -> Range:
+    def joined(self, other: Magnitude) -> Magnitude:
         """The range of both."""
-        return Range(max(self.largest, other.largest), max(self.lost, other.lost))
+        return Magnitude(max(self.largest, other.largest), max(self.lost, other.lost))
 
 
-def constant_ranges(graph: Graph, floats: set[str]) -> dict[str, Range]:
+def constant_ranges(graph: Graph, floats: set[str]) -> dict[str, Magnitude]:
     """Return the ranges of the float32 constants among ``floats``; infinities are float16's too."""
     ranges = {}
     for name in floats:
@@ -62,7 +62,9 @@ def constant_ranges(graph: Graph, floats: set[str]) -> dict[str, Range]:
     return ranges
 
 
-def measured_ranges(graph: Graph, floats: set[str], feeds: Iterable[Arrays]) -> dict[str, Range]:
+def measured_ranges(
+    graph: Graph, floats: set[str], feeds: Iterable[Arrays]
+) -> dict[str, Magnitude]:
     """Return the ranges of the float32 activations among ``floats``, over all ``feeds``.
 
     What a reduction adds up, and what a norm squares, is given under the node's name: `inner`.
@@ -70,23 +72,23 @@ def measured_ranges(graph: Graph, floats: set[str], feeds: Iterable[Arrays]) -> 
     asked = [*sorted(n for n in floats if not graph.is_constant(n))]
     probed, factors = _probed(graph, asked)
     session = Session(probed, optimize=False)
-    ranges: dict[str, Range] = {}
+    ranges: dict[str, Magnitude] = {}
     for one in feeds:
         values = session.run(one)
         for name in asked:
             largest, lost, size = (float(values[_of(name, k)]) for k in ("max", "lost", "size"))
-            own = Range(largest, float(np.sqrt(lost / size)) if 0 < size < np.inf else 0.0)
+            own = Magnitude(largest, float(np.sqrt(lost / size)) if 0 < size < np.inf else 0.0)
             ranges[name] = own.joined(ranges.get(name, own))
         for name, (tensor, count) in factors.items():
             largest = float(values[tensor])
             if count:
                 largest *= float(values[count[0]]) / max(1.0, float(values[count[1]]))
-            own = Range(largest, 0.0)
+            own = Magnitude(largest, 0.0)
             ranges[inner(name)] = own.joined(ranges.get(inner(name), own))
         for op in graph.ops:
             if op.type in _SQUARES and op.inputs[0] in ranges:
                 wide = ranges[op.outputs[0] if op.type == "ReduceL2" else op.inputs[0]].largest
-                ranges[inner(op.name)] = Range(wide**2, 0.0)
+                ranges[inner(op.name)] = Magnitude(wide**2, 0.0)
     return ranges
 
 
@@ -95,15 +97,15 @@ def inner(node: str) -> str:
     return f"inside of {node}"
 
 
-def _range(array: np.ndarray) -> Range:
+def _range(array: np.ndarray) -> Magnitude:
     if not array.size:
-        return Range(0.0, 0.0)
+        return Magnitude(0.0, 0.0)
     largest = float(np.abs(array).max())
     with np.errstate(over="ignore"):
         rounded = array.astype(np.float16).astype(np.float64)
     size = float(np.linalg.norm(array))
     off = np.where(np.isfinite(rounded), array - rounded, array)
-    return Range(largest, float(np.linalg.norm(off)) / size if size else 0.0)
+    return Magnitude(largest, float(np.linalg.norm(off)) / size if size else 0.0)
 
 
 _Factors = dict[str, tuple[str, tuple[str, str] | None]]

@@ -14,7 +14,7 @@ from reprune_onnx.errors import DataError, ModelError
 from reprune_onnx.runtime.predictor import Predictor
 from reprune_onnx.tasks import TaskKind
 from reprune_onnx.tasks.heads import head_among
-from reprune_onnx.tasks.kinds import Head, Reading
+from reprune_onnx.tasks.kinds import Head, TargetReading
 from reprune_onnx.tasks.reading import reading_of
 from reprune_onnx.tasks.tally import Tally
 from reprune_onnx.types import Model
@@ -57,7 +57,7 @@ def evaluate_task(
         models.append(_Answering(against, "the original", task, data))
     batch = max(each.batch or 1 for each in models)
     size = max(1, BATCH_SIZE // batch) * batch
-    reading, notes = Reading(ignore), [] if data.unused is None else [_unused(data.unused)]
+    reading, notes = TargetReading(ignore), [] if data.unused is None else [_unused(data.unused)]
     tally, agreement = task.tally(reading), task.agreement()
     n = labelled = 0
     for x, y in data.batches(size):

@@ -10,8 +10,8 @@ import numpy as np
 from reprune_onnx.choices import Reduction
 from reprune_onnx.errors import OutOfReachError
 from reprune_onnx.latency.measure import measure_layers
+from reprune_onnx.latency.models import latencies
 from reprune_onnx.latency.table import read_table
-from reprune_onnx.latency.whole import latencies
 from reprune_onnx.pruner.allocate.multilinear import multilinear
 from reprune_onnx.pruner.allocate.reach import out_of_reach
 from reprune_onnx.results import Attempt, LayerTime, SearchResult, Subject

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from reprune_onnx.data.labels import CLASSES, FLAGS, MASKS, NUMBERS, Labels
+from reprune_onnx.data.labels import CLASSES, FLAGS, MASKS, NUMBERS, LabelFormat
 from reprune_onnx.data.source import Answers
 from reprune_onnx.tasks import kinds
 from reprune_onnx.tasks.classification import ClassTally
-from reprune_onnx.tasks.kinds import Head, Pair, Reading
+from reprune_onnx.tasks.kinds import Head, Pair, TargetReading
 from reprune_onnx.tasks.multi_label import DecisionTally, LabelTally
 from reprune_onnx.tasks.regression import ErrorTally
 from reprune_onnx.tasks.segmentation import ConfusionTally
@@ -36,14 +36,14 @@ class TaskKind:
     """
 
     name: str
-    labels: Labels
+    labels: LabelFormat
     wanted: str
     output: str
     fits: Callable[[Answers, int], bool]
-    beside: Callable[[Answers, Answers, Head, Reading], Pair]
+    beside: Callable[[Answers, Answers, Head, TargetReading], Pair]
     alike: Callable[[Answers, Answers, Head, Head], Pair]
-    settle: Callable[[Any, int | None, Reading], Any]
-    tally: Callable[[Reading], Tally]
+    settle: Callable[[Any, int | None, TargetReading], Any]
+    tally: Callable[[TargetReading], Tally]
     agreement: Callable[[], Tally]
     measure: Measure
     likeness: Measure

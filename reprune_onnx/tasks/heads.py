@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from reprune_onnx.data.source import Answers
 from reprune_onnx.errors import DataError
 from reprune_onnx.tasks import TaskKind
-from reprune_onnx.tasks.kinds import Head, Reading
+from reprune_onnx.tasks.kinds import Head, TargetReading
 
 
 def head_among(
@@ -27,7 +27,7 @@ def head_among(
         if target is None:
             break
         try:
-            task.beside(outputs[each.name], target, each, Reading())
+            task.beside(outputs[each.name], target, each, TargetReading())
         except DataError:
             continue
         return each

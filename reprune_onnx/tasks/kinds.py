@@ -31,7 +31,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Reading:
+class TargetReading:
     """What is settled once for all targets.
 
     ``ignore`` is the value of a mask that does not count; ``white``: 255 is class 1 of a mask.
@@ -43,7 +43,7 @@ class Reading:
     peak: float = 1.0
 
 
-def as_given(target: Any, classes: int | None, reading: Reading) -> Any:
+def as_given(target: Any, classes: int | None, reading: TargetReading) -> Any:
     """Labels that say themselves what counts."""
     del classes, reading
     return target
@@ -57,7 +57,7 @@ def is_class_per_image(y: Answers, n: int) -> bool:
     return is_label_scores(y, n) and y.shape[1] >= 2
 
 
-def classes_beside(y: Answers, target: Answers, head: Head, reading: Reading) -> Pair:
+def classes_beside(y: Answers, target: Answers, head: Head, reading: TargetReading) -> Pair:
     """Scores (b, classes) and class numbers (b,)."""
     del head, reading
     return y.reshape(len(y), -1), target
@@ -106,7 +106,7 @@ def classes_of(y: Answers, head: Head) -> int | None:
     return None if scores.ndim == 3 else max(2, scores.shape[1])
 
 
-def masks_settled(masks: Any, classes: int | None, reading: Reading) -> Any:
+def masks_settled(masks: Any, classes: int | None, reading: TargetReading) -> Any:
     """Masks (b, h, w), numpy's or PyTorch's, as integers, `UNKNOWN` where they do not count.
 
     Raises DataError for a class that the model lacks.
@@ -121,7 +121,7 @@ def masks_settled(masks: Any, classes: int | None, reading: Reading) -> Any:
     return wanted
 
 
-def masks_beside(y: Answers, target: Answers, head: Head, reading: Reading) -> Pair:
+def masks_beside(y: Answers, target: Answers, head: Head, reading: TargetReading) -> Pair:
     """Class maps of an output and of masks (b, h, w), at the masks' size."""
     wanted = masks_settled(target, classes_of(y, head), reading)
     h, w = wanted.shape[1:]
@@ -164,7 +164,7 @@ def conformed(target: Any, shape: tuple[int, ...]) -> Any:
     )
 
 
-def numbers_beside(y: Answers, target: Answers, head: Head, reading: Reading) -> Pair:
+def numbers_beside(y: Answers, target: Answers, head: Head, reading: TargetReading) -> Pair:
     """An output and the targets in its shape."""
     del head, reading
     return y, conformed(target, y.shape)
@@ -194,7 +194,7 @@ def logits(y: Answers, head: Head) -> Answers:
     return result
 
 
-def labels_beside(y: Answers, target: Answers, head: Head, reading: Reading) -> Pair:
+def labels_beside(y: Answers, target: Answers, head: Head, reading: TargetReading) -> Pair:
     """Scores (b, labels) and 0, 1 or NaN."""
     del reading
     wanted = target.reshape(len(target), -1)

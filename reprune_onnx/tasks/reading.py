@@ -8,7 +8,7 @@ import numpy as np
 
 from reprune_onnx.data.source import Answers
 from reprune_onnx.tasks import TaskKind
-from reprune_onnx.tasks.kinds import Head, Reading, classes_of
+from reprune_onnx.tasks.kinds import Head, TargetReading, classes_of
 
 if TYPE_CHECKING:
     from reprune_onnx.data.dataset import Dataset
@@ -18,7 +18,7 @@ _BATCH = 64
 
 def reading_of(
     data: Dataset, task: TaskKind, first: tuple[Answers, Answers], head: Head, ignore: int | None
-) -> tuple[Reading, list[str]]:
+) -> tuple[TargetReading, list[str]]:
     """How the labels of ``data`` are read, and what that assumes.
 
     ``first`` are an output and the labels of the first images.
@@ -27,13 +27,13 @@ def reading_of(
     class 1, not what is ignored. Numbers up to 255 are those of images whose white is that.
     """
     if task.labels.beside != "masks":
-        return Reading(peak=255.0 if first[1].max(initial=0) > 1.5 else 1.0), []
+        return TargetReading(peak=255.0 if first[1].max(initial=0) > 1.5 else 1.0), []
     if ignore is not None:
-        return Reading(ignore), []
+        return TargetReading(ignore), []
     answers, _ = first
     if classes_of(answers, head) != 2 or not black_and_white(data):
-        return Reading(ignore), []
-    return Reading(white=True), ["the masks hold 0 and 255 only: 255 is taken as class 1"]
+        return TargetReading(ignore), []
+    return TargetReading(white=True), ["the masks hold 0 and 255 only: 255 is taken as class 1"]
 
 
 def black_and_white(data: Dataset) -> bool:

@@ -29,7 +29,7 @@ _LAYOUTS: dict[int, Layout] = {1: "nchw", 3: "nhwc"}
 
 
 @dataclass(frozen=True)
-class Answering:
+class AnswerTensors:
     """The tensors of a network that hold its answers.
 
     ``measured`` is the output that `evaluate` reads, ``trained`` what the loss reads: the logits
@@ -48,7 +48,7 @@ class Answering:
 
 def answering(
     model: Model, task: TaskKind, images: Inputs, target: Answers | None, layout: Layout
-) -> Answering | None:
+) -> AnswerTensors | None:
     """Where ``model`` answers, seen on some ``images`` and their labels; None if nowhere.
 
     Raises ModelError for what the bridge lacks, and DataError for class numbers of pixels that no
@@ -59,14 +59,14 @@ def answering(
         if logits is None:
             return None
         head = Head(logits[0])
-        return Answering(head, head, logits[1])
+        return AnswerTensors(head, head, logits[1])
     net = _Network(model, images)
     outputs = net.computed(list(torch_module(model).output_names))
     measured = head_among(outputs, rows(images), task, target, lambda name: net.head(name, layout))
     if measured is None:
         return None
     trained = _TRAINED[task.name](net, measured)
-    return Answering(measured, trained, _SIZES[task.name](net.values(trained.name), trained))
+    return AnswerTensors(measured, trained, _SIZES[task.name](net.values(trained.name), trained))
 
 
 class _Network:

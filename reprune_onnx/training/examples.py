@@ -50,7 +50,7 @@ class Examples(Protocol):
 
 
 @dataclass
-class InMemory:
+class HeldExamples:
     """Fitted images ``x (n, ·, ·, ·)``, or other arrays (n, …), and labels ``(n, …)``."""
 
     name: str
@@ -112,7 +112,7 @@ class OnDisk(ByNumber[Pair]):
 
 
 @dataclass
-class Part:
+class Subset:
     """Some of ``whole``: those with the numbers ``index (n,)``."""
 
     whole: Examples
@@ -158,7 +158,7 @@ def read_examples(data: Dataset, progress: Progress | None = None) -> Examples:
     return OnDisk(data.name, data, label is not None)
 
 
-def _read(data: Dataset, progress: Progress | None) -> InMemory:
+def _read(data: Dataset, progress: Progress | None) -> HeldExamples:
     xs: list[Inputs] = []
     ys: list[Answers] = []
     done, held = 0, 0
@@ -177,7 +177,7 @@ def _read(data: Dataset, progress: Progress | None) -> InMemory:
     if not done:
         raise DataError(f"{data.name} holds no images; give at least one")
     all_labelled = len(ys) == len(xs)
-    return InMemory(data.name, joined(xs), _tensor(_joined(ys, data) if all_labelled else None))
+    return HeldExamples(data.name, joined(xs), _tensor(_joined(ys, data) if all_labelled else None))
 
 
 def _joined(labels: list[Answers], data: Dataset) -> Answers:

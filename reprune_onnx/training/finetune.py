@@ -11,7 +11,6 @@ from lightning_fabric import Fabric
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.op_kinds import CONVOLUTIONS, MATRIX_PRODUCTS
-from reprune_onnx.training.alike import check_alike
 from reprune_onnx.training.around_tail import Finetuned, around_tail
 from reprune_onnx.training.batch_norm import Inserted, fold_batch_norm, insert_batch_norm
 from reprune_onnx.training.blend import blend
@@ -23,6 +22,7 @@ from reprune_onnx.training.loop import begin, run_epochs
 from reprune_onnx.training.outcome import Outcome, finetuned, scores_of_file
 from reprune_onnx.training.prepare import Prepared, machine, prepare, start_fabric
 from reprune_onnx.training.run import Run
+from reprune_onnx.training.same_outputs import check_alike
 from reprune_onnx.training.settings import OptimizerName, TrainSettings
 from reprune_onnx.training.task import Task
 from reprune_onnx.training.trainer import Trainer, TrainWatch

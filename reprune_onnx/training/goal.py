@@ -10,7 +10,7 @@ from torch import Tensor
 from reprune_onnx.data.source import Answers
 from reprune_onnx.tasks import TaskKind
 from reprune_onnx.tasks.kinds import Pair
-from reprune_onnx.training.answers import Answering
+from reprune_onnx.training.answers import AnswerTensors
 from reprune_onnx.training.losses import TaskLoss, Terms
 
 
@@ -18,7 +18,7 @@ from reprune_onnx.training.losses import TaskLoss, Terms
 class Module:
     """Where a module, which computes the tensors ``outputs``, has the answers."""
 
-    answering: Answering
+    answering: AnswerTensors
     outputs: tuple[str, ...]
 
     def trained(self, values: Any) -> Tensor:

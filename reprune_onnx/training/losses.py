@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reprune_onnx.analyzer.op_kinds import PROBABILITIES
-from reprune_onnx.tasks.kinds import Head, Reading, conformed, masks_settled
+from reprune_onnx.tasks.kinds import Head, TargetReading, conformed, masks_settled
 from reprune_onnx.tasks.segmentation import UNKNOWN
 
 _TINY = 1e-7  # the least probability that has a logarithm
@@ -31,7 +31,7 @@ class Terms:
     weights: Tensor | None = None
     smoothing: float = 0.0
     temperature: float = 4.0
-    reading: Reading = field(default_factory=Reading)
+    reading: TargetReading = field(default_factory=TargetReading)
 
 
 Criterion = Callable[[Tensor, Tensor, Terms], Tensor]

@@ -19,7 +19,7 @@ from reprune_onnx.training.augment import Views
 from reprune_onnx.training.bridge import OnnxModule, torch_module
 from reprune_onnx.training.check_labels import check_labels
 from reprune_onnx.training.class_weights import class_weights
-from reprune_onnx.training.examples import Examples, Part, read_examples
+from reprune_onnx.training.examples import Examples, Subset, read_examples
 from reprune_onnx.training.feed import Feed, ImageFeed, StreamFeed
 from reprune_onnx.training.held_out import held_back, rest_of, spread
 from reprune_onnx.training.judge import Judge, batches_of
@@ -159,13 +159,13 @@ def _split(
         return train, val, f"{len(val)} images of {val.name}"
     if settings.keep_epoch == "last":
         some = spread(len(train))
-        return train, Part(train, some), f"{len(some)} of the training images themselves"
+        return train, Subset(train, some), f"{len(some)} of the training images themselves"
     held = held_back(len(train), settings.seed)
     if held is None:
         said = f"the {len(train)} training images themselves, too few to hold some back"
         return train, train, said
     said = f"{len(held)} of {len(train)} images of {train.name}, held back from training"
-    return Part(train, rest_of(len(train), held)), Part(train, held), said
+    return Subset(train, rest_of(len(train), held)), Subset(train, held), said
 
 
 def _prepare_stream(model: Model, task: Task, settings: TrainSettings, fabric: Fabric) -> Prepared:

@@ -20,7 +20,7 @@ from reprune_onnx.training.bridge import has_branches
 from reprune_onnx.training.finetune import fit, usual_optimizer
 from reprune_onnx.training.log import RunLog, log_path
 from reprune_onnx.training.prepare import start_fabric
-from reprune_onnx.training.prove import Decided, cut_and_prove
+from reprune_onnx.training.proven_cut import Decided, cut_and_prove
 from reprune_onnx.training.run import Run
 from reprune_onnx.training.settings import TrainSettings
 from reprune_onnx.training.task import Task
@@ -31,7 +31,7 @@ _TARGETS = ("sparsity", "macs_reduction", "params_reduction")
 
 
 @dataclass(frozen=True)
-class Rounds:
+class PruneRounds:
     """Prune in ``count`` rounds; ``settings`` say what goes in all, and how it is chosen.
 
     >>> rounds = Rounds(Settings(sparsity=0.5), 2)
@@ -87,7 +87,7 @@ class Rows:
 
 
 def finetune_in_rounds(
-    model: Model, task: Task, settings: TrainSettings, rounds: Rounds, run: Run | None = None
+    model: Model, task: Task, settings: TrainSettings, rounds: PruneRounds, run: Run | None = None
 ) -> Finetuned:
     """Prune ``model`` in rounds with a fine-tuning after each; the report is about ``model``.
 
@@ -106,7 +106,7 @@ def _in_rounds(
     model: Model,
     task: Task,
     settings: TrainSettings,
-    rounds: Rounds,
+    rounds: PruneRounds,
     where: tuple[Fabric, Run],
 ) -> Finetuned:
     fabric, run = where
@@ -138,7 +138,7 @@ def _log_path(run: Run, main: bool) -> Any:
     return log_path(run.out) if run.out is not None and main else None
 
 
-def _facts(model: Model, log: Mapping[str, Any], rounds: Rounds) -> dict[str, Any]:
+def _facts(model: Model, log: Mapping[str, Any], rounds: PruneRounds) -> dict[str, Any]:
     source = {"path": str(model.path or ""), "sha256": model.sha256}
     shared = {
         key: log[key] for key in ("command", "teacher", "settings", "data", "task", "machine")

@@ -11,9 +11,9 @@ from reprune_onnx.data.dataset import Dataset
 from reprune_onnx.data.source import Answers
 from reprune_onnx.errors import DataError
 from reprune_onnx.tasks import CLASSIFICATION, TaskKind
-from reprune_onnx.tasks.kinds import Reading
+from reprune_onnx.tasks.kinds import TargetReading
 from reprune_onnx.tasks.reading import reading_of
-from reprune_onnx.training.answers import Answering, answering
+from reprune_onnx.training.answers import AnswerTensors, answering
 from reprune_onnx.training.bridge import OnnxModule, torch_module
 from reprune_onnx.training.goal import Goal, Module
 from reprune_onnx.training.inputs import Inputs
@@ -113,7 +113,7 @@ def _check_inputs(model: Model, original: Model) -> None:
         )
 
 
-def _alike(own: Answering, theirs: Answering | None, task: TaskKind) -> Module:
+def _alike(own: AnswerTensors, theirs: AnswerTensors | None, task: TaskKind) -> Module:
     if theirs is None or theirs.size != own.size:
         named = "no output for the task" if task.name != CLASSIFICATION.name else "no classes"
         said = named if theirs is None else f"{theirs.size} classes"
@@ -121,10 +121,12 @@ def _alike(own: Answering, theirs: Answering | None, task: TaskKind) -> Module:
     return Module(theirs, tuple(theirs.tensors()))
 
 
-def _reading(model: Model, module: Module, task: Task, sample: Sample) -> tuple[Reading, list[str]]:
+def _reading(
+    model: Model, module: Module, task: Task, sample: Sample
+) -> tuple[TargetReading, list[str]]:
     target, what = sample.target(), task.what
     if target is None or what is None:
-        return Reading(task.ignore), []
+        return TargetReading(task.ignore), []
     target = what.labels.clean(target, len(target), sample.data.name)
     with torch.no_grad():
         y = module.measured(torch_module(model, module.outputs)(sample.images))

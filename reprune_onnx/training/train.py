@@ -13,7 +13,6 @@ import torch
 from reprune_onnx.analyzer.copies import with_own_parameters
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.pruner.measure import cost
-from reprune_onnx.training.alike import check_alike
 from reprune_onnx.training.around_tail import Finetuned, around_tail
 from reprune_onnx.training.batch_norm import Inserted, fold_batch_norm, insert_batch_norm
 from reprune_onnx.training.bridge import has_branches
@@ -25,8 +24,9 @@ from reprune_onnx.training.loop import begin, run_epochs
 from reprune_onnx.training.outcome import pruned, scores_of_file
 from reprune_onnx.training.plan import PrunePlan
 from reprune_onnx.training.prepare import machine, prepare, start_fabric
-from reprune_onnx.training.prove import Decided, cut_and_prove
+from reprune_onnx.training.proven_cut import Decided, cut_and_prove
 from reprune_onnx.training.run import Run
+from reprune_onnx.training.same_outputs import check_alike
 from reprune_onnx.training.settings import TrainSettings
 from reprune_onnx.training.task import Task
 from reprune_onnx.training.trainer import Epoch, Trainer, TrainWatch

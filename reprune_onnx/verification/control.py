@@ -17,9 +17,9 @@ from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.errors import ModelError
 from reprune_onnx.types import Bools, ChannelMap, Site
 from reprune_onnx.verification.compare import Arrays
-from reprune_onnx.verification.fed import FedModel
+from reprune_onnx.verification.fed_model import FedModel
 from reprune_onnx.verification.masked import consumers
-from reprune_onnx.verification.part import Part, part_behind
+from reprune_onnx.verification.part import GraphPart, part_behind
 from reprune_onnx.verification.wrong_cuts import WrongCuts
 
 CONTROL_FACTOR = 10.0
@@ -94,7 +94,7 @@ class NegativeControl:
     def _wrong(self, model: FedModel, sites: Sequence[Site]) -> WrongCuts:
         return WrongCuts(model, self._graph, self._channels, self._keep, sites, self._observed)
 
-    def _parts(self, most: int) -> Iterator[tuple[Part, list[Site]]]:
+    def _parts(self, most: int) -> Iterator[tuple[GraphPart, list[Site]]]:
         """What lies behind the last weights, while what they read is no more numbers than that."""
         graph = self._pruned.proto.graph
         places = {name: k for k, node in enumerate(graph.node) for name in node.output if name}

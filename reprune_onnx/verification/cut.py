@@ -30,7 +30,7 @@ from reprune_onnx.verification.compare import (
 )
 from reprune_onnx.verification.control import CONTROL_FACTOR, NegativeControl
 from reprune_onnx.verification.decisions import decisions, feed_decisions, with_decisions
-from reprune_onnx.verification.fed import FedModel, FedSession
+from reprune_onnx.verification.fed_model import FedModel, FedSession
 from reprune_onnx.verification.inputs import Kind, Sizes, kinds, runs
 from reprune_onnx.verification.masked import consumers, masked_original
 from reprune_onnx.verification.views import View, views

@@ -22,7 +22,7 @@ from reprune_onnx.analyzer.op_kinds import COMPARISONS
 from reprune_onnx.bodies import bodies
 from reprune_onnx.types import Bools, ChannelMap
 from reprune_onnx.verification.compare import Arrays
-from reprune_onnx.verification.fed import FedModel
+from reprune_onnx.verification.fed_model import FedModel
 
 _ROUNDING = {"Cast", "Ceil", "Floor", "Round"}
 _DECIDING = COMPARISONS | _ROUNDING | {

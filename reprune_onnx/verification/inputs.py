@@ -16,7 +16,7 @@ from reprune_onnx.shapes import symbols
 from reprune_onnx.verification.bound import HEAVY
 from reprune_onnx.verification.branches import branch_values
 from reprune_onnx.verification.compare import Arrays
-from reprune_onnx.verification.fed import FedSession
+from reprune_onnx.verification.fed_model import FedSession
 
 Sizes = dict[str, tuple[int, ...]]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.precision import WIDE
 from reprune_onnx.types import Bools, ChannelMap, Site, Statistic, Summed
-from reprune_onnx.verification.fed import FedModel, Slices
+from reprune_onnx.verification.fed_model import FedModel, Slices
 
 
 def masked_original(

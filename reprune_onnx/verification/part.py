@@ -11,14 +11,14 @@ from reprune_onnx.order import read_by
 
 
 @dataclass(frozen=True)
-class Part:
+class GraphPart:
     """``nodes`` by their places in the graph, and what they read that other nodes make."""
 
     nodes: tuple[int, ...]
     reads: tuple[str, ...]
 
 
-def part_behind(graph: onnx.GraphProto, first: Collection[int], ends: Collection[str]) -> Part:
+def part_behind(graph: onnx.GraphProto, first: Collection[int], ends: Collection[str]) -> GraphPart:
     """What makes ``ends`` of the outputs of the nodes ``first``, which stand at these places.
 
     The part ends where one of ``ends`` is made: what is made of those is no longer in it. Nodes
@@ -44,4 +44,4 @@ def part_behind(graph: onnx.GraphProto, first: Collection[int], ends: Collection
     }
     alone = {name for name in outside if not read[makers[name]]}
     nodes |= {makers[name] for name in alone}
-    return Part(tuple(sorted(nodes)), tuple(sorted(outside - alone)))
+    return GraphPart(tuple(sorted(nodes)), tuple(sorted(outside - alone)))

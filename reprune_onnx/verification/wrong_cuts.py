@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.types import Bools, ChannelMap, Site
 from reprune_onnx.verification.compare import Arrays, difference
-from reprune_onnx.verification.fed import FedModel
+from reprune_onnx.verification.fed_model import FedModel
 from reprune_onnx.verification.masked import constant
 
 

@@ -15,7 +15,7 @@ from models.export import Recipe, export
 from reprune_onnx.analyzer import Scope
 from reprune_onnx.pruner.earlier import keep_by_cuts
 from reprune_onnx.results import TensorCut
-from reprune_onnx.verification.fed import FedModel
+from reprune_onnx.verification.fed_model import FedModel
 from reprune_onnx.verification.masked import masked_original
 
 CASES = {

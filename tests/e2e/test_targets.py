@@ -12,7 +12,7 @@ from steady_machine import RUN, SteadyMachine, of_work
 import reprune_onnx as rp
 from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.latency.measure import measure_layers
-from reprune_onnx.latency.whole import latencies
+from reprune_onnx.latency.models import latencies
 
 IMAGES = ("--preprocess", "scale=1/16", "--calibration-size", "900")
 

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from reprune_onnx.model import copy_emptied
 from reprune_onnx.runtime.ort import Session
-from reprune_onnx.verification.fed import FedModel
+from reprune_onnx.verification.fed_model import FedModel
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(1, 40, 6, 6))

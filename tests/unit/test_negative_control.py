@@ -12,11 +12,11 @@ from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.errors import ModelError, VerificationError
 from reprune_onnx.surgeon import cut
 from reprune_onnx.verification import control as controls
-from reprune_onnx.verification import fed
+from reprune_onnx.verification import fed_model
 from reprune_onnx.verification.control import NegativeControl
-from reprune_onnx.verification.fed import FedModel
+from reprune_onnx.verification.fed_model import FedModel
 from reprune_onnx.verification.masked import masked_original
-from reprune_onnx.verification.part import Part, part_behind
+from reprune_onnx.verification.part import GraphPart, part_behind
 from reprune_onnx.verification.wrong_cuts import WrongCuts
 
 HALF = rp.Settings(
@@ -86,7 +86,7 @@ def keep_half(channels: rp.ChannelMap) -> np.ndarray:
 def sessions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[int]]]:
     """(nodes, [runs]) of every session that a proof makes."""
     seen: list[tuple[int, list[int]]] = []
-    real = fed.Session
+    real = fed_model.Session
 
     class Counted(real):  # type: ignore[misc, valid-type]
         def __init__(self, proto, **options):
@@ -98,7 +98,7 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[int]]]:
             self.count[0] += 1
             return super().run(feeds, outputs)
 
-    monkeypatch.setattr(fed, "Session", Counted)
+    monkeypatch.setattr(fed_model, "Session", Counted)
     return seen
 
 
@@ -236,6 +236,6 @@ def test_a_part_ends_where_something_is_looked_at():
         y = Add (d, b)
         z = Neg (y)
     }""")
-    assert part_behind(proto.graph, {3}, ["y"]) == Part((2, 3, 4, 5), ("a", "b"))
-    assert part_behind(proto.graph, {3}, ["d", "y"]) == Part((2, 3, 4), ("a", "b"))
-    assert part_behind(proto.graph, {4}, ["c"]) == Part((), ())
+    assert part_behind(proto.graph, {3}, ["y"]) == GraphPart((2, 3, 4, 5), ("a", "b"))
+    assert part_behind(proto.graph, {3}, ["d", "y"]) == GraphPart((2, 3, 4), ("a", "b"))
+    assert part_behind(proto.graph, {4}, ["c"]) == GraphPart((), ())

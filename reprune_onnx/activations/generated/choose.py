@@ -34,7 +34,7 @@ _BATCH, _NUMBERS = 16, 1 << 20  # images at a time, and numbers in them
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenImages:
     """Which images ``at (n,)`` were taken of ``drawn``, ``by`` "statistics", "answers", "nothing".
 
     ``before`` and ``after`` are how far all of them, and those taken, are on average from what is
@@ -83,11 +83,11 @@ class Chooser:
             names = dict.fromkeys(op.inputs[0] for op in self._norms if op.inputs[0] != port.name)
             self._session = Session(model.proto, optimize=True, threads=1, outputs=list(names))
 
-    def choose(self, pixels: Pixels, n: int, progress: Progress | None = None) -> Choice:
+    def choose(self, pixels: Pixels, n: int, progress: Progress | None = None) -> ChosenImages:
         """Choose ``n`` of the images, fed as their preprocessing says; the first n by nothing."""
         drawn = len(pixels.x)
         if self.by == "nothing" or drawn <= n:
-            return Choice(np.arange(n), drawn, "nothing")
+            return ChosenImages(np.arange(n), drawn, "nothing")
         deviations = []
         for x in self._batches(pixels):
             deviations.append(self._deviations(x))
@@ -95,7 +95,7 @@ class Chooser:
                 progress("choosing images", sum(map(len, deviations)), drawn)
         rows = np.concatenate(deviations).astype(np.float32)
         at = nearest(rows, n)
-        return Choice(at, drawn, self.by, _far(rows), _far(rows[at]))
+        return ChosenImages(at, drawn, self.by, _far(rows), _far(rows[at]))
 
     def _batches(self, pixels: Pixels) -> Iterator[NDArray[Any]]:
         """The images as they are fed; a static batch is filled with the last ones once more."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reprune_onnx.activations.generated.choose import Choice, Chooser
+from reprune_onnx.activations.generated.choose import Chooser, ChosenImages
 from reprune_onnx.activations.generated.range import Range, find_range
 from reprune_onnx.data.alternatives import Pixels
 from reprune_onnx.data.generated.generate import AXES, Recipe, generate
@@ -35,7 +35,7 @@ class Generated:
     recipe: Recipe
     n: int
     range: Range
-    choice: Choice
+    choice: ChosenImages
 
     def as_json(self) -> dict[str, object]:
         """Return it as plain values, for the report."""

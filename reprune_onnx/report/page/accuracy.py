@@ -10,7 +10,7 @@ import numpy as np
 
 from reprune_onnx.report.page.chart import Axis, Box, Chart, Series
 from reprune_onnx.report.page.html import Html, number, section, table, tag
-from reprune_onnx.report.page.sources import Source, Sources
+from reprune_onnx.report.page.sources import ReportFile, Sources
 from reprune_onnx.tasks import CLASSIFICATION, TASKS
 from reprune_onnx.tasks.tally import Measure
 
@@ -43,7 +43,7 @@ def trainings(sources: Sources) -> list[Html]:
     return [_training(source, k) for k, source in enumerate(sources.of("training"))]
 
 
-def _training(source: Source, k: int) -> Html:
+def _training(source: ReportFile, k: int) -> Html:
     epochs: Sequence[Mapping[str, Any]] = source.data["epochs"]
     x = Axis("epoch", ticks=_ticks([e["epoch"] for e in epochs]))
     measures = _measures(source)
@@ -66,7 +66,7 @@ def _training(source: Source, k: int) -> Html:
     )
 
 
-def _measures(source: Source) -> list[Measure]:
+def _measures(source: ReportFile) -> list[Measure]:
     """What tells how good a model is at the task of a training: beside labels, and beside answers.
 
     A log that names no task is of a classifier; a loss of one's own alone has no measure.
@@ -118,7 +118,7 @@ def _figure(chart: Chart, title: str) -> Html:
     return tag("figure", tag("figcaption", title), chart.svg(title), legend)
 
 
-def _name(source: Source) -> str:
+def _name(source: ReportFile) -> str:
     return f"{source.path.name.removesuffix('.json').removesuffix('.training')}.onnx"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from reprune_onnx.report.page.html import Html, section, terminal
 from reprune_onnx.report.page.pruning import pruned_name
-from reprune_onnx.report.page.sources import Source, Sources
+from reprune_onnx.report.page.sources import ReportFile, Sources
 from reprune_onnx.settings import Settings
 
 _DEFAULTS = {f.name: None if f.default is MISSING else f.default for f in fields(Settings)}
@@ -17,7 +17,7 @@ _OWN_FORM = ("verify", "layer", "input_shapes", "include", "exclude", "jobs")
 
 def commands(sources: Sources) -> list[Html]:
     """The section with one command per file that tells its own."""
-    makers: Mapping[str, Callable[[Source], Sequence[str] | None]] = {
+    makers: Mapping[str, Callable[[ReportFile], Sequence[str] | None]] = {
         "prune": _prune,
         "training": _typed,
         "sweep": _typed,
@@ -35,7 +35,7 @@ def commands(sources: Sources) -> list[Html]:
     return [section("Commands to repeat it", terminal(lines), id_="commands")]
 
 
-def _prune(source: Source) -> list[str] | None:
+def _prune(source: ReportFile) -> list[str] | None:
     if source.data.get("training"):
         return None  # such a report is made by training, whose log tells its settings
     settings = source.data["settings"]
@@ -49,7 +49,7 @@ def _prune(source: Source) -> list[str] | None:
     return [*words, "-o", pruned_name(source)]
 
 
-def _typed(source: Source) -> list[str] | None:
+def _typed(source: ReportFile) -> list[str] | None:
     words = source.data.get("command")  # null where the run was started from Python
     return None if not words else [str(word) for word in words]
 
@@ -64,7 +64,7 @@ def _repeated(settings: Mapping[str, Any]) -> Iterator[str]:
         yield from ("--input-shape", f"{name}={','.join(map(str, shape))}")
 
 
-def _evaluate(source: Source) -> list[str] | None:
+def _evaluate(source: ReportFile) -> list[str] | None:
     data = source.data
     if not data.get("model") or not data.get("data"):
         return None
@@ -74,7 +74,7 @@ def _evaluate(source: Source) -> list[str] | None:
     return [*words, "--json", source.path.name]
 
 
-def _bench(source: Source) -> list[str] | None:
+def _bench(source: ReportFile) -> list[str] | None:
     data = source.data
     models = [entry.get("model") for entry in data.get("models") or ()]
     if not models or None in models:

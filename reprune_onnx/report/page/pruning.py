@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reprune_onnx.report.page.html import Content, Html, number, section, table, tag
-from reprune_onnx.report.page.sources import Source, Sources
+from reprune_onnx.report.page.sources import ReportFile, Sources
 
 _ASKED = {
     "sparsity": "channel sparsity",
@@ -23,12 +23,12 @@ def summaries(sources: Sources) -> list[Html]:
     return [_summary(source, sources, k) for k, source in enumerate(sources.of("prune"))]
 
 
-def pruned_name(source: Source) -> str:
+def pruned_name(source: ReportFile) -> str:
     """The model that a report lies beside: ``x.onnx`` for ``x.report.json``."""
     return f"{source.path.name.removesuffix('.json').removesuffix('.report')}.onnx"
 
 
-def _summary(source: Source, sources: Sources, k: int) -> Html:
+def _summary(source: ReportFile, sources: Sources, k: int) -> Html:
     data = source.data
     before, after = data["before"], data["after"]
     cards = [_asked(name, asked, data) for name, asked in data["requested"].items()]
@@ -67,7 +67,7 @@ def _asked(name: str, asked: Any, data: Mapping[str, Any]) -> Html:
     return _card(f"asked: {title}", number(asked, ".2%"), ["reached ", number(reached, ".2%")])
 
 
-def _accuracy_card(source: Source, sources: Sources) -> list[Html]:
+def _accuracy_card(source: ReportFile, sources: Sources) -> list[Html]:
     """The top-1 accuracy of the pruned model, beside the original's, where they were measured."""
     top1 = {_file(s.data.get("model")): s.data["top1"] for s in sources.of("evaluation")}
     before, after = (top1.get(_file(name)) for name in _pair(source))
@@ -77,7 +77,7 @@ def _accuracy_card(source: Source, sources: Sources) -> list[Html]:
     return [_card("top-1 accuracy", number(after, ".2f", " %"), below)]
 
 
-def _speed_card(source: Source, sources: Sources) -> list[Html]:
+def _speed_card(source: ReportFile, sources: Sources) -> list[Html]:
     """How much faster the pruned model was measured to be, where that is most."""
     original, pruned = map(_file, _pair(source))
     rows = [
@@ -94,7 +94,7 @@ def _speed_card(source: Source, sources: Sources) -> list[Html]:
     return [_card("speedup, the largest", number(speedup, ".2f", "×"), below)]
 
 
-def _pair(source: Source) -> tuple[str, str]:
+def _pair(source: ReportFile) -> tuple[str, str]:
     return source.data["source"]["path"], pruned_name(source)
 
 

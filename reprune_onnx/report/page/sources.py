@@ -73,7 +73,7 @@ _MADE_BY = "prune, finetune, train, evaluate, analyze, sweep, bench"
 
 
 @dataclass(frozen=True)
-class Source:
+class ReportFile:
     """A file and what it holds."""
 
     path: Path
@@ -85,9 +85,9 @@ class Sources:
     """All files, in the order they were given, and by kind."""
 
     files: tuple[Path, ...]
-    by_kind: Mapping[str, Sequence[Source]]
+    by_kind: Mapping[str, Sequence[ReportFile]]
 
-    def of(self, kind: str) -> Sequence[Source]:
+    def of(self, kind: str) -> Sequence[ReportFile]:
         """Those of one kind."""
         return self.by_kind.get(kind, ())
 
@@ -95,7 +95,7 @@ class Sources:
 def read_sources(files: Iterable[Path]) -> Sources:
     """Read result files. Raises DataError for a file that is none, or of another schema."""
     files = tuple(files)
-    sources: dict[str, list[Source]] = {}
+    sources: dict[str, list[ReportFile]] = {}
     for path in files:
         data = _read(path)
         kind = next((k for k, signs in _SIGNS.items() if all(s in data for s in signs)), None)
@@ -110,7 +110,7 @@ def read_sources(files: Iterable[Path]) -> Sources:
                 " make the file anew, or take the version of reprune-onnx that wrote it"
             )
         _check(path, "", data, _FIELDS[kind])
-        sources.setdefault(kind, []).append(Source(path, data))
+        sources.setdefault(kind, []).append(ReportFile(path, data))
     return Sources(files, sources)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from reprune_onnx.report.page.chart import Axis, Chart, Series
 from reprune_onnx.report.page.html import Content, Html, number, section, table, tag
-from reprune_onnx.report.page.sources import Source, Sources
+from reprune_onnx.report.page.sources import ReportFile, Sources
 from reprune_onnx.sweeps.pareto import MEASURES, best, measure_of, varied
 
 
@@ -17,7 +17,7 @@ def sweeps(sources: Sources) -> list[Html]:
     return [_sweep(source, k) for k, source in enumerate(sources.of("sweep"))]
 
 
-def _sweep(source: Source, k: int) -> Html:
+def _sweep(source: ReportFile, k: int) -> Html:
     rows, measure = source.data["rows"], measure_of(source.data["rows"])
     title = f"Sweep of {Path(source.data['model']).name}"
     ways, marks = varied(rows), best(rows)

@@ -11,7 +11,7 @@ import numpy as np
 from reprune_onnx.report.page.chart import Axis, Chart, Series
 from reprune_onnx.report.page.html import Content, Html, number, section, table, tag, terminal
 from reprune_onnx.report.page.pruning import pruned_name
-from reprune_onnx.report.page.sources import Source, Sources
+from reprune_onnx.report.page.sources import ReportFile, Sources
 
 _ENDINGS = (".onnx", ".engine", ".plan")
 _MORE = {
@@ -44,7 +44,7 @@ def machine_name(data: Mapping[str, Any]) -> str:
     return str(machine or "a machine without a name")
 
 
-def _title(source: Source) -> str:
+def _title(source: ReportFile) -> str:
     parts = [machine_name(source.data), source.data["backend"]]
     threads = source.data.get("threads")
     parts += [f"{threads} thread{'s' * (threads > 1)}"] if threads else []
@@ -52,7 +52,7 @@ def _title(source: Source) -> str:
     return ", ".join(parts)
 
 
-def _panel(source: Source) -> Html:
+def _panel(source: ReportFile) -> Html:
     rows: Sequence[Mapping[str, Any]] = source.data["rows"]
     title = _title(source)
     notes: list[Content] = list(source.data.get("notes") or ())
@@ -91,7 +91,7 @@ def _failed(failure: Mapping[str, Any]) -> str:
     return f"{where}: {failure.get('reason')}"
 
 
-def _facts(source: Source) -> str:
+def _facts(source: ReportFile) -> str:
     """The facts of a machine, as the paper's Table 7 has them."""
     machine = source.data["machine"]
     given = machine if isinstance(machine, dict) else {}
@@ -107,7 +107,7 @@ def _quartiles(row: Mapping[str, Any]) -> tuple[float, float]:
     return float(1e3 * row["batch_size"] / slow), float(1e3 * row["batch_size"] / fast)
 
 
-def _table(measured: Sequence[Source]) -> Html:
+def _table(measured: Sequence[ReportFile]) -> Html:
     """All rows of all machines."""
     results = [(_title(source), row) for source in measured for row in source.data["rows"]]
     more = [key for key in _MORE if any(row.get(key) is not None for _, row in results)]

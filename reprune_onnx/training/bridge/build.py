@@ -12,7 +12,7 @@ from reprune_onnx.training.bridge.module import NodeCall, OnnxModule
 from reprune_onnx.training.bridge.node import Function, Mode, Node
 from reprune_onnx.training.bridge.ops import OPS
 from reprune_onnx.training.bridge.roots import is_root
-from reprune_onnx.training.bridge.scope import BRANCHES, Scope, scope_of
+from reprune_onnx.training.bridge.scope import BRANCHES, GraphScope, scope_of
 from reprune_onnx.types import Model
 
 OLDEST = 7
@@ -38,7 +38,7 @@ def torch_module(model: Model, outputs: Sequence[str] | None = None) -> OnnxModu
     return _module(scope, wanted, Mode(stated_batch=_stated_batch(graph)))
 
 
-def _module(scope: Scope, outputs: list[str], mode: Mode) -> OnnxModule:
+def _module(scope: GraphScope, outputs: list[str], mode: Mode) -> OnnxModule:
     ops = _needed(scope, outputs)
     _refuse(ops)
     bodies = {
@@ -56,7 +56,7 @@ def _module(scope: Scope, outputs: list[str], mode: Mode) -> OnnxModule:
     return module
 
 
-def _needed(scope: Scope, outputs: list[str]) -> list[Op]:
+def _needed(scope: GraphScope, outputs: list[str]) -> list[Op]:
     """The nodes that are executed, in order."""
     graph, roots = scope.graph, scope.roots
     needed: set[int] = set()
@@ -93,7 +93,10 @@ def _stated_batch(graph: Graph) -> int | None:
 
 
 def _steps(
-    scope: Scope, ops: list[Op], bodies: dict[int, list[OnnxModule]], ends: tuple[list[str], Mode]
+    scope: GraphScope,
+    ops: list[Op],
+    bodies: dict[int, list[OnnxModule]],
+    ends: tuple[list[str], Mode],
 ) -> list[NodeCall]:
     outputs, mode = ends
     last = {name: op.index for op in ops for name in scope.reads(op)}
@@ -123,7 +126,7 @@ def _taking(body: OnnxModule, names: tuple[str, ...]) -> Function:
     return lambda *outer: body.computed(*(outer[i] for i in places))
 
 
-def _is_known(scope: Scope, name: str) -> bool:
+def _is_known(scope: GraphScope, name: str) -> bool:
     """Whether ``name`` is a constant that training never changes."""
     graph, roots = scope.graph, scope.roots
     if not graph.is_constant(name) or name in roots.trained | roots.running:
@@ -131,7 +134,9 @@ def _is_known(scope: Scope, name: str) -> bool:
     return is_root(graph, name) or graph.derived[name] not in roots.live
 
 
-def _hold_constants(module: OnnxModule, scope: Scope, ends: tuple[list[Op], list[str]]) -> None:
+def _hold_constants(
+    module: OnnxModule, scope: GraphScope, ends: tuple[list[Op], list[str]]
+) -> None:
     ops, outputs = ends
     graph, roots = scope.graph, scope.roots
     made = {name for op in ops for name in op.outputs}

@@ -21,7 +21,7 @@ BRANCHES = ("then_branch", "else_branch")
 
 
 @dataclass(frozen=True)
-class Scope:
+class GraphScope:
     """One graph: ``bodies`` are those of its Ifs, by the node's index, then as `BRANCHES`.
 
     ``prefix`` stands before the names of the constants that the body holds itself, which may be
@@ -31,7 +31,7 @@ class Scope:
 
     graph: Graph
     roots: Roots
-    bodies: dict[int, tuple[Scope, Scope]]
+    bodies: dict[int, tuple[GraphScope, GraphScope]]
     prefix: str = ""
     outer: frozenset[str] = frozenset()
 
@@ -41,7 +41,7 @@ class Scope:
         names = sorted({name for body in bodies for name in body.outer})
         return (*op.inputs, *names)
 
-    def all(self) -> Iterator[Scope]:
+    def all(self) -> Iterator[GraphScope]:
         """This graph and all bodies within."""
         yield self
         for both in self.bodies.values():
@@ -49,7 +49,7 @@ class Scope:
                 yield from body.all()
 
 
-def scope_of(graph: Graph, prefix: str = "", outer: frozenset[str] = frozenset()) -> Scope:
+def scope_of(graph: Graph, prefix: str = "", outer: frozenset[str] = frozenset()) -> GraphScope:
     """Sort the constants of ``graph`` and of the bodies in it."""
     bodies = {
         op.index: (_body(graph, op, BRANCHES[0], prefix), _body(graph, op, BRANCHES[1], prefix))
@@ -70,10 +70,10 @@ def scope_of(graph: Graph, prefix: str = "", outer: frozenset[str] = frozenset()
         index: (_agreed(both[0], roots.trained), _agreed(both[1], roots.trained))
         for index, both in bodies.items()
     }
-    return Scope(graph, roots, told, prefix, outer)
+    return GraphScope(graph, roots, told, prefix, outer)
 
 
-def _agreed(body: Scope, trained: frozenset[str]) -> Scope:
+def _agreed(body: GraphScope, trained: frozenset[str]) -> GraphScope:
     """The body with the outer graph's word on what of its own is trained."""
     own = (body.roots.trained - body.outer) | (trained & body.outer)
     bodies = {
@@ -82,7 +82,7 @@ def _agreed(body: Scope, trained: frozenset[str]) -> Scope:
     return replace(body, roots=replace(body.roots, trained=frozenset(own)), bodies=bodies)
 
 
-def _body(graph: Graph, op: Op, branch: str, prefix: str) -> Scope:
+def _body(graph: Graph, op: Op, branch: str, prefix: str) -> GraphScope:
     source: onnx.GraphProto = op.attrs[branch]
     proto = onnx.ModelProto()
     proto.ir_version = graph.proto.ir_version

@@ -149,11 +149,11 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_last_good_s
 
 
 def test_rounds_that_were_stopped_go_on_to_the_same_result(demo, images, tmp_path):
-    from reprune_onnx.training.rounds import Rounds, finetune_in_rounds
+    from reprune_onnx.training.rounds import PruneRounds, finetune_in_rounds
 
     model = rp.load(demo)
     data = images.take(128)
-    rounds = Rounds(rp.Settings(sparsity=0.5), 2)
+    rounds = PruneRounds(rp.Settings(sparsity=0.5), 2)
 
     def go(name: str, stop: int):
         seen = []

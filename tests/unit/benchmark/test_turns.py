@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reprune_onnx.benchmark.row import row, warning
-from reprune_onnx.latency.turns import Turns, in_turns
+from reprune_onnx.latency.interleaved import Turns, in_turns
 
 
 @pytest.fixture

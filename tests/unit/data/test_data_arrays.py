@@ -14,7 +14,7 @@ from text_graphs import model
 import reprune_onnx as rp
 from reprune_onnx.activations.images import calibration_images
 from reprune_onnx.activations.opened import Wanted, open_for
-from reprune_onnx.data.labels import CLASSES, Labels
+from reprune_onnx.data.labels import CLASSES, LabelFormat
 from reprune_onnx.data.reading import Reading
 from reprune_onnx.errors import DataError, ModelError
 from reprune_onnx.runtime.evaluate import Evaluation, evaluate
@@ -64,7 +64,7 @@ def saved(folder: Path, suffix: str = "npz", **arrays: np.ndarray) -> str:
     return str(path)
 
 
-def opened(proto: onnx.ModelProto, data: Any, labels: Labels = CLASSES, **how: Any) -> Any:
+def opened(proto: onnx.ModelProto, data: Any, labels: LabelFormat = CLASSES, **how: Any) -> Any:
     return open_for(proto, Wanted(data, Reading(**how), labels), {})
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from reprune_onnx.tasks import CLASSIFICATION, TASKS
-from reprune_onnx.tasks.kinds import Reading
+from reprune_onnx.tasks.kinds import TargetReading
 
 COUNTS = (17, 1)
 """Answers in all: of one, a second process has none."""
@@ -38,7 +38,7 @@ def answers_of(name: str, n: int) -> tuple[np.ndarray, np.ndarray]:
 def tallies(n: int, part: slice):
     """Pairs of a name and a tally that has taken in ``part`` of n answers."""
     for kind in (CLASSIFICATION, *TASKS.values()):
-        for what, tally in (("labels", kind.tally(Reading())), ("answers", kind.agreement())):
+        for what, tally in (("labels", kind.tally(TargetReading())), ("answers", kind.agreement())):
             given, wanted = (a[part] for a in answers_of(kind.name, n))
             if what == "answers" and kind.name == "multi-label":
                 wanted = np.nan_to_num(wanted) - 0.5

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from reprune_onnx.errors import DataError, UsageError
 from reprune_onnx.tasks import CLASSIFICATION, TASKS
 from reprune_onnx.tasks.classification import ClassTally
-from reprune_onnx.tasks.kinds import Head, Reading
-from reprune_onnx.training.answers import Answering
+from reprune_onnx.tasks.kinds import Head, TargetReading
+from reprune_onnx.training.answers import AnswerTensors
 from reprune_onnx.training.augment import Views
 from reprune_onnx.training.class_weights import class_weights
 from reprune_onnx.training.goal import Goal, Module
@@ -48,7 +48,7 @@ def test_pixels_are_cross_entropy_at_the_size_of_the_masks(weights, smoothing):
 
 def test_masks_without_any_pixel_that_counts_ask_for_nothing():
     scores = random(2, 3, 4, 4).requires_grad_()
-    loss = PIXELS.labels(scores, torch.full((2, 4, 4), 7), Terms(reading=Reading(ignore=7)))
+    loss = PIXELS.labels(scores, torch.full((2, 4, 4), 7), Terms(reading=TargetReading(ignore=7)))
     loss.backward()
     assert loss == 0 and (scores.grad == 0).all()
     with pytest.raises(DataError, match="a mask holds 7, but the model has 3 classes"):
@@ -127,7 +127,7 @@ def test_probabilities_have_the_loss_of_their_logits(task, maker, squash):
 
 def goal_of(task: str, size: int) -> Goal:
     kind = TASKS.get(task, CLASSIFICATION)
-    module = Module(Answering(Head("y"), Head("y"), size), ("y",))
+    module = Module(AnswerTensors(Head("y"), Head("y"), size), ("y",))
     return Goal(kind, next(iter(LOSSES[task].values())), module, Terms())
 
 

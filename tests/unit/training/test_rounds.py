@@ -10,7 +10,7 @@ from reprune_onnx.results import TensorCut
 pytest.importorskip("torch", reason="training needs PyTorch")
 pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric")
 
-from reprune_onnx.training.rounds import Rounds, Rows
+from reprune_onnx.training.rounds import PruneRounds, Rows
 
 
 def cut(name, axis, keep, source=None):
@@ -48,13 +48,13 @@ def test_a_copy_of_a_later_round_begins_with_what_was_left_of_its_source():
 
 @pytest.mark.parametrize("target", ["sparsity", "macs_reduction", "params_reduction"])
 def test_the_rounds_together_take_the_whole(target):
-    rounds = Rounds(rp.Settings(**{target: 0.6}), 3)
+    rounds = PruneRounds(rp.Settings(**{target: 0.6}), 3)
     left = np.prod([1 - getattr(rounds.settings_of(k), target) for k in (1, 2, 3)])
     assert left == pytest.approx(0.4)
 
 
 def test_rounds_need_a_target_and_a_number(tmp_path):
     with pytest.raises(UsageError, match="--rounds must be at least 1"):
-        Rounds(rp.Settings(sparsity=0.5), 0)
+        PruneRounds(rp.Settings(sparsity=0.5), 0)
     with pytest.raises(UsageError, match="rounds prune to a --sparsity"):
-        Rounds(rp.Settings(keep=tmp_path / "x.report.json"), 2)
+        PruneRounds(rp.Settings(keep=tmp_path / "x.report.json"), 2)

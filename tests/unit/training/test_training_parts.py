@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from reprune_onnx.tasks import CLASSIFICATION
 from reprune_onnx.tasks.kinds import Head
-from reprune_onnx.training.answers import Answering
+from reprune_onnx.training.answers import AnswerTensors
 from reprune_onnx.training.augment import Views
 from reprune_onnx.training.ema import MovingAverage
-from reprune_onnx.training.examples import InMemory
+from reprune_onnx.training.examples import HeldExamples
 from reprune_onnx.training.feed import ImageFeed
 from reprune_onnx.training.goal import Goal, Module
 from reprune_onnx.training.losses import LOSSES, Terms
@@ -99,7 +99,7 @@ def test_a_flip_mirrors_left_and_right():
 
 
 def test_mixup_mixes_images_and_labels_alike():
-    examples = InMemory("x", IMAGES, torch.arange(4))
+    examples = HeldExamples("x", IMAGES, torch.arange(4))
     feed = ImageFeed(
         examples, Sampler(4, 4), Views("none", torch.zeros(3)), torch.device("cpu"), 0, 0.5, 4
     )
@@ -116,7 +116,7 @@ def logits(x):
 
 def of_classes(settings: TrainSettings) -> Goal:
     """Three classes, by a network and an original that give nothing but their logits."""
-    module = Module(Answering(Head("y"), Head("y"), 3), ("y",))
+    module = Module(AnswerTensors(Head("y"), Head("y"), 3), ("y",))
     terms = Terms(None, settings.label_smoothing, settings.temperature)
     loss = LOSSES["classification"]["cross-entropy"]
     return Goal(CLASSIFICATION, loss, module, terms, module)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from reprune_onnx.latency.turns import Turns, in_turns
+from reprune_onnx.latency.interleaved import Turns, in_turns
 from reprune_onnx.precision import as_float32
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.runtime.random_inputs import random_inputs

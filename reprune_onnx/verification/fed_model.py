@@ -25,7 +25,7 @@ from reprune_onnx.precision import WIDE, as_float32
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import Ints
 from reprune_onnx.verification.compare import Arrays
-from reprune_onnx.verification.part import Part
+from reprune_onnx.verification.part import GraphPart
 
 _LARGE = 1024  # elements; smaller constants may be what an operator has to know beforehand
 
@@ -84,7 +84,7 @@ class FedModel:
         other.proto = folded(other.proto, decided)
         return other
 
-    def part(self, part: Part, like: Sequence[Mapping[str, NDArray[Any]]]) -> FedModel:
+    def part(self, part: GraphPart, like: Sequence[Mapping[str, NDArray[Any]]]) -> FedModel:
         """A model of its own of these nodes alone, of which inputs are what they read of others.
 
         ``like`` are values of these tensors in several runs: of their types, ranks, and extents
