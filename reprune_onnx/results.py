@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from reprune_onnx.note import Note
 from reprune_onnx.types import Bools, ChannelMap, Floats, GammaSource, Ints, Model, Selection
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Budget:
     """
 
     kept: dict[int, int]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     expected: float | None = None
     unrounded: float | None = None
 
@@ -228,7 +229,7 @@ class SearchResult:
     recovery: Recovery | None = None
     reached: dict[str, float] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,7 @@ class Instead:
     """
 
     taken: str
-    why: str
+    why: Note
     error: dict[str, float] | None = None
     held_out: int = 0
     seconds: float = 0.0
@@ -259,7 +260,7 @@ class PruneRecord:
     verification: Verification | None
     recovery: Recovery | None = None
     search: SearchResult | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     images: Images | None = None
 
 
@@ -272,4 +273,4 @@ class Pruned:
 
     model: Model
     report: Report
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()

@@ -13,7 +13,6 @@ from functools import cached_property
 from itertools import product
 from math import prod
 
-import numpy as np
 import onnx
 
 from reprune_onnx.bodies import bodies, with_bodies
@@ -30,9 +29,9 @@ from reprune_onnx.needs import (
     integers,
     times,
 )
+from reprune_onnx.note import Note
 from reprune_onnx.runtime.extents import extents_in_a_run
-from reprune_onnx.runtime.ort import Session
-from reprune_onnx.runtime.random_inputs import DRAWS, random_inputs
+from reprune_onnx.runtime.tried_sizes import tried_sizes
 from reprune_onnx.shapes import concrete_shapes, image_layout, stated_shapes, symbols
 
 Shapes = dict[str, tuple[int, ...]]
@@ -50,7 +49,6 @@ _STRIDES = (1, 2, 4, 8, 16, 32)
 _LEAST, _NUMBERS = 3, 10  # smaller numbers are axes; and so many are tried
 _BESIDE_IMAGES = BESIDE_EACH_OTHER | {"LayerNormalization"}
 _AT_PLACES = {"GatherElements", "GatherND", "RoiAlign", "ScatterElements", "ScatterND"}
-_MOST = 2**24  # numbers of an input that is run only to see whether it fits
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class FittingShapes:
     """The shapes of a model's inputs, and why they are not those that are assumed, if so."""
 
     shapes: Shapes
-    note: str = ""
+    note: Note | None = None
 
 
 def fitting_shapes(
@@ -91,8 +89,8 @@ def fitting_shapes(
         names = [name for name in shapes if shapes[name] != assumed[name]]
         fits, not_ = ({name: sizes[name] for name in names} for sizes in (shapes, assumed))
         text = f"{_text(fits)} fits, and {_text(not_)}, which is assumed, does not"
-        said = f"sizes of inputs are open: {text} ({misfit.reason}); --input-shape gives others"
-        return FittingShapes(shapes, said)
+        end = f"({misfit.reason}); --input-shape gives others"
+        return FittingShapes(shapes, Note(f"sizes of inputs are open: {text} {end}"))
     if not misfit.node:
         return FittingShapes(assumed)
     raise ModelError(
@@ -294,26 +292,9 @@ class _Search:
         return all(name in known for node in graph.node for name in node.output if name)
 
     def runner(self) -> Callable[[Shapes], bool] | None:
-        """What tells whether ONNX Runtime runs given shapes; None where it loads no such model."""
-        try:
-            session = Session(self._proto, optimize=False)
-        except ModelError:
-            return None
-
-        def run(shapes: Shapes) -> bool:
-            if any(prod(shape) > _MOST for shape in shapes.values()) or self.too_large(shapes):
-                return False
-            for draw in DRAWS:
-                try:
-                    session.run(
-                        random_inputs(session.inputs, shapes, np.random.default_rng(0), draw)
-                    )
-                except (MemoryError, ModelError):
-                    continue
-                return True
-            return False
-
-        return run
+        """What tells whether a run of given shapes takes no more than it may, and succeeds."""
+        runs = tried_sizes(self._proto)
+        return None if runs is None else lambda sizes: not self.too_large(sizes) and runs(sizes)
 
     def _candidates(self, start: Shapes, need: Need) -> Iterator[Shapes]:
         """Shapes to try: those that the numbers inside lead to, then common sides.

@@ -33,6 +33,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from reprune_onnx.note import Note
+
 if TYPE_CHECKING:
     import onnx
 
@@ -278,7 +280,7 @@ class ChannelMap:
     written: dict[tuple[int, int], Computed] = field(default_factory=dict)
     input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     scope: frozenset[int] | None = None
-    sizes_found: str = ""
+    sizes_found: Note | None = None
     passing: tuple[Passing, ...] = ()
     summed: tuple[Summed, ...] = ()
     statistics: tuple[Statistic, ...] = ()
@@ -365,6 +367,6 @@ class Selection:
     keep: Bools
     choices: dict[int, Choice] = field(default_factory=dict)
     gamma_source: dict[int, GammaSource] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     unrounded: float | None = None
     expected: float | None = None

@@ -28,6 +28,7 @@ from reprune_onnx.data.dataset import Dataset
 from reprune_onnx.data.preprocess import Preprocess
 from reprune_onnx.data.target import DataInput
 from reprune_onnx.errors import RepruneError
+from reprune_onnx.note import Note
 from reprune_onnx.precision import as_float32
 from reprune_onnx.runtime.image_input import image_input
 from reprune_onnx.types import Bools, Floats, Ints, Model
@@ -52,7 +53,7 @@ class _Finding:
 
 def better_preprocess(
     proto: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], data: Dataset
-) -> str | None:
+) -> Note | None:
     """Return one line that names a ``--preprocess`` which fits the file better; None if none does.
 
     At most 64 images are looked at. Nothing that goes wrong here stops a run.
@@ -69,7 +70,7 @@ def better_preprocess(
         return None
     if seen.better is None:
         return None
-    return (
+    return Note(
         f"the images fit this file better with --preprocess {_quoted(seen.better)} than with"
         f" {_quoted(data.preprocess)}: {seen.why}"
     )

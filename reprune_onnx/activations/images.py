@@ -16,6 +16,7 @@ from reprune_onnx.data.generated.spec import is_generated
 from reprune_onnx.data.labels import IF_CLASSES
 from reprune_onnx.data.source import each_of, rows
 from reprune_onnx.errors import DataError
+from reprune_onnx.note import Note
 from reprune_onnx.precision import as_float32
 from reprune_onnx.runtime.image_input import data_inputs, image_input
 from reprune_onnx.settings import Settings
@@ -43,10 +44,10 @@ class Images:
     batches: tuple[Arrays, ...]
     n: int
     labels: tuple[Ints, ...] | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     room: Room = field(default_factory=Room)
     generated: Generated | None = None
-    better: str | None = None
+    better: Note | None = None
 
     def shuffled(self, rng: np.random.Generator) -> Images:
         """Return the same images in an order drawn by ``rng``, in batches of the same sizes.
@@ -83,7 +84,7 @@ class Images:
         """Raise DataError where a layer could not be fitted to these images."""
         if self.n < _LEAST or len(self.batches) < 2:
             raise DataError(
-                f"{self.name} gives {self.n} images; at least {_LEAST} (and two batches) are needed"
+                f"{self.n} images of {self.name}: at least {_LEAST} (and two batches) are needed"
                 " to fit layers and to test the fit, some hundreds are better"
             )
         first = {key: array[:1] for key, array in self.batches[0].items()}

@@ -11,6 +11,7 @@ from reprune_onnx.analyzer.fold import folded
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.hoist import hoisted
 from reprune_onnx.errors import ModelError
+from reprune_onnx.note import Note
 from reprune_onnx.precision import as_float32
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import ChannelMap, Model
@@ -41,7 +42,7 @@ def measured_names(proto: onnx.ModelProto) -> set[str]:
     return names | {name for node in proto.graph.node for name in node.output if name}
 
 
-def told(seen: Model, graph: Graph, channels: ChannelMap) -> tuple[str, ...]:
+def told(seen: Model, graph: Graph, channels: ChannelMap) -> tuple[Note, ...]:
     """What the user should know of how layers in branches were measured."""
     inside = [x for x in channels.layers if graph.branch_of(graph.ops[x.node])]
     if not inside:
@@ -49,8 +50,11 @@ def told(seen: Model, graph: Graph, channels: ChannelMap) -> tuple[str, ...]:
     n = f"{len(inside)} layer{'s' * (len(inside) != 1)} in branches of If"
     names = measured_names(seen.proto)
     if all(graph.ops[x.node].result in names for x in inside):
-        return (f"{n} saw all images, also those for which the other branch is taken",)
+        return (Note(f"{n} saw all images, also those for which the other branch is taken"),)
     return (
-        f"{n} could not be measured, as not all branches run on the images: they get no new values"
-        " from images, and lose channels by their weights alone (--allocation uniform or bn-gamma)",
+        Note(
+            f"{n} could not be measured, as not all branches run on the images: they get no new"
+            " values from images, and lose channels by their weights alone (--allocation uniform or"
+            " bn-gamma)"
+        ),
     )

@@ -18,6 +18,7 @@ from reprune_onnx.analyzer.hoist import renamed
 from reprune_onnx.analyzer.in_bodies import layers_in
 from reprune_onnx.analyzer.op_kinds import LOOPS, RANDOM
 from reprune_onnx.analyzer.rounds import LoopRounds, rounds_of
+from reprune_onnx.note import Note
 from reprune_onnx.order import read_by
 from reprune_onnx.types import Model
 
@@ -42,7 +43,7 @@ def unrolled(model: Model) -> Model:
     return model
 
 
-def told(model: Model, plain: Model) -> tuple[str, ...]:
+def told(model: Model, plain: Model) -> tuple[Note, ...]:
     """What the user should know of the loops of ``model`` that are written out in ``plain``."""
     before, after = (
         sum(node.op_type in LOOPS for node in m.proto.graph.node) for m in (model, plain)
@@ -52,8 +53,10 @@ def told(model: Model, plain: Model) -> tuple[str, ...]:
         return ()
     loops = "loop that runs" if n == 1 else "loops that run"
     return (
-        f"{n} {loops} a fixed number of times: written out round by round, with one set of weights"
-        " for all rounds",
+        Note(
+            f"{n} {loops} a fixed number of times: written out round by round, with one set of"
+            " weights for all rounds"
+        ),
     )
 
 

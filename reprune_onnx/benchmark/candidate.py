@@ -15,6 +15,7 @@ from reprune_onnx.benchmark.settings import DEFAULT_BATCHES
 from reprune_onnx.errors import ModelError, UsageError
 from reprune_onnx.memory import memory
 from reprune_onnx.model import load, save
+from reprune_onnx.note import Note
 from reprune_onnx.runtime.random_inputs import random_inputs
 from reprune_onnx.runtime.tail import find_tail
 from reprune_onnx.shapes import stated_shapes
@@ -42,7 +43,7 @@ class Candidate:
     stated: Mapping[str, Shape]
     sizes: Sizes
     runs: Path
-    note: str | None = None
+    note: Note | None = None
 
     @property
     def batch(self) -> int | None:
@@ -94,7 +95,7 @@ def read_onnx(path: Path, overrides: Sizes, folder: Path) -> Candidate:
     stated = {k: v for k, v in stated_shapes(head.proto, {}).items() if v is not None}
     sizes = fitting_shapes(head.proto, own).shapes
     known = {k: stated.get(k, v) for k, v in sizes.items()}
-    note = None if tail is None else f"'{path}': {tail.note}"
+    note = None if tail is None else Note(f"'{path}': {tail.note}")
     return Candidate(str(path), path, model, known, sizes, runs, note)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from reprune_onnx.note import Note
 from reprune_onnx.types import Floats
 
 NOISY = 0.1
@@ -38,16 +39,18 @@ def row(name: str, batch: int, seconds: Floats, first: Floats | None) -> dict[st
     }
 
 
-def warning(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def warning(rows: Sequence[Mapping[str, Any]]) -> list[Note]:
     """What is to be said of those of the rows that are noisy."""
     noisy = [measured for measured in rows if measured["noisy"]]
     if not noisy:
         return []
     worst = max(noisy, key=_spread)
     return [
-        f"noisy: {len(noisy)} of {len(rows)} rows; the runs of '{worst['model']}' at batch size"
-        f" {worst['batch_size']} have an interquartile range of {_spread(worst):.0%} of their"
-        " median: end what else runs here, and measure again"
+        Note(
+            f"noisy: {len(noisy)} of {len(rows)} rows; the runs of '{worst['model']}' at batch size"
+            f" {worst['batch_size']} have an interquartile range of {_spread(worst):.0%} of their"
+            " median: end what else runs here, and measure again"
+        )
     ]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reprune_onnx.data.source import Answers, Feed, RawBatch, of_each, pick
+from reprune_onnx.note import Note
 from reprune_onnx.types import Ints
 
 
@@ -21,7 +22,7 @@ class ArraySource:
     index: Ints
     unused: str | None = None
     classes: None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def size(self) -> int:

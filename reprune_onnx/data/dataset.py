@@ -13,6 +13,7 @@ from reprune_onnx.data.preprocess import Preprocess
 from reprune_onnx.data.source import Answers, Feed, RawBatch, Source
 from reprune_onnx.data.target import ArrayTarget, ImageTarget
 from reprune_onnx.errors import UsageError
+from reprune_onnx.note import Note
 
 Batch = tuple[Feed, "Answers | None"]
 
@@ -31,8 +32,8 @@ class Dataset:
     source: Source
     preprocess: Preprocess
     target: ImageTarget | ArrayTarget
-    said: tuple[str, ...] = ()
-    better: str | None = None
+    said: tuple[Note, ...] = ()
+    better: Note | None = None
 
     @property
     def name(self) -> str:
@@ -66,7 +67,7 @@ class Dataset:
         return self.source.classes
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[Note, ...]:
         """What there is and what is done to it, in lines for the user."""
         better = () if self.better is None else (self.better,)
         return (*self.source.notes, *self.said, *better)

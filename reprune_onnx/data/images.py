@@ -28,6 +28,7 @@ from reprune_onnx.data.source import Answers, Raw, RawBatch, Split, pick
 from reprune_onnx.data.table import table_of
 from reprune_onnx.data.tar import list_tar
 from reprune_onnx.errors import DataError
+from reprune_onnx.note import Note
 from reprune_onnx.types import Ints
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class ImageSource:
     masks: tuple[ImageFile, ...] = ()
     unused: str | None = None
     classes: tuple[str, ...] | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     skip_broken: bool = False
 
     @property
@@ -96,7 +97,8 @@ class ImageSource:
         names = [file.name for file, problem in zip(self.files, problems, strict=True) if problem]
         more = ", …" if len(names) > _SHOWN else ""
         verb = "image is broken and" if len(names) == 1 else "images are broken and"
-        note = f"{self.name}: {len(names)} {verb} left out: {', '.join(names[:_SHOWN])}{more}"
+        shown = f"{', '.join(names[:_SHOWN])}{more}"
+        note = Note(f"{self.name}: {len(names)} {verb} left out: {shown}")
         return replace(left, notes=(*self.notes, note))
 
     def first(self) -> ImageSource:
@@ -188,7 +190,7 @@ def open_images(path: Path, mode: Mode, split: Split, how: ReadingOptions) -> Im
     if seen.left_out:
         note += f"; {left_out_text(seen.left_out)}"
     source = ImageSource(str(path), seen.files, seen.labels, mode, skip_broken=how.skip_broken)
-    return replace(source, classes=seen.classes, notes=(note,))
+    return replace(source, classes=seen.classes, notes=(Note(note),))
 
 
 def _with_masks(

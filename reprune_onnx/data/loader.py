@@ -15,6 +15,7 @@ import numpy as np
 from reprune_onnx.data.labels import CLASSES, LabelFormat
 from reprune_onnx.data.source import Answers, Feed, RawBatch, each_of, of_each, rows
 from reprune_onnx.errors import DataError
+from reprune_onnx.note import Note
 from reprune_onnx.types import Ints
 
 
@@ -31,7 +32,7 @@ class LoaderSource:
     read: LabelFormat = CLASSES
     unused: None = None
     classes: None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def size(self) -> None:

@@ -15,6 +15,7 @@ from reprune_onnx.data.labels import CLASSES, LabelFormat
 from reprune_onnx.data.source import Feed, Raw, Split
 from reprune_onnx.data.target import ArrayTarget, ImageTarget
 from reprune_onnx.errors import DataError
+from reprune_onnx.note import Note
 
 _PREFERRED: dict[Split, tuple[str, ...]] = {"test": ("x", "x_test"), "train": ("x_train", "x")}
 _LABELS = "y"
@@ -110,7 +111,7 @@ def open_arrays(
     if not several:
         return source
     left = _left_over(arrays, {*own, y_name})
-    return replace(source, notes=tuple(note + left for note in source.notes))
+    return replace(source, notes=tuple(Note(note + left) for note in source.notes))
 
 
 @dataclass(frozen=True)
@@ -258,7 +259,7 @@ def _check(name: str, read: Mapping[str, Raw], target: ImageTarget | ArrayTarget
 
 def _note(
     name: str, each: Mapping[str, Raw], target: ImageTarget | ArrayTarget, alone: bool
-) -> str:
+) -> Note:
     """What there is: how many samples, and the shape and type of each."""
     n = len(next(iter(each.values())))
     what = "image" if isinstance(target, ImageTarget) else "sample"
@@ -267,4 +268,4 @@ def _note(
         for key, array in each.items()
     }
     note = f"{name}: {n} {what}{'s' if n > 1 else ''} of {listed(held)}"
-    return f"{note}, taken as one for the lack of the axis of the batch" if alone else note
+    return Note(f"{note}, taken as one for the lack of the axis of the batch" if alone else note)

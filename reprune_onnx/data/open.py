@@ -30,6 +30,7 @@ from reprune_onnx.data.source import Source, Split, pick
 from reprune_onnx.data.target import ArrayTarget, DataInput, ImageTarget, target_of
 from reprune_onnx.errors import DataError
 from reprune_onnx.in_memory import InMemory
+from reprune_onnx.note import Note
 from reprune_onnx.types import Shape
 
 _LOADER = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
@@ -112,7 +113,9 @@ def _unchanged(how: Preprocess, target: ArrayTarget) -> Preprocess:
     )
 
 
-def _resized(source: Source, how: Preprocess, target: ImageTarget | ArrayTarget) -> tuple[str, ...]:
+def _resized(
+    source: Source, how: Preprocess, target: ImageTarget | ArrayTarget
+) -> tuple[Note, ...]:
     """Say that large images are resized, where some of them are."""
     if not isinstance(source, ImageSource) or isinstance(target, ArrayTarget):
         return ()
@@ -121,9 +124,11 @@ def _resized(source: Source, how: Preprocess, target: ImageTarget | ArrayTarget)
         if size is not None and (to := covering(*size, how, target)) is not None:
             h, w = target.height, target.width
             return (
-                f"images much larger than {h}×{w} are resized to cover it, then cropped"
-                f" ({source.files[i].name}: {size[0]}×{size[1]} to {to[0]}×{to[1]}); --preprocess"
-                " size=…;crop=… says otherwise",
+                Note(
+                    f"images much larger than {h}×{w} are resized to cover it, then cropped"
+                    f" ({source.files[i].name}: {size[0]}×{size[1]} to {to[0]}×{to[1]});"
+                    " --preprocess size=…;crop=… says otherwise"
+                ),
             )
     return ()
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from reprune_onnx.note import Note
 from reprune_onnx.types import Ints
 
 Raw = NDArray[np.generic]
@@ -90,7 +91,7 @@ class Source(Protocol):
         """The names of the classes that labels are numbers of, where there are names."""
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[Note, ...]:
         """What there is, in lines for the user."""
 
     def first(self) -> Source:

@@ -21,6 +21,7 @@ from reprune_onnx.deployment.measured_on import measured_on
 from reprune_onnx.deployment.rounded import rounded
 from reprune_onnx.errors import ModelError, UsageError, VerificationError
 from reprune_onnx.model import size
+from reprune_onnx.note import Note
 from reprune_onnx.precision import as_float32
 from reprune_onnx.runtime.tail import find_tail, head_of
 from reprune_onnx.sizes import fitting_shapes
@@ -49,8 +50,8 @@ class Converted:
     allowed: float
     error: float | None = None
     beyond: tuple[float16.Beyond, ...] = ()
-    note: str | None = None
-    notes: tuple[str, ...] = ()
+    note: Note | None = None
+    notes: tuple[Note, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return what was done, in JSON's types."""

@@ -17,6 +17,7 @@ from reprune_onnx.analyzer.dense import sparse_tensors
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.json_text import parse_json
 from reprune_onnx.model import size
+from reprune_onnx.note import Note
 from reprune_onnx.pruner.measure import Cost, cost, parameters
 from reprune_onnx.pruner.missed import missed
 from reprune_onnx.report.fields import (
@@ -264,35 +265,41 @@ def locked(channels: ChannelMap) -> list[LockedEntry]:
     ]
 
 
-def _dense_note(source: Model, keep: Bools) -> list[str]:
+def _dense_note(source: Model, keep: Bools) -> list[Note]:
     names = [name for name, _ in sparse_tensors(source.proto)]
     if not names or keep.all():
         return []
     n, several = len(names), len(names) > 1
     return [
-        f"{n} sparse tensor{'s' * several} of the file, such as '{names[0]}',"
-        f" {'are' if several else 'is'} cut and written dense"
+        Note(
+            f"{n} sparse tensor{'s' * several} of the file, such as '{names[0]}',"
+            f" {'are' if several else 'is'} cut and written dense"
+        )
     ]
 
 
-def _statistics_note(graph: Graph, channels: ChannelMap, keep: Bools) -> list[str]:
+def _statistics_note(graph: Graph, channels: ChannelMap, keep: Bools) -> list[Note]:
     nodes = [graph.ops[s.node].title for s in channels.statistics if not keep[s.ids].all()]
     if not nodes:
         return []
     n = len(nodes)
     return [
-        f"{n} node{'s' * (n != 1)}, such as {nodes[0]}, take{'s' * (n == 1)} statistics over the"
-        " channels that are left, and so does the masked original that the cut is compared with"
-        " (--norm-statistics kept)"
+        Note(
+            f"{n} node{'s' * (n != 1)}, such as {nodes[0]}, take{'s' * (n == 1)} statistics over"
+            " the channels that are left, and so does the masked original that the cut is compared"
+            " with (--norm-statistics kept)"
+        )
     ]
 
 
-def _order_note(source: Model) -> list[str]:
+def _order_note(source: Model) -> list[Note]:
     if not source.moved:
         return []
     return [
-        f"{source.moved} node{'s' * (source.moved != 1)} of the file stood behind nodes that read"
-        " what they make: OUT holds all nodes in order"
+        Note(
+            f"{source.moved} node{'s' * (source.moved != 1)} of the file stood behind nodes that"
+            " read what they make: OUT holds all nodes in order"
+        )
     ]
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from reprune_onnx.data.dataset import BATCH_SIZE, Dataset
 from reprune_onnx.data.source import Feed, rows
 from reprune_onnx.errors import DataError, ModelError
+from reprune_onnx.note import Note
 from reprune_onnx.runtime.predictor import Predictor
 from reprune_onnx.tasks import TaskKind
 from reprune_onnx.tasks.heads import head_among
@@ -31,7 +32,7 @@ class TaskEvaluation:
     n: int
     task: str
     scores: dict[str, Any]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Everything in one flat record."""
@@ -86,8 +87,8 @@ def _scores(tally: Tally, measured: bool) -> dict[str, Any]:
     return tally.scores() if measured else {}
 
 
-def _unused(reason: str) -> str:
-    return f"labels are not used: {reason}"
+def _unused(reason: str) -> Note:
+    return Note(f"labels are not used: {reason}")
 
 
 class _Answering(Predictor):

@@ -19,6 +19,7 @@ from reprune_onnx.bodies import with_bodies
 from reprune_onnx.errors import KernelError, ModelError
 from reprune_onnx.inferred import inferred
 from reprune_onnx.model import size
+from reprune_onnx.note import Note
 from reprune_onnx.order import in_order, read_by
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import ChannelMap, Model
@@ -44,14 +45,14 @@ class Tail:
     entering: dict[str, int]
 
     @property
-    def note(self) -> str:
+    def note(self) -> Note:
         """What is done, in a sentence for the user."""
         named = _named(self.whole.proto.graph.node[k] for k in self.unknown)
         tensors = ", ".join(f"'{name}'" for name in self.entering)
         run = f"up to {tensors}" if tensors else "without what needs it"
         n = len(self.nodes)
         rest = "1 node behind stays as it is" if n == 1 else f"{n} nodes behind stay as they are"
-        return f"ONNX Runtime lacks {named}: the model is run {run}, and {rest}"
+        return Note(f"ONNX Runtime lacks {named}: the model is run {run}, and {rest}")
 
     def put_back(self, head: Model) -> Model:
         """Return ``head``, changed or not, with the tail behind it and the file's own outputs.

@@ -12,6 +12,7 @@ from reprune_onnx.errors import OutOfReachError
 from reprune_onnx.latency.measure import measure_layers
 from reprune_onnx.latency.models import latencies
 from reprune_onnx.latency.table import read_table
+from reprune_onnx.note import Note
 from reprune_onnx.pruner.allocate.multilinear import multilinear
 from reprune_onnx.pruner.allocate.reach import out_of_reach
 from reprune_onnx.results import Attempt, LayerTime, SearchResult, Subject
@@ -44,7 +45,7 @@ def _by_table(subject: Subject, share: float, path: Path, attempt: TimedAttempt)
     times = read_table(path).fitted(subject.channels)
     nearest = attempt(Reduction("latency", share), times)
     reached = {"latency_reduction": _estimate(subject, nearest, times)}
-    note = f"the latency is estimated from '{path.name}', not measured"
+    note = Note(f"the latency is estimated from '{path.name}', not measured")
     return SearchResult(nearest, reached=reached, notes=(note,))
 
 
@@ -80,11 +81,13 @@ def _measured(
         raise out_of_reach(wanted, furthest, settings, multiple, " (measured)")
     nearest, (before, after) = search.best()
     details = {"before_ms": before, "after_ms": after} | table.as_json()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     if settings.round_to is None and settings.target is None:
         notes = (
-            f"widths are multiples of {settings.rounding.multiple}, as ONNX Runtime computes"
-            " that many channels at once: others take longer; --round-to 1 allows any",
+            Note(
+                f"widths are multiples of {settings.rounding.multiple}, as ONNX Runtime computes"
+                " that many channels at once: others take longer; --round-to 1 allows any"
+            ),
         )
     reached = {"latency_reduction": 1 - after / before}
     return SearchResult(nearest, reached=reached, details={"latency": details}, notes=notes)

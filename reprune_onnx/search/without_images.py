@@ -21,6 +21,7 @@ from reprune_onnx.activations.evidence import tells_of_images
 from reprune_onnx.activations.generated.make import Generated
 from reprune_onnx.activations.images import HELD_OUT
 from reprune_onnx.errors import DataError, ModelError, SelectionError, VerificationError
+from reprune_onnx.note import Note
 from reprune_onnx.pruner.knowledge import measure
 from reprune_onnx.pruner.measure import cost
 from reprune_onnx.recovery.output_error import output_error
@@ -62,7 +63,7 @@ def without_images(
         error = _errors(subject, {"data-free": first, "generated": second}, seen)
     except (DataError, ModelError, SelectionError, VerificationError) as problem:
         # data-free chooses other channels and is proven by itself; the note keeps this reason
-        why = f"no image was given, and generated ones do not serve: {problem}"
+        why = Note(f"no image was given, and generated ones do not serve: {problem}")
         seconds = time.process_time() - start
         return run(measured, by_file), Instead("data-free", why, seconds=seconds)
     seconds = time.process_time() - start
@@ -71,11 +72,14 @@ def without_images(
     with_them, without = (f"{error[way]:.2g}" for way in ("generated", "data-free"))
     own = "images of your own do better (--calibration)"
     if error["generated"] < _ENOUGH * error["data-free"]:
-        why = f"{made}; {off} {with_them} of their variance, without them by {without}; {own}"
         taken, pruned = "generated", second
+        why = Note(f"{made}; {off} {with_them} of their variance, without them by {without}; {own}")
     else:
-        why = f"{made}, but not used: {off} {without} of their variance, with them by {with_them}"
-        taken, pruned, why = "data-free", run(measured, by_file), f"{why}; {own}"
+        taken, pruned = "data-free", run(measured, by_file)
+        why = Note(
+            f"{made}, but not used: {off} {without} of their variance, with them by {with_them};"
+            f" {own}"
+        )
     return pruned, Instead(taken, why, error, seen.held_out.n, seconds)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reprune_onnx.data.source import Answers
+from reprune_onnx.note import Note
 from reprune_onnx.tasks import TaskKind
 from reprune_onnx.tasks.kinds import Head, TargetReading, classes_of
 
@@ -18,7 +19,7 @@ _BATCH = 64
 
 def reading_of(
     data: Dataset, task: TaskKind, first: tuple[Answers, Answers], head: Head, ignore: int | None
-) -> tuple[TargetReading, list[str]]:
+) -> tuple[TargetReading, list[Note]]:
     """How the labels of ``data`` are read, and what that assumes.
 
     ``first`` are an output and the labels of the first images.
@@ -33,7 +34,9 @@ def reading_of(
     answers, _ = first
     if classes_of(answers, head) != 2 or not black_and_white(data):
         return TargetReading(ignore), []
-    return TargetReading(white=True), ["the masks hold 0 and 255 only: 255 is taken as class 1"]
+    return TargetReading(white=True), [
+        Note("the masks hold 0 and 255 only: 255 is taken as class 1")
+    ]
 
 
 def black_and_white(data: Dataset) -> bool:

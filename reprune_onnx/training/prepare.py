@@ -15,6 +15,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 
 from reprune_onnx.data.dataset import Dataset
 from reprune_onnx.errors import DataError, UsageError
+from reprune_onnx.note import Note
 from reprune_onnx.training.augment import Views
 from reprune_onnx.training.bridge import OnnxModule, torch_module
 from reprune_onnx.training.check_labels import check_labels
@@ -48,7 +49,7 @@ class Prepared:
     outputs: list[str] | None
     data: dict[str, Any]
     original: Model | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def start_fabric(settings: TrainSettings, free: bool = False) -> Fabric:
@@ -130,7 +131,7 @@ def prepare(
     return Prepared(objective, feed, judge, settled.outputs, facts, original, notes)
 
 
-def better_alone(judge: Judge, student: OnnxModule, teacher: OnnxModule) -> str | None:
+def better_alone(judge: Judge, student: OnnxModule, teacher: OnnxModule) -> Note | None:
     """Why the teacher is not needed: the student is better on labelled images; else None."""
     goal = judge.objective.goal
     if not judge.labelled or goal is None or goal.its is None:
@@ -141,7 +142,7 @@ def better_alone(judge: Judge, student: OnnxModule, teacher: OnnxModule) -> str 
     theirs = replace(judge, objective=of_teacher)(teacher)
     if not judge.better(own, theirs):
         return None
-    return (
+    return Note(
         f"the original does not teach: on {judge.images} it has {judge.said(theirs)}, the file as"
         f" given {judge.said(own)} (with --distill ORIGINAL it does)"
     )

@@ -10,6 +10,7 @@ from torch import Tensor
 from reprune_onnx.data.dataset import Dataset
 from reprune_onnx.data.source import Answers
 from reprune_onnx.errors import DataError
+from reprune_onnx.note import Note
 from reprune_onnx.tasks import CLASSIFICATION, TaskKind
 from reprune_onnx.tasks.kinds import TargetReading
 from reprune_onnx.tasks.reading import reading_of
@@ -48,7 +49,7 @@ class Settled:
     goal: Goal | None
     teacher: OnnxModule | None
     outputs: list[str] | None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def settle_goal(model: Model, task: Task, settings: TrainSettings, sample: Sample) -> Settled:
@@ -123,7 +124,7 @@ def _alike(own: AnswerTensors, theirs: AnswerTensors | None, task: TaskKind) -> 
 
 def _reading(
     model: Model, module: Module, task: Task, sample: Sample
-) -> tuple[TargetReading, list[str]]:
+) -> tuple[TargetReading, list[Note]]:
     target, what = sample.target(), task.what
     if target is None or what is None:
         return TargetReading(task.ignore), []

@@ -17,6 +17,7 @@ from reprune_onnx.analyzer.graph import to_array
 from reprune_onnx.analyzer.hoist import hoisted_proto
 from reprune_onnx.errors import ArgumentError, SelectionError, VerificationError
 from reprune_onnx.model import ModelLike, as_model
+from reprune_onnx.note import Note
 from reprune_onnx.precision import as_float32
 from reprune_onnx.pruner.earlier import EarlierReport, earlier_report, keep_by_cuts
 from reprune_onnx.report.fields import ReportLike
@@ -43,7 +44,7 @@ class FileVerification:
 
     result: Verification | None
     changed: int
-    note: str | None = None
+    note: Note | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The fields in JSON's types."""
@@ -97,7 +98,7 @@ class Pair:
     tail: Tail | None = None
 
     @property
-    def note(self) -> str | None:
+    def note(self) -> Note | None:
         """What is said of the tail, if there is one."""
         return None if self.tail is None else self.tail.note
 

@@ -9,6 +9,7 @@ import text_graphs
 
 import reprune_onnx as rp
 from reprune_onnx import sizes
+from reprune_onnx.runtime import tried_sizes
 from reprune_onnx.sizes import fitting_shapes
 
 RNG = np.random.default_rng(1)
@@ -268,10 +269,10 @@ def test_no_size_is_run_that_takes_more_memory_than_a_proof_may(monkeypatch):
     """Attention between all positions of an image: 3136² numbers at the size that is assumed."""
     proto = model(ALL_POSITIONS, OPEN, rows=np.array([0, 0, -1]))
     ran = []
-    monkeypatch.setattr(sizes, "random_inputs", lambda *given: ran.append(given[1]))
+    monkeypatch.setattr(tried_sizes, "random_inputs", lambda *given: ran.append(given[1]))
     monkeypatch.setattr(sizes._Search, "determined", lambda *_: False)
     monkeypatch.setattr(sizes, "MOST", 2**23)
-    monkeypatch.setattr(sizes.Session, "run", lambda *_: {})
+    monkeypatch.setattr(tried_sizes.Session, "run", lambda *_: {})
     found = fitting_shapes(proto, {})
     assert ran == [{"x": found.shapes["x"]}] == [{"x": (1, 3, 48, 320)}]
     said = "a node reads and makes 19,668,992 numbers, and a proof holds at most 8,388,608"

@@ -24,6 +24,7 @@ from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.data.alternatives import Pixels
 from reprune_onnx.data.target import DataInput
 from reprune_onnx.errors import RepruneError
+from reprune_onnx.note import Note
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import Floats, Ints, Model
 from reprune_onnx.watch import Progress
@@ -53,13 +54,15 @@ class ChosenImages:
         return {"of": self.drawn, "by": self.by, **(far if self.by in _TOLD else {})}
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[Note, ...]:
         """What was done, in one line for the user; none where nothing was chosen."""
         if self.by not in _TOLD:
             return ()
         return (
-            f"{len(self.at)} of {self.drawn} generated images were taken, {_TOLD[self.by]} (off by"
-            f" {self.after:.2f} instead of {self.before:.2f})",
+            Note(
+                f"{len(self.at)} of {self.drawn} generated images were taken, {_TOLD[self.by]} (off"
+                f" by {self.after:.2f} instead of {self.before:.2f})"
+            ),
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.choices import Reduction
 from reprune_onnx.errors import SelectionError
+from reprune_onnx.note import Note
 from reprune_onnx.pruner.allocate import (
     all_equal,
     at_sparsity,
@@ -42,11 +43,13 @@ def allocate(
     if not groups:
         raise SelectionError(_nothing_prunable(channels, settings))
     fixed = overrides(channels, settings)
-    notes: list[str] = []
+    notes: list[Note] = []
     if settings.coverage == "auto" and settings.worth == "norm":
         notes.append(
-            "a covered cluster counts as much as its kernels (coverage norm), as there are images"
-            " to refit layers to; --coverage count is the paper's"
+            Note(
+                "a covered cluster counts as much as its kernels (coverage norm), as there are"
+                " images to refit layers to; --coverage count is the paper's"
+            )
         )
     cost = multilinear(graph, channels, groups, wanted.measure, known.times)
     full = cost(np.array([g.n for g in groups]))
@@ -81,17 +84,21 @@ def allocate(
 
 def _by_sparsity(
     groups: list[Group], known: Knowledge, settings: Settings, fixed: Mapping[int, int]
-) -> tuple[Callable[[float], Ints], list[str]]:
+) -> tuple[Callable[[float], Ints], list[Note]]:
     """What each group keeps (n_groups,) as a function of the sparsity; and notes to print."""
     by_gamma = settings.allocation in ("auto", "bn-gamma")
     notes = []
+    true = "bn" in known.gamma_source.values()
+    what = "|γ|" if true else "norms of filters, for want of |γ|"
     if by_gamma and all_equal([known.gammas[g.id][g.free] for g in groups]):
-        notes.append("all |γ| are equal, so they say nothing: the allocation is uniform")
+        notes.append(Note(f"all {what} are equal, so they say nothing: the allocation is uniform"))
         by_gamma = False
     if settings.allocation == "auto" and by_gamma:
         notes.append(
-            "channels per layer follow |γ| (allocation bn-gamma): there are no --calibration images"
-            " to measure losses on"
+            Note(
+                f"channels per layer follow {what} (allocation bn-gamma): there are no"
+                " --calibration images to measure losses on"
+            )
         )
 
     def budget(sparsity: float) -> Ints:

@@ -9,6 +9,7 @@ from math import ceil
 import numpy as np
 
 from reprune_onnx.choices import Reduction
+from reprune_onnx.note import Note
 from reprune_onnx.pruner.allocate.budget_problem import BudgetProblem, solve_budget
 from reprune_onnx.pruner.allocate.exchange import Exchange
 from reprune_onnx.pruner.allocate.multilinear import Multilinear
@@ -35,7 +36,7 @@ def least_loss(
     target: tuple[Reduction, Multilinear],
     settings: Settings,
     overrides: Mapping[int, int],
-) -> tuple[dict[int, int], list[str]]:
+) -> tuple[dict[int, int], list[Note]]:
     """Return how many channels each prunable group keeps ``{id: n_keep}``, and notes to print.
 
     The ``target`` is a reduction and the cost that it reduces. Raises SelectionError where it
@@ -67,9 +68,11 @@ def least_loss(
     kept = solve_budget(problem, max(budget, least))
     if not settings.rounding and reduction.measure != "channels":
         kept = _nearer(problem, kept, budget, cost(full))
-    notes = ["channels per layer follow the losses measured on images (allocation sensitivity)"]
+    notes = [
+        Note("channels per layer follow the losses measured on images (allocation sensitivity)")
+    ]
     if unknown:
-        notes.append(f"{_left_whole(unknown)}; --allocation uniform prunes them")
+        notes.append(Note(f"{_left_whole(unknown)}; --allocation uniform prunes them"))
     return {g.id: int(k) for g, k in zip(groups, kept, strict=True)}, notes
 
 
