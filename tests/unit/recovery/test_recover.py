@@ -191,7 +191,7 @@ def test_a_method_that_needs_images(method: Any) -> None:
 
 @pytest.mark.parametrize("method", METHODS[:2])
 def test_images_that_do_not_do(method: Any) -> None:
-    with pytest.raises(DataError, match="4 images of .*: at least 8"):
+    with pytest.raises(DataError, match=r"4 images of .*: at least 8"):
         residual().recover(method, images(4, batch=2))
 
 
