@@ -5,7 +5,7 @@ Which channels went is seen without labels: those that change where the rows cha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx
@@ -26,8 +26,9 @@ def mask_sums(
     made = {name for node in masked.graph.node for name in node.output}
     products = {
         k: axis
-        for k, node in enumerate(masked.graph.node)
-        if (axis := summed_axis(node)) is not None and made.issuperset(node.input[:2])
+        for k in _in_order(masked.graph.node)
+        if (axis := summed_axis(node := masked.graph.node[k])) is not None
+        and made.issuperset(node.input[:2])
     }
     read = {masked.graph.node[k].input[0] for k in products}
     if not read:
@@ -44,6 +45,22 @@ def mask_sums(
         mask = np.where(gone, 0, 1).astype(one.dtype).reshape(shape)
         for model in (masked, changed):
             _multiply(model, model.graph.node[k], mask)
+
+
+def _in_order(nodes: Sequence[onnx.NodeProto]) -> list[int]:
+    """Places of nodes, each behind what it reads: what a product reads was masked before."""
+    makers = {name: k for k, node in enumerate(nodes) for name in node.output}
+    order: dict[int, None] = {}
+    waiting = list(range(len(nodes)))[::-1]
+    while waiting:
+        k = waiting[-1]
+        before = [makers[name] for name in nodes[k].input if name in makers]
+        left = [j for j in before if j not in order]
+        if left:
+            waiting.extend(left)
+        else:
+            order.setdefault(waiting.pop())
+    return list(order)
 
 
 def summed_axis(node: onnx.NodeProto) -> int | None:

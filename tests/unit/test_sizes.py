@@ -303,7 +303,7 @@ def test_sizes_that_fit_as_they_are_assumed_stay():
     proto = model("y = Relu (r)", OPEN)
     found = fitting_shapes(proto, {})
     assert found.shapes == {"x": (1, 3, 224, 224)}
-    assert found.note == ""
+    assert found.note is None
 
 
 def test_what_the_user_gives_is_not_searched():
