@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from PIL import Image
 
 import reprune_onnx as rp
-from reprune_onnx.activations.generated.choose import Choice
+from reprune_onnx.activations.generated.choose import ChosenImages
 from reprune_onnx.activations.generated.make import Generated
 from reprune_onnx.activations.generated.range import Range
 from reprune_onnx.activations.measurable import told
@@ -181,7 +181,7 @@ def large_photo(tmp):
 
 def generated(by: str) -> Generated:
     values = Range(Preprocess(), by, "the statistics of 'b' say so")
-    choice = Choice(np.arange(3), 9, "statistics", 0.5, 0.25)
+    choice = ChosenImages(np.arange(3), 9, "statistics", 0.5, 0.25)
     return Generated(Recipe(3, (8, 8)), 3, values, choice)
 
 
