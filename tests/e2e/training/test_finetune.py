@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from networks import PRE, fold, weights
+from onnx.numpy_helper import to_array
 
 import reprune_onnx as rp
 
@@ -89,6 +90,52 @@ def test_a_folded_model_trains_with_batch_normalisation_of_its_own(call, digits,
     assert f"epoch   0  val {as_given:.2f} %" in result.out
 
 
+def as_exported(proto: onnx.ModelProto, kind: str) -> onnx.ModelProto:
+    """A network whose BatchNormalization is folded away, with weights as exporters leave them."""
+    proto = fold(proto)
+    graph = proto.graph
+    if kind == "of uneven scales":  # Relu passes factors on: the network computes what it did
+        held = {t.name: t for t in graph.initializer}
+        producer = {o: n for n in graph.node for o in n.output}
+        chains = [
+            (producer[relu.input[0]], conv)
+            for conv in graph.node
+            for relu in [producer.get(conv.input[0])]
+            if conv.op_type == "Conv" and relu is not None and relu.op_type == "Relu"
+            if producer[relu.input[0]].op_type == "Conv"
+            if sum(relu.output[0] in n.input for n in graph.node) == 1
+        ]
+        assert chains
+        for before, after in chains:
+            for name, factor in (
+                (before.input[1], 30),
+                (before.input[2], 30),
+                (after.input[1], 1 / 30),
+            ):
+                scaled = (to_array(held[name]) * factor).astype(np.float32)
+                held[name].CopyFrom(onnx.numpy_helper.from_array(scaled, name))
+    if kind == "in Constant nodes":
+        for tensor in graph.initializer:
+            node = onnx.helper.make_node("Constant", [], [tensor.name], value=tensor)
+            graph.node.insert(0, node)
+        del graph.initializer[:]
+    return proto
+
+
+@pytest.mark.parametrize("kind", ["in initializers", "in Constant nodes", "of uneven scales"])
+def test_a_folded_network_gets_better_with_no_option_but_the_data(
+    call, small, few, digits, tmp_path, kind
+):
+    """With fixed rates such networks diverged within a few steps."""
+    folded, out = tmp_path / "folded.onnx", tmp_path / "out.onnx"
+    onnx.save(as_exported(onnx.load(small), kind), folded)
+    result = call("finetune", folded, "--data", few, *PRE, "-o", out)
+    assert result.code == 0, result.err
+    assert accuracy(out, digits) > accuracy(folded, digits) + 2
+    diverged = call("finetune", folded, "--data", few, *PRE, "--lr", "30", "-o", out, "-f")
+    assert diverged.code == 1 or "no epoch was better" in diverged.out  # the control
+
+
 def test_any_other_task_trains_with_a_loss_of_ones_own(call, small, digits, tmp_path, monkeypatch):
     (tmp_path / "digits_task.py").write_text(
         "import numpy as np, torch\n"
@@ -117,6 +164,7 @@ def test_it_prunes_and_trains_in_rounds(call, demo, digits, tmp_path):
     """The report is about the original, and its cuts are those of all rounds together."""
     out = tmp_path / "out.onnx"
     how = ("--macs-reduction", "0.6", "--rounds", "3", "--epochs", "1", "--residual", "prune")
+    how += ("--lr", "0.02")  # to find it in every round takes longer than they do
     result = call("finetune", demo, "--data", digits, *PRE, "-o", out, *how)
     assert result.code == 0, result.err
     report = json.loads((tmp_path / "out.report.json").read_text())

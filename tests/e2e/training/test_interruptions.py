@@ -19,7 +19,10 @@ pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric"
 
 from reprune_onnx.training.checkpoint import Checkpoint
 
-COMMON = ("--epochs", "4", "--batch-size", "60", "--augment", "crop", "--accelerator", "cpu")
+COMMON = ("--batch-size", "60", "--augment", "crop", "--accelerator", "cpu")
+LR = ("--lr", "0.02")
+"""For runs that are not about how the rate is found, which takes longer than they do."""
+
 SCRIPT = "from reprune_onnx.cli import main\nmain()\n"
 OFTEN = """
 import functools, os, time
@@ -86,7 +89,21 @@ def test_a_killed_run_goes_on_to_the_same_result(small, few, tmp_path, root):
     whole, broken = tmp_path / "whole.onnx", tmp_path / "broken.onnx"
 
     def command(out) -> list[str]:
-        args = ["finetune", small, "--data", few, *PRE, *COMMON, "--ema", "0.9", "-o", out]
+        args = [
+            "finetune",
+            small,
+            "--data",
+            few,
+            *PRE,
+            *COMMON,
+            *LR,
+            "--epochs",
+            "4",
+            "--ema",
+            "0.9",
+            "-o",
+            out,
+        ]
         return [sys.executable, str(script), *map(str, args)]
 
     subprocess.run(command(whole), env=environment(root), check=True, capture_output=True)
@@ -113,10 +130,10 @@ def test_a_killed_run_goes_on_to_the_same_result(small, few, tmp_path, root):
     assert [e["loss"] for e in logs[0]["epochs"]] == [e["loss"] for e in logs[1]["epochs"]]
 
 
-def test_a_checkpoint_of_another_run_is_refused(call, small, digits, tmp_path):
+def test_a_checkpoint_of_another_run_is_refused(call, small, few, tmp_path):
     out = tmp_path / "out.onnx"
     Checkpoint.of(out, {"another": "run"}).save({"epoch": 3})
-    args = ("finetune", small, "--data", digits, *PRE, "-o", out, "--epochs", "1")
+    args = ("finetune", small, "--data", few, *PRE, "-o", out, "--epochs", "1", *LR)
     result = call(*args)
     assert result.code == 1
     assert "belongs to a run with another model, data or settings" in result.err
@@ -152,7 +169,7 @@ def test_rounds_that_were_stopped_go_on_to_the_same_result(demo, images, tmp_pat
     from reprune_onnx.training.rounds import PruneRounds, finetune_in_rounds
 
     model = rp.load(demo)
-    data = images.take(128)
+    data = images.take(64)
     rounds = PruneRounds(rp.Settings(sparsity=0.5), 2)
 
     def go(name: str, stop: int):
@@ -164,7 +181,7 @@ def test_rounds_that_were_stopped_go_on_to_the_same_result(demo, images, tmp_pat
                 raise KeyboardInterrupt
 
         run = rp.Run(tmp_path / f"{name}.onnx", on_epoch=on_epoch)
-        how = rp.TrainSettings(epochs=2)
+        how = rp.TrainSettings(epochs=2, batch_size=32)
         return finetune_in_rounds(model, rp.Task(data), how, rounds, run), len(seen)
 
     whole, epochs = go("whole", 0)

@@ -86,12 +86,12 @@ class KilledError(Exception):
 )
 def test_a_run_that_stopped_goes_on_to_the_same_result(demo, images, tmp_path, more):
     model = rp.load(demo)
-    data = images.take(256)
+    data = images.take(128)
     if "batch_norm" in more:  # its folded counterpart
         proto = onnx.ModelProto()
         proto.CopyFrom(model.proto)
         model = rp.Model(fold(proto))
-    settings = TrainSettings(epochs=5, lr=0.02, **more)
+    settings = TrainSettings(epochs=5, lr=0.02, batch_size=32, **more)
     plan = PrunePlan(rp.Settings(sparsity=0.5), prune_epochs=4, interval=2, regrow=0.3)
 
     def go(name: str, stop: int | None):
