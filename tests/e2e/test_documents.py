@@ -19,17 +19,19 @@ from steady_machine import SteadyMachine, of_work
 
 import reprune_onnx as rp
 from reprune_onnx.report.files import report_path
-from reprune_onnx.search import drop
+from reprune_onnx.search import drop, without_images
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = documents(ROOT)
 COMMANDS = [c for name, text in TEXTS.items() for c in commands(name, text)]
 FEW, MORE = 40, 150  # images: that commands work is tested, not how well; a drop needs the more
-BENT = {"bench": ("--seconds", "0.05"), "sweep": ("--method", "reprune,l1")}
+BENT = {"bench": ("--seconds", "0.05"), "sweep": ("--method", "l1")}
 """Options of commands that last long by default, where the document gives no others."""
 
 WIDE = ("rtx-a6000",)
 """Words of commands for which half of the demo is too narrow; it is quicker for all others."""
+
+HALF = rp.Settings(sparsity=0.5, allocation="uniform", recover="data-free")
 
 WRITTEN = ("-o", "--plot", "--json", "--report", "--tensorboard")
 """Options behind which stands a file or folder that the command makes."""
@@ -99,7 +101,7 @@ def speak_of(tmp_path_factory) -> Path:
 
 def half_of(source: Path, out: Path) -> None:
     """Write a file with half of the channels, and its report."""
-    result = rp.prune(rp.load(source), rp.Settings(sparsity=0.5, allocation="uniform"))
+    result = rp.prune(rp.load(source), HALF)
     rp.save(result.model, out)
     report_path(out).write_text(json.dumps(result.report))
 
@@ -108,9 +110,11 @@ def half_of(source: Path, out: Path) -> None:
 def quickened(monkeypatch) -> Iterator[None]:
     """Searches in coarse steps; threads do not wait for each other's tiny pieces.
 
-    Trials of learning rates take one step, and a drop is searched in eighths of the MACs.
+    Trials of learning rates take one step, and a drop is searched in eighths of the MACs. By
+    formula as few images are made as for a large network.
     """
     monkeypatch.setattr(drop, "_LEVELS", 8)
+    monkeypatch.setattr(without_images, "_MOST", without_images._FEWEST)
     if not find_spec("lightning_fabric"):
         yield
         return

@@ -81,6 +81,8 @@ def test_the_first_output_is_the_files_and_so_is_the_graph_at_the_end(name):
 def test_a_file_without_a_place_for_one_is_refused():
     body = "{ a = Conv (x, w1) y = Relu (a) }"
     source = rp.Model(parsed(HEAD.replace("INPUT", "float[N,2,5,5]") + body, w1=uneven(3, 2, 3, 3)))
-    feed = StreamFeed.of("x", lambda: iter([(np.zeros((1, 2, 5, 5)), np.zeros(1))]), torch.device("cpu"), (0, 1))
+    feed = StreamFeed.of(
+        "x", lambda: iter([(np.zeros((1, 2, 5, 5)), np.zeros(1))]), torch.device("cpu"), (0, 1)
+    )
     with pytest.raises(ModelError, match="no Conv with a bias of its own lacks"):
         insert_batch_norm(source, feed, start_fabric(rp.TrainSettings()))
