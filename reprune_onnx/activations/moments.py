@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,71 +10,52 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor
 
 from reprune_onnx.activations.workers import Workers
-from reprune_onnx.types import Floats
+from reprune_onnx.types import Floats, Ints
 
 Array = NDArray[Any]
-_BLOCK = 128  # columns of a Gram matrix that are computed at once
+_BLOCK = 256  # columns of a Gram matrix that are computed at once
 _ENOUGH = 4  # samples of each input, from which on what is lost is off by a third at most
 _ROWS = 4096  # samples that are gathered before their products are summed
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Means and centred second moments, for g groups of inputs and outputs.
+    """Means and centred second moments of ``n`` samples, for g groups of inputs and outputs.
 
     ``x (g, D)`` and ``t (g, m)`` are the means of inputs and targets; ``xx (g, D, D)``,
     ``xt (g, D, m)`` and ``tt (g, m)`` the means of products of what is left without them, or of the
-    raw values where the means are zero (a layer that cannot shift its outputs).
+    raw values where the means are zero (a layer that cannot shift its outputs). What was not summed
+    (`Sums`) is 0.
     """
 
+    n: int
     x: Floats
     t: Floats
     xx: Floats
     xt: Floats
     tt: Floats
 
-    def error(self, W: Floats) -> Floats:
-        """The mean squared error (g, m) of predicting the targets by W (g, m, D)."""
-        fitted = np.einsum("gmd,gdm->gm", W, self.xt)
+    def error(self, W: Floats, outputs: Ints | slice = slice(None)) -> Floats:
+        """The mean squared error (g, m') of predicting some targets by W (g, m', D)."""
+        fitted = np.einsum("gmd,gdm->gm", W, self.xt[:, :, outputs])
         predicted = np.einsum("gmd,gmd->gm", W @ self.xx, W)
-        error: Floats = np.maximum(self.tt - 2 * fitted + predicted, 0.0)
+        error: Floats = np.maximum(self.tt[:, outputs] - 2 * fitted + predicted, 0.0)
         return error
 
-
-@dataclass(frozen=True)
-class _Totals:
-    """Sums over n samples of x, t and their products, after ``p (g, D)`` and ``q (g, m)`` are
-    subtracted; ``xx`` is None where only the targets are of interest.
-    """
-
-    n: int
-    p: Floats
-    q: Floats
-    x: Floats
-    t: Floats
-    xt: Floats
-    tt: Floats
-    xx: Floats | None
-
-    def moved(self, p: Floats, q: Floats) -> _Totals:
-        """Return the sums after ``p`` and ``q`` are subtracted instead."""
-        d, e = self.p - p, self.q - q
-        if not d.any() and not e.any():
-            return self
-        x, t = self.x + self.n * d, self.t + self.n * e
-        return _Totals(
-            *(self.n, p, q, x, t),
-            self.xt + _outer(self.x, e) + _outer(d, t),
-            self.tt + e * (self.t + t),
-            None if self.xx is None else _plus(_plus(self.xx.copy(), self.x, d), d, x),
-        )
-
-    def __add__(self, other: _Totals) -> _Totals:
-        other = other.moved(self.p, self.q)
-        both = None if self.xx is None or other.xx is None else self.xx + other.xx
-        return _Totals(
-            *(self.n + other.n, self.p, self.q, self.x + other.x, self.t + other.t),
-            *(self.xt + other.xt, self.tt + other.tt, both),
+    def merged(self, other: Moments) -> Moments:
+        """Return the moments of both samples; the matrices of these are used up."""
+        n = self.n + other.n
+        a, b = self.n / n, other.n / n
+        d, e = other.x - self.x, other.t - self.t
+        xx = self.xx
+        xx *= a
+        for k in range(0, xx.shape[1], _BLOCK):  # no second matrix is made
+            xx[:, k : k + _BLOCK] += b * other.xx[:, k : k + _BLOCK]
+        return Moments(
+            *(n, a * self.x + b * other.x, a * self.t + b * other.t),
+            _plus(xx, a * b * d, d),
+            a * self.xt + b * other.xt + a * b * _outer(d, e),
+            a * self.tt + b * other.tt + a * b * e**2,
         )
 
 
@@ -86,13 +67,13 @@ class Sums:
     variance would be lost in the rounding of the squares.
     """
 
-    def __init__(self, workers: Workers, inputs: bool = True) -> None:
-        """With ``inputs=False`` only what involves the targets is summed (`retargeted`)."""
+    def __init__(self, workers: Workers, *, xx: bool = True, xt: bool = True) -> None:
+        """Without ``xx`` or ``xt`` these products are not summed: they cost nearly all the time."""
         self._workers = workers
-        self._inputs = inputs
+        self._with_xx, self._with_xt = xx, xt
         self._rows: list[tuple[Array, Array]] = []
         self._waiting = 0
-        self._total: _Totals | None = None
+        self._n = 0
 
     def add(self, X: Array, T: Array) -> None:
         """Add samples X (g, r, D) with targets T (g, r, m), both float32."""
@@ -101,75 +82,67 @@ class Sums:
         if self._waiting >= _ROWS:
             self._flush()
 
-    def __add__(self, other: Sums) -> Sums:
-        """Return the sums over the samples of both."""
-        both = Sums(self._workers, self._inputs)
-        both._total = self._flush() + other._flush()
-        return both
-
     def moments(self, centred: bool = True) -> Moments:
-        """Return the moments of all samples so far."""
-        s = self._flush()
-        if not centred:
-            s = s.moved(np.zeros_like(s.p), np.zeros_like(s.q))
-        if s.xx is None:
-            raise ValueError("the inputs were not summed: ask for `retargeted`")
-        if not centred:
-            return Moments(s.p, s.q, s.xx / s.n, s.xt / s.n, s.tt / s.n)
-        x, t = s.x / s.n, s.t / s.n
-        xx, xt = _plus(s.xx / s.n, -x, x), s.xt / s.n - _outer(x, t)
-        return Moments(s.p + x, s.q + t, xx, xt, np.maximum(s.tt / s.n - t**2, 0.0))
+        """Return the moments of all samples, of which there is at least one; ends the sums."""
+        self._flush()
+        n, p, q = self._n, self._p, self._q
+        x, t = self._x / n, self._t / n
+        xx, xt, tt = self._xx, self._xt, self._tt
+        xx /= n
+        xt /= n
+        tt /= n
+        if self._with_xx:
+            _mirror(xx)
+        if centred:
+            xx = _plus(xx, -x, x) if self._with_xx else xx
+            xt = xt - _outer(x, t) if self._with_xt else xt
+            return Moments(n, p + x, q + t, xx, xt, np.maximum(tt - t**2, 0.0))
+        if self._with_xx:  # E[(x + p)·(x + p)ᵀ]
+            xx = _plus(_plus(xx, x, p), p, x + p)
+        if self._with_xt:
+            xt = xt + _outer(x, q) + _outer(p, t + q)
+        return Moments(n, np.zeros_like(p), np.zeros_like(q), xx, xt, tt + q * (2 * t + q))
 
-    def retargeted(self, m: Moments, centred: bool = True) -> Moments:
-        """Return ``m``, of the same inputs, with the targets of these sums."""
-        s = self._flush()
-        if not centred:
-            s = s.moved(np.zeros_like(s.p), np.zeros_like(s.q))
-            return replace(m, xt=s.xt / s.n, tt=s.tt / s.n)
-        x, t = s.x / s.n, s.t / s.n
-        xt, tt = s.xt / s.n - _outer(x, t), np.maximum(s.tt / s.n - t**2, 0.0)
-        return replace(m, t=s.q + t, xt=xt, tt=tt)
+    def _flush(self) -> None:
+        if not self._rows:
+            return
+        X = np.concatenate([x for x, _ in self._rows], axis=1)
+        T = np.concatenate([t for _, t in self._rows], axis=1)
+        self._rows, self._waiting = [], 0
+        if not self._n:
+            self._start(X, T)
+        X -= self._p.astype(np.float32)[:, None]
+        T -= self._q.astype(np.float32)[:, None]
+        self._n += X.shape[1]
+        self._x += X.sum(axis=1, dtype=np.float64)
+        self._t += T.sum(axis=1, dtype=np.float64)
+        self._tt += (T**2).sum(axis=1, dtype=np.float64)
+        self._multiply(X, T)
 
-    def _flush(self) -> _Totals:
-        if self._rows:
-            X = np.concatenate([x for x, _ in self._rows], axis=1)
-            T = np.concatenate([t for _, t in self._rows], axis=1)
-            self._rows, self._waiting = [], 0
-            p, q = (
-                (X.mean(axis=1, dtype=np.float64), T.mean(axis=1, dtype=np.float64))
-                if self._total is None
-                else (self._total.p, self._total.q)
-            )
-            totals = self._totals(X, T, p.astype(np.float32), q.astype(np.float32))
-            self._total = totals if self._total is None else self._total + totals
-        if self._total is None:
-            raise ValueError("there are no samples")
-        return self._total
+    def _start(self, X: Array, T: Array) -> None:
+        """Choose what is subtracted, p (g, D) and q (g, m), both numbers of float32."""
+        g, _, D = X.shape
+        m = T.shape[2]
+        p, q = (A.mean(axis=1, dtype=np.float64).astype(np.float32) for A in (X, T))
+        self._p, self._q = p.astype(np.float64), q.astype(np.float64)
+        self._x, self._t, self._tt = np.zeros((g, D)), np.zeros((g, m)), np.zeros((g, m))
+        self._xx = np.zeros((g, D, D) if self._with_xx else ())
+        self._xt = np.zeros((g, D, m) if self._with_xt else ())
 
-    def _totals(self, X: Array, T: Array, p: Array, q: Array) -> _Totals:
-        X -= p[:, None]
-        T -= q[:, None]
-        return _Totals(
-            *(X.shape[1], p.astype(np.float64), q.astype(np.float64), _sum(X), _sum(T)),
-            *(self._product(X, T), _sum(T**2), self._product(X, None) if self._inputs else None),
-        )
-
-    def _product(self, X: Array, T: Array | None) -> Floats:
-        """XᵀT (g, D, m), or XᵀX (g, D, D); in blocks of fixed size."""
-        g, _, size = X.shape
-        P = np.empty((g, size, size if T is None else T.shape[2]))
+    def _multiply(self, X: Array, T: Array) -> None:
+        """Add XᵀT (g, D, m) and the upper blocks of XᵀX (g, D, D); in blocks of fixed size."""
+        size = X.shape[2]
 
         def block(k: int) -> None:
             a, b = k * _BLOCK, min((k + 1) * _BLOCK, size)
             left = X[:, :, a:b].swapaxes(1, 2)
-            if T is not None:
-                P[:, a:b] = left @ T
-                return
-            P[:, a:b, a:] = left @ X[:, :, a:]
-            P[:, b:, a:b] = P[:, a:b, b:].swapaxes(1, 2)
+            if self._with_xt:
+                self._xt[:, a:b] += left @ T
+            if self._with_xx:
+                self._xx[:, a:b, a:] += left @ X[:, :, a:]
 
-        self._workers.run(block, -(-size // _BLOCK))
-        return P
+        if self._with_xx or self._with_xt:
+            self._workers.run(block, -(-size // _BLOCK))
 
 
 def factored(G: Floats, ridge: float) -> tuple[Floats, bool]:
@@ -213,13 +186,16 @@ def shrunk(G: Floats, n: int) -> Floats:
     return G
 
 
-def _sum(X: Array) -> Floats:
-    total: Floats = X.sum(axis=1, dtype=np.float64)
-    return total
-
-
 def _outer(a: Floats, b: Floats) -> Floats:
     return a[:, :, None] * b[:, None, :]
+
+
+def _mirror(P: Floats) -> None:
+    """Fill what lies below the upper blocks of a symmetric P (g, D, D)."""
+    size = P.shape[1]
+    for a in range(0, size, _BLOCK):
+        b = min(a + _BLOCK, size)
+        P[:, b:, a:b] = P[:, a:b, b:].swapaxes(1, 2)
 
 
 def _plus(A: Floats, a: Floats, b: Floats) -> Floats:

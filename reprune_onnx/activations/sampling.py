@@ -37,9 +37,15 @@ class Look:
     samples: int = _FEWEST
 
     @classmethod
-    def at(cls, tensor: str, layer: Linear) -> Look:
+    def to_fit(cls, tensor: str, layer: Linear) -> Look:
         """Look at a tensor in which the outputs of ``layer`` lie, to fit the layer to it."""
         return cls(tensor, layer.axis, min(_MOST, max(_FEWEST, _PER_INPUT * layer.fan_in)))
+
+    @classmethod
+    def to_compare(cls, tensor: str, layer: Linear) -> Look:
+        """Look at it to see what the layer's inputs are worth: that takes half as many samples."""
+        half = Look.to_fit(tensor, layer).samples // 2
+        return cls(tensor, layer.axis, max(_FEWEST, half))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from reprune_onnx.choices import Recover, RecoveryMethod
 from reprune_onnx.errors import DataError, UsageError
 from reprune_onnx.precision import as_float32
 from reprune_onnx.recovery.methods import METHODS
-from reprune_onnx.recovery.output_error import output_error
+from reprune_onnx.recovery.output_error import output_errors
 from reprune_onnx.recovery.plan import plan
 from reprune_onnx.recovery.values import with_values
 from reprune_onnx.recovery.work import Work
@@ -70,8 +70,8 @@ def recover(
     if images is None:
         return Recovery(repaired, str(method) if values else "none", 0, layers)
     original, pruned = _back(original), _back(pruned)
-    before = output_error(original, pruned, images)
-    after = output_error(original, Model(as_float32(repaired.proto)), images)
+    ends = (pruned, Model(as_float32(repaired.proto)))
+    before, after = output_errors(original, ends, images)
     written = images.room.written
     return Recovery(repaired, str(method), images.n, layers, before, after, written)
 

@@ -15,6 +15,7 @@ moved to the prediction, and the layer is fitted again, a few times.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,13 +30,14 @@ from reprune_onnx.activations.workers import Workers
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.errors import DataError
 from reprune_onnx.recovery.plan import Step
-from reprune_onnx.recovery.ridge import choose, solve
+from reprune_onnx.recovery.ridge import Regression, choose
 from reprune_onnx.types import Floats, Model
 from reprune_onnx.watch import Progress
 
 Array = NDArray[Any]
 
 _ROUNDS = 3  # fits with moved targets
+_WIDE = 1024  # inputs, beyond which every other sample serves to move targets
 _DEAD = 1e-12  # a scale below which a channel is not seen by the rest of the network
 
 
@@ -51,7 +53,7 @@ def refit(
     ``models`` are the original and the pruned one. Memory does not depend on the number of images.
     """
     original, pruned = models
-    looks = [Look.at(s.joint.tensor, s.layer) for s in steps]
+    looks = [Look.to_fit(s.joint.tensor, s.layer) for s in steps]
     parts = shares(original.proto, images.batches, looks)
     counts = [share.batches for share in parts]
     asked = [[s.joint.tensor] for s in steps], [s.inputs for s in steps]
@@ -95,32 +97,32 @@ class _Fit:
     def run(self) -> dict[str, Array]:
         """Return the layer's new weight and, where it has one, its intercept."""
         step, centred = self.step, self.step.intercept is not None
-        ridge, both = self._chosen(centred)
-        W, b = self._solution(both, ridge)
+        ridge, m = self._chosen(centred)
+        regression = Regression(m.xx, self.W0, ridge)
+        m = replace(m, xx=np.zeros(()))  # the largest array is needed no more
+        W, b = self._solution(regression, m)
         for _ in range(_ROUNDS if step.joint.bounded else 0):
-            first, second = self._sums((W, b))
-            W, b = self._solution((first + second).retargeted(both, centred), ridge)
+            change = self._change(W, b).moments(centred)
+            moved = replace(m, t=m.t + change.t, xt=m.xt + change.xt)
+            W, b = self._solution(regression, moved)
         values = {step.weight: step.layer.weight(W)}
         if step.intercept is not None:
             values[step.intercept.tensor] = step.intercept.shifted(self.graph, b - self.bias0)
         return {k: v.astype(self.graph.array(k).dtype) for k, v in values.items()}
 
     def _chosen(self, centred: bool) -> tuple[float, Moments]:
-        """The ridge, and the moments of all images; few of the matrices are held at once."""
-        first, second = self._sums(None)
-        both = first + second
-        fit = first.moments(centred)
-        del first
-        test = second.moments(centred)
-        del second
+        """The ridge that a fit to every other batch is best with, and the moments of all."""
+        sums = [Sums(self.workers) for _ in range(2)]
+        for k, (X, T) in enumerate(self.workers.in_order(self._sample, self.ours.batches)):
+            sums[k % 2].add(X, T)
+        fit, test = (s.moments(centred) for s in sums)
+        del sums
         weight = (self.scale**2 * ~self.dead).reshape(self.W0.shape[:2])
-        ridge = choose(fit, test, self.W0, weight)
-        del fit, test
-        return ridge, both.moments(centred)
+        return choose(fit, test, self.W0, weight), fit.merged(test)
 
-    def _solution(self, m: Moments, ridge: float) -> tuple[Floats, Floats]:
+    def _solution(self, regression: Regression, m: Moments) -> tuple[Floats, Floats]:
         """W (g, m, D) and b (n_out,)."""
-        W = solve(m, self.W0, ridge)
+        W = regression.solve(m.xt)
         dead = self.dead.reshape(W.shape[:2])
         W[dead] = self.W0[dead]
         if self.step.intercept is None:
@@ -128,48 +130,52 @@ class _Fit:
         b = (m.t - np.einsum("gmd,gd->gm", W, m.x)).reshape(-1)
         return W, np.where(self.dead, self.bias0, b)
 
-    def _sums(self, current: tuple[Floats, Floats] | None) -> tuple[Sums, Sums]:
-        """The sums of every other batch; the inputs' only in the first round."""
-        sums = [Sums(self.workers, inputs=current is None) for _ in range(2)]
-
-        def rows(k: int) -> tuple[Array, Array]:
-            if current is None:
-                self._sample(k)
-            return self._targets(k, current)
-
-        for k, (X, T) in enumerate(self.workers.in_order(rows, self.ours.batches)):
-            sums[k % 2].add(X, T)
-        return sums[0], sums[1]
-
-    def _sample(self, k: int) -> None:
-        """Keep rows of batch k: X (g, r, D), Z (r, n_out) and the shortcut's, or 0."""
+    def _sample(self, k: int) -> tuple[Array, Array]:
+        """X (g, r, D) and T (g, r, m) of batch k; a part of its rows is kept for `_change`."""
         step, layer = self.step, self.step.layer
         ours = self.ours.compute(k)
         z = self.theirs.compute(k)[step.joint.tensor]
         at = self.share.places(layer.positions(z), k)
-        X = layer.inputs(ours[layer.op.inputs[0]], z.shape, at).astype(np.float32)
+        X = layer.inputs(ours[layer.op.inputs[0]], z.shape, at).astype(np.float32, copy=False)
         if not np.isfinite(X).all():
             raise DataError(f"the images make values that are not finite before {layer.op.title}")
         Z = step.joint.rows(layer, z, at)[:, step.kept].astype(np.float32)
-        other = np.zeros((), np.float32)
+        other = np.zeros((1, 1), np.float32)
         if step.joint.other is not None:
             other = layer.outputs(ours[step.joint.other], at).astype(np.float32)
-        for name, array in (("X", X), ("Z", Z), ("other", other)):
-            self.rows.put(name, k, array)
+        if step.joint.bounded:
+            part = 2 if layer.fan_in > _WIDE else 1
+            for name, array in (("X", X[:, ::part]), ("Z", Z[::part]), ("other", other[::part])):
+                self.rows.put(name, k, np.ascontiguousarray(array))
+        shift = self.shift.astype(np.float32)
+        if step.intercept is None:
+            shift = shift + (self.scale * self.bias0).astype(np.float32)
+        return X, self._by_group((Z - other - shift) / self.scale.astype(np.float32))
 
-    def _targets(self, k: int, current: tuple[Floats, Floats] | None) -> tuple[Array, Array]:
-        """X (g, r, D) and T (g, r, m) of batch k."""
-        X, Z, other = (self.rows.get(name, k) for name in ("X", "Z", "other"))
+    def _change(self, W: Floats, b: Floats) -> Sums:
+        """The sums of what is added to the targets where an error does not matter.
+
+        They are those of a part of the samples: the rest of the moments is known from all.
+        """
+        weights, bias = (a.astype(np.float32) for a in (W, b))
         scale, shift = self.scale.astype(np.float32), self.shift.astype(np.float32)
-        joint = self.step.joint
-        if current is not None:
-            W, b = (a.astype(np.float32) for a in current)
-            y = np.concatenate([x @ w.T for x, w in zip(X, W, strict=True)], axis=1) + b
+        low, high = self.step.joint.low, self.step.joint.high
+
+        def rows(k: int) -> tuple[Array, Array]:
+            X, Z, other = (self.rows.get(name, k) for name in ("X", "Z", "other"))
+            y = np.concatenate([x @ w.T for x, w in zip(X, weights, strict=True)], axis=1) + bias
             now = y * scale + shift + other
-            Z = np.where(joint.low >= Z, np.minimum(now, joint.low), Z)
-            Z = np.where(joint.high <= Z, np.maximum(now, joint.high), Z)
-        T = (Z - other - shift) / scale
-        if self.step.intercept is None:
-            T = T - self.bias0.astype(np.float32)
+            change = np.where(low >= Z, np.minimum(now, low) - Z, 0)
+            change = np.where(high <= Z, np.maximum(now, high) - Z, change)
+            return X, self._by_group((change / scale).astype(np.float32))
+
+        sums = Sums(self.workers, xx=False)
+        for X, T in self.workers.in_order(rows, self.ours.batches):
+            sums.add(X, T)
+        return sums
+
+    def _by_group(self, rows: Array) -> Array:
+        """Rows (r, n_out) as (g, r, m)."""
         g, m, _ = self.W0.shape
-        return X, T.reshape(len(T), g, m).swapaxes(0, 1)
+        grouped: Array = rows.reshape(len(rows), g, m).swapaxes(0, 1)
+        return grouped

@@ -24,7 +24,7 @@ from reprune_onnx.errors import DataError, ModelError, SelectionError, Verificat
 from reprune_onnx.note import Note
 from reprune_onnx.pruner.knowledge import measure
 from reprune_onnx.pruner.measure import cost
-from reprune_onnx.recovery.output_error import output_error
+from reprune_onnx.recovery.output_error import output_errors
 from reprune_onnx.results import Instead, Measured, Pruned, Subject
 from reprune_onnx.runtime.image_input import image_input
 from reprune_onnx.runtime.tail import head_of
@@ -124,12 +124,11 @@ def _told_shortly(seen: Measured, generated: Generated) -> Measured:
 def _errors(subject: Subject, ways: dict[str, Pruned], seen: Measured) -> dict[str, float]:
     """The errors of the outputs on held-out images; DataError where these tell nothing."""
     assert seen.held_out is not None
-    errors = {}
-    for way, pruned in ways.items():
-        error = output_error(subject.model, head_of(pruned.model), seen.held_out)
-        if error is None:
-            raise DataError("the outputs are the same for all of them, or not finite")
-        errors[way] = error
+    models = [head_of(pruned.model) for pruned in ways.values()]
+    measured = dict(zip(ways, output_errors(subject.model, models, seen.held_out), strict=True))
+    errors = {way: error for way, error in measured.items() if error is not None}
+    if errors.keys() < measured.keys():
+        raise DataError("the outputs are the same for all of them, or not finite")
     return errors
 
 

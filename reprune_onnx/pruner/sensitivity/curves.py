@@ -55,7 +55,9 @@ def _sampled(g: Group, own_readers: list[Reader], select_at: SelectAt) -> Curve:
     """The curve through a criterion's choices at some numbers of channels."""
     least = max(1, int((~g.free).sum()))
     levels = np.unique(np.linspace(least, g.n, _LEVELS + 1).round().astype(int))
-    measured = [lost(own_readers, select_at(g, int(k))) if k < g.n else 0.0 for k in levels]
+    every = np.arange(g.n)
+    choices = [select_at(g, int(k)) if k < g.n else every for k in levels]
+    measured = lost(own_readers, choices)
     errors = np.maximum.accumulate(measured[::-1])[::-1]  # fewer channels never lose less
     if len(levels) == 1:
         return Curve(np.arange(0), np.zeros(g.n + 1))

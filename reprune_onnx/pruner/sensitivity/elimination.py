@@ -16,12 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_solve
+from scipy.linalg import solve_triangular
 
 from reprune_onnx.activations.moments import factored
 from reprune_onnx.types import Bools, Floats, Ints
 
 _RIDGE = 1e-4  # of the mean diagonal: inputs that hardly vary do not become free
+_ROUNDING = 1e-12  # of the mean diagonal of an inverse
 _WAITING = 128  # updates of the inverse that are applied at once
 
 
@@ -73,22 +74,24 @@ def eliminate(readers: Sequence[Reader], fixed: Bools) -> Curve:
     return Curve(order, error)
 
 
-def lost(readers: Sequence[Reader], kept: Ints) -> float:
-    """Return the error if only the channels ``kept`` are left."""
-    total = 0.0
+def lost(readers: Sequence[Reader], choices: Sequence[Ints]) -> Floats:
+    """Return the errors if only the channels of each choice are left.
+
+    The Schur complement above is the inverse of P_RR, so that with its Cholesky factor L the error
+    is ‖L⁻¹·W_Rᵀ‖² (here U = Lᵀ).
+    """
+    errors = np.zeros(len(choices))
     for r in readers:
-        gone = np.setdiff1d(np.arange(len(r.inputs)), kept)
-        R = np.concatenate([np.empty(0, np.int64), *(r.inputs[i] for i in gone)])
-        if not len(R):
-            continue
-        S = np.setdiff1d(np.arange(len(r.G)), R)
-        rest = r.G[np.ix_(R, R)] + _ridge(r.G) * np.eye(len(R))
-        if len(S):
-            factor = factored(r.G[np.ix_(S, S)], _ridge(r.G))
-            cross = r.G[np.ix_(S, R)]
-            rest = rest - cross.T @ cho_solve(factor, cross, check_finite=False)
-        total += float(np.einsum("mr,rs,ms->", r.W[:, R], rest, r.W[:, R], optimize=True))
-    return max(0.0, total)
+        P = _inverse(r.G)
+        for k, kept in enumerate(choices):
+            gone = np.setdiff1d(np.arange(len(r.inputs)), kept)
+            R = np.concatenate([np.empty(0, np.int64), *(r.inputs[i] for i in gone)])
+            if len(R):
+                rest = P[np.ix_(R, R)]
+                U, lower = factored(rest, _ROUNDING * float(np.trace(rest)) / len(R))
+                half = solve_triangular(U, r.W[:, R].T, trans="T", lower=lower, check_finite=False)
+                errors[k] += float(np.vdot(half, half))
+    return errors
 
 
 def _ridge(G: Floats) -> float:

@@ -60,7 +60,9 @@ def readers(
     ]
     proto = as_float32(model.proto)
     names = [[p.linear.op.inputs[0], p.joint.tensor] for p in plans]
-    parts = shares(proto, images.batches, [Look.at(p.joint.tensor, p.linear) for p in plans])
+    parts = shares(
+        proto, images.batches, [Look.to_compare(p.joint.tensor, p.linear) for p in plans]
+    )
     counts = [share.batches for share in parts]
     frontier = Frontier(Model(proto), images.batches, names, counts, Store(images.room))
     groups = [g for g in channels.groups if g.free.any()]
@@ -109,7 +111,7 @@ def _measured(
     """W (g, m, D) in units of the joint's deviation, and the inputs' centred moments (g, D, D)."""
     linear, joint = plan.linear, plan.joint
     frontier, share = what
-    sums, n = Sums(workers), 0
+    sums = Sums(workers, xt=False)
 
     def rows(k: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         arrays = frontier.compute(k)
@@ -123,12 +125,11 @@ def _measured(
 
     for X, Z in workers.in_order(rows, frontier.batches):
         sums.add(X, Z)
-        n += X.shape[1]
     m = sums.moments()
     W = linear.matrix(graph.array(plan.layer.weight))
     scale = joint.scale.reshape(linear.groups, -1)
     variance = float(m.tt.sum()) or 1.0
-    return W * scale[:, :, None] * np.sqrt(weight / variance), shrunk(m.xx, n)
+    return W * scale[:, :, None] * np.sqrt(weight / variance), shrunk(m.xx, m.n)
 
 
 def _readers(plan: _Plan, measured: tuple[Floats, Floats], group: Group) -> Iterator[Reader]:

@@ -41,7 +41,7 @@ def expected(X: np.ndarray, T: np.ndarray, centred: bool) -> Moments:
         x, t = np.zeros_like(x), np.zeros_like(t)
     X, T = X - x[:, None], T - t[:, None]
     xx, xt = X.swapaxes(1, 2) @ X / n, X.swapaxes(1, 2) @ T / n
-    return Moments(x, t, xx, xt, (T**2).mean(axis=1))
+    return Moments(n, x, t, xx, xt, (T**2).mean(axis=1))
 
 
 def assert_close(found: Moments, wanted: Moments) -> None:
@@ -77,9 +77,9 @@ def test_means_that_are_large_do_not_hide_the_variance(centred: bool) -> None:
     with threads(1) as pool:
         first = added(Sums(pool), X[:, :5000], T[:, :5000], 900)
         second = added(Sums(pool), X[:, 5000:], T[:, 5000:], 900)
-        m = (first + second).moments(centred)
-        again = added(Sums(pool, inputs=False), X, other, 900).retargeted(m, centred)
-    for found, targets in ((m, T), (again, other)):
+        m = first.moments(centred).merged(second.moments(centred))
+        whole = added(Sums(pool), X, other, 900).moments(centred)
+    for found, targets in ((m, T), (whole, other)):
         wanted = expected(X, targets, centred)
         for name in FIELDS:
             a, b = getattr(found, name), getattr(wanted, name)
@@ -107,23 +107,39 @@ def test_a_factor_of_what_rounding_left_without_one() -> None:
     assert np.array_equal(G, before)
 
 
-def test_both_halves_together() -> None:
+@pytest.mark.parametrize("centred", [True, False])
+def test_both_parts_together(centred: bool) -> None:
     X, T = samples(600)
     with threads(1) as pool:
-        first = added(Sums(pool), X[:, :400], T[:, :400], 100)
-        second = added(Sums(pool), X[:, 400:], T[:, 400:], 100)
-        assert_close((first + second).moments(), expected(X, T, True))
-        assert_close(first.moments(), expected(X[:, :400], T[:, :400], True))
+        first = added(Sums(pool), X[:, :400], T[:, :400], 100).moments(centred)
+        second = added(Sums(pool), X[:, 400:], T[:, 400:], 100).moments(centred)
+    assert_close(first, expected(X[:, :400], T[:, :400], centred))
+    both = first.merged(second)
+    assert both.n == 600
+    assert_close(both, expected(X, T, centred))
 
 
 @pytest.mark.parametrize("centred", [True, False])
-def test_other_targets_for_the_same_inputs(centred: bool) -> None:
+def test_what_changes_in_the_targets_is_added(centred: bool) -> None:
     X, T = samples(500)
     other = (2 * T + X[:, :, :3] - 1).astype(np.float32)
     with threads(1) as pool:
         m = added(Sums(pool), X, T, 90).moments(centred)
-        found = added(Sums(pool, inputs=False), X, other, 90).retargeted(m, centred)
-    assert_close(found, expected(X, other, centred))
+        change = added(Sums(pool, xx=False), X, other - T, 90).moments(centred)
+    wanted = expected(X, other, centred)
+    np.testing.assert_allclose(m.t + change.t, wanted.t, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(m.xt + change.xt, wanted.xt, rtol=1e-5, atol=1e-4)
+    assert not change.xx.any()
+
+
+def test_inputs_alone() -> None:
+    X, T = samples(500)
+    with threads(1) as pool:
+        m = added(Sums(pool, xt=False), X, T, 90).moments()
+    wanted = expected(X, T, True)
+    np.testing.assert_allclose(m.xx, wanted.xx, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(m.tt, wanted.tt, rtol=1e-5, atol=1e-5)
+    assert not m.xt.any()
 
 
 @pytest.mark.parametrize("centred", [True, False])

@@ -37,7 +37,7 @@ def looks(names: list[str]) -> list[Look]:
     for name in names:
         op = graph.producer(name)
         assert op is not None
-        result.append(Look.at(name, Linear(op, WEIGHTS[op.inputs[1]].shape)))
+        result.append(Look.to_fit(name, Linear(op, WEIGHTS[op.inputs[1]].shape)))
     return result
 
 

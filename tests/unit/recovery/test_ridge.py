@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reprune_onnx.activations.moments import Moments
-from reprune_onnx.recovery.ridge import RIDGES, choose, solve
+from reprune_onnx.recovery.ridge import RIDGES, Regression, choose
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -16,7 +16,11 @@ def moments(X: Array, T: Array) -> Moments:
     n = X.shape[1]
     zeros = np.zeros((len(X), X.shape[2])), np.zeros((len(X), T.shape[2]))
     xx, xt = X.swapaxes(1, 2) @ X / n, X.swapaxes(1, 2) @ T / n
-    return Moments(*zeros, xx, xt, (T**2).mean(axis=1))
+    return Moments(n, *zeros, xx, xt, (T**2).mean(axis=1))
+
+
+def solve(m: Moments, W0: Array, ridge: float) -> Array:
+    return Regression(m.xx, W0, ridge).solve(m.xt)
 
 
 def draw(rng: np.random.Generator, n: int, noise: float, true: Array) -> tuple[Array, Array]:
@@ -85,3 +89,17 @@ def test_outputs_that_do_not_count_have_no_say() -> None:
         sets.append(moments(X, T))
     assert choose(*sets, W0, np.array([[1.0, 0.0]])) == max(RIDGES)
     assert choose(*sets, W0, np.array([[0.0, 1.0]])) == min(RIDGES)
+
+
+def test_a_ridge_is_judged_by_outputs_of_all_kinds() -> None:
+    """Of 300 outputs every other one is noise: the choice is that of all of them."""
+    rng = np.random.default_rng(2)
+    true = rng.standard_normal((1, 300, 20))
+    near = true + 0.05 * rng.standard_normal(true.shape)
+    sets = []
+    for _ in range(2):
+        X, T = draw(rng, 60, 0.0, true)
+        T[:, :, ::2] += 3 * rng.standard_normal(T[:, :, ::2].shape)
+        sets.append(moments(X, T))
+    errors = [float(sets[1].error(solve(sets[0], near, r)).sum()) for r in RIDGES]
+    assert choose(*sets, near, np.ones((1, 300))) == RIDGES[int(np.argmin(errors))]
