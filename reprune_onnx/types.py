@@ -28,7 +28,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -306,12 +306,14 @@ class Filters:
     ``kernels (m, n_in, d)`` are float64: the kernel of filter ``channels[i]`` for input channel j,
     flattened (d = kh·kw). ``channels (m,)`` are positions in the group; m < n where the producer
     makes only some of the group's channels. ``energy (n_in,)`` is the mean square of each input
-    channel, where it was measured.
+    channel, where it was measured. ``trees`` holds their dendrograms by linkage once they were made
+    for some number of channels: they are the same for any other.
     """
 
     kernels: Floats
     channels: Ints
     energy: Floats | None = None
+    trees: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

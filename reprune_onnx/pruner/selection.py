@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -67,15 +67,16 @@ def select_channels(
 
 def select_at(
     graph: Graph, channels: ChannelMap, settings: Settings, known: Knowledge
-) -> Callable[[Group, int], Ints] | None:
-    """What the method keeps of a group, (k,), at any number k; None for elimination by losses."""
+) -> Callable[[Group, Sequence[int]], list[Ints]] | None:
+    """What the method keeps of a group, (k,), at some numbers k; None for elimination by losses."""
     if criterion(settings.method).needs == "losses":
         return None
 
-    def kept(g: Group, k: int) -> Ints:
-        problem = group_problem(graph, channels, g, k, known)
-        stream = (settings.seed, g.id)
-        return _select(problem, settings.method, settings.select_options, stream).kept
+    def kept(g: Group, counts: Sequence[int]) -> list[Ints]:
+        problem = group_problem(graph, channels, g, g.n, known)
+        problems = (replace(problem, n_keep=k) for k in counts)
+        how, stream = settings.select_options, (settings.seed, g.id)
+        return [_select(each, settings.method, how, stream).kept for each in problems]
 
     return kept
 

@@ -124,7 +124,7 @@ def test_losses_of_any_graph(recipe: Recipe, by_choice: bool) -> None:
     model = in_order(rp.Model(build(recipe)))
     graph = graph_of(model)
     channels = channels_of(graph, rp.Scope(residual="prune", input_shapes=SHAPE))
-    select_at = (lambda g, k: np.arange(g.n)[:k]) if by_choice else None
+    select_at = (lambda g, ks: [np.arange(g.n)[:k] for k in ks]) if by_choice else None
     losses = measure_losses(model, graph, channels, images(), select_at)
     for g in channels.groups:
         if g.id in losses.error:

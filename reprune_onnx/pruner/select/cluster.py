@@ -42,7 +42,13 @@ class Merges:
     heights: Floats
 
 
-def clusters(kernels: Floats, n_merges: int, linkage: Linkage, cutoff: Cutoff) -> Ints:
+def clusters(
+    kernels: Floats,
+    n_merges: int,
+    linkage: Linkage,
+    cutoff: Cutoff,
+    remembered: dict[str, Merges] | None = None,
+) -> Ints:
     """Return C (m, n_in): the cluster of every kernel of ``kernels`` (m, n_in, d).
 
     ``n_merges`` is ñ, from 0 to m - 1. Each column of C is numbered from 0, by first occurrence.
@@ -50,6 +56,8 @@ def clusters(kernels: Floats, n_merges: int, linkage: Linkage, cutoff: Cutoff) -
     * ``merge-count``, Eq. 5 as printed: AC_ñ, exactly m - ñ clusters in every input channel.
     * ``height``: every merge up to h_l = max_j d(ñ; K_j) (Eq. 4), so m - ñ clusters or fewer.
     * ñ = 0 merges nothing, not even equal kernels.
+
+    Dendrograms are the same for any ñ: of few input channels they are ``remembered`` by linkage.
 
     >>> K = np.array([0.0, 5.0, 0.1]).reshape(3, 1, 1)
     >>> clusters(K, 1, "ward", "merge-count").T
@@ -61,6 +69,10 @@ def clusters(kernels: Floats, n_merges: int, linkage: Linkage, cutoff: Cutoff) -
     step = max(1, _BLOCK // m)
     blocks = [slice(start, start + step) for start in range(0, n_in, step)]
     trees: Iterable[Merges] = (dendrograms(kernels[:, own], linkage) for own in blocks)
+    if remembered is not None and len(blocks) == 1:
+        if linkage not in remembered:
+            remembered[linkage] = dendrograms(kernels, linkage)
+        trees = [remembered[linkage]]
     h = 0.0
     if cutoff == "height":  # of all input channels, so all are clustered before any is cut
         trees = list(trees)

@@ -26,6 +26,7 @@ def select(problem: Problem, options: SelectOptions, rng: np.random.Generator) -
             len(filters.channels) * dropped // problem.n,
             options.linkage,
             options.cutoff,
+            filters.trees,
         )
         for filters in problem.filters
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -16,7 +16,7 @@ from reprune_onnx.results import Losses
 from reprune_onnx.types import ChannelMap, Group, Ints, Model
 from reprune_onnx.watch import Progress
 
-SelectAt = Callable[[Group, int], Ints]
+SelectAt = Callable[[Group, Sequence[int]], list[Ints]]
 
 _LEVELS = 8  # numbers of channels at which another criterion's choice is measured
 
@@ -33,8 +33,8 @@ def measure_losses(
 
     A group that no layer reads, or none that can be measured, has no curve.
 
-    ``select_at(g, k)`` gives the k channels of group g that a criterion keeps; its choices are
-    measured at a few numbers and interpolated. Without it channels are eliminated one by one
+    ``select_at(g, counts)`` gives the channels of group g that a criterion keeps at each of some
+    numbers; they are measured and interpolated. Without it channels are eliminated one by one
     (method ``reconstruction``).
     """
     error, order = {}, {}
@@ -55,9 +55,8 @@ def _sampled(g: Group, own_readers: list[Reader], select_at: SelectAt) -> Curve:
     """The curve through a criterion's choices at some numbers of channels."""
     least = max(1, int((~g.free).sum()))
     levels = np.unique(np.linspace(least, g.n, _LEVELS + 1).round().astype(int))
-    every = np.arange(g.n)
-    choices = [select_at(g, int(k)) if k < g.n else every for k in levels]
-    measured = lost(own_readers, choices)
+    choices = select_at(g, [int(k) for k in levels[:-1]])  # the last level is all channels
+    measured = [*lost(own_readers, choices), 0.0]
     errors = np.maximum.accumulate(measured[::-1])[::-1]  # fewer channels never lose less
     if len(levels) == 1:
         return Curve(np.arange(0), np.zeros(g.n + 1))

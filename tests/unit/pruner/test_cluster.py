@@ -3,7 +3,9 @@ import pytest
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import pdist
 
+from reprune_onnx.pruner.select import cluster
 from reprune_onnx.pruner.select.cluster import clusters
+from reprune_onnx.pruner.select.cluster import plain_dendrograms as plain
 
 LINKAGES = ["ward", "single", "complete", "average"]
 rng = np.random.default_rng(7)
@@ -99,3 +101,18 @@ def test_ward_is_the_true_one():
     """Eq. 2 as printed, without the square, would merge 20 and 25 before {0, 2} and 5."""
     K = np.array([0.0, 2.0, 5.0, 20.0, 25.0])[:, None, None]
     assert clusters(K, 2, "ward", "merge-count")[:, 0].tolist() == [0, 0, 0, 1, 2]
+
+
+@pytest.mark.parametrize("cutoff", ["merge-count", "height"])
+@pytest.mark.parametrize("kernels", [KERNELS["random"], KERNELS["1x1"], KERNELS["no input"]])
+def test_remembered_dendrograms_give_the_same_clusters_at_any_number(kernels, cutoff, monkeypatch):
+    made = []
+    monkeypatch.setattr(cluster, "dendrograms", lambda K, way: made.append(way) or plain(K, way))
+    for way in LINKAGES:
+        trees = {}
+        for n_merges in range(len(kernels)):
+            expected = clusters(kernels, n_merges, way, cutoff)
+            made.clear()
+            found = clusters(kernels, n_merges, way, cutoff, trees)
+            np.testing.assert_array_equal(found, expected)
+            assert made == ([way] if n_merges == 1 and kernels.size else [])

@@ -173,8 +173,8 @@ def test_another_criterion_is_measured_at_its_own_choices() -> None:
     body, shapes = LAYERS["conv"]
     proto = network(body, **{**shapes, "w1": (20, 3, 1, 1), "w2": (4, 20, 2, 2)})
 
-    def first(g: Group, k: int) -> Any:
-        return np.arange(k)
+    def first(g: Group, counts: Any) -> Any:
+        return [np.arange(k) for k in counts]
 
     channels, group, losses = measured(proto, first)
     error = losses.error[group.id]
@@ -197,8 +197,8 @@ def test_a_criterion_that_does_better_with_fewer_has_a_curve_that_never_rises() 
             array[:, 10:] *= 0.01
             tensor.CopyFrom(onnx.numpy_helper.from_array(array, "w2"))
 
-    def odd(g: Group, k: int) -> Any:
-        return np.arange(20)[-k:] if k >= 10 else np.arange(k)
+    def odd(g: Group, counts: Any) -> Any:
+        return [np.arange(20)[-k:] if k >= 10 else np.arange(k) for k in counts]
 
     channels, group, losses = measured(proto, odd)
     few = refitted(proto, channels, "y", list(range(8, 20)))
@@ -213,7 +213,7 @@ def test_elimination_loses_no_more_than_another_choice() -> None:
     body, shapes = LAYERS["conv"]
     proto = network(body, **{**shapes, "w1": (20, 3, 1, 1), "w2": (4, 20, 3, 3)})
     _, group, best = measured(proto)
-    _, _, other = measured(proto, lambda g, k: np.arange(k))
+    _, _, other = measured(proto, lambda g, ks: [np.arange(k) for k in ks])
     assert (best.error[group.id][1:] <= other.error[group.id][1:] + 1e-9).all()
 
 
