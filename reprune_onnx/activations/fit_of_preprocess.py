@@ -11,7 +11,7 @@ Only what is sure is said, and nothing is changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,7 @@ from reprune_onnx.runtime.image_input import image_input
 from reprune_onnx.types import Bools, Floats, Ints, Model
 
 _IMAGES = 64
+_AT_FIRST, _CLOSER = 16, 3  # images for all alternatives, and how many are looked at closer
 _WITHOUT_LABELS = 32
 _FAR, _NEAR, _NEARER = 0.2, 0.25, 0.4  # misfit of what is given, of a better one, and their ratio
 _SURE = 3.0  # standard deviations between the numbers of right answers
@@ -122,25 +123,49 @@ def _by_answers(answers: AnswersEvidence, some: Pixels) -> _Finding | None:
     settled = information(few) > _PLENTY * most_information(few)
     if right.mean() > 1 - _SURE**2 / len(right) or (settled and right.mean() >= _MOSTLY):
         return _Finding(None)  # too few more could be right for this not to be chance
-    tried = [(how, answers.probabilities(some.fed(how))) for how in _with_colors(some)]
+    look = _FirstLook(answers, some)
+    closer = look.best(lambda p, at: int((p.argmax(axis=1) == y[at]).sum()))
+    tried = [(how, answers.probabilities(some.fed(how))) for how in closer]
     more = _most_right(right, y, tried)
     if more is None and right.mean() < _MOSTLY:  # labels of others, or in another order
-        return _by_information(answers, some.some(_WITHOUT_LABELS))
+        return _by_information(answers, some.some(_WITHOUT_LABELS), look)
     return more or _Finding(None)
 
 
-def _by_information(answers: AnswersEvidence, some: Pixels) -> _Finding | None:
+def _by_information(
+    answers: AnswersEvidence, some: Pixels, look: _FirstLook | None = None
+) -> _Finding | None:
     given = answers.probabilities(some.fed(some.preprocess))
     telling, ceiling = information(given), most_information(given)
     if telling > _LESS * ceiling:
         return _Finding(None)
-    tried = [(information(answers.probabilities(some.fed(how))), how) for how in _with_colors(some)]
+    closer = (look or _FirstLook(answers, some)).best(lambda p, at: information(p))
+    tried = [(information(answers.probabilities(some.fed(how))), how) for how in closer]
     best, how = max(tried, key=lambda each: each[0], default=(0.0, None))
     if best < _MUCH * ceiling or telling > _LESS * best:
         return None
     return _Finding(
         how, f"the answers are surer and differ more ({best:.2f} nats instead of {telling:.2f})"
     )
+
+
+class _FirstLook:
+    """What all alternatives make of a few images: the best are then looked at on more."""
+
+    def __init__(self, answers: AnswersEvidence, some: Pixels) -> None:
+        self._at = drawn(len(some.x), _AT_FIRST)
+        few = some.some(_AT_FIRST)
+        self._given = answers.probabilities(few.fed(some.preprocess))
+        self._tried = [(how, answers.probabilities(few.fed(how))) for how in _with_colors(some)]
+
+    def best(self, worth: Callable[[Floats, Ints], float]) -> list[Preprocess]:
+        """The alternatives whose answers (n, classes) for the images ``at (n,)`` are worth most.
+
+        Only those that are worth more than the answers to what is given.
+        """
+        least = worth(self._given, self._at)
+        ranked = sorted(((worth(p, self._at), how) for how, p in self._tried), key=lambda e: -e[0])
+        return [how for value, how in ranked[:_CLOSER] if value > least]
 
 
 def _labels(some: Pixels, classes: int) -> Ints | None:
