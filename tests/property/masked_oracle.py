@@ -148,8 +148,8 @@ def _with_zeros(
         cuts.setdefault(cut["initializer"], []).append((cut["axis"], cut["keep"]))
     proto = onnx.ModelProto()
     proto.CopyFrom(original)
-    own: dict[str, onnx.NodeProto] = {}
-    for node in nodes_within(found.model.proto.graph):
+    own = {result(node): node for node in nodes_within(found.model.proto.graph)}
+    for node in list(own.values()):  # a name of a file's own may hold a slash, and goes first
         own.setdefault(_name_in_body(result(node)), node)
     wanted = []
     for node in nodes_within(proto.graph):
