@@ -1,4 +1,4 @@
-"""What the options of a pruning may be, and those that belong together."""
+"""The choices of each option of a pruning, and options that belong together."""
 
 from __future__ import annotations
 

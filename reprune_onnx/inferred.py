@@ -1,4 +1,4 @@
-"""What ONNX's inference tells of the tensors of a model: it is a help, not a check."""
+"""Types and shapes of tensors by ONNX's inference, which is a help and not a check."""
 
 from __future__ import annotations
 

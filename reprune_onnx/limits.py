@@ -1,4 +1,4 @@
-"""What a device can read of a file: versions, types, ops, and what it lacks of them.
+"""The limits of a device's parser: versions, types, ops, and the parts of ops that it lacks.
 
 The tables of `deploy/parsers/` are those of the parsers that targets share, one TOML file each.
 """

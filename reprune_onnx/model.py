@@ -19,7 +19,7 @@ from reprune_onnx.order import in_order
 from reprune_onnx.types import Model
 
 ModelLike: TypeAlias = str | PathLike[str] | onnx.ModelProto | Model
-"""What every function of the package takes for a model."""
+"""The types that every function of the package accepts as a model."""
 
 LIMIT = 2**31 - 1
 """Protobuf's own limit for one message, in bytes; larger models keep their weights beside them."""

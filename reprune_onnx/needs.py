@@ -1,4 +1,4 @@
-"""What nodes want of what comes to them.
+"""The extents that nodes need of their inputs.
 
 Reshapes go to numbers that are stated, or computed in part; products have matrices of fixed rows,
 normalizations have scales of fixed extents, what is read and written at places has theirs, and what

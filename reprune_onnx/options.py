@@ -1,4 +1,4 @@
-"""How an option is declared, once: for the dataclass that holds it and for the command line."""
+"""The declaration of an option, once for the dataclass that holds it and for the command line."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ HALF_STEP = 2.0**-24
 """The smallest step of float16: what vanishes in it differs by one, and no less."""
 
 TOLERANCE, HALF_TOLERANCE = 1e-4, 5e-3
-"""What a verification allows in float32 and in float16, of an output's scale."""
+"""The differences that a verification allows, in units of an output's scale."""
 
 
 def tolerance(graph: Graph, channels: ChannelMap) -> float:

@@ -1,4 +1,4 @@
-"""What the stages make of one model, in their order; what they tell of its channels is `types`.
+"""The results of the stages for one model, in their order; `types` has those about its channels.
 
     Model ──analyze──▶ Subject ──measure──▶ Measured ──allocate──▶ Budget ──select──▶ Selection
     Selection ──cut──▶ Cut ──verify──▶ Verification ──recover──▶ Recovery ──report──▶ Pruned

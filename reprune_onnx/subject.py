@@ -1,4 +1,4 @@
-"""What of a file is pruned, and its channels."""
+"""The part of a file that is pruned, and its channels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fields and arguments take, and what they hold of it."""
+"""The values that fields and arguments accept, and the form in which they hold them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told while work proceeds: how far a stage is, and what it has taken."""
+"""Progress while work proceeds: how far a stage is, and how long it has taken."""
 
 from __future__ import annotations
 

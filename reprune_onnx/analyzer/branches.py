@@ -1,4 +1,4 @@
-"""Which branches of If with layers run, at which sizes, and how often their layers are used."""
+"""The branches of If that hold layers: when each runs, at which sizes, and what its layers cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What rules state during the walk, before it is known along which axes labels will vary."""
+"""Drafts of facts that rules state during the walk, before all ties are known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What calls or bundles is written out in plain nodes, so that rules see them."""
+"""Local functions, loops and sequences written out in plain nodes, so that rules see them."""
 
 from __future__ import annotations
 

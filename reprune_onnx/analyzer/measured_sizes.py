@@ -1,4 +1,4 @@
-"""How often layers are used, seen in a run where no rule could tell: behind If, Loop, other ops."""
+"""The positions of layers, seen in a run where no rule could tell: behind If, Loop, other ops."""
 
 from __future__ import annotations
 

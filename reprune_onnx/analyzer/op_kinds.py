@@ -9,37 +9,37 @@ GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 MATRIX_PRODUCTS = ("Gemm", "MatMul")
 PRODUCTS = (*CONVOLUTIONS, *MATRIX_PRODUCTS, "Einsum")
-"""What multiplies its input by a weight."""
+"""Ops that multiply their input by a weight."""
 WEIGHTED = (*PRODUCTS, *sorted(GATES))
-"""What can be a layer."""
+"""Ops that can be layers."""
 LINEAR = frozenset({*CONVOLUTIONS, *MATRIX_PRODUCTS, *GATES})
 """Layers that a fit can give new weights."""
 
 # ── what passes values on ───────────────────────────────────────────────────────────────────────
 
 SAME_VALUES = frozenset({"Identity", "Dropout"})
-"""What hands its input on as it is, where nothing is trained."""
+"""Ops that pass their input on unchanged, where nothing is trained."""
 SAME_NUMBERS = SAME_VALUES | {"Cast"}
-"""What changes no more than the type of its input."""
+"""Ops that change at most the type of their input."""
 SAME_ELEMENTS = frozenset(
     {"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 )
-"""What changes no more than the type, the shape and the order of its input's elements."""
+"""Ops that change at most the type, the shape and the order of their input's elements."""
 RESIZING = frozenset({"Resize", "Upsample"})
-"""What changes the sides of an image, by factors in floating point."""
+"""Ops that change the sides of an image, by factors in floating point."""
 
 # ── what computes ───────────────────────────────────────────────────────────────────────────────
 
 ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div"})
-"""What shifts or scales, where one of its inputs is constant."""
+"""Ops that shift or scale, where one of their inputs is constant."""
 COMPARISONS = frozenset({"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"})
-"""What makes a truth value of two numbers."""
+"""Ops that compare two numbers."""
 PROBABILITIES = frozenset({"HardSigmoid", "Sigmoid", "Softmax"})
-"""What makes numbers between 0 and 1 of scores."""
+"""Ops that turn scores into numbers between 0 and 1."""
 SQUASHING = PROBABILITIES | {"Clip", "Hardmax", "LogSoftmax", "Softsign", "Tanh"}
-"""What flattens differences of its input where it is saturated."""
+"""Ops that flatten differences of their input where they saturate."""
 MEASURING = frozenset({"Shape", "Size"})
-"""What reads no value of its input, only its extents."""
+"""Ops that read the extents of their input, but none of its values."""
 RANDOM = frozenset(
     {
         "Bernoulli",
@@ -50,11 +50,11 @@ RANDOM = frozenset(
         "RandomUniformLike",
     }
 )
-"""What draws other numbers in every run."""
+"""Ops that draw other numbers in every run."""
 
 # ── what holds other nodes ──────────────────────────────────────────────────────────────────────
 
 LOOPS = frozenset({"Loop", "Scan"})
-"""What runs the nodes of its body several times."""
+"""Ops that run the nodes of their body several times."""
 WITH_BODIES = LOOPS | {"If"}
-"""What holds nodes of its own."""
+"""Ops with bodies: nodes of their own."""

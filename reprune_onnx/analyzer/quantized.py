@@ -1,4 +1,4 @@
-"""What of a model is in whole numbers: such nodes stand between a weight and its layer.
+"""Nodes of quantized models, which stand between a weight and its layer.
 
 Rounding makes steps, so that a cut of such a model could not be compared with anything.
 """

@@ -1,4 +1,4 @@
-"""How often a Loop or a Scan runs, where that follows from the file alone."""
+"""The number of rounds of a Loop or a Scan, where it follows from the file alone."""
 
 from __future__ import annotations
 

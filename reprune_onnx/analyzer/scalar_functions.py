@@ -1,4 +1,4 @@
-"""What an op that shapes are computed with makes of one element of each operand."""
+"""The functions of ops that shapes are computed with, on one element of each operand."""
 
 from __future__ import annotations
 

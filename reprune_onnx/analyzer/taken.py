@@ -1,4 +1,4 @@
-"""Which branch an If takes, where no size that is left open has a say in it."""
+"""The branch that an If takes, where no open size decides about it."""
 
 from __future__ import annotations
 

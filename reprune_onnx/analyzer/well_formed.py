@@ -1,4 +1,4 @@
-"""What a file must be: versions that exist, tensors as long as they say, nodes that fit their op.
+"""Checks of a file: versions that exist, tensors as long as they say, nodes that fit their op.
 
 ONNX's own checker asks for more, and rejects files that run everywhere. This asks for what rules
 rely on, and for what ONNX Runtime wants too.

@@ -1,4 +1,4 @@
-"""What is known of the models before they are measured: they compute, and what they should."""
+"""Checks before models are measured: that they run, and compute the same."""
 
 from __future__ import annotations
 

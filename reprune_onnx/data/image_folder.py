@@ -1,4 +1,4 @@
-"""Which files of a folder, or of a tar of one, are images, and which label each of them has."""
+"""The images of a folder, or of a tar of one, and the label of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What labels are, and how they are read: checked where they are needed, else only if they fit."""
+"""Labels and how they are read: checked where they are needed, else taken if they fit."""
 
 from __future__ import annotations
 

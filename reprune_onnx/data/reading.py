@@ -1,4 +1,4 @@
-"""What the options of a command say about how its DATA is read."""
+"""The options of a command on how its DATA is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every kind of data is before it is fitted: a source of raw batches."""
+"""The form of every kind of data before it is fitted: a source of raw batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model's inputs ask of the data: images of a size, or arrays of a shape."""
+"""The needs of a model's inputs: images of a size, or arrays of a shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in the place of a node: other nodes, and the constants that they read."""
+"""The replacement of a node: other nodes, and the constants that they read."""
 
 from __future__ import annotations
 

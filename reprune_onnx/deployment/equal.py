@@ -14,7 +14,7 @@ from reprune_onnx.verification.control import CONTROL_FACTOR
 from reprune_onnx.verification.inputs import runs
 
 ALLOWED = 1e-4
-"""Of an output's scale: what a file in the same precision may differ by."""
+"""The difference that a file in the same precision may have, relative to an output's scale."""
 
 _WRONG = -3.0  # what a weight is multiplied by in the negative control
 _CONTROLS = 5  # weights tried, from the last

@@ -1,4 +1,4 @@
-"""What is known of a graph whose nodes are written for a device."""
+"""Facts about a graph whose nodes are written for a device."""
 
 from __future__ import annotations
 

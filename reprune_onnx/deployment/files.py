@@ -1,4 +1,4 @@
-"""What deployment reads and where it writes, checked before anything is computed."""
+"""The files that deployment reads and writes, checked before anything is computed."""
 
 from __future__ import annotations
 

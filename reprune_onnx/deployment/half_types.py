@@ -1,4 +1,4 @@
-"""Which nodes can compute in float16 at all, by ONNX's schemas and a few reasons of their own."""
+"""The nodes that can compute in float16, by ONNX's schemas and a few reasons of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a device lacks of an op that it has: the conditions of its table's rows, asked of a node."""
+"""Conditions under which a device lacks an op: rows of its table, tested on a node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which nodes would leave the range of float16, measured on inputs.
+"""Nodes that would leave the range of float16, measured on inputs.
 
 ONNX Runtime's CPU computes a float16 file in float32 wherever it has no kernel, so running such a
 file shows nothing of its range. Here the float32 model runs with a few more nodes behind every

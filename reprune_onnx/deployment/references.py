@@ -18,7 +18,7 @@ from reprune_onnx.types import Model
 from reprune_onnx.verification.compare import Arrays, difference
 
 ALLOWED = {"fp32": 1e-3, "fp16": 3e-2, "int8": 3e-1}
-"""Of an output's scale: what an engine's outputs may differ from these by."""
+"""The difference that an engine's outputs may have, relative to an output's scale."""
 
 _IMAGES = 4  # of a model that takes any number of them
 _SAME = 1e-4  # of the scale: what an image may differ by in another batch

@@ -1,4 +1,4 @@
-"""What calibration images tell about layers: the deviation of their outputs, the energy of inputs.
+"""Statistics of layers on calibration images: deviations of outputs, energies of inputs.
 
 The standard deviation of a layer's output stands for |γ| where BN was folded away; the mean square
 of an input channel says how much its kernels matter (``--coverage energy``).

@@ -1,4 +1,4 @@
-"""What allocation and selection go by: |γ|, and what calibration images tell."""
+"""The knowledge for allocation and selection: |γ|, and measurements on calibration images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model costs: multiply-adds, parameters, channels."""
+"""The cost of a model: multiply-adds, parameters, channels."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What was asked, what was reached: the report file, terminal tables, the HTML page."""
+"""Reports of a pruning: the file, tables in the terminal, and the HTML page."""

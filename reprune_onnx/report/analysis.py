@@ -1,4 +1,4 @@
-"""What an analysis found, as plain JSON values."""
+"""The result of an analysis as plain JSON values."""
 
 from __future__ import annotations
 

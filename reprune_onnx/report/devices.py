@@ -1,4 +1,4 @@
-"""What the terminal shows of targets, and of files made for them."""
+"""Tables in the terminal of device targets, and of files made for them."""
 
 from __future__ import annotations
 

@@ -189,4 +189,4 @@ class HasReport(Protocol):
 
 
 ReportLike: TypeAlias = str | PathLike[str] | Mapping[str, Any] | Report | HasReport
-"""What every function takes for a report: its path, the dict it holds, or what `prune` returned."""
+"""The types that every function accepts as a report: a path, a dict, or a `Pruned`."""

@@ -1,4 +1,4 @@
-"""Where the result of a pruning goes, checked before anything is computed."""
+"""The destination of a pruning's result, checked before anything is computed."""
 
 from __future__ import annotations
 

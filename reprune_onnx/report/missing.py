@@ -1,4 +1,4 @@
-"""What an analysis has not seen, so that nobody takes its figures for all there is."""
+"""Notes on layers that an analysis has not counted, so that nobody takes its figures for all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the classes of an output (N, ·, ·, ·) stand: first or last, as its own nodes say."""
+"""The axis of an output (N, ·, ·, ·) that holds the classes, first or last, as its nodes tell."""
 
 from __future__ import annotations
 

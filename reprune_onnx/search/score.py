@@ -1,4 +1,4 @@
-"""How good a model is on images that nothing was fitted to."""
+"""The score of a model on images that nothing was fitted to."""
 
 from __future__ import annotations
 

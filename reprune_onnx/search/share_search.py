@@ -1,4 +1,4 @@
-"""What to ask for, so that what is reached is what was wanted."""
+"""The search for the share to ask for, so that the wanted one is reached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a cut has to change, decided before anything is."""
+"""The changes that a cut needs, decided before the first is made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep tries: every way of choosing channels at every target."""
+"""The cases of a sweep: every way of choosing channels at every target."""
 
 from __future__ import annotations
 

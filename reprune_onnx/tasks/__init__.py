@@ -68,7 +68,7 @@ CLASSIFICATION = TaskKind(
     likeness=Measure("agreement", "agreement", unit=_PERCENT),
     said=(Measure("top1", "top-1", unit=_PERCENT), Measure("top5", "top-5", unit=_PERCENT)),
 )
-"""What training measures of classifiers; `runtime.evaluate` has its own report of them."""
+"""The task of a classifier, for training; `runtime.evaluate` has its own report of them."""
 
 _TABLE = [
     TaskKind(

@@ -1,4 +1,4 @@
-"""What is settled once for all labels of a data set, from all of them."""
+"""Facts that are settled once from all labels of a data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What measures answers batch by batch, and the number that says which model is better."""
+"""Tallies that measure answers batch by batch, and the number that says which model is better."""
 
 from __future__ import annotations
 

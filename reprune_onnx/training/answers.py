@@ -1,4 +1,4 @@
-"""Where a network has the answers of a task: what is measured of it, and what is trained."""
+"""The tensors with a network's answers to a task: the one measured, and the one trained on."""
 
 from __future__ import annotations
 

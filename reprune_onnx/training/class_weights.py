@@ -1,4 +1,4 @@
-"""What classes count for in the loss of labels: `--class-weights`."""
+"""The weights of classes in the loss of labels: `--class-weights`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process is fed in every step: its part of the batch, as random views, on its device."""
+"""The batches of one process: its part of each, as random views, on its device."""
 
 from __future__ import annotations
 

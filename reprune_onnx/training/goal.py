@@ -1,4 +1,4 @@
-"""What a network is trained towards: the answers to a task, compared with labels and a teacher."""
+"""The goal of training: answers to a task, compared with labels and with a teacher's answers."""
 
 from __future__ import annotations
 

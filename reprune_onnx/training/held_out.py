@@ -1,4 +1,4 @@
-"""What is held back from the training data where no `--val` is given, to measure on."""
+"""The images held back from the training data, to measure on where no `--val` is given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network is fed in PyTorch: the tensor of its one input, or of each of several by name."""
+"""The inputs of a network in PyTorch: one tensor, or one for each of several names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good a network is, on images that it is not trained on, and which of two is the better."""
+"""The judge of networks: how good each is on images that it is not trained on."""
 
 from __future__ import annotations
 

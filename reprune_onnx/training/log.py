@@ -1,4 +1,4 @@
-"""What is written down about a run: a JSON file, and TensorBoard's on request."""
+"""The log of a training run: a JSON file, and one for TensorBoard on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training makes small: one table of losses, by task and by name.
+"""The table of losses, by task and by name.
 
 All of them read logits. Of probabilities p, where a file has nothing else, these are log p of
 several classes and log p − log(1 − p) of single ones, so that the losses are the same.

@@ -1,4 +1,4 @@
-"""What training makes small: the loss of labels, of the distance from the original, or of both."""
+"""The objective of training: a loss of labels, the distance from the original, or both."""
 
 from __future__ import annotations
 

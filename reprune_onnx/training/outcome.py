@@ -1,4 +1,4 @@
-"""What came of a training: measured on the file that is written, and said in one line."""
+"""The outcome of a training, measured on the file that is written and told in one line."""
 
 from __future__ import annotations
 

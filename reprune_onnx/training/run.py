@@ -1,4 +1,4 @@
-"""Where a run of training leaves what it knows, and whom it tells."""
+"""A run of training: the files that it leaves, and the functions that it tells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tensors of a network are trained on: logits, and what an ArgMax chooses from."""
+"""The tensors that training reads: logits, and the scores that an ArgMax chooses from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to train on, and towards what."""
+"""A task for training: its data, its teacher and its loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is compared of two models, and by how much it differs."""
+"""The tensors in which two models are compared, and how much they differ."""
 
 from __future__ import annotations
 

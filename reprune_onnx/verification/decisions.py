@@ -1,4 +1,4 @@
-"""What a graph decides by its numbers, and how two models are compared behind such decisions.
+"""Decisions that a graph makes by its numbers, and the comparison of two models behind them.
 
 The order of two scores that are nearly equal, or on which side of a threshold one lies, may turn on
 rounding, and everything behind it then differs for no fault of the cut: which boxes a detector

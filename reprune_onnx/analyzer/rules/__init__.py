@@ -1,4 +1,4 @@
-"""What every op does to channels: the one table, read from top to bottom.
+"""The table of ops and their rules for channels, read from top to bottom.
 
 A rule is ``rule(op, walk) -> Labels``: it returns the labels of the outputs and states ties, sites,
 counts and locks on the walk. An op that is not in the table locks what reaches it. One of a domain

@@ -1,4 +1,4 @@
-"""What models are run by: a table of backends, each imported only when it is used."""
+"""The table of backends that run models, each imported only when it is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all families are made of: +, -, ×, ÷, square roots and uniform draws, and nothing else.
+"""The arithmetic of all families: +, -, ×, ÷, square roots and uniform draws, and nothing else.
 
 IEEE 754 rounds these the same on every machine, and a `Generator` draws the same uniform numbers.
 Sines, powers and Fourier transforms differ in the last bit from one library to the next, and so do

@@ -1,4 +1,4 @@
-"""What no allocation may do: empty a layer, or drop fixed channels."""
+"""The guard of allocations: none may empty a layer, or drop fixed channels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which channels of a group to keep: one module per criterion, and the table of them."""
+"""The criteria that choose a group's channels: one module each, and their table."""
 
 from __future__ import annotations
 

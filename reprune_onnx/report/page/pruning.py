@@ -1,4 +1,4 @@
-"""What a pruning asked for and reached, layer by layer, and what stayed."""
+"""The part of the page on a pruning: its target, what was reached, and each layer."""
 
 from __future__ import annotations
 

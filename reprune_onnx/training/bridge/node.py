@@ -1,4 +1,4 @@
-"""What a PyTorch function is made from: one node of the graph, and the inputs that are known."""
+"""One node of the graph and its known inputs, from which a PyTorch function is made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which constants of a graph are trained, which follow the batches, and which stay.
+"""The constants of a graph: those that are trained, that follow the batches, and that stay.
 
 A *root* is a tensor that the file holds: an initializer, or what a Constant node makes. What the
 graph computes from roots (a transposed or standardised weight) is computed again in every step,

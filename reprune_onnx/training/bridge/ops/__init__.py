@@ -1,4 +1,4 @@
-"""What every op computes in PyTorch: the one table, read from top to bottom.
+"""The table of ops in PyTorch, read from top to bottom.
 
 An entry is ``make(node) -> function``: attributes are read once, the function is called with
 tensors. It holds for every opset from 7 on; an entry refuses, with the node's name, what it lacks.
