@@ -14,8 +14,6 @@ from math import prod
 
 import onnx
 
-from reprune_onnx.analyzer.op_kinds import ARITHMETIC
-
 _LARGE = 1024  # numbers of a constant that no node takes for a shape
 
 Extents = Mapping[str, tuple[int, ...] | None]
@@ -193,8 +191,13 @@ def _apart(node: onnx.NodeProto, text: str, pairs: Sequence[tuple[int, int]]) ->
     return Need(_title(node), text, have, want, not other, other[0][1] if other else 0)
 
 
-BESIDE_EACH_OTHER = ARITHMETIC | {"Concat", "Where"}
-"""Ops whose inputs have to fit each other."""
+BESIDE_EACH_OTHER = frozenset(
+    {
+        *("Add", "Concat", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"),
+        *("Max", "Mean", "Min", "Mod", "Mul", "PRelu", "Pow", "Sub", "Sum", "Where"),
+    }
+)
+"""Ops whose inputs have to fit each other; the analyzer, which knows kinds of ops, comes later."""
 
 _WANTING: dict[str, Callable[[Needs, onnx.NodeProto, Comes], Need | None]] = {
     "Reshape": Needs.reshaped,

@@ -236,6 +236,17 @@ BATCH_AND_SIDES = {
         {"grid": RNG.uniform(-1, 1, (3, 4, 4, 2))},
         (3, 3, 224, 224),
     ),
+    "a map of a stated side in a minimum": (
+        """k = Neg (r)
+        y = Min (map, r, k)""",
+        {"map": RNG.standard_normal((11, 11))},
+        (1, 3, 44, 44),
+    ),
+    "slopes of stated positions": (
+        "y = PRelu (r, slopes)",
+        {"slopes": RNG.standard_normal((8, 11, 11))},
+        (1, 3, 44, 44),
+    ),
     "an image of a stated side beside": (
         """e = Expand (r, sides)
         y = Concat <axis = 1> (r, e)""",
