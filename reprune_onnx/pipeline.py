@@ -109,6 +109,11 @@ def prune(
     def left_by(attempt: Attempt) -> CutNetwork:
         return CutNetwork(graph, channels, attempt.selection.keep, attempt.cut.model)
 
+    def to_prove(attempt: Attempt) -> CutNetwork:
+        # Where nothing went the file stays as it came, and the network is what was made of it.
+        whole = attempt.selection.keep.all()
+        return replace(left_by(attempt), pruned=subject.plain) if whole else left_by(attempt)
+
     # an attempt that has to be judged is recovered at once, another at the end
     def recovered(attempt: Attempt) -> Recovery:
         with watch.stage("recover"):
@@ -134,7 +139,7 @@ def prune(
     if settings.verify:
         batches = () if images is None else images.batches
         with watch.stage("verify"):
-            verification = verify_cut(left_by(result.attempt), watch.progress, batches)
+            verification = verify_cut(to_prove(result.attempt), watch.progress, batches)
             check(verification)
     result = replace(result, recovery=result.recovery or recovered(result.attempt))
     return reported(measured, settings, result, verification, watch)

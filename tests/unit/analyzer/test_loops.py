@@ -126,6 +126,20 @@ def test_what_is_written_out_computes_the_same(text: str, place: Any) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("text", LOOPS.values(), ids=LOOPS)
+def test_a_loop_from_which_nothing_goes_stays_as_it_is(text: str) -> None:
+    """The file goes as it came, though the network that was looked at has its loop written out."""
+    proto = moved(network(text))
+
+    result = rp.prune(rp.Model(proto), Settings(sparsity=0.0, residual="prune"))
+
+    assert result.report["verification"] is not None
+    assert result.report["verification"]["passed"]
+    assert [node.op_type for node in result.model.proto.graph.node] == [
+        node.op_type for node in proto.graph.node
+    ]
+
+
 @pytest.mark.parametrize("place", [moved, lambda proto: proto], ids=["inside", "captured"])
 @pytest.mark.parametrize("text", LOOPS.values(), ids=LOOPS)
 def test_the_weights_of_all_rounds_are_cut_once(text: str, place: Any) -> None:
