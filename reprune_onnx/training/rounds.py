@@ -34,7 +34,7 @@ _TARGETS = ("sparsity", "macs_reduction", "params_reduction")
 class PruneRounds:
     """Prune in ``count`` rounds; ``settings`` say what goes in all, and how it is chosen.
 
-    >>> rounds = Rounds(Settings(sparsity=0.5), 2)
+    >>> rounds = PruneRounds(Settings(sparsity=0.5), 2)
     >>> [round(rounds.settings_of(k).sparsity, 4) for k in (1, 2)]
     [0.25, 0.3333]
     """

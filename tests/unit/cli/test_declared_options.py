@@ -35,7 +35,7 @@ DECLARED = [
 """Commands that have all fields of a dataclass, and the defaults that are the command's own."""
 
 
-@pytest.mark.parametrize("declared", {declared for _, declared, _ in DECLARED})
+@pytest.mark.parametrize("declared", dict.fromkeys(declared for _, declared, _ in DECLARED))
 def test_every_field_is_documented_where_it_is_declared(declared):
     assert list(options(declared)) == [f.name for f in fields(declared)]
     for name, (_, option) in options(declared).items():
