@@ -102,3 +102,19 @@ def test_one_image_is_asked_about_once(demo: Path, digits: Path) -> None:
     assert asked == [8, 4]
     assert not torch.equal(teacher(x[order] + 1), first[order])
     assert asked == [8, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("command", "val"),
+    [("finetune", "gone.npz"), ("finetune", "gone/"), ("train", "gone.npz"), ("train", "gone.tar")],
+)
+def test_images_to_measure_on_that_do_not_exist_are_refused_before_training(
+    call: Any, demo: Path, few: Path, tmp_path: Path, command: str, val: str
+) -> None:
+    out = tmp_path / "out.onnx"
+    how = ("--sparsity", "0.5", "--epochs", "3") if command == "train" else ()
+    result = call(command, demo, "--data", few, "--val", tmp_path / val, *PRE, *how, "-o", out)
+    assert (result.code, result.err.count("\n")) == (1, 1)
+    assert f"{tmp_path / val}".rstrip("/") in result.err
+    assert "does not exist" in result.err
+    assert not list(tmp_path.iterdir())
