@@ -36,7 +36,9 @@ def command(
         )
         return
     v = outcome.result
+    control = v.negative_control
+    wrong = f"a deliberately wrong cut differs by {control:.3g}" if control else "nothing was cut"
     typer.echo(
         f"verified on {v.runs} inputs: largest difference {v.max_abs_diff:.3g} at an output scale"
-        f" of {v.scale:.3g}; a deliberately wrong cut differs by {v.negative_control:.3g}"
+        f" of {v.scale:.3g}; {wrong}"
     )

@@ -165,10 +165,11 @@ def _verified(v: dict[str, Any] | None) -> str:
     where = ", seen behind the cuts only," if v.get("inner") else ""
     taken = len(v.get("branches", ()))
     each = f"; branches of If that were cut, each in a copy that takes it: {taken}" * bool(taken)
+    control = v["negative_control"]
+    wrong = f"a wrong cut differs by {control:.2g}" if control else "nothing was cut"
     return (
         f"verified on {v['runs']} inputs{of}{at}: differs by {v['max_abs_diff']:.2g} from the"
-        f" masked original{where} at scale {v['scale']:.3g}; a wrong cut differs by"
-        f" {v['negative_control']:.2g}{each}"
+        f" masked original{where} at scale {v['scale']:.3g}; {wrong}{each}"
     )
 
 

@@ -55,6 +55,21 @@ def test_widths_by_hand_are_all_that_goes(prune, call, model, tmp_path):
     assert widths(report)["/stage2/block2/conv2/Conv"] == [32, 9]
 
 
+def test_where_nothing_is_cut_no_wrong_cut_is_spoken_of(call, model, tmp_path):
+    out, page = tmp_path / "o.onnx", tmp_path / "page.html"
+    result = call("prune", model, "-o", out, "--sparsity", "0")
+    assert "masked original at scale" in result.out
+    assert "; nothing was cut" in result.out
+    assert call("verify", model, out).out.rstrip().endswith("; nothing was cut")
+    report = tmp_path / "o.report.json"
+    assert call("report", report, "-o", page).code == 0
+    assert "nothing was cut" in page.read_text()
+    assert call("prune", model, "-o", out, "-f", "--sparsity", "0.2", "--recover", "none").code == 0
+    wrong = call("verify", model, out).out
+    assert "a deliberately wrong cut differs by" in wrong
+    assert "nothing was cut" not in wrong
+
+
 def test_layer_says_how_many_channels_stay(prune):
     name = "/stage3/block1/conv1/Conv"
     report, _ = prune("--sparsity", "0.5", "--layer", f"{name}=11")

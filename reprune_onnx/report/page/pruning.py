@@ -120,6 +120,8 @@ def _reduction(before: float, after: float) -> Content:
 def _proof(verification: Mapping[str, Any] | None) -> Content:
     if verification is None:
         return "the cut was not verified (--no-verify)"
+    control = verification["negative_control"]
+    wrong: list[Content] = ["a deliberately wrong cut differs by ", number(control, ".2g")]
     return [
         "verified: the pruned model",
         f" at {verification['sizes']}" if verification.get("sizes") else None,
@@ -129,8 +131,8 @@ def _proof(verification: Mapping[str, Any] | None) -> Content:
         "seen behind the cuts only, at a" if verification.get("inner") else "at an output",
         " scale of ",
         number(verification["scale"], ".3g"),
-        "; a deliberately wrong cut differs by ",
-        number(verification["negative_control"], ".2g"),
+        "; ",
+        *(wrong if control else ["nothing was cut"]),
     ]
 
 
