@@ -102,17 +102,10 @@ def prune(
 
     def without(selection: Selection) -> Attempt:
         with watch.stage("cut"):
-            # A model that loses nothing keeps its local functions too.
-            whole = subject.model if selection.keep.all() else subject.plain
-            return Attempt(selection, cut(whole, graph, channels, selection.keep))
+            return Attempt(selection, cut(subject.plain, graph, channels, selection.keep))
 
     def left_by(attempt: Attempt) -> CutNetwork:
         return CutNetwork(graph, channels, attempt.selection.keep, attempt.cut.model)
-
-    def to_prove(attempt: Attempt) -> CutNetwork:
-        # Where nothing went the file stays as it came, and the network is what was made of it.
-        whole = attempt.selection.keep.all()
-        return replace(left_by(attempt), pruned=subject.plain) if whole else left_by(attempt)
 
     # an attempt that has to be judged is recovered at once, another at the end
     def recovered(attempt: Attempt) -> Recovery:
@@ -139,7 +132,7 @@ def prune(
     if settings.verify:
         batches = () if images is None else images.batches
         with watch.stage("verify"):
-            verification = verify_cut(to_prove(result.attempt), watch.progress, batches)
+            verification = verify_cut(left_by(result.attempt), watch.progress, batches)
             check(verification)
     result = replace(result, recovery=result.recovery or recovered(result.attempt))
     return reported(measured, settings, result, verification, watch)
@@ -227,8 +220,9 @@ def reported(
     subject, images, pruned = measured.subject, measured.images, result.attempt.cut
     assert result.recovery is not None
     notes = () if images is None else images.notes
-    notes = (*notes, *told(subject.model, pruned.model))
-    whole = result.recovery.model
+    # A model that loses nothing stays as it came, with its local functions and loops.
+    whole = result.recovery.model if pruned.cuts else subject.model
+    notes = (*notes, *told(subject.model, whole))
     if subject.tail is not None:
         whole, notes = subject.tail.put_back(whole), (*notes, subject.tail.note)
     record = PruneRecord(

@@ -235,7 +235,7 @@ class _Search:
         """The graph with all shapes that inference knows; None where it stops, and runs decide."""
         try:
             return self._inferred(shapes, strict=False).graph
-        except Exception:  # whatever onnx's C++ threw
+        except Exception:  # onnx's C++ throws several kinds; then runs decide
             return None
 
     def seen(self, shapes: Shapes) -> Need | None:

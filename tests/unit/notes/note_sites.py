@@ -6,11 +6,8 @@ import ast
 import re
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-import reprune_onnx
-
-PACKAGE = Path(reprune_onnx.__file__).parent
+from package_calls import calls_of, words_of
 
 
 @dataclass(frozen=True)
@@ -34,16 +31,10 @@ class Site:
 
 @cache
 def sites() -> tuple[Site, ...]:
-    calls = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        name = path.relative_to(PACKAGE).as_posix()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Note":
-                text = node.args[0]
-                constants = [w.value for w in ast.walk(text) if isinstance(w, ast.Constant)]
-                words = tuple(w for w in constants if isinstance(w, str))
-                calls.append(Site(name, node.lineno, _pattern(text), words))
-    return tuple(calls)
+    return tuple(
+        Site(name, node.lineno, _pattern(node.args[0]), words_of(node.args[0]))
+        for name, node in calls_of({"Note"})
+    )
 
 
 def _pattern(text: ast.expr) -> str:

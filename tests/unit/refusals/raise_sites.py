@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import reprune_onnx
+from package_calls import PACKAGE, calls_of, words_of
+
 from reprune_onnx import errors
 
-PACKAGE = Path(reprune_onnx.__file__).parent
 ERRORS = {
     name
     for name, value in vars(errors).items()
@@ -37,19 +36,10 @@ class Site:
 
 @cache
 def sites() -> tuple[Site, ...]:
-    calls = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        name = path.relative_to(PACKAGE).as_posix()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and _name(node.func) in ERRORS:
-                words = [w for w in ast.walk(node) if isinstance(w, ast.Constant)]
-                texts = tuple(w.value for w in words if isinstance(w.value, str))
-                calls.append(Site(name, node.lineno, node.end_lineno or node.lineno, texts))
-    return tuple(calls)
-
-
-def _name(function: ast.expr) -> str:
-    return function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
+    return tuple(
+        Site(name, node.lineno, node.end_lineno or node.lineno, words_of(node))
+        for name, node in calls_of(ERRORS)
+    )
 
 
 @contextmanager
