@@ -60,11 +60,9 @@ def stamp(record: PruneRecord) -> Model:
 
 def stamp_recovery(model: Model, settings: Settings) -> Model:
     """A recovered model whose metadata says how it was recovered."""
-    proto = onnx.ModelProto()
-    proto.CopyFrom(model.proto)
-    known = {p.key: p.value for p in proto.metadata_props}
+    metadata = {p.key: p.value for p in model.proto.metadata_props}
     try:
-        earlier = parse_json(known["reprune_onnx.settings"])
+        earlier = parse_json(metadata["reprune_onnx.settings"])
     except (KeyError, ValueError):
         earlier = {}
     if not isinstance(earlier, dict):
@@ -73,10 +71,13 @@ def stamp_recovery(model: Model, settings: Settings) -> Model:
     names = ("recover", "calibration", "calibration_size", "preprocess")
     earlier |= {name: used[name] for name in names}
     values = {"reprune_onnx.settings": json.dumps(earlier, sort_keys=True)}
-    return _stamped(proto, values, model.path)
+    return _stamped(model.proto, values, model.path)
 
 
-def _stamped(proto: onnx.ModelProto, values: Mapping[str, str], path: Path | None) -> Model:
+def _stamped(source: onnx.ModelProto, values: Mapping[str, str], path: Path | None) -> Model:
+    """A copy, as the proto may be the caller's own where nothing was cut."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(source)
     kept = [p for p in proto.metadata_props if p.key not in values]
     del proto.metadata_props[:]
     proto.metadata_props.extend(kept)

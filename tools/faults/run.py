@@ -68,8 +68,11 @@ def start(folder: Path, argv: list[str], fault: Fault) -> Child:
     The child is forked, with all modules loaded: what is interrupted is work, not imports.
     """
     reading, writing = os.pipe()
+    # An interrupt waits until the child has a stderr of its own to say it on.
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         os.close(writing)
         return Child(pid, reading)
     code = 99
@@ -79,6 +82,7 @@ def start(folder: Path, argv: list[str], fault: Fault) -> Child:
         os.dup2(writing, 2)
         sys.stdout, sys.stderr = (os.fdopen(k, "w", encoding="utf-8") for k in (1, 2))
         _prepare(fault)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         main(argv)
     except KeyboardInterrupt:  # before `main` began, which is no fault of it
         code = 130

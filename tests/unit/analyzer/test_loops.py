@@ -130,9 +130,11 @@ def test_what_is_written_out_computes_the_same(text: str, place: Any) -> None:
 def test_a_loop_from_which_nothing_goes_stays_as_it_is(text: str) -> None:
     """The file goes as it came, though the network that was looked at has its loop written out."""
     proto = moved(network(text))
+    came = proto.SerializeToString(deterministic=True)
 
     result = rp.prune(rp.Model(proto), Settings(sparsity=0.0, residual="prune"))
 
+    assert proto.SerializeToString(deterministic=True) == came  # stamped is a copy
     assert result.report["verification"] is not None
     assert result.report["verification"]["passed"]
     assert [node.op_type for node in result.model.proto.graph.node] == [
