@@ -20,15 +20,8 @@ from reprune_onnx.common_sizes import common_sizes
 from reprune_onnx.errors import ModelError
 from reprune_onnx.held import MOST, held_by_a_node
 from reprune_onnx.model import copy_emptied
-from reprune_onnx.needs import (
-    BESIDE_EACH_OTHER,
-    Need,
-    Needs,
-    constants_of,
-    extents_of,
-    integers,
-    times,
-)
+from reprune_onnx.need import Need, times
+from reprune_onnx.needs import BESIDE_EACH_OTHER, Needs, constants_of, extents_of, integers
 from reprune_onnx.note import Note
 from reprune_onnx.runtime.extents import extents_in_a_run
 from reprune_onnx.runtime.tried_sizes import tried_sizes
@@ -72,7 +65,7 @@ def fitting_shapes(
     if not search.open or not assumed:
         return FittingShapes(assumed)
     misfit = search.misfit(assumed)
-    if misfit is None and (search.only_batches or search.determined(assumed)):
+    if misfit is None and search.determined(assumed):
         return FittingShapes(assumed)
     runs = search.runner()
     if runs is None or runs(assumed):
@@ -223,7 +216,7 @@ class _Search:
             if own is None or own.have == own.want:
                 yield shapes
             else:
-                others.append((own.have / own.want, shapes))
+                others.append((own.have / max(own.want, 1), shapes))
         yield from (shapes for _, shapes in sorted(others, key=lambda other: other[0]))
 
     def _needs(self, shapes: Shapes) -> Iterator[Need]:
@@ -274,11 +267,6 @@ class _Search:
         held = held_by_a_node(graph.node, {v.name: extents_of(v) for v in values})
         text = f"a node reads and makes {held:,} numbers, and a proof holds at most {MOST:,}"
         return Need("", text, known=False) if held > MOST else None
-
-    @property
-    def only_batches(self) -> bool:
-        """Whether nothing but first extents is open."""
-        return set(self.open) <= set(self._firsts)
 
     def determined(self, shapes: Shapes) -> bool:
         """Whether shape inference knows every shape, so that nothing it does not see can misfit.
