@@ -4,6 +4,7 @@ What cannot run here stands in a table with its reason, and is at least parsed b
 would run it. Options that sentences name exist.
 """
 
+import functools
 import json
 import re
 import shutil
@@ -13,20 +14,33 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from documents import Command, commands, documents, options, spans
+from documents import (
+    NOT_RUN,
+    ROOT,
+    commands,
+    documents,
+    options,
+    options_of,
+    program_options,
+    spans,
+    why_not,
+)
 from PIL import Image
 from steady_machine import SteadyMachine, of_work
 
 import reprune_onnx as rp
+from reprune_onnx.data.generated.generate import Recipe
 from reprune_onnx.report.files import report_path
 from reprune_onnx.search import drop, without_images
 
-ROOT = Path(__file__).resolve().parents[2]
 TEXTS = documents(ROOT)
 COMMANDS = [c for name, text in TEXTS.items() for c in commands(name, text)]
 FEW, MORE = 40, 150  # images: that commands work is tested, not how well; a drop needs the more
 BENT = {"bench": ("--seconds", "0.05"), "sweep": ("--method", "l1")}
 """Options of commands that last long by default, where the document gives no others."""
+
+DRAWN = functools.cache(Recipe.image)
+"""Images by formula: those of one recipe are the same in every command."""
 
 WIDE = ("rtx-a6000",)
 """Words of commands for which half of the demo is too narrow; it is quicker for all others."""
@@ -36,24 +50,6 @@ HALF = rp.Settings(sparsity=0.5, allocation="uniform", recover="data-free")
 WRITTEN = ("-o", "--plot", "--json", "--report", "--tensorboard")
 """Options behind which stands a file or folder that the command makes."""
 
-NOT_RUN = {
-    "python3 -m venv": "run in a checkout of its own by test_readme.py",
-    ".venv/bin/": "run in a checkout of its own by test_readme.py",
-    "pip install": "downloads",
-    "scp": "another machine",
-    "sudo": "a Jetson; its scripts run on a stand-in in test_bundle.py",
-    "cd tx2": "a Jetson; its scripts run on a stand-in in test_bundle.py",
-    "sh run.sh": "a Jetson; its scripts run on a stand-in in test_bundle.py",
-    "torchrun": "several devices; test_two_processes_give_what_one_gives runs two",
-    "reprune-onnx build": "TensorRT and a GPU; test_build.py runs it with a stand-in",
-    "reprune-onnx prune resnet56_cifar10_folded.onnx": "real images, and minutes",
-    "reprune-onnx evaluate r56.onnx": "real images, and minutes",
-    "reprune-onnx finetune hybrid0.onnx": "real images, and a quarter of an hour",
-    "python tools/": "minutes to hours; each tool has a test of its own, or its figures",
-    "python -m models": "torchvision, and networks of 500 MB; test_paper_networks.py exports",
-}
-"""How commands begin that are not run here, and why."""
-
 EXTERNAL = {
     *("--nproc-per-node", "--no-python", "--standalone", "--nnodes"),  # torchrun's
     *("--timingCacheFile", "--dumpProfile"),  # trtexec's
@@ -61,11 +57,6 @@ EXTERNAL = {
     "--collect-only",  # pytest's
 }
 """Options of other programs that sentences name."""
-
-
-def why_not(command: Command) -> str | None:
-    """Why a command is not run here; None where it is."""
-    return next((why for start, why in NOT_RUN.items() if command.line.startswith(start)), None)
 
 
 def put_images(place: Path, n: int) -> None:
@@ -111,8 +102,9 @@ def quickened(monkeypatch) -> Iterator[None]:
     """Searches in coarse steps; threads do not wait for each other's tiny pieces.
 
     Trials of learning rates take one step, and a drop is searched in eighths of the MACs. By
-    formula as few images are made as for a large network.
+    formula as few images are made as for a large network, and each is drawn once.
     """
+    monkeypatch.setattr(Recipe, "image", DRAWN)
     monkeypatch.setattr(drop, "_LEVELS", 8)
     monkeypatch.setattr(without_images, "_MOST", without_images._FEWEST)
     if not find_spec("lightning_fabric"):
@@ -128,23 +120,6 @@ def quickened(monkeypatch) -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def options_of(command_line) -> dict[str, set[str]]:
-    """The options of each command of this tool, as its parser knows them."""
-    return {
-        name: {o for p in sub.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
-        for name, sub in command_line.commands.items()
-    }
-
-
-def program_options(words: tuple[str, ...]) -> set[str]:
-    """The options that the sources of a tool or recipe of this repository define."""
-    at = ROOT / (words[2].split(".")[0] if words[1] == "-m" else words[1])
-    files = [at] if at.is_file() else sorted(at.glob("*.py"))
-    assert files, words
-    text = "".join(f.read_text(encoding="utf-8") for f in files)
-    return set(re.findall(r'"(--[a-z][a-z-]*)"', text)) | {"--help"}
 
 
 RUN_APART = {"docs/data.md": "test_data_document.py"}

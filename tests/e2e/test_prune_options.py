@@ -24,13 +24,13 @@ def test_a_dry_run_writes_the_report_and_no_model(call, prune, model, tmp_path):
 
 
 def test_files_lie_beside_the_model_by_default(call, model, tmp_path):
-    assert call("prune", model, "--sparsity", "0.5").code == 0
+    assert call("prune", model, "--sparsity", "0.5", "--recover", "none").code == 0
     names = {p.name for p in tmp_path.iterdir()}
     assert names == {"model.onnx", "model-pruned.onnx", "model-pruned.report.json"}
 
 
 def test_quiet_is_quiet(call, model):
-    result = call("prune", model, "--sparsity", "0.5", "--quiet")
+    result = call("prune", model, "--sparsity", "0.5", "--recover", "none", "--quiet")
     assert (result.code, result.out, result.err) == (0, "", "")
 
 
@@ -54,6 +54,15 @@ def test_widths_by_hand_are_all_that_goes(prune, call, model, tmp_path):
     coupled = ("--residual", "prune", "--layer", "/stage2/block1/conv2*=9")
     report, _ = prune("--sparsity", "0", *coupled, name="coupled")
     assert widths(report)["/stage2/block2/conv2/Conv"] == [32, 9]
+
+
+def test_the_cut_off_decides_which_channels_stay(prune):
+    how = ("--sparsity", "0.5", "--allocation", "uniform")
+    by_count, _ = prune(*how, "--cutoff", "merge-count", name="by_count")
+    by_height, _ = prune(*how, "--cutoff", "height", name="by_height")
+    assert by_height["settings"]["cutoff"] == "height"
+    assert by_height["cuts"] != by_count["cuts"]
+    assert widths(by_height) == widths(by_count)
 
 
 def test_where_nothing_is_cut_no_wrong_cut_is_spoken_of(call, model, tmp_path):

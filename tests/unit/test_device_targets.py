@@ -51,10 +51,11 @@ def test_the_rounding_of_a_target(target, precision, rounding):
     )
 
 
-def test_a_file_of_ones_own(tmp_path):
+def test_a_file_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     path = tmp_path / "mine.toml"
     path.write_text(GOOD)
-    settings = Settings(sparsity=0.5, target=str(path))
+    settings = Settings(sparsity=0.5, target="mine.toml")
     assert settings.rounding == Rounding(4)
     assert settings.as_report()["target"] == "mine"
     assert not Settings(sparsity=0.5, target=str(path), precision="fp32").rounding

@@ -86,6 +86,26 @@ def test_the_proof_rounds_what_onnx_runtime_does_not():
     assert np.abs(as_run - true).max() < 1e-2 * np.abs(true).max()
 
 
+@pytest.mark.parametrize(
+    ("size", "factor", "beyond"),
+    [
+        (12, 1e3, True),  # the images reach a third of the range: no room for others like them
+        (12, 200.0, False),
+        (None, 1e3, False),  # random numbers are smaller
+        (None, 1e4, True),
+        (1e-2, 1e4, False),  # beside images that are small, random numbers may need all of it
+        (1e-2, 1e5, True),  # but not more
+    ],
+)
+def test_images_have_room_beside_them_and_random_inputs_have_none(size, factor, beyond):
+    model = model_of("l = Mul (c, k)\n m = Div (l, k)\n y = Relu (m)", k=factor)
+    signs = np.sign(W[1].reshape(1, 4, 1, 1))
+    batch = {"x": np.broadcast_to((size or 0) * signs, (1, 4, 6, 6)).astype(np.float32)}
+    images = None if size is None else Images("images", (batch,), 1)
+    found = half(model, lambda: measured_on(model.proto, {"x": (1, 4, 6, 6)}, images))
+    assert [b.op for b in found.beyond] == ["Mul", "Div"] * beyond
+
+
 def test_rounding_is_what_differs():
     model = model_of("y = Relu (c)")
     found = half(model, lambda: measured_on(model.proto, {"x": (1, 4, 6, 6)}, None))

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -18,7 +19,9 @@ from reprune_onnx.training.frozen import frozen_parameters
 from reprune_onnx.training.held_out import held_back, rest_of
 from reprune_onnx.training.optimizers import OPTIMIZERS, memory_of, remember
 from reprune_onnx.training.plan import PrunePlan
+from reprune_onnx.training.rate import find_rate
 from reprune_onnx.training.run import Run
+from reprune_onnx.training.schedule import learning_rate
 
 NET = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[N, 3] x) => (float[N, 2] y)
@@ -84,8 +87,46 @@ def test_the_rate_that_is_found_trains_a_network_of_any_scale(scale, optimizer):
     result = tuned(net(scale), lines, optimizer=optimizer)
     log = result.log
     assert log["result"]["scores"]["val_loss"] < log["start"]["val_loss"]
-    assert log["lr"]["rate"] > 0
+    taken = learning_rate(rp.TrainSettings(epochs=2), log["lr"]["rate"], 0.5)
+    assert log["epochs"][0]["lr"] == pytest.approx(taken)
     assert f"learning rate {log['lr']['rate']:g}: " in "\n".join(lines)
+
+
+class Valley:
+    """What the search for a rate asks of a trainer: w falls along c·w²/2, at most by one step."""
+
+    feed = SimpleNamespace(steps=16, epoch=lambda *_: [(None, None)] * 16)
+
+    def __init__(self, curvature: float, optimizer: str) -> None:
+        self.settings = SimpleNamespace(optimizer=optimizer)
+        self.module, self.curvature = torch.nn.Linear(1, 1, bias=False), curvature
+        torch.nn.init.ones_(self.module.weight)
+
+    def measured(self, judge) -> dict[str, float]:
+        return judge(self.module)
+
+    def snapshot(self):
+        return {k: v.clone() for k, v in self.module.state_dict().items()}
+
+    def put_back(self, snapshot) -> None:
+        self.module.load_state_dict(snapshot)
+
+    def take_step(self, x, target, rate: float) -> None:
+        with torch.no_grad():
+            self.module.weight *= 1 - rate * self.curvature
+
+    def judge(self, module) -> dict[str, float]:
+        return {"val_loss": self.curvature * module.weight.item() ** 2 / 2 + 1e-3}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("curvature", [1.0, 30.0, 1000.0])
+def test_the_rate_that_is_found_is_what_the_network_bears(optimizer, curvature):
+    """Steps of more than 2 / c lead away from the bottom; of far less they do not reach it."""
+    trainer = Valley(curvature, optimizer)
+    found = find_rate(trainer, trainer.judge)
+    assert 0.1 < found.lr * curvature < 3
+    assert trainer.module.weight.item() == 1
 
 
 def test_the_values_that_are_written_are_those_of_the_best_epoch():
@@ -159,7 +200,8 @@ def test_a_gradient_is_shortened_to_the_norm_that_is_given():
         return math.sqrt(sum(((after[n] - before[n]) ** 2).sum() for n in after))
 
     assert moved(clip_norm=0.25) == pytest.approx(0.25e-3, rel=1e-3)
-    assert moved(clip_norm=0.0) > 0.5e-3
+    assert moved() == pytest.approx(1e-3, rel=1e-3)  # by default to 1
+    assert moved(clip_norm=0.0) > 2e-3
 
 
 @pytest.mark.parametrize(
@@ -264,6 +306,19 @@ def test_the_usual_optimizer_goes_by_most_layers(layers, taken, within):
     text = f"{head} g {types} {call if within else body}"
     model = rp.Model(onnx.parser.parse_model(text))
     assert usual_optimizer(model, rp.TrainSettings()) == taken
+
+
+def test_an_optimizer_steps_as_its_paper_says():
+    """The first step: SGD goes by the gradient and w, AdamW by the sign, and w shrinks beside."""
+    w, g, rate = torch.tensor([2.0, -1.0, 0.5]), torch.tensor([0.3, -4.0, 10.0]), 0.1
+    wanted = {"sgd": w - rate * (g + 0.2 * w), "adamw": w * (1 - rate * 0.2) - rate * g.sign()}
+    for name, kind in OPTIMIZERS.items():
+        parameter = torch.nn.Parameter(w.clone())
+        parameter.grad = g.clone()
+        optimizer = kind.make([parameter], rp.TrainSettings(weight_decay=0.2))
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.step()
+        torch.testing.assert_close(parameter.detach(), wanted[name])
 
 
 def test_what_an_optimizer_remembers_goes_by_name():
