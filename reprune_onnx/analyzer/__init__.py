@@ -90,7 +90,8 @@ def _facts(w: Walk, scope: Scope, shapes: dict[str, tuple[int, ...]]) -> Channel
     counts = resolve.Counts(w, unit_of)
     locks += [Lock(*parts) for parts in counts.locks]
     layers = _layers(w, unit_of)
-    locks += _late_locks(w, scope, (unit_of, n_units), tensors, layers, locks)
+    outer = _outer_locks(w, unit_of, n_units, layers) if scope.residual == "inner" else []
+    locks += outer + _late_locks(n_units, tensors, layers, locks)
     locked = _locked(locks, n_units)
     sites = tuple(resolve.sites(w, unit_of))
     names = {op.index: op.name for op in w.graph.ops}
@@ -147,24 +148,19 @@ def _layers(w: Walk, unit_of: Ints) -> tuple[Layer, ...]:
     )
 
 
+def _outer_locks(w: Walk, unit_of: Ints, n_units: int, layers: tuple[Layer, ...]) -> list[Lock]:
+    """Locks of the channels that are not strictly inside a residual branch."""
+    inside = residual.strictly_inside(w, unit_of, n_units)
+    reason = "not strictly inside a residual branch (--residual inner)"
+    outer = ((layer, np.unique(layer.out_ids[~inside[layer.out_ids]])) for layer in layers)
+    return [Lock(layer.name, ids, reason, kind="residual") for layer, ids in outer if len(ids)]
+
+
 def _late_locks(
-    w: Walk,
-    scope: Scope,
-    units: tuple[Ints, int],
-    tensors: dict[str, Labels],
-    layers: tuple[Layer, ...],
-    locks: list[Lock],
+    n_units: int, tensors: dict[str, Labels], layers: tuple[Layer, ...], locks: list[Lock]
 ) -> list[Lock]:
     """Locks that can only be told once the units are known."""
-    unit_of, n_units = units
     late: list[Lock] = []
-    if scope.residual == "inner":
-        inside = residual.strictly_inside(w, unit_of, n_units)
-        for layer in layers:
-            outer = np.unique(layer.out_ids[~inside[layer.out_ids]])
-            if len(outer):
-                reason = "not strictly inside a residual branch (--residual inner)"
-                late.append(Lock(layer.name, outer, reason, kind="residual"))
     made = np.zeros(n_units, dtype=np.bool_)
     for layer in layers:
         made[layer.out_ids] = True

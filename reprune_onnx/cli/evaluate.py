@@ -111,7 +111,7 @@ def command(
         from reprune_onnx.runtime.evaluate_detection import DetectionTask
 
         plan = DetectionTask(task == "segmentation", labels, parse_preprocess(preprocess))
-        _detect(load(model), open_coco(Path(data), annotations), plan, (json, quiet))
+        _detect(load(model), open_coco(Path(data), annotations), plan, json, quiet)
         return
     if annotations is not None:
         raise UsageError("--annotations are of objects: give --task detection or segmentation too")
@@ -163,16 +163,15 @@ def _of_tail(model: Model) -> list[str]:
 
 
 def _detect(
-    model: Model, data: CocoData, plan: DetectionTask, shown: tuple[str | None, bool]
+    model: Model, data: CocoData, plan: DetectionTask, json: str | None, quiet: bool
 ) -> None:
-    """Measure a detector; ``shown`` are --json and --quiet."""
+    """Measure a detector, and print it."""
     from dataclasses import asdict
 
     from reprune_onnx.cli.progress import Bar
     from reprune_onnx.report.tables import print_detection
     from reprune_onnx.runtime.evaluate_detection import evaluate_detection
 
-    json, quiet = shown
     with Bar(quiet) as bar:
         seen = evaluate_detection(
             model, data, plan, lambda done, total: bar("detecting", done, total)

@@ -173,7 +173,7 @@ def open_images(path: Path, mode: Mode, split: Split, how: ReadingOptions) -> Im
     labels = how.labels
     entries = list_folder(path) if path.is_dir() else list_tar(path)
     if labels.beside == "masks" or not labels.needed:
-        source = _with_masks(path, entries, (mode, split), how)
+        source = _with_masks(path, entries, mode, split, how)
         if source is not None:
             return source
     if labels.beside == "masks":
@@ -194,13 +194,12 @@ def open_images(path: Path, mode: Mode, split: Split, how: ReadingOptions) -> Im
 
 
 def _with_masks(
-    path: Path, entries: Sequence[Entry], form: tuple[Mode, Split], how: ReadingOptions
+    path: Path, entries: Sequence[Entry], mode: Mode, split: Split, how: ReadingOptions
 ) -> ImageSource | None:
     """The images that lie beside masks, with these; None where there are no two such folders.
 
     Masks that are not needed are left out where one is missing or cannot be read.
     """
-    mode, split = form
     try:
         pairs = paired_masks(entries, str(path), split)
     except DataError as error:

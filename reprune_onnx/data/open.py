@@ -89,7 +89,7 @@ def open_inputs(
     target = target_of(inputs)
     if isinstance(target, ArrayTarget):
         how = _unchanged(how, target)
-    source = _open_source(spec, (how, target), split, reading or ReadingOptions())
+    source = _open_source(spec, how, target, split, reading or ReadingOptions())
     dataset = Dataset(source, how, target)
     if source.size is None:
         return dataset
@@ -135,11 +135,11 @@ def _resized(
 
 def _open_source(
     spec: str | InMemory,
-    wanted: tuple[Preprocess, ImageTarget | ArrayTarget],
+    how: Preprocess,
+    target: ImageTarget | ArrayTarget,
     split: Split,
     reading: ReadingOptions,
 ) -> Source:
-    how, target = wanted
     if is_generated(spec) and not Path(spec).exists():
         raise DataError(
             f"'{spec}': generated images are for --calibration alone; nothing is known of them that"

@@ -118,25 +118,26 @@ def _made(
     lowered = lower(model, target.limits, target.name)
     tail = find_tail(lowered.model)
     if tail is None:
-        return _converted(model, lowered, (target, chosen, input_shapes or {}), images)
+        return _converted(model, lowered, target, chosen, input_shapes or {}, images)
     head = replace(lowered, model=tail.head)
-    done = _converted(head_of(model), head, (target, chosen, input_shapes or {}), images)
+    done = _converted(head_of(model), head, target, chosen, input_shapes or {}, images)
     return replace(done, model=tail.put_back(done.model), note=tail.note, notes=(tail.note,))
 
 
 def _converted(
     model: Model,
     lowered: Lowered,
-    how: tuple[Target, str, Mapping[str, tuple[int, ...]]],
+    target: Target,
+    chosen: str,
+    input_shapes: Mapping[str, tuple[int, ...]],
     images: Images | None,
 ) -> Converted:
     """What ONNX Runtime can run of a model, within a target's limits, in the precision asked."""
-    target, chosen, input_shapes = how
     shapes = fitting_shapes(model.proto, input_shapes).shapes
     worst = compare(model.proto, lowered.model.proto, shapes)
     flag = chosen if target.limits.types == "flags" and chosen != "fp32" else ""
     if chosen == "int8" and images is not None:
-        return _in_int8(model, lowered, (target, images, flag), worst)
+        return _in_int8(model, lowered, target, images, flag, worst)
     if chosen == "fp16":
         feeds = partial(measured_on, model.proto, shapes, images)
         if flag:
@@ -176,9 +177,8 @@ def _compared(
 
 
 def _in_int8(
-    model: Model, lowered: Lowered, how: tuple[Target, Images, str], worst: float
+    model: Model, lowered: Lowered, target: Target, images: Images, flag: str, worst: float
 ) -> Converted:
-    target, images, flag = how
     quantized = int8.quantize(lowered.model, images, target.build.builder)
     if not quantized_nodes(quantized.proto):
         raise ModelError(

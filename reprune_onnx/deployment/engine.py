@@ -99,13 +99,13 @@ def build(
     taken = references(plain, shapes, images=images.batches[0] if images else None)
     batches = _batches(model, taken, options)
     data, version = _serialized(converted, taken, batches, options)
-    facts = _facts(converted, (target, gpu, version), batches, data)
+    facts = _facts(converted, target, gpu, version, batches, data)
     facts["seconds"] = round(time.perf_counter() - start, 1)
     partial = out.with_name(f".{out.name}.part")
     try:
         write_atomically(partial, data)
         _write_json(about(partial), facts)
-        facts["check"] = _checked(partial, taken, (converted.precision, gpu, batches))
+        facts["check"] = _checked(partial, taken, converted.precision, gpu, batches)
         _write_json(about(partial), facts)
         about(partial).replace(about(out))
         partial.replace(out)
@@ -218,10 +218,9 @@ def _line(text: str) -> str:
 
 
 def _checked(
-    path: Path, taken: References, how: tuple[str, Gpu, tuple[int, int, int]]
+    path: Path, taken: References, precision: str, gpu: Gpu, batches: tuple[int, int, int]
 ) -> dict[str, float | None]:
     """Run the engine, and compare; the difference is None where no output has a reference."""
-    precision, gpu, batches = how
     n = min(max(taken.images, batches[0]), batches[2])
     feeds, expected = (
         {name: np.resize(a, (n, *a.shape[1:])) if taken.dynamic else a for name, a in part.items()}
@@ -246,9 +245,13 @@ def _checked(
 
 
 def _facts(
-    converted: Converted, where: tuple[Target, Gpu, str], batches: tuple[int, int, int], data: bytes
+    converted: Converted,
+    target: Target,
+    gpu: Gpu,
+    version: str,
+    batches: tuple[int, int, int],
+    data: bytes,
 ) -> dict[str, Any]:
-    target, gpu, version = where
     return {
         "schema": 1,
         **converted.as_json(),

@@ -60,7 +60,7 @@ def lower(model: Model, limits: Limits, device: str) -> Lowered:
     now = graph.opsets.get("", 1)
     wanted = min(now, limits.opset or now)
     proto = copy_emptied(plain.proto, ())
-    _replace_nodes(proto, graph, (limits, wanted, device), rewritten)
+    _replace_nodes(proto, graph, limits, wanted, device, rewritten)
     if wanted != now:
         rewritten.append({"node": "", "before": f"opset {now}", "after": f"opset {wanted}"})
     ir = min(proto.ir_version, limits.ir or proto.ir_version)
@@ -72,9 +72,13 @@ def lower(model: Model, limits: Limits, device: str) -> Lowered:
 
 
 def _replace_nodes(
-    proto: onnx.ModelProto, graph: Graph, to: tuple[Limits, int, str], rewritten: Rewritten
+    proto: onnx.ModelProto,
+    graph: Graph,
+    limits: Limits,
+    opset: int,
+    device: str,
+    rewritten: Rewritten,
 ) -> None:
-    limits, opset, device = to
     facts = facts_of(graph)
     del proto.graph.node[:]
     for op in graph.ops:

@@ -86,7 +86,7 @@ def missed(
         why = "what is nearer loses more on the --calibration images"
         step = "--allocation bn-gamma or uniform goes by the target alone"
     else:
-        why = _steps(groups, kept, choices, (cost, whole), settings)
+        why = _steps(groups, kept, choices, cost, whole, settings)
     return Missed(why, below, above, step)
 
 
@@ -126,11 +126,11 @@ def _steps(
     groups: list[Group],
     kept: Ints,
     choices: list[Ints],
-    costs: tuple[Multilinear, float],
+    cost: Multilinear,
+    whole: float,
     settings: Settings,
 ) -> str:
     """How coarse the steps are: the points of the smallest, and the layer that takes it."""
-    cost, whole = costs
     now, steps = cost(kept), []
     for g, (group, values) in enumerate(zip(groups, choices, strict=True)):
         others = values[np.abs(values - kept[g]) == 1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,7 +31,6 @@ from reprune_onnx.types import (
 from reprune_onnx.watch import Progress
 
 _AT_ONCE = 2  # groups in work: clustering uses all cores, covering one
-_Task = tuple[Problem, Method | Criterion, SelectOptions, tuple[int, int]]
 
 
 def select_channels(
@@ -49,12 +48,12 @@ def select_channels(
     """
     keep, kept = np.ones(channels.n_units, dtype=np.bool_), budget.kept
     groups = [g for g in channels.groups if kept.get(g.id, g.n) < g.n]
+    inputs = keep if settings.input_channels == "kept" else None
+    problems = _Problems(graph, channels, known, inputs)
     choices: dict[int, Choice] = {}
-    for k, (g, solved) in enumerate(_solve(graph, channels, settings, (groups, kept, known, keep))):
+    for k, (g, solved) in enumerate(_solved(problems, groups, kept, settings)):
         suits = settings.rounding and kept[g.id] in settings.rounding.choices(g.n, 1)
-        choice = (
-            _with_widths(graph, channels, g, solved, (settings, known, keep)) if suits else solved
-        )
+        choice = _with_widths(problems, g, solved, settings) if suits else solved
         choices[g.id] = _never_empty(g, choice, known.gammas[g.id])
         keep[g.units] = False
         keep[g.units[choices[g.id].kept]] = True
@@ -74,52 +73,64 @@ def select_at(
 
     def kept(g: Group, counts: Sequence[int]) -> list[Ints]:
         problem = group_problem(graph, channels, g, g.n, known)
-        problems = (replace(problem, n_keep=k) for k in counts)
-        how, stream = settings.select_options, (settings.seed, g.id)
-        return [_select(each, settings.method, how, stream).kept for each in problems]
+        return [_choice(replace(problem, n_keep=k), g, settings).kept for k in counts]
 
     return kept
 
 
-def _solve(
-    graph: Graph,
-    channels: ChannelMap,
-    settings: Settings,
-    work: tuple[list[Group], Mapping[int, int], Knowledge, Bools],
+@dataclass(frozen=True)
+class _Problems:
+    """What the problem of every group is made from; see `group_problem`.
+
+    ``keep`` is None unless only the inputs that stay are seen.
+    """
+
+    graph: Graph
+    channels: ChannelMap
+    knowledge: Knowledge
+    keep: Bools | None
+
+    def of(self, group: Group, n_keep: int) -> Problem:
+        """The problem of keeping ``n_keep`` channels of a group."""
+        return group_problem(self.graph, self.channels, group, n_keep, self.knowledge, self.keep)
+
+
+def _solved(
+    problems: _Problems, groups: list[Group], kept: Mapping[int, int], settings: Settings
 ) -> Iterator[tuple[Group, Choice]]:
     """(group, choice) of every group, in order."""
-    groups, kept, known, keep = work
-    method, options, seed = settings.method, settings.select_options, settings.seed
-    if settings.input_channels == "kept":
-        for g in groups:
-            problem = group_problem(graph, channels, g, kept[g.id], known, keep)
-            yield g, _select(problem, method, options, (seed, g.id))
+    tasks = ((problems.of(g, kept[g.id]), g) for g in groups)
+    if settings.input_channels == "kept":  # a problem is made when the one before it is solved
+        yield from ((g, _choice(problem, g, settings)) for problem, g in tasks)
         return
-    tasks = (
-        (group_problem(graph, channels, g, kept[g.id], known), method, options, (seed, g.id))
-        for g in groups
-    )
     if settings.jobs == 1 or len(groups) < 2:
-        yield from zip(groups, _overlapping(tasks), strict=True)
+        yield from zip(groups, _overlapping(tasks, settings), strict=True)
         return
     from joblib import Parallel, delayed
 
     results = Parallel(n_jobs=settings.jobs, return_as="generator")(
-        delayed(_select)(*task) for task in tasks
+        delayed(_select)(problem, settings.method, settings.select_options, (settings.seed, g.id))
+        for problem, g in tasks
     )
     yield from zip(groups, results, strict=True)
 
 
-def _overlapping(tasks: Iterable[_Task]) -> Iterator[Choice]:
+def _overlapping(tasks: Iterable[tuple[Problem, Group]], settings: Settings) -> Iterator[Choice]:
     """The choices, in order, two groups at a time: one is clustered while another is covered."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         waiting: deque[Future[Choice]] = deque()
-        for task in tasks:
-            waiting.append(pool.submit(_select, *task))
+        for problem, group in tasks:
+            waiting.append(pool.submit(_choice, problem, group, settings))
             if len(waiting) == _AT_ONCE:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _choice(problem: Problem, group: Group, settings: Settings) -> Choice:
+    """What the settings' method chooses, by the random stream of the group."""
+    stream = (settings.seed, group.id)
+    return _select(problem, settings.method, settings.select_options, stream)
 
 
 def _select(
@@ -155,9 +166,9 @@ def group_problem(
 
 def _with_energy(part: Filters, layer: Layer, energy: Floats, inputs: Ints | None) -> Filters:
     """The filters with each input channel's energy, the mean over a grouped layer's groups."""
-    own = energy.reshape(layer.conv_groups, -1).mean(axis=0)
-    own = own if inputs is None else own[inputs]
-    return replace(part, energy=np.tile(own, part.kernels.shape[1] // len(own)))
+    by_input = energy.reshape(layer.conv_groups, -1).mean(axis=0)
+    by_input = by_input if inputs is None else by_input[inputs]
+    return replace(part, energy=np.tile(by_input, part.kernels.shape[1] // len(by_input)))
 
 
 def _kept_inputs(channels: ChannelMap, layer: Layer, keep: Bools) -> Ints | None:
@@ -173,44 +184,31 @@ def _kept_inputs(channels: ChannelMap, layer: Layer, keep: Bools) -> Ints | None
     return None
 
 
-def _with_widths(
-    graph: Graph,
-    channels: ChannelMap,
-    group: Group,
-    choice: Choice,
-    work: tuple[Settings, Knowledge, Bools],
-) -> Choice:
+def _with_widths(problems: _Problems, group: Group, choice: Choice, settings: Settings) -> Choice:
     """The choice, with as many channels of each part as suit all layers, if there are parts.
 
     Where a part is to keep more, the best of it are added; where less, the best that it keeps stay.
     """
-    settings, known, keep = work
-    split = parts(channels, group)
+    split = parts(problems.channels, group)
     stays = np.isin(np.arange(group.n), choice.kept)
     before = split.count(stays)
     numbers = suitable(split, before, split.count(~group.free), settings.rounding)
     changed = np.flatnonzero(numbers != before)
     if not len(changed):
         return choice
-    seen = keep if settings.input_channels == "kept" else None
-    problem = group_problem(graph, channels, group, len(choice.kept), known, seen)
-    method, options = settings.method, settings.select_options
+    problem = problems.of(group, len(choice.kept))
     for p in changed:
         more = numbers[p] > before[p]
         at = np.flatnonzero((split.of == p) & (True if more else stays))
         fixed = stays[at] if more else problem.fixed[at]
         part = problem.only(at, fixed, int(numbers[p]))
-        if part.n_keep == 0:
-            best = at[:0]
-        else:
-            best = at[_select(part, method, options, (settings.seed, group.id)).kept]
+        best = at[:0] if part.n_keep == 0 else at[_choice(part, group, settings).kept]
         stays[split.of == p] = False
         stays[best] = True
     kept = np.flatnonzero(stays)
     if choice.coverage is None:
         return Choice(kept)
-    whole = replace(problem, fixed=stays, n_keep=len(kept))
-    return _select(whole, method, options, (settings.seed, group.id))
+    return _choice(replace(problem, fixed=stays, n_keep=len(kept)), group, settings)
 
 
 def _never_empty(group: Group, choice: Choice, gamma: Floats) -> Choice:

@@ -15,7 +15,7 @@ moved to the prediction, and the layer is fitted again, a few times.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,7 @@ def refit(
         theirs.advance()
         ours.advance()
         rows = Store(images.room)
-        fitted = _Fit(step, graph, (theirs, ours, parts[k]), rows, workers).run()
+        fitted = _Fit(step, graph, theirs, ours, parts[k], rows, workers).run()
         ours.change(fitted)
         values |= fitted
         if progress is not None:
@@ -75,19 +75,20 @@ def refit(
     return values
 
 
+@dataclass
 class _Fit:
-    """The fit of one layer; samples are kept from one round to the next."""
+    """The fit of one layer; samples are kept from one round to the next in ``rows``."""
 
-    def __init__(
-        self,
-        step: Step,
-        graph: Graph,
-        what: tuple[Frontier, Frontier, Share],
-        rows: Store,
-        workers: Workers,
-    ) -> None:
-        self.step, self.graph, self.rows, self.workers = step, graph, rows, workers
-        self.theirs, self.ours, self.share = what
+    step: Step
+    graph: Graph
+    theirs: Frontier
+    ours: Frontier
+    share: Share
+    rows: Store
+    workers: Workers
+
+    def __post_init__(self) -> None:
+        step, graph = self.step, self.graph
         self.W0: Floats = step.layer.matrix(graph.array(step.weight))  # (g, m, D)
         scale = step.joint.scale[step.kept]
         self.dead = np.abs(scale) < _DEAD

@@ -71,7 +71,7 @@ def run(
     missing = [[c for c in own if _known(job, c, sha) is None] for own in ways]
     todo = [own for own in missing if own]
     total, done = sum(map(len, ways)), sum(map(len, ways)) - sum(map(len, todo))
-    for finished in _parallel(job, todo, sha, (jobs, scheduler)):
+    for finished in _parallel(job, todo, sha, jobs, scheduler):
         done += finished
         if progress is not None:
             progress("sweeping", done, total)
@@ -84,9 +84,8 @@ def run(
 
 
 def _parallel(
-    job: Job, todo: list[list[Case]], sha: str, where: tuple[int, str | None]
+    job: Job, todo: list[list[Case]], sha: str, jobs: int, scheduler: str | None
 ) -> Iterator[int]:
-    jobs, scheduler = where
     if scheduler is None and (jobs == 1 or len(todo) < 2):
         for own in todo:
             yield run_way(job, own, sha)

@@ -97,7 +97,7 @@ def finetune_in_rounds(
     fabric = start_fabric(settings, free=task.custom is not None or has_branches(model))
 
     def up_to_the_tail(head: Model, task: Task) -> Finetuned:
-        return _in_rounds(head, task, settings, rounds, (fabric, run))
+        return _in_rounds(head, task, settings, rounds, fabric, run)
 
     return around_tail(model, task, run, up_to_the_tail)
 
@@ -107,9 +107,9 @@ def _in_rounds(
     task: Task,
     settings: TrainSettings,
     rounds: PruneRounds,
-    where: tuple[Fabric, Run],
+    fabric: Fabric,
+    run: Run,
 ) -> Finetuned:
-    fabric, run = where
     original = written_out(model)
     current, rows = original, Rows()
     done: list[Finetuned] = []

@@ -52,15 +52,19 @@ def train(
     settings, run = settings.with_optimizer("sgd"), run or Run()
 
     def up_to_the_tail(head: Model, task: Task) -> Finetuned:
-        return _train(head, task, settings, (plan, from_random), run)
+        return _train(head, task, settings, plan, from_random, run)
 
     return around_tail(model, task, run, up_to_the_tail)
 
 
 def _train(
-    model: Model, task: Task, settings: TrainSettings, how: tuple[PrunePlan, bool], run: Run
+    model: Model,
+    task: Task,
+    settings: TrainSettings,
+    plan: PrunePlan,
+    from_random: bool,
+    run: Run,
 ) -> Finetuned:
-    plan, from_random = how
     fabric = start_fabric(settings, free=task.custom is not None or has_branches(model))
     prepared = prepare(model, task, settings, fabric, run.progress)
     tell_notes(prepared, run, fabric)

@@ -92,7 +92,7 @@ def make(model: Model, settings: Settings, progress: Progress | None = None) -> 
     check_families(asked.names, len(space))
     recipe = Recipe(target.channels or 1, space, settings.seed, asked.names)
     assumed = _PLAIN if port.dtype.kind == "f" else Preprocess(scale=1.0)
-    pixels = Pixels(_drawn(recipe, 0, n, (target, progress)), None, assumed, target, True)
+    pixels = Pixels(_drawn(recipe, 0, n, target, progress), None, assumed, target, True)
     if settings.preprocess is None:
         chosen_range = find_range(model, port, _few(pixels))
     else:
@@ -102,7 +102,7 @@ def make(model: Model, settings: Settings, progress: Progress | None = None) -> 
     pixels = replace(pixels, preprocess=chosen_range.preprocess)
     chooser = Chooser(model, port, pixels)
     if chooser.by != "nothing":
-        more = _drawn(recipe, n, (_TIMES - 1) * n, (target, progress))
+        more = _drawn(recipe, n, (_TIMES - 1) * n, target, progress)
         pixels = replace(pixels, x=np.concatenate([pixels.x, more]))
     choice = chooser.choose(pixels, n, progress)
     pixels = replace(pixels, x=pixels.x[choice.at])
@@ -110,10 +110,9 @@ def make(model: Model, settings: Settings, progress: Progress | None = None) -> 
 
 
 def _drawn(
-    recipe: Recipe, start: int, n: int, how: tuple[ImageTarget, Progress | None]
+    recipe: Recipe, start: int, n: int, target: ImageTarget, progress: Progress | None
 ) -> NDArray[np.uint8]:
     """Return n images of a recipe (n, …), from number ``start`` on, in the model's layout."""
-    target, progress = how
     images = []
     for i, image in enumerate(generate(recipe, n, start)):
         images.append(image if target.layout == "nchw" else np.moveaxis(image, 0, -1))

@@ -33,7 +33,7 @@ def conv(op: Op, w: Walk) -> Labels | None:
         w.count(CountDraft(op, "group", -1, 0, y, 0))
     w.site(SiteDraft(op, 1, 0, out, 0, "out"))
     shape = w.shape(op) or (None, n_out, *[None] * (len(weight) - 2))
-    _layer(op, w, (0, out, g), shape)
+    _layer(op, w, 0, out, g, shape)
     return _output(op, w, out, shape)
 
 
@@ -57,7 +57,7 @@ def conv_transpose(op: Op, w: Walk) -> Labels | None:
         w.grouped.append(GroupedConv(op, x.reshape(g, -1), y))
         w.site(SiteDraft(op, 1, 1, y, 1, "out"))
         w.count(CountDraft(op, "group", -1, 0, y, 0))
-    _layer(op, w, (1, out, g), w.labels(op).shape)
+    _layer(op, w, 1, out, g, w.labels(op).shape)
     shape = w.shape(op) or (None, n_out, *[None] * (len(weight) - 2))
     return _output(op, w, out, shape)
 
@@ -70,8 +70,7 @@ def _input_channels(op: Op, w: Walk, n_in: int, rank: int) -> Ints:
     return expand(w.flat(op, x.ids, (1,)).reshape(-1), 0, n_in)
 
 
-def _layer(op: Op, w: Walk, out: tuple[int, Ints, int], spatial: Shape) -> None:
-    axis, ids, g = out
+def _layer(op: Op, w: Walk, axis: int, ids: Ints, g: int, spatial: Shape) -> None:
     weight = w.constant_shape(op, 1)
     extents = spatial[2:] if len(spatial) == len(weight) else (None,)
     regions = len(spatial) > 0 and spatial[0] is None  # as many as the image has

@@ -94,7 +94,7 @@ def _met(op: Op, w: Walk, behind: int) -> Labels | None:
     ids = _tie(op, w, {i: ones[i] for i in active}, shape)
     for i in operands:
         if w.is_constant(op, i):
-            _site(op, w, i, (ids, len(ones[i])))
+            _site(op, w, i, ids, len(ones[i]))
     return Labels(shape, ids)
 
 
@@ -131,9 +131,11 @@ def tied(op: Op, w: Walk, operands: list[tuple[Ints, Shape]]) -> Ints:
     return compress(w.space.roots(made)) if len(varying(made)) > 1 else made
 
 
-def _site(op: Op, w: Walk, i: int, made: tuple[Ints, int]) -> None:
-    """Every axis of the constant that has an extent carries the labels at that place."""
-    ids, behind = made
+def _site(op: Op, w: Walk, i: int, ids: Ints, behind: int) -> None:
+    """Every axis of the constant that has an extent carries the labels at that place.
+
+    Axes of 1, as many as ``behind``, follow those of the constant.
+    """
     constant = w.constant_shape(op, i)
     lead = ids.ndim - behind - len(constant)
     for axis, n in enumerate(constant):

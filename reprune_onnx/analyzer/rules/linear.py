@@ -25,7 +25,7 @@ def gemm(op: Op, w: Walk) -> Labels | None:
     a = w.labels(op)
     k_axis = 0 if op.attrs.get("transA", 0) else 1
     in_axis = 1 if op.attrs.get("transB", 0) else 0
-    out = _apply(op, w, (a.ids, k_axis), in_axis)
+    out = _apply(op, w, a.ids, k_axis, in_axis)
     rows = a.shape[1 - k_axis]
     known = 0 if rows is None else 1  # regions, as many as the image has
     w.layers.append(LayerDraft(op, 1, w.constant_shape(op, 1), 1 - in_axis, out, 1, known))
@@ -54,7 +54,7 @@ def matmul(op: Op, w: Walk, in_axis: int = 0) -> Labels | None:
             if w.is_constant(op, 1 - i):
                 _count(op, w, i, terms)
         return _product(op, w, terms)
-    out = _apply(op, w, (a.ids, rank - 1), in_axis)
+    out = _apply(op, w, a.ids, rank - 1, in_axis)
     lead = a.shape[1:-1]
     positions = 0 if None in a.shape[:-1] else prod(n or 0 for n in lead)
     w.layers.append(LayerDraft(op, 1, w.constant_shape(op, 1), 1 - in_axis, out, 1, positions))
@@ -73,7 +73,7 @@ def einsum(op: Op, w: Walk) -> Labels | None:
     if len(b) != 2 or len(summed) != 1 or len(fresh) != 1 or set(a) - {summed[0]} - set(out):
         return _product(op, w, terms)
     x = w.labels(op)
-    made = _apply(op, w, (x.ids, a.index(summed[0])), b.index(summed[0]))
+    made = _apply(op, w, x.ids, a.index(summed[0]), b.index(summed[0]))
     axis = out.index(fresh[0])
     lead = [n for k, n in enumerate(shape[1:], start=1) if k != axis]
     positions = 0 if None in lead else prod(n or 0 for n in lead)
@@ -93,9 +93,8 @@ def _terms(op: Op) -> tuple[str, str, str] | None:
     return terms[0], terms[1], out
 
 
-def _apply(op: Op, w: Walk, a: tuple[Ints, int], in_axis: int) -> Ints:
+def _apply(op: Op, w: Walk, ids: Ints, k_axis: int, in_axis: int) -> Ints:
     """State the sites of the matrix; what varies elsewhere than along the summed axis stays."""
-    ids, k_axis = a
     weight = w.constant_shape(op, 1)
     others = [x for x in varying(ids) if x != k_axis]
     if others:

@@ -41,14 +41,14 @@ def product(op: Op, w: Walk, terms: Terms, seen: dict[int, Labels] | None = None
     if shape is None:
         return None
     ids = {i: _arranged(x.ids, operands[i], letters) for i, x in given.items()}
-    axes = list(range(len(out), len(letters)))
+    axes = dict(enumerate(summed, start=len(out)))
     if len(active) == 2:
         for axis in axes:
             if all(ids[i].shape[axis] > 1 for i in active):
                 w.space.tie(*ids.values())  # both go with a channel, along whichever axes
                 ids = {i: compress(w.space.roots(x)) for i, x in ids.items()}
                 break
-    ids = {i: _summed(op, w, ids, (i, axes), (operands, letters)) for i in active}
+    ids = {i: _summed(op, w, ids, i, axes, operands[1 - i]) for i in active}
     apart = [set(varying(x)) for x in ids.values()]
     if len(apart) == 2 and not (apart[0] <= apart[1] or apart[1] <= apart[0]):
         shared = apart[0] & apart[1]
@@ -59,7 +59,7 @@ def product(op: Op, w: Walk, terms: Terms, seen: dict[int, Labels] | None = None
         ids = {i: w.space.tie_along(x, own_axes[i]) for i, x in ids.items()}
     whole = tied(op, w, [(ids[i], _kept(shapes[i], len(out))) for i in active])
     for i in {0, 1} - set(active):
-        _sites(op, w, (i, operands[i]), (whole, letters))
+        _sites(op, w, i, operands[i], whole, letters)
     n = len(out)
     return Labels(shape[:n], whole.reshape(whole.shape[:n]))
 
@@ -73,14 +73,12 @@ def matmul_terms(a: int, b: int) -> Terms:
 
 
 def _summed(
-    op: Op,
-    w: Walk,
-    ids: dict[int, Ints],
-    which: tuple[int, list[int]],
-    terms: tuple[list[str], str],
+    op: Op, w: Walk, ids: dict[int, Ints], i: int, axes: dict[int, str], other_term: str
 ) -> Ints:
-    """The labels of operand ``i`` once the sum along ``axes`` is taken."""
-    (i, axes), (operands, letters) = which, terms
+    """The labels of operand ``i`` once the sum along ``axes`` is taken, whose letters they name.
+
+    ``other_term`` are the letters of the other operand's axes.
+    """
     own = ids[i]
     along = [axis for axis in axes if own.shape[axis] > 1]
     if not along:
@@ -88,11 +86,11 @@ def _summed(
     if set(varying(own)) - set(along):  # what meets in one sum goes together
         return w.space.tie_along(own, along)
     other = 1 - i
-    letter = letters[along[0]]
+    letter = axes[along[0]]
     if other in ids and np.array_equal(w.space.roots(ids[other]), w.space.roots(own)):
         w.summed.append(SummedDraft(op, i))
-    elif len(along) == 1 and w.is_constant(op, other) and letter in operands[other]:
-        axis = operands[other].index(letter)
+    elif len(along) == 1 and w.is_constant(op, other) and letter in other_term:
+        axis = other_term.index(letter)
         channels = expand(own.reshape(-1), 0, w.constant_shape(op, other)[axis])
         w.site(SiteDraft(op, other, axis, channels, 0, "in"))
     else:
@@ -100,10 +98,9 @@ def _summed(
     return w.fixed(op, (1,) * own.ndim, f"{op.title} mixes channels").ids
 
 
-def _sites(op: Op, w: Walk, constant: tuple[int, str], made: tuple[Ints, str]) -> None:
+def _sites(op: Op, w: Walk, i: int, term: str, ids: Ints, letters: str) -> None:
     """Every axis of the constant that has an extent carries the labels of the result there."""
-    (i, own), (ids, letters) = constant, made
-    for axis, letter in enumerate(own):
+    for axis, letter in enumerate(term):
         along = letters.index(letter)
         if w.constant_shape(op, i)[axis] > 1 and ids.shape[along] > 1:
             w.site(SiteDraft(op, i, axis, ids, along, "param"))

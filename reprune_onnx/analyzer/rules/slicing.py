@@ -136,7 +136,7 @@ def gather(op: Op, w: Walk) -> Labels | None:
     flat = indices.astype(np.int64).reshape(-1) % extent
     picked = lab.take(x, axis, flat)
     if indices.ndim == 0:
-        return _pick_one(op, w, (x, picked, axis, _window(int(indices), int(flat[0]))))
+        return _pick_one(op, w, x, picked, axis, _window(int(indices), int(flat[0])))
     w.site(SiteDraft(op, 1, 0, _full(x, axis, flat), axis, "param"))
     for k, index in enumerate(flat.tolist()):
         window = _window(int(indices.reshape(-1)[k]), index)
@@ -171,7 +171,7 @@ def pad(op: Op, w: Walk) -> Labels | None:
         plain = op.attrs.get("mode", b"constant") == b"constant"
         if unknown or not plain or min(before or 0, after or 0) < 0:
             return None
-        x = _padded(op, w, x, (axis, int(before or 0), int(after or 0)))
+        x = _padded(w, x, axis, int(before or 0), int(after or 0))
         w.count(CountDraft(op, *at, k, x.ids, axis, 0, before))
         w.count(CountDraft(op, *at, n + k, x.ids, axis, int(before or 0) + int(extent or 0)))
     return x
@@ -205,9 +205,8 @@ def _cropped(op: Op, shape: Shape) -> Shape:
     return (None if h is None else h - top - bottom, None if v is None else v - left - right)
 
 
-def _pick_one(op: Op, w: Walk, picked: tuple[Labels, Labels, int, Window]) -> Labels:
+def _pick_one(op: Op, w: Walk, x: Labels, one: Labels, axis: int, window: Window) -> Labels:
     """A scalar index removes the axis: the others are tied to it, or the one channel must stay."""
-    x, one, axis, window = picked
     if len(lab.varying(x.ids)) > 1:
         w.space.tie_along(x.ids, (axis,))
     else:
@@ -218,9 +217,8 @@ def _pick_one(op: Op, w: Walk, picked: tuple[Labels, Labels, int, Window]) -> La
     return Labels(tuple(one.shape[a] for a in kept), ids.reshape([ids.shape[a] for a in kept]))
 
 
-def _padded(op: Op, w: Walk, x: Labels, where: tuple[int, int, int]) -> Labels:
+def _padded(w: Walk, x: Labels, axis: int, before: int, after: int) -> Labels:
     """Channels of their own before and behind, one for each place along the other axes."""
-    axis, before, after = where
     blocks = []
     for n in (before, after):
         shape = [n if a == axis else extent for a, extent in enumerate(x.ids.shape)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,6 +28,19 @@ from reprune_onnx.settings import Settings
 from reprune_onnx.types import ChannelMap, Group, Ints
 
 _LEVELS = 1000  # a reduction is searched on sparsities 0.000, 0.001, … 0.999
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """A reduction of a cost, which is ``full`` where all channels stay."""
+
+    reduction: Reduction
+    cost: Multilinear
+    full: float
+
+    def reached(self, kept: Ints) -> float:
+        """The share of the cost that goes where groups keep so many channels (n_groups,)."""
+        return 1 - self.cost(kept) / max(self.full, 1e-12)
 
 
 def allocate(
@@ -59,27 +73,28 @@ def allocate(
             " their images do not follow from the input's: give another --input-shape, or"
             " --sparsity"
         )
+    goal = _Goal(wanted, cost, full)
     if by_losses(settings) and known.losses is not None:
-        least, more = least_loss(groups, known.losses, (wanted, cost), settings, fixed)
-        expected = 1 - cost(np.array([least[g.id] for g in groups])) / max(full, 1e-12)
-        return Budget(least, (*more, *notes), expected)
+        least, more = least_loss(groups, known.losses, wanted, cost, settings, fixed)
+        reached = goal.reached(np.array([least[g.id] for g in groups]))
+        return Budget(least, (*more, *notes), reached)
     budget, more = _by_sparsity(groups, known, settings, fixed)
     notes += more
     sparsity = wanted.share
     if wanted.measure != "channels":
-        sparsity = _search(wanted, (cost, full), budget, settings)
+        sparsity = _search(goal, budget, settings)
     kept, unrounded = budget(sparsity), None
     choices = [widths(g, settings, fixed) for g in groups]
     if settings.rounding:
         unrounded = 1 - cost(kept) / full
-        kept = _rounded(wanted, (cost, full), (budget, sparsity), choices, settings)
-    goal = full, full * (1 - wanted.share)
+        kept = _rounded(goal, budget, sparsity, choices, settings)
+    reducible, wanted_cost = full, full * (1 - wanted.share)
     if wanted.measure == "channels":
-        free = sum(int(g.free.sum()) for g in groups)
-        goal = free, full - wanted.share * free
-    kept = nearer(kept, choices, cost, goal, at_least=bool(settings.rounding))
+        reducible = sum(int(g.free.sum()) for g in groups)
+        wanted_cost = full - wanted.share * reducible
+    kept = nearer(kept, choices, cost, (reducible, wanted_cost), at_least=bool(settings.rounding))
     by_group = {g.id: int(k) for g, k in zip(groups, kept, strict=True)}
-    return Budget(by_group, tuple(notes), 1 - cost(kept) / max(full, 1e-12), unrounded)
+    return Budget(by_group, tuple(notes), goal.reached(kept), unrounded)
 
 
 def _by_sparsity(
@@ -109,17 +124,12 @@ def _by_sparsity(
     return budget, notes
 
 
-def _search(
-    wanted: Reduction,
-    costs: tuple[Multilinear, float],
-    budget: Callable[[float], Ints],
-    settings: Settings,
-) -> float:
-    """The sparsity whose reduction is nearest; ``costs`` is the cost, and that of the original."""
-    cost, full = costs
+def _search(goal: _Goal, budget: Callable[[float], Ints], settings: Settings) -> float:
+    """The sparsity whose reduction is nearest to the goal."""
+    wanted = goal.reduction
 
     def reduction(level: int) -> float:
-        return 1.0 - cost(budget(level / _LEVELS)) / max(full, 1e-12)
+        return goal.reached(budget(level / _LEVELS))
 
     low, high = 0, _LEVELS - 1
     most = reduction(high)
@@ -133,9 +143,9 @@ def _search(
 
 
 def _rounded(
-    wanted: Reduction,
-    costs: tuple[Multilinear, float],
-    allocation: tuple[Callable[[float], Ints], float],
+    goal: _Goal,
+    budget: Callable[[float], Ints],
+    sparsity: float,
     choices: list[Ints],
     settings: Settings,
 ) -> Ints:
@@ -143,7 +153,7 @@ def _rounded(
 
     Of channels more stay than were asked for where that is impossible.
     """
-    (cost, full), (budget, sparsity) = costs, allocation
+    wanted, cost, full = goal.reduction, goal.cost, goal.full
     of_channels = wanted.measure == "channels"
     most = cost(budget(sparsity)) if of_channels else (1 - wanted.share) * full
     first = widths = nearest_within(budget(sparsity), choices, cost, most)

@@ -33,16 +33,15 @@ def by_losses(settings: Settings) -> bool:
 def least_loss(
     groups: Sequence[Group],
     losses: Losses,
-    target: tuple[Reduction, Multilinear],
+    reduction: Reduction,
+    cost: Multilinear,
     settings: Settings,
     overrides: Mapping[int, int],
 ) -> tuple[dict[int, int], list[Note]]:
     """Return how many channels each prunable group keeps ``{id: n_keep}``, and notes to print.
 
-    The ``target`` is a reduction and the cost that it reduces. Raises SelectionError where it
-    cannot be met.
+    Raises SelectionError where the ``reduction`` of the ``cost`` cannot be met.
     """
-    reduction, cost = target
     choices = [
         widths(g, settings, overrides)
         if g.id in losses.error or g.id in overrides

@@ -74,7 +74,7 @@ def readers(
     for i, plan in enumerate(plans):
         frontier.advance()
         weight = _LATE ** (i / max(1, len(plans) - 1))
-        measured[i] = _measured(plan, graph, (frontier, parts[i]), workers, weight)
+        measured[i] = _measured(plan, graph, frontier, parts[i], workers, weight)
         if progress is not None:
             progress("measuring", i + 1, len(plans))
         for g in groups:
@@ -106,11 +106,10 @@ def _plans(graph: Graph, channels: ChannelMap) -> list[_Plan]:
 
 
 def _measured(
-    plan: _Plan, graph: Graph, what: tuple[Frontier, Share], workers: Workers, weight: float
+    plan: _Plan, graph: Graph, frontier: Frontier, share: Share, workers: Workers, weight: float
 ) -> tuple[Floats, Floats]:
     """W (g, m, D) in units of the joint's deviation, and the inputs' centred moments (g, D, D)."""
     linear, joint = plan.linear, plan.joint
-    frontier, share = what
     sums = Sums(workers, xt=False)
 
     def rows(k: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -46,10 +46,10 @@ def _module(scope: GraphScope, outputs: list[str], mode: Mode) -> OnnxModule:
         for op in ops
         if op.index in scope.bodies
     }
-    steps = _steps(scope, ops, bodies, (outputs, mode))
+    steps = _steps(scope, ops, bodies, outputs, mode)
     inputs = sorted(scope.outer) if scope.prefix else [i.name for i in scope.graph.inputs]
     module = OnnxModule(steps, inputs, outputs, mode)
-    _hold_constants(module, scope, (ops, outputs))
+    _hold_constants(module, scope, ops, outputs)
     for op in ops:
         for branch, body in zip(BRANCHES, bodies.get(op.index, ()), strict=False):
             module.hold_body(op.result, branch, body)
@@ -96,9 +96,9 @@ def _steps(
     scope: GraphScope,
     ops: list[Op],
     bodies: dict[int, list[OnnxModule]],
-    ends: tuple[list[str], Mode],
+    outputs: list[str],
+    mode: Mode,
 ) -> list[NodeCall]:
-    outputs, mode = ends
     last = {name: op.index for op in ops for name in scope.reads(op)}
     made = {name for op in ops for name in op.outputs} - set(outputs)
     read = set(last) | set(outputs)
@@ -135,9 +135,8 @@ def _is_known(scope: GraphScope, name: str) -> bool:
 
 
 def _hold_constants(
-    module: OnnxModule, scope: GraphScope, ends: tuple[list[Op], list[str]]
+    module: OnnxModule, scope: GraphScope, ops: list[Op], outputs: list[str]
 ) -> None:
-    ops, outputs = ends
     graph, roots = scope.graph, scope.roots
     made = {name for op in ops for name in op.outputs}
     read = dict.fromkeys(name for op in ops for name in scope.reads(op) if name)

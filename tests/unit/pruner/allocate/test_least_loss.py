@@ -59,13 +59,13 @@ def solved(
     graph: Graph,
     channels: ChannelMap,
     settings: rp.Settings,
-    found: Losses,
+    losses: Losses,
     overrides: dict[int, int] | None = None,
 ) -> tuple[dict[int, int], list[str]]:
     wanted = settings.reduction
     assert wanted is not None
-    target = (wanted, multilinear(graph, channels, groups(channels), wanted.measure))
-    return least_loss(groups(channels), found, target, settings, overrides or {})
+    cost = multilinear(graph, channels, groups(channels), wanted.measure)
+    return least_loss(groups(channels), losses, wanted, cost, settings, overrides or {})
 
 
 def groups(channels: ChannelMap) -> list[Group]:
