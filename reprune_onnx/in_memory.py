@@ -45,7 +45,7 @@ class InMemory:
         return f"{kind} in memory" if shape is None else f"{kind} {tuple(shape)} in memory"
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether it is all there: an array, a pair of arrays or a dict of them."""
         given = self.given
         pair = isinstance(given, tuple) and len(given) == 2 and _rank(given[1]) == 1
@@ -53,7 +53,7 @@ class InMemory:
 
     def items(self) -> Iterator[Any]:
         """What it yields, from the start, any number of times; nothing is drawn twice."""
-        if self.whole:
+        if self.complete:
             yield self.given
             return
         if not self._more:
@@ -75,7 +75,7 @@ class InMemory:
 
     def held(self, most: int) -> InMemory:
         """Return the same in a form that other processes can have: ``most`` items, or all."""
-        return self if self.whole else InMemory(self.name, list(islice(self.items(), most)))
+        return self if self.complete else InMemory(self.name, list(islice(self.items(), most)))
 
     def digest(self) -> str:
         """A hash of everything."""

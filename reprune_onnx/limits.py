@@ -89,13 +89,13 @@ def read_limits(fields: Mapping[str, Any], parsers: Mapping[str, Mapping[str, An
     ``parser`` names one of ``parsers``: what the target does not say is as in its table, and its
     own ops, plugins and lacks are added to that. Raises ValueError or TypeError for nonsense.
     """
-    own = dict(fields)
-    name = own.pop("parser", None)
+    stated = dict(fields)
+    name = stated.pop("parser", None)
     if name is not None and name not in parsers:
         raise ValueError(f"'parser = {name}' is not one of {', '.join(sorted(parsers))}")
     table = {} if name is None else parsers[name]
-    added = {key: [*table.get(key, ()), *own.get(key, ())] for key in _OWN}
-    return _limits({**table, **own, **added})
+    added = {key: [*table.get(key, ()), *stated.get(key, ())] for key in _OWN}
+    return _limits({**table, **stated, **added})
 
 
 def parser_tables(folder: Path, parsed: Any) -> dict[str, Mapping[str, Any]]:

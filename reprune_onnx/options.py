@@ -80,25 +80,25 @@ def check_fields(instance: Any) -> None:
         if get_origin(kind) is Takes:
             continue
         value = getattr(instance, name)
-        known = choices(declared, name)
-        if known and isinstance(value, str) and value not in known:
+        words = choices(declared, name)
+        if words and isinstance(value, str) and value not in words:
             raise UsageError(
-                f"--{name.replace('_', '-')} '{value}' is not one of {', '.join(known)}"
+                f"--{name.replace('_', '-')} '{value}' is not one of {', '.join(words)}"
             )
-        object.__setattr__(instance, name, _plain(name, value, _kinds(kind)))
+        object.__setattr__(instance, name, _of_kind(name, value, _kinds(kind)))
 
 
 def _kinds(kind: Any) -> tuple[Any, ...]:
     return get_args(kind) if get_origin(kind) in (UnionType, Union) else (kind,)
 
 
-def _plain(name: str, value: object, kinds: tuple[Any, ...]) -> object:
+def _of_kind(name: str, value: object, kinds: tuple[Any, ...]) -> object:
     """The value, a number of numpy as one of Python; ArgumentError where it is no ``kinds``."""
     names = []
     for kind in kinds:
-        known, shown, plain = _TYPES.get(kind, (str, _quoted(kind), str))
-        if isinstance(value, known) and not (isinstance(value, bool) and kind is not bool):
-            return plain(value)
+        types, shown, convert = _TYPES.get(kind, (str, _quoted(kind), str))
+        if isinstance(value, types) and not (isinstance(value, bool) and kind is not bool):
+            return convert(value)
         names.append(shown)
     raise wrong_type(name, value, " or ".join(n for n in names if n))
 

@@ -102,7 +102,7 @@ def prune(
 
     def without(selection: Selection) -> Attempt:
         with watch.stage("cut"):
-            return Attempt(selection, cut(subject.plain, graph, channels, selection.keep))
+            return Attempt(selection, cut(subject.flat, graph, channels, selection.keep))
 
     def left_by(attempt: Attempt) -> CutNetwork:
         return CutNetwork(graph, channels, attempt.selection.keep, attempt.cut.model)
@@ -182,7 +182,7 @@ def recover(
     watch = Watch(progress)
     with watch.stage("recover"):
         recovered = recovery.recover(pair.network, settings.recover, images, progress)
-    model = stamp_recovery(pair.whole(recovered.model), settings)
+    model = stamp_recovery(pair.with_tail(recovered.model), settings)
     notes = () if images is None else images.notes
     done = with_recovery(report, recovered, model, watch.seconds["recover"], images)
     return Pruned(model, done, notes)
@@ -221,17 +221,17 @@ def reported(
     assert result.recovery is not None
     notes = () if images is None else images.notes
     # A model that loses nothing stays as it came, with its local functions and loops.
-    whole = result.recovery.model if pruned.cuts else subject.model
-    notes = (*notes, *told(subject.model, whole))
+    written = result.recovery.model if pruned.cuts else subject.model
+    notes = (*notes, *told(subject.model, written))
     if subject.tail is not None:
-        whole, notes = subject.tail.put_back(whole), (*notes, subject.tail.note)
+        written, notes = subject.tail.put_back(written), (*notes, subject.tail.note)
     record = PruneRecord(
         subject.source,
         subject.graph,
         subject.channels,
         settings,
         result.attempt.selection,
-        replace(pruned, model=whole),
+        replace(pruned, model=written),
         verification,
         result.recovery,
         result,

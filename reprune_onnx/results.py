@@ -31,13 +31,13 @@ class Subject:
     """The part of a file that is pruned.
 
     ``source`` is the file, and ``model`` what of it is pruned: all, or what stands before its
-    ``tail``. ``plain`` is that without local functions, ``graph`` the graph in which its channels
-    were followed, and ``channels`` what was learned of them.
+    ``tail``. ``flat`` is that with local functions written out, ``graph`` the graph in
+    which its channels were followed, and ``channels`` what was learned of them.
     """
 
     source: Model
     model: Model
-    plain: Model
+    flat: Model
     graph: Graph
     channels: ChannelMap
     tail: Tail | None = None

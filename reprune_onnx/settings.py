@@ -286,7 +286,7 @@ class Settings:
             raise UsageError("--precision is that of a --target: give one too")
 
     @property
-    def worth(self) -> Coverage:
+    def resolved_coverage(self) -> Coverage:
         """The coverage that ``auto`` stands for: with images ``norm``, which kept more accuracy."""
         if self.coverage == "auto":
             return "norm" if self.method == "reprune" and self.calibration else "count"
@@ -329,7 +329,7 @@ class Settings:
     @property
     def select_options(self) -> SelectOptions:
         """The options of Algorithm 1."""
-        return SelectOptions(self.linkage, self.cutoff, self.tie_break, self.worth)
+        return SelectOptions(self.linkage, self.cutoff, self.tie_break, self.resolved_coverage)
 
     @property
     def reduction(self) -> Reduction | None:
@@ -356,14 +356,14 @@ class Settings:
 
     def as_report(self) -> dict[str, Any]:
         """All settings that decide about the result, in JSON's types; no paths, jobs or memory."""
-        plain = self.as_dict() | {"coverage": self.worth}
-        plain |= {"method": str(self.method), "recover": str(self.recover)}
-        del plain["jobs"], plain["memory"]
+        values = self.as_dict() | {"coverage": self.resolved_coverage}
+        values |= {"method": str(self.method), "recover": str(self.recover)}
+        del values["jobs"], values["memory"]
         for name in ("keep", "calibration", "latency_table", "classes"):
-            plain[name] = plain[name] is not None
-        plain["round_to"] = self.rounding.multiple
-        plain["target"] = None if self.target is None else Path(self.target).stem
-        return plain
+            values[name] = values[name] is not None
+        values["round_to"] = self.rounding.multiple
+        values["target"] = None if self.target is None else Path(self.target).stem
+        return values
 
 
 def check_settings(settings: object) -> None:

@@ -97,31 +97,31 @@ def concrete_shapes(
     """
     stated = stated_shapes(proto, overrides)
     full = {name: _assumed(shape) for name, shape in stated.items() if shape is not None}
-    known = symbols(proto)
-    extents = _extents(full, known, overrides)
-    for name in full.keys() & known.keys() - overrides.keys():
-        pairs = zip(full[name], known[name], strict=True)
+    symbols_of = symbols(proto)
+    extents = _extents(full, symbols_of, overrides)
+    for name in full.keys() & symbols_of.keys() - overrides.keys():
+        pairs = zip(full[name], symbols_of[name], strict=True)
         full[name] = tuple(n if s is None else extents[s] for n, s in pairs)
     return full
 
 
 def _extents(
     shapes: Mapping[str, tuple[int, ...]],
-    known: Mapping[str, tuple[str | None, ...]],
+    symbols_of: Mapping[str, tuple[str | None, ...]],
     overrides: Container[str],
 ) -> dict[str, int]:
     """The extent of every symbol: what is said of it, or else assumed."""
     said: dict[str, int] = {}
     assumed: dict[str, int] = {}
-    for name in [name for name in shapes if name in known]:  # in the file's order
-        for axis, symbol in enumerate(known[name]):
+    for name in [name for name in shapes if name in symbols_of]:  # in the file's order
+        for axis, symbol in enumerate(symbols_of[name]):
             n = shapes[name][axis]
             if symbol is None:
                 continue
             if name in overrides:
                 said.setdefault(symbol, n)
             assumed[symbol] = max(assumed.get(symbol, 0), n)
-    firsts = {axes[0] for axes in known.values() if axes}
+    firsts = {axes[0] for axes in symbols_of.values() if axes}
     return {s: said.get(s, _BATCH if s in firsts else n) for s, n in assumed.items()}
 
 

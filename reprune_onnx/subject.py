@@ -20,12 +20,12 @@ def subject_of(model: Model, settings: Settings) -> Subject:
     source = in_order(model)
     tail = _tail(source, settings)
     model = source if tail is None else tail.head
-    plain = written_out(model)
-    graph = graph_of(plain)
+    flat = written_out(model)
+    graph = graph_of(flat)
     channels = channels_of(graph, scope_of(settings))
     if tail is not None:
         channels = tail.explained(channels)
-    return Subject(source, model, plain, graph, channels, tail)
+    return Subject(source, model, flat, graph, channels, tail)
 
 
 def scope_of(settings: Settings) -> Scope:

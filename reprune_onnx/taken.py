@@ -59,8 +59,8 @@ def as_shapes(name: str, shapes: ShapesLike) -> tuple[tuple[str, tuple[int, ...]
     """``{input: extents}`` as pairs."""
     pairs = _pairs(name, shapes, "a dict of inputs and extents, as {'x': (1, 3, 224, 224)}")
     for port, extents in pairs:
-        whole = isinstance(extents, Iterable) and all(isinstance(n, Integral) for n in extents)
-        if not isinstance(port, str) or not whole:
+        integers = isinstance(extents, Iterable) and all(isinstance(n, Integral) for n in extents)
+        if not isinstance(port, str) or not integers:
             raise wrong_type(name, {port: extents}, "whole extents, as {'x': (1, 3, 224, 224)}")
     return tuple((port, tuple(int(n) for n in extents)) for port, extents in pairs)
 

@@ -80,9 +80,9 @@ def read_target(name: str) -> Target:
     if path is None or not path.is_file():
         import difflib
 
-        known = target_names()
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        names = target_names()
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
         raise UsageError(
             f"--target '{name}' is not known: {hint} (or give a .toml file of your own)"
         )

@@ -158,13 +158,13 @@ class _FirstLook:
         self._given = answers.probabilities(few.fed(some.preprocess))
         self._tried = [(how, answers.probabilities(few.fed(how))) for how in _with_colors(some)]
 
-    def best(self, worth: Callable[[Floats, Ints], float]) -> list[Preprocess]:
+    def best(self, score: Callable[[Floats, Ints], float]) -> list[Preprocess]:
         """The alternatives whose answers (n, classes) for the images ``at (n,)`` are worth most.
 
         Only those that are worth more than the answers to what is given.
         """
-        least = worth(self._given, self._at)
-        ranked = sorted(((worth(p, self._at), how) for how, p in self._tried), key=lambda e: -e[0])
+        least = score(self._given, self._at)
+        ranked = sorted(((score(p, self._at), how) for how, p in self._tried), key=lambda e: -e[0])
         return [how for value, how in ranked[:_CLOSER] if value > least]
 
 
@@ -178,9 +178,9 @@ def _labels(some: Pixels, classes: int) -> Ints | None:
 
 def _with_colors(some: Pixels) -> tuple[Preprocess, ...]:
     channels = some.x.shape[some.channels]
-    plain = alternatives(some)
-    turned = (swapped(how, channels) for how in (some.preprocess, *plain))
-    return tuple(dict.fromkeys([*plain, *(how for how in turned if how is not None)]))
+    in_order = alternatives(some)
+    turned = (swapped(how, channels) for how in (some.preprocess, *in_order))
+    return tuple(dict.fromkeys([*in_order, *(how for how in turned if how is not None)]))
 
 
 def _most_right(right: Bools, y: Ints, tried: list[tuple[Preprocess, Floats]]) -> _Finding | None:

@@ -98,18 +98,18 @@ class Frontier:
         What later steps read is put aside, what they do not read is forgotten.
         """
         stretch = self._onward if b < self._held else self._afresh
-        known = dict(self._images[b])
+        arrays = dict(self._images[b])
         if b < self._held:
-            known |= {name: self._store.get(name, b) for name in self._needed}
+            arrays |= {name: self._store.get(name, b) for name in self._needed}
         if stretch is not None:
-            feeds = {name: known[name] for name in stretch.inputs}
+            feeds = {name: arrays[name] for name in stretch.inputs}
             made = stretch.session.run(feeds, stretch.outputs)
-            known |= made
+            arrays |= made
             for name in self._needed - self._live:
                 self._store.drop(name, b)
             for name in self._live & made.keys():
                 self._store.put(name, b, made[name])
-        return {name: known[name] for name in self._steps[self._step]}
+        return {name: arrays[name] for name in self._steps[self._step]}
 
     def change(self, weights: Mapping[str, NDArray[Any]]) -> None:
         """Give initializers other values, for the nodes that have not run yet."""
@@ -129,12 +129,12 @@ class Frontier:
 
     def _find_constants(self) -> set[int]:
         """The nodes that read constants only; a CastLike reads an activation for its type."""
-        known = {*self._weights, *self._graph.sparse}
+        constant_names = {*self._weights, *self._graph.sparse}
         constants = set()
         for op in self._graph.ops:
-            if all(o in self._graph.derived for o in op.outputs) and _reads(op) <= known:
+            if all(o in self._graph.derived for o in op.outputs) and _reads(op) <= constant_names:
                 constants.add(op.index)
-                known.update(op.outputs)
+                constant_names.update(op.outputs)
         return constants
 
     def _plan(self) -> list[list[int]]:
@@ -168,8 +168,8 @@ class Frontier:
 
     def _made(self, nodes: Collection[int]) -> set[str]:
         """The arrays that some nodes make."""
-        plain = (self._op(i) for i in nodes if self._op(i).type not in _LISTS)
-        return {o for op in plain for o in op.outputs if o}
+        ops = (self._op(i) for i in nodes if self._op(i).type not in _LISTS)
+        return {o for op in ops for o in op.outputs if o}
 
     def _op(self, i: int) -> Op:
         return self._graph.ops[i]
@@ -177,14 +177,14 @@ class Frontier:
     # ── running ─────────────────────────────────────────────────────────────────────────────
 
     def _stretch(
-        self, nodes: list[int], known: Collection[str], asked: Collection[str]
+        self, nodes: list[int], held: Collection[str], asked: Collection[str]
     ) -> _Stretch | None:
         """A session of some nodes that makes what is asked for and not known; None for nothing."""
         outputs = sorted(self._made(nodes) & set(asked))
         if not outputs:
             return None
         needed = {name for i in nodes for name in _reads(self._op(i))}
-        inputs = sorted((needed - self._made(nodes)) & set(known))
+        inputs = sorted((needed - self._made(nodes)) & set(held))
         proto = self._model(nodes, inputs, outputs)
         return _Stretch(Session(proto, optimize=True, threads=1), inputs, outputs)
 

@@ -121,8 +121,8 @@ def calibration_images(
     feeds = [x if isinstance(x, dict) else {inputs[0].name: x} for x, _ in pairs]
     images = _filled(data.name, feeds, static)
     labels = tuple(y for _, y in pairs if y is not None)
-    known = labels if len(labels) == len(pairs) else None
-    return replace(images, labels=known, notes=data.notes, better=data.better)
+    one_per_image = labels if len(labels) == len(pairs) else None
+    return replace(images, labels=one_per_image, notes=data.notes, better=data.better)
 
 
 def images_to_fit(

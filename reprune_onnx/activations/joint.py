@@ -96,8 +96,8 @@ def _joins(channels: ChannelMap, op: Op) -> bool:
 def _affine(graph: Graph, op: Op, x: str, layer: Linear) -> tuple[Floats, Floats] | None:
     """(scale, shift), (n_out,) each, of a node that scales and shifts every channel of ``x``."""
     if op.type == "BatchNormalization" and op.inputs[0] == x:
-        plain = layer.op.type != "MatMul" and len([o for o in op.outputs if o]) == 1
-        if not plain or not all(map(graph.is_constant, op.inputs[1:])):
+        channel_wise = layer.op.type != "MatMul" and len([o for o in op.outputs if o]) == 1
+        if not channel_wise or not all(map(graph.is_constant, op.inputs[1:])):
             return None
         gamma, beta, mean, var = (graph.array(i).astype(np.float64) for i in op.inputs[1:5])
         scale = gamma / np.sqrt(var + float(op.attrs.get("epsilon", 1e-5)))

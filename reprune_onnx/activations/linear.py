@@ -135,8 +135,8 @@ class Linear:
         """What the node adds to its outputs (n_out,); zeros where that is no plain bias."""
         bias = np.zeros(self.n_out)
         if self.adds and self.has_plain_bias(graph):
-            own = graph.array(self.op.inputs[2]).astype(np.float64).reshape(-1)
-            bias += own * float(self.op.attrs.get("beta", 1.0))
+            added = graph.array(self.op.inputs[2]).astype(np.float64).reshape(-1)
+            bias += added * float(self.op.attrs.get("beta", 1.0))
         return bias
 
     @property

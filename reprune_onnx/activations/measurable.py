@@ -24,16 +24,16 @@ def measurable(model: Model, images: Sequence[Arrays]) -> Model:
     is the model with branches in their bodies, where nothing in them can be measured. One batch
     does not tell: a branch may be for a certain number of images, and the last batch has fewer.
     """
-    whole = hoisted(model)
-    if whole.proto is folded(whole.proto):
-        return whole
+    side_by_side = hoisted(model)
+    if side_by_side.proto is folded(side_by_side.proto):
+        return side_by_side
     try:
-        session = Session(as_float32(whole.proto), optimize=False)
+        session = Session(as_float32(side_by_side.proto), optimize=False)
         for feeds in images:
             session.run(feeds)
     except ModelError:
-        return Model(folded(whole.proto), model.path)
-    return whole
+        return Model(folded(side_by_side.proto), model.path)
+    return side_by_side
 
 
 def measured_names(proto: onnx.ModelProto) -> set[str]:

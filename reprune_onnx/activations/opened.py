@@ -49,7 +49,7 @@ def batches_for(
     given = as_data("data", data)
     if given is None:
         raise wrong_type("data", data, "images, such as a path or an array")
-    if isinstance(given, InMemory) and not given.whole:
+    if isinstance(given, InMemory) and not given.complete:
         return batches_of(given, target_of(data_inputs(head_of(Model(proto)).proto, {})))
     return open_for(proto, Wanted(given, Reading(), labels), {})
 

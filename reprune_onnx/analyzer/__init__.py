@@ -167,8 +167,8 @@ def _late_locks(
     locked = _locked(locks, n_units)
     sole = np.flatnonzero(sole_units(tensors, locked) & made)
     for layer in layers:
-        own, rows = np.unique(layer.out_ids[np.isin(layer.out_ids, sole)], return_counts=True)
-        alone, tied = own[rows == 1], own[rows > 1]
+        units, rows = np.unique(layer.out_ids[np.isin(layer.out_ids, sole)], return_counts=True)
+        alone, tied = units[rows == 1], units[rows > 1]
         if len(alone):
             late.append(Lock(layer.name, alone, "the only channel of an activation"))
         if len(tied):

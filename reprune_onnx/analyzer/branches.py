@@ -50,13 +50,13 @@ def branches_of(w: Walk, shapes: Shapes) -> Branches:
             locks += _locks(w, prefix, f"{title} is never taken")
             continue
         try:
-            own, again = _run(w.graph, layers, decided, shapes)
+            sizes, again = _run(w.graph, layers, decided, shapes)
         except KernelError:  # the proof runs another copy, and says so where that does not do
-            own, again = dict(shapes), layers
+            sizes, again = dict(shapes), layers
         except ModelError as error:
             locks += _locks(w, prefix, f"{title} could not be run: {error}")
             continue
-        running.append(Branch(prefix, title, decided, own))
+        running.append(Branch(prefix, title, decided, sizes))
         counted |= {layer.op.index: layer for layer in again}
     return Branches(tuple(running), [counted.get(x.op.index, x) for x in w.layers], locks)
 
@@ -86,5 +86,5 @@ def _run(
 
 
 def _locks(w: Walk, prefix: str, why: str) -> list[LockDraft]:
-    own = [draft for draft in w.sites if w.graph.branch_of(draft.op) == prefix]
-    return [LockDraft(draft.op.name, draft.labels.ravel(), why) for draft in own]
+    inside = [draft for draft in w.sites if w.graph.branch_of(draft.op) == prefix]
+    return [LockDraft(draft.op.name, draft.labels.ravel(), why) for draft in inside]

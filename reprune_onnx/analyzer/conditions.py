@@ -16,12 +16,12 @@ Decided = dict[str, bool]
 _SMALL = 16  # elements of a constant that is compared with another one
 
 
-def conditions(graph: Graph, known: Mapping[str, bool]) -> dict[str, Decided | None]:
+def conditions(graph: Graph, decided: Mapping[str, bool]) -> dict[str, Decided | None]:
     """By the prefix of each branch (`hoist.py`): what is to be decided so that it runs.
 
     That is the condition of its If and of those around it, and of all others that are the same
     computed again, or its contrary. None of a branch that cannot run, because that asks for
-    opposites, or because the condition is ``known`` (`taken.py`).
+    opposites, or because the condition is ``decided`` (`taken.py`).
     """
     choosing = [op for op in graph.ops if joined(op.proto)]
     values = _Values(graph)
@@ -32,7 +32,7 @@ def conditions(graph: Graph, known: Mapping[str, bool]) -> dict[str, Decided | N
         around = needs[graph.branch_of(op)]
         for branch in BRANCHES:
             takes = branch == "then_branch"
-            possible = known.get(op.inputs[0], takes) == takes
+            possible = decided.get(op.inputs[0], takes) == takes
             if around is None or not possible or around.get(root, takes == same) != (takes == same):
                 needs[prefix_of(op.proto, branch)] = None
             else:
@@ -40,9 +40,9 @@ def conditions(graph: Graph, known: Mapping[str, bool]) -> dict[str, Decided | N
     del needs[""]
     return {
         prefix: None
-        if own is None
-        else {name: own[root] == same for name, (root, same) in roots.items() if root in own}
-        for prefix, own in needs.items()
+        if needed is None
+        else {name: needed[root] == same for name, (root, same) in roots.items() if root in needed}
+        for prefix, needed in needs.items()
     }
 
 
@@ -81,9 +81,9 @@ class _Values:
             if waiting:
                 stack += waiting
                 continue
-            own = stack.pop()
-            self._known[own] = self._numbers.setdefault(
-                self._key(own, op, inputs), len(self._numbers)
+            tensor = stack.pop()
+            self._known[tensor] = self._numbers.setdefault(
+                self._key(tensor, op, inputs), len(self._numbers)
             )
         return self._known[name]
 

@@ -38,8 +38,10 @@ def counted_rounds(
     try:
         session = Session(_part(graph, body, needed, ends), optimize=False)
         for k in range(min(most, _MOST)):
-            own = dict(zip(inputs, (np.asarray(np.int64(k)), np.asarray(True)), strict=False))
-            made = session.run({**feeds, **{name: own[name] for name in given}})
+            round_inputs = dict(
+                zip(inputs, (np.asarray(np.int64(k)), np.asarray(True)), strict=False)
+            )
+            made = session.run({**feeds, **{name: round_inputs[name] for name in given}})
             if not made[outputs[0]].all():
                 return k + 1
             feeds = {name: made[outputs[1 + at]] for name, at in carried.items()}
@@ -79,10 +81,10 @@ def _part(
     part.node.extend(node for node in body.node if needed.intersection(node.output))
     part.input.extend(value for value in body.input if value.name in needed)
     part.initializer.extend(tensor for tensor in body.initializer if tensor.name in needed)
-    own = {name for node in part.node for name in node.output}
-    own |= {value.name for value in (*part.input, *part.initializer)}
+    defined = {name for node in part.node for name in node.output}
+    defined |= {value.name for value in (*part.input, *part.initializer)}
     part.initializer.extend(
-        numpy_helper.from_array(graph.array(name), name) for name in sorted(needed - own)
+        numpy_helper.from_array(graph.array(name), name) for name in sorted(needed - defined)
     )
     part.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(ends))
     model = onnx.ModelProto(ir_version=graph.proto.ir_version, graph=part)

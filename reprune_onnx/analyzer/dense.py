@@ -69,9 +69,9 @@ def _dense(tensor: onnx.SparseTensorProto, name: str) -> onnx.TensorProto:
     shape = tuple(tensor.dims)
     values = onnx.numpy_helper.to_array(tensor.values)
     places = onnx.numpy_helper.to_array(tensor.indices)
-    known = places.shape in ((values.size,), (values.size, len(shape)))
+    shapes_fit = places.shape in ((values.size,), (values.size, len(shape)))
     bounds = np.array(shape) if places.ndim > 1 else np.array([prod(shape)])
-    if not known or (places < 0).any() or (places.reshape(-1, len(bounds)) >= bounds).any():
+    if not shapes_fit or (places < 0).any() or (places.reshape(-1, len(bounds)) >= bounds).any():
         raise ModelError(
             f"sparse tensor '{name}' of shape {list(shape)} has {values.size} values and places of"
             f" shape {list(places.shape)}, not all of them inside: the file is damaged; check it"

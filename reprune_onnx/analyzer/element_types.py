@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 _CODES: dict[str, int] = dict(onnx.TensorProto.DataType.items())
 
 
-def element_type(name: str, known: dict[str, int | None], producer: Mapping[str, Op]) -> int | None:
+def element_type(name: str, types: dict[str, int | None], producer: Mapping[str, Op]) -> int | None:
     """The TensorProto type of tensor ``name``; None where the nodes before it do not tell.
 
-    ``known`` are the types of inputs and initializers, and remembers those that are found;
+    ``types`` are those of inputs and initializers; those that are found are added;
     ``producer`` is the node that makes a tensor.
     """
     way = []
-    while name not in known:
+    while name not in types:
         way.append(name)
         op = producer.get(name)
         source = None if op is None else _source(op, op.outputs.index(name))
         if not isinstance(source, str):
-            known[name] = source
+            types[name] = source
             break
         name = source
-    known |= dict.fromkeys(way, known[name])
-    return known[name]
+    types |= dict.fromkeys(way, types[name])
+    return types[name]
 
 
 def _source(op: Op, k: int) -> str | int | None:

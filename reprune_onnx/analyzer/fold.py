@@ -24,8 +24,8 @@ def folded(source: onnx.ModelProto, decided: Mapping[str, bool] | None = None) -
         return source
     proto = onnx.ModelProto()
     proto.CopyFrom(source)
-    for own in (proto.graph.node, proto.graph.initializer, proto.graph.sparse_initializer):
-        del own[:]
+    for parts in (proto.graph.node, proto.graph.initializer, proto.graph.sparse_initializer):
+        del parts[:]
     del proto.graph.value_info[:]
     _Folding(source.graph, places).fill(proto.graph, "")
     return proto
@@ -111,16 +111,17 @@ class _Folding:
         takes = self._places.decided.get(node.input[0]) if made else None
         if takes is not None:
             passed = [
-                (own, both[0 if takes else 1]) for own, both in zip(node.output, made, strict=True)
+                (name, both[0 if takes else 1])
+                for name, both in zip(node.output, made, strict=True)
             ]
             passing = [onnx.helper.make_node("Identity", [z], [y]) for y, z in passed if y]
-            return [renamed(own, self._names) for own in passing]
+            return [renamed(name, self._names) for name in passing]
         copy = renamed(node, self._names)
         if made:
-            for (branch, body), whole in zip(
+            for (branch, body), original in zip(
                 branches_of(copy).items(), branches_of(node).values(), strict=True
             ):
                 del body.node[:], body.output[:]
-                body.output.extend(whole.output)
+                body.output.extend(original.output)
                 self.fill(body, prefix_of(node, branch))
         return [copy]

@@ -37,13 +37,13 @@ def written_out(model: Model) -> Model:
 
         _check_size(model.proto)
         try:
-            plain = inline_selected_functions(model.proto, sorted(called))
+            inlined = inline_selected_functions(model.proto, sorted(called))
         except Exception as error:  # onnx raises whatever its C++ threw
             raise ModelError(
                 "the file's local functions cannot be written out"
                 f" ({str(error).splitlines()[0]}): check it with onnx.checker"
             ) from error
-        model = replace(model, proto=plain)
+        model = replace(model, proto=inlined)
     return as_one(as_slices(unrolled(as_dense(in_order(model)))))
 
 

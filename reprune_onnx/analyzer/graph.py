@@ -178,8 +178,8 @@ class Graph:
     def _read_ops(self) -> list[Op]:
         ops: list[Op] = []
         taken = {n.name for n in self.proto.graph.node if n.name}
-        known = {i.name for i in self.proto.graph.input} | set(self._initializers)
-        known |= set(self.sparse)
+        defined = {i.name for i in self.proto.graph.input} | set(self._initializers)
+        defined |= set(self.sparse)
         used: set[str] = set()
         tried: dict[str, int] = {}
         for index, node in enumerate(self.proto.graph.node):
@@ -189,17 +189,17 @@ class Graph:
                 taken.add(name)
             used.add(name)
             for tensor in read_by(node):
-                if tensor not in known:
+                if tensor not in defined:
                     raise ModelError(
                         f"node '{name}' reads '{tensor}', which nothing produces: the file is"
                         " damaged; check it with onnx.checker"
                     )
             for tensor in node.output:
-                if tensor and tensor in known:
+                if tensor and tensor in defined:
                     raise ModelError(
                         f"node '{name}' makes '{tensor}', which exists already: the file is damaged"
                     )
-            known.update(node.output)
+            defined.update(node.output)
             domain = _domain(node.domain)
             ops.append(
                 Op(

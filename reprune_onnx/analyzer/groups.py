@@ -37,16 +37,16 @@ def build_groups(
         for k in set(owner[read.ids].tolist()):
             readers.setdefault(k, {})[read.node] = names[read.node]
     groups = []
-    for number, own in enumerate(members.values()):
-        stacked = np.concatenate([layer.out_ids for layer in own])
+    for number, producers in enumerate(members.values()):
+        stacked = np.concatenate([layer.out_ids for layer in producers])
         units = stacked[np.sort(np.unique(stacked, return_index=True)[1])]
-        consumers = readers.get(int(owner[own[0].out_ids[0]]), {})
+        consumers = readers.get(int(owner[producers[0].out_ids[0]]), {})
         groups.append(
             Group(
                 id=number,
                 units=units,
                 free=~locked[units],
-                producers=tuple(Producer(layer, _rows(layer, units)) for layer in own),
+                producers=tuple(Producer(layer, _rows(layer, units)) for layer in producers),
                 consumers=tuple(consumers.values()),
             )
         )
@@ -74,14 +74,14 @@ def never_empty(
     position = np.zeros_like(owner)
     for g in groups:
         position[g.units], owner[g.units] = np.arange(g.n), g.id
-    whole = np.array([g.n for g in groups])
+    group_sizes = np.array([g.n for g in groups])
     sets: dict[int, set[tuple[int, ...]]] = {}
     for labels in tensors.values():
         units = np.unique(labels.ids)
         if locked[units].any():
             continue
         sizes = np.bincount(owner[units][owner[units] >= 0], minlength=len(groups))
-        if (sizes == whole).any() or not sizes.any():
+        if (sizes == group_sizes).any() or not sizes.any():
             continue
         largest = int(sizes.argmax())
         part = tuple(np.sort(position[units[owner[units] == largest]]).tolist())

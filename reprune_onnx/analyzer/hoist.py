@@ -37,7 +37,7 @@ def hoisted_proto(source: onnx.ModelProto) -> onnx.ModelProto:
     graph = proto.graph
     taken = {v.name for v in (*source.graph.input, *source.graph.initializer)}
     taken |= {name for node in source.graph.node for name in node.output}
-    nodes = [node for own in source.graph.node for node in _opened(own, graph, taken)]
+    nodes = [node for original in source.graph.node for node in _opened(original, graph, taken)]
     del graph.node[:]
     graph.node.extend(nodes)
     return proto
@@ -85,9 +85,9 @@ def renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
 
 def own_names(graph: onnx.GraphProto) -> set[str]:
     """The tensors that a body holds or makes itself."""
-    own = {v.name for v in (*graph.input, *graph.initializer)}
-    own |= {t.values.name for t in graph.sparse_initializer}
-    return own | {name for node in graph.node for name in node.output if name}
+    given = {v.name for v in (*graph.input, *graph.initializer)}
+    given |= {t.values.name for t in graph.sparse_initializer}
+    return given | {name for node in graph.node for name in node.output if name}
 
 
 def _rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
@@ -96,8 +96,8 @@ def _rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
             if name in names:
                 places[k] = names[name]
     for body in bodies(node):
-        own = own_names(body)
-        outer = {a: b for a, b in names.items() if a not in own} if own else names
+        defined = own_names(body)
+        outer = {a: b for a, b in names.items() if a not in defined} if defined else names
         for inner in body.node:
             _rename(inner, outer)
         for output in body.output:
@@ -141,9 +141,9 @@ def _opens(node: onnx.NodeProto, branches: Mapping[str, onnx.GraphProto], taken:
     """Whether the branches can stand beside an If, and be put back."""
     for branch, body in branches.items():
         prefix, names = prefix_of(node, branch), [output.name for output in body.output]
-        whole = len(names) == len(node.output) == len({*names}) and own_names(body).issuperset(
+        complete = len(names) == len(node.output) == len({*names}) and own_names(body).issuperset(
             names
         )
-        if body.input or not whole or any(name.startswith(prefix) for name in taken):
+        if body.input or not complete or any(name.startswith(prefix) for name in taken):
             return False
     return True

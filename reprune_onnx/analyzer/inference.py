@@ -24,16 +24,16 @@ class Inference:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._types = {v.name: _plain(v.type.tensor_type.elem_type) for v in graph.inputs}
+        self._types = {v.name: _computed_as(v.type.tensor_type.elem_type) for v in graph.inputs}
 
     def element_type(self, name: str) -> int:
         """The TensorProto type of a tensor; float where nothing tells."""
         if name not in self._types:
             if self._graph.is_constant(name):
-                self._types[name] = _plain(self._graph.element_type(name))
+                self._types[name] = _computed_as(self._graph.element_type(name))
             else:
                 kind = self._graph.activation_type(name)
-                self._types[name] = onnx.TensorProto.FLOAT if kind is None else _plain(kind)
+                self._types[name] = onnx.TensorProto.FLOAT if kind is None else _computed_as(kind)
         return self._types[name]
 
     def set_element_type(self, name: str, element_type: int) -> None:
@@ -80,7 +80,7 @@ class Inference:
         ):
             return None
         for name, made in inferred.items():
-            self._types[name] = _plain(made.tensor_type.elem_type)
+            self._types[name] = _computed_as(made.tensor_type.elem_type)
         if k >= len(op.outputs) or op.outputs[k] not in inferred:
             return None
         tensor = inferred[op.outputs[k]].tensor_type
@@ -105,6 +105,6 @@ def few(shape: Shape) -> bool:
     return None not in shape and prod(n or 0 for n in shape) <= _FEW
 
 
-def _plain(element_type: int) -> int:
+def _computed_as(element_type: int) -> int:
     floats = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE}
     return onnx.TensorProto.FLOAT if element_type in floats else element_type

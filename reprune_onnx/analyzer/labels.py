@@ -164,23 +164,23 @@ def concat(parts: Sequence[Labels], axis: int) -> Labels | None:
     extents = [p.shape[axis] for p in parts]
     rank = len(parts[0].shape)
     common = [max(p.ids.shape[a] for p in parts) for a in range(rank)]
-    known = [e for e in extents if e is not None]
+    stated = [e for e in extents if e is not None]
     same = all(np.array_equal(p.ids, parts[0].ids) for p in parts) and common[axis] == 1
-    if len(known) < len(extents):
+    if len(stated) < len(extents):
         if not same:
             return None
         total = None
     else:
-        total = sum(known)
+        total = sum(stated)
     shape = tuple(
         total if a == axis else next((p.shape[a] for p in parts if p.shape[a] is not None), None)
         for a in range(rank)
     )
     if same:
         return Labels(shape, parts[0].ids)
-    check_size(prod(sum(known) if a == axis else common[a] for a in range(rank)))
+    check_size(prod(sum(stated) if a == axis else common[a] for a in range(rank)))
     blocks = []
-    for part, extent in zip(parts, known, strict=True):
+    for part, extent in zip(parts, stated, strict=True):
         want = [extent if a == axis else common[a] for a in range(rank)]
         blocks.append(np.broadcast_to(part.ids, want))
     return Labels(shape, compress(np.concatenate(blocks, axis=axis)))

@@ -43,10 +43,10 @@ def unrolled(model: Model) -> Model:
     return model
 
 
-def told(model: Model, plain: Model) -> tuple[Note, ...]:
-    """What the user should know of the loops of ``model`` that are written out in ``plain``."""
+def told(model: Model, written: Model) -> tuple[Note, ...]:
+    """What the user should know of the loops of ``model`` that are written out in ``written``."""
     before, after = (
-        sum(node.op_type in LOOPS for node in m.proto.graph.node) for m in (model, plain)
+        sum(node.op_type in LOOPS for node in m.proto.graph.node) for m in (model, written)
     )
     n = before - after
     if n <= 0:
@@ -98,10 +98,10 @@ class _Writing:
         states = list(self.rounds.states)
         parts: list[list[str]] = [[] for _ in self.rounds.scanned]
         for k in range(self.rounds.n):
-            own = f"{prefix}{k}/"
-            names = self._once | {n: own + n for node in again for n in node.output if n}
+            round_prefix = f"{prefix}{k}/"
+            names = self._once | {n: round_prefix + n for node in again for n in node.output if n}
             names |= dict(zip(self.rounds.carried, states, strict=True))
-            for name, made in self.rounds.given(k, own):
+            for name, made in self.rounds.given(k, round_prefix):
                 names |= {name: made.output[0]} if name else {}
                 yield made
             for node in again:
@@ -155,8 +155,8 @@ class _Writing:
 
     def _renamed(self, node: onnx.NodeProto, names: dict[str, str], round_: str) -> onnx.NodeProto:
         copy = renamed(node, names)
-        own = node.name or next(name for name in node.output if name)
-        copy.name = f"{self.op.name}/{round_}{own.lstrip('/')}"
+        node_name = node.name or next(name for name in node.output if name)
+        copy.name = f"{self.op.name}/{round_}{node_name.lstrip('/')}"
         return copy
 
 

@@ -33,7 +33,7 @@ def measured(graph: Graph, drafts: Drafts, shapes: Mapping[str, tuple[int, ...]]
     if not names:
         return drafts
     try:
-        extents = extents_in_a_run(folded(graph.proto), names, shapes, whole=True)
+        extents = extents_in_a_run(folded(graph.proto), names, shapes, all_nodes=True)
     except (ModelError, MemoryError):
         return drafts
     return (
@@ -103,4 +103,4 @@ def run_once(
 
     Raises ModelError where ONNX Runtime does not run the model.
     """
-    return extents_in_a_run(source, {_tensor(layer.op) for layer in layers}, shapes, whole=True)
+    return extents_in_a_run(source, {_tensor(layer.op) for layer in layers}, shapes, all_nodes=True)

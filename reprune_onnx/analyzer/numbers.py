@@ -86,22 +86,22 @@ Numbers = NDArray[np.object_]
 
 
 def evaluate(
-    number: Number, extent: Callable[[Extent], float], known: dict[int, float | None]
+    number: Number, extent: Callable[[Extent], float], evaluated: dict[int, float | None]
 ) -> float | None:
     """The value at other extents, as after a cut: ``Max(C, 1)`` is C while a channel is left.
 
-    None where it cannot be told. ``known`` remembers the values of numbers by their ``id``.
+    None where it cannot be told. ``evaluated`` remembers the values of numbers by their ``id``.
     """
-    if id(number) not in known:
-        known[id(number)] = _evaluated(number, extent, known)
-    return known[id(number)]
+    if id(number) not in evaluated:
+        evaluated[id(number)] = _evaluated(number, extent, evaluated)
+    return evaluated[id(number)]
 
 
 def _evaluated(
-    number: Number, extent: Callable[[Extent], float], known: dict[int, float | None]
+    number: Number, extent: Callable[[Extent], float], evaluated: dict[int, float | None]
 ) -> float | None:
     if number.formula is not None:
-        operands = [evaluate(n, extent, known) for n in number.formula.operands]
+        operands = [evaluate(n, extent, evaluated) for n in number.formula.operands]
         return applied(number.formula.function, operands)
     if not number.terms:
         return number.value
@@ -164,8 +164,8 @@ def compute(op: Op, inputs: list[Numbers | None], dtypes: list[Any]) -> list[Num
     if op.type in _KEEPS_INTEGERS:
         if _to_float(op, dtypes):
             return [given[0]]
-        whole = _KEEPS_INTEGERS[op.type]
-        return [_fill([_rounded(n, whole) for n in given[0].ravel()], given[0].shape)]
+        rounding = _KEEPS_INTEGERS[op.type]
+        return [_fill([_rounded(n, rounding) for n in given[0].ravel()], given[0].shape)]
     return _computed(op, inputs, dtypes) if op.type in _COMPUTES else None
 
 
@@ -206,10 +206,10 @@ def _move(op: Op, inputs: list[Numbers | None]) -> list[Numbers] | None:
             feeds.append(np.arange(len(pool), len(pool) + numbers.size).reshape(numbers.shape))
             pool += list(numbers.ravel())
         else:
-            plain = values(numbers)
-            if plain is None:
+            array = values(numbers)
+            if array is None:
                 return None
-            feeds.append(plain.astype(np.int64))
+            feeds.append(array.astype(np.int64))
     results = _reference(op, feeds)
     if results is None:
         return None
@@ -220,12 +220,12 @@ def _concrete(op: Op, inputs: list[Numbers | None], dtypes: list[Any]) -> list[N
     feeds: list[NDArray[Any] | None] = []
     measures = op.type in MEASURING  # no value matters
     for numbers, dtype in zip(inputs, dtypes, strict=True):
-        plain = None if numbers is None else values(numbers)
+        array = None if numbers is None else values(numbers)
         if numbers is not None and measures:
-            plain = np.zeros(numbers.shape)
-        if numbers is not None and plain is None:
+            array = np.zeros(numbers.shape)
+        if numbers is not None and array is None:
             return None
-        feeds.append(None if plain is None else plain.astype(dtype))
+        feeds.append(None if array is None else array.astype(dtype))
     return _reference(op, feeds)
 
 
@@ -339,9 +339,13 @@ def _combine(kind: str, e: list[Number]) -> tuple[dict[Term, Fraction], bool, Fr
         return _scaled(a.terms, Fraction(-1)), linear, None if left is None else -left
     if kind == "Div" and not b.terms and b.value:
         exact = a.value is not None and float(a.value / b.value).is_integer()
-        whole = linear and (exact or not a.terms)
+        still_linear = linear and (exact or not a.terms)
         scale = 1 / Fraction(b.value)
-        return _scaled(a.terms, scale), whole, None if left is None or not exact else left * scale
+        return (
+            _scaled(a.terms, scale),
+            still_linear,
+            None if left is None or not exact else left * scale,
+        )
     union = _sum(a.terms, b.terms, 1)
     return union, linear and not union, None
 
@@ -367,12 +371,12 @@ def _to_float(op: Op, dtypes: list[Any]) -> bool:
     return op.type == "CastLike" and dtypes[1] is not None and np.dtype(dtypes[1]).kind == "f"
 
 
-def _rounded(number: Number, whole: Callable[[float], float]) -> Number:
-    known = number.value is not None
-    if number.formula is None and (not known or float(number.value or 0).is_integer()):
+def _rounded(number: Number, rounding: Callable[[float], float]) -> Number:
+    has_value = number.value is not None
+    if number.formula is None and (not has_value or float(number.value or 0).is_integer()):
         return number
-    value = float(whole(number.value)) if number.value is not None else None
-    made = Formula(lambda x: float(whole(x)), (number,))
+    value = float(rounding(number.value)) if number.value is not None else None
+    made = Formula(lambda x: float(rounding(x)), (number,))
     return Number(value, number.terms, not number.terms, formula=made if number.terms else None)
 
 

@@ -38,9 +38,9 @@ def rejected(graph: Graph, op: Op) -> str | None:
 def described(graph: Graph, tensors: Mapping[str, Labels], op: Op) -> str:
     """Return the shapes of what a node reads, and the sizes at which they are followed."""
     read = [name for name in op.inputs if name]
-    known: dict[str, Shape] = {n: graph.shape(n) for n in read if graph.is_constant(n)}
-    known |= {n: tensors[n].shape for n in read if n in tensors}
-    shapes = {n: "×".join(str(k or "?") for k in shape) for n, shape in known.items()}
+    extents: dict[str, Shape] = {n: graph.shape(n) for n in read if graph.is_constant(n)}
+    extents |= {n: tensors[n].shape for n in read if n in tensors}
+    shapes = {n: "×".join(str(k or "?") for k in shape) for n, shape in extents.items()}
     text = ", ".join(f"'{name}' is {shape or 'a number'}" for name, shape in shapes.items())
     inputs = [i.name for i in graph.inputs if i.name in tensors]
     sizes = ", ".join(f"{n} = {'×'.join(map(str, tensors[n].shape)) or 'a number'}" for n in inputs)

@@ -83,13 +83,13 @@ def _settle_array(w: Walk, name: str, ids: Ints) -> None:
 
 def _settle_conv(w: Walk, conv: GroupedConv) -> None:
     x, y = conv.inputs, conv.outputs
-    whole = _free_units(w, [np.concatenate([x, y], axis=1)])
+    blocks = _free_units(w, [np.concatenate([x, y], axis=1)])
     slots = _free_units(w, [x.T]) + _free_units(w, [y.T])
-    if max(whole, slots) == 0:
+    if max(blocks, slots) == 0:
         reason = f"no group of {conv.op.title} can go without channels that must stay"
         _lock(w, conv.op.name, y, reason)
         _lock(w, conv.op.name, x, reason)
-    elif whole >= slots:
+    elif blocks >= slots:
         w.space.tie_along(np.concatenate([x, y], axis=1), (1,))
     else:
         w.space.tie_along(x, (0,))
@@ -172,9 +172,9 @@ class Counts:
             if place not in looked and self._computed(draft) and not self._follows(draft):
                 looked.add(place)
                 self._write_down(draft)
-        whole = set(self.written)
+        written_whole = set(self.written)
         for draft in w.counts:
-            if (draft.op.index, draft.input) not in whole and self._computed(draft):
+            if (draft.op.index, draft.input) not in written_whole and self._computed(draft):
                 self._write_element(draft)
         for draft in w.counts:
             self._settle(draft)
@@ -206,10 +206,10 @@ class Counts:
             if counted is None and not any(self._product(term)[1] for term in number.terms):
                 return True  # no cut changes it
             return self._trials.agree(number, counted, draft.sign)
-        known = all(
+        all_known = all(
             factor is not None or not units for factor, units in map(self._product, number.terms)
         )
-        return number.linear and known and _same(self._have(draft), self._need(draft))
+        return number.linear and all_known and _same(self._have(draft), self._need(draft))
 
     def _have(self, draft: CountDraft) -> Weights:
         """What the computed number counts: the units along the extents it is made of."""
@@ -230,10 +230,10 @@ class Counts:
         factor, counted, units = 1, 0, list[int]()
         unknown = False
         for tensor, axis in term:
-            own = self._trials.units_at((tensor, axis))
+            along = self._trials.units_at((tensor, axis))
             extent = self._w.tensors[tensor].shape[axis]
-            if own is not None:
-                units, counted = units + own.tolist(), counted + 1
+            if along is not None:
+                units, counted = units + along.tolist(), counted + 1
             elif extent is None:
                 unknown = True
             else:
@@ -243,18 +243,18 @@ class Counts:
     def _write_down(self, draft: CountDraft) -> None:
         """Note the values of the input, if they depend on no batch and no image size."""
         numbers = self._w.numbers[draft.op.inputs[draft.input]]
-        plain = values(numbers)
+        array = values(numbers)
         extents = {extent for n in numbers.ravel() for term in n.terms for extent in term}
         units = [self._trials.units_at(extent) for extent in extents]
-        varying_units = [own for own in units if own is not None]
-        if plain is None or not units or len(varying_units) < len(units):
+        varying_units = [some for some in units if some is not None]
+        if array is None or not units or len(varying_units) < len(units):
             return
         dtype = self._dtype(draft)
         if dtype is not None:
             self.written[draft.op.index, draft.input] = Computed(
-                plain.astype(dtype),
+                array.astype(dtype),
                 np.unique(np.concatenate(varying_units)),
-                np.ones(plain.shape, dtype=np.bool_),
+                np.ones(array.shape, dtype=np.bool_),
             )
 
     def _write_element(self, draft: CountDraft) -> None:
@@ -274,12 +274,12 @@ class Counts:
             return
         place = (draft.op.index, draft.input)
         shape = self._w.numbers[draft.op.inputs[draft.input]].shape
-        known = self.written.get(place) or Computed(
+        before = self.written.get(place) or Computed(
             np.zeros(shape, dtype), np.empty(0, dtype=np.int64), np.zeros(shape, dtype=np.bool_)
         )
-        values, fixed = known.values.copy(), known.fixed.copy()
+        values, fixed = before.values.copy(), before.fixed.copy()
         values.flat[draft.index], fixed.flat[draft.index] = number.value or 0, True
-        units = np.union1d(known.units, np.array([*have, *need], dtype=np.int64))
+        units = np.union1d(before.units, np.array([*have, *need], dtype=np.int64))
         self.written[place] = Computed(values, units, fixed)
 
     def _is_written(self, draft: CountDraft) -> bool:
@@ -317,12 +317,12 @@ class Counts:
         return {unit: Fraction(draft.sign * n) for unit, n in counted.items()}
 
     def _state(self, draft: CountDraft, target: CountPlace, need: Weights) -> None:
-        known = self._facts.get(target)
-        if known is not None:
-            if not _same(known[0], need):
+        earlier = self._facts.get(target)
+        if earlier is not None:
+            if not _same(earlier[0], need):
                 name = target[1] or self._w.graph.ops[target[0]].inputs[target[2]]
                 why = f"shares a number of '{name}' with a node that counts other channels"
-                self._lock(draft, [*known[0], *need], why)
+                self._lock(draft, [*earlier[0], *need], why)
             return
         ids = self._counted(draft)
         count = None if ids is None else Count(*target, np.sort(ids), draft.sign)

@@ -76,13 +76,18 @@ def _loop(graph: Graph, op: Op, body: onnx.GraphProto) -> LoopRounds | None:
     return LoopRounds(body, n, carried, states, partial(_counter, body), ((0, False),) * scans)
 
 
-def _counter(body: onnx.GraphProto, k: int, own: str) -> Iterator[tuple[str, onnx.NodeProto]]:
+def _counter(
+    body: onnx.GraphProto, k: int, round_prefix: str
+) -> Iterator[tuple[str, onnx.NodeProto]]:
     """The number of a round and the condition, which holds."""
     for value, number in zip(body.input, (np.int64(k), np.bool_(True)), strict=False):
         rank = len(value.type.tensor_type.shape.dim)
         array = np.asarray(number).reshape((1,) * rank)
         tensor = numpy_helper.from_array(array)
-        yield value.name, helper.make_node("Constant", [], [own + value.name], value=tensor)
+        yield (
+            value.name,
+            helper.make_node("Constant", [], [round_prefix + value.name], value=tensor),
+        )
 
 
 def _scan(graph: Graph, op: Op, body: onnx.GraphProto) -> LoopRounds | None:
@@ -120,14 +125,14 @@ def _scan(graph: Graph, op: Op, body: onnx.GraphProto) -> LoopRounds | None:
 
 
 def _rows(
-    rows: list[tuple[str, str, int, bool]], n: int, k: int, own: str
+    rows: list[tuple[str, str, int, bool]], n: int, k: int, round_prefix: str
 ) -> Iterator[tuple[str, onnx.NodeProto]]:
     """The rows that a round of a Scan sees."""
     for name, source, axis, back in rows:
         at = numpy_helper.from_array(np.asarray(np.int64(n - 1 - k if back else k)))
-        yield "", helper.make_node("Constant", [], [f"{own}{name} at"], value=at)
-        inputs = [source, f"{own}{name} at"]
-        yield name, helper.make_node("Gather", inputs, [own + name], axis=axis)
+        yield "", helper.make_node("Constant", [], [f"{round_prefix}{name} at"], value=at)
+        inputs = [source, f"{round_prefix}{name} at"]
+        yield name, helper.make_node("Gather", inputs, [round_prefix + name], axis=axis)
 
 
 _KINDS = {"Loop": _loop, "Scan": _scan}
@@ -166,16 +171,16 @@ def _with_known_shapes(graph: Graph) -> Graph:
     proto.CopyFrom(graph.proto)
     measured: dict[str, Shape] = {}
     for node in proto.graph.node:
-        known: Shape = (None,)
+        extents: Shape = (None,)
         if node.op_type == "Shape" and node.input[0] in shapes:
             window = {a.name: a.i for a in node.attribute}
-            known = shapes[node.input[0]][window.get("start") : window.get("end")]
-            measured[node.output[0]] = known
+            extents = shapes[node.input[0]][window.get("start") : window.get("end")]
+            measured[node.output[0]] = extents
         elif node.op_type == "Gather" and node.input[0] in measured:  # of one extent
             at = _single(graph, node.input[1])
-            known = (None,) if at is None else (measured[node.input[0]][int(at)],)
-        if None not in known:
-            array = np.array([int(n or 0) for n in known], dtype=np.int64)
+            extents = (None,) if at is None else (measured[node.input[0]][int(at)],)
+        if None not in extents:
+            array = np.array([int(n or 0) for n in extents], dtype=np.int64)
             if node.op_type == "Gather":
                 array = array.reshape(graph.shape(node.input[1]))
             del node.input[:], node.attribute[:]

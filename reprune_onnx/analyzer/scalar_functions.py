@@ -19,14 +19,14 @@ def applied(function: Function, operands: Sequence[float | None]) -> float | Non
     return value if value is None or math.isfinite(value) else None
 
 
-def function_of(op: Op, whole: bool) -> Function | None:
-    """What an op computes of one element of each operand, in integers where ``whole``."""
+def function_of(op: Op, of_integers: bool) -> Function | None:
+    """What an op computes of one element of each operand, in integers if ``of_integers``."""
     if op.type == "Clip" and op.opset < 11:
         low, high = op.attrs.get("min", -math.inf), op.attrs.get("max", math.inf)
         return lambda x: min(max(_number(x), low), high)
     if op.type == "Mod" and op.attrs.get("fmod", 0):
         return lambda a, b: math.fmod(_number(a), _number(b))
-    return (_WHOLE if whole and op.type in _WHOLE else _PLAIN).get(op.type)
+    return (_WHOLE if of_integers and op.type in _WHOLE else _PLAIN).get(op.type)
 
 
 def _number(x: float | None) -> float:

@@ -36,8 +36,8 @@ def as_slices(model: Model) -> Model:
 
 def _bounds(graph: Graph, split: Op, reader: Op) -> tuple[int, int] | None:
     """Where the part that ``reader`` takes starts and ends."""
-    plain = reader.type == "SequenceAt" and reader.domain == ""
-    if not plain or not all(graph.is_constant(n) for n in (split.inputs[1], reader.inputs[1])):
+    reads_one = reader.type == "SequenceAt" and reader.domain == ""
+    if not reads_one or not all(graph.is_constant(n) for n in (split.inputs[1], reader.inputs[1])):
         return None
     sizes, k = graph.array(split.inputs[1]), int(graph.array(reader.inputs[1]))
     if sizes.ndim == 0:  # parts of one size, the last one perhaps smaller: Slice stops there too

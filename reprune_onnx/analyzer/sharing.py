@@ -39,8 +39,8 @@ def as_one(model: Model) -> Model:
     nodes = list(graph.node)
     unread: set[str] = set()
     for k, node in enumerate(graph.node):
-        own = OWN.get(node.op_type, ())
-        places = [i for i, name in enumerate(node.input) if name in same and i not in own]
+        unshared = OWN.get(node.op_type, ())
+        places = [i for i, name in enumerate(node.input) if name in same and i not in unshared]
         if places and node.op_type != "Identity":
             nodes[k] = onnx.NodeProto()
             nodes[k].CopyFrom(node)
@@ -82,8 +82,12 @@ def _same(graph: onnx.GraphProto) -> dict[str, str]:
             same |= dict.fromkeys(node.output, read[0])
             continue
         attributes = sorted(a.SerializeToString(deterministic=True) for a in node.attribute)
-        known = first.setdefault((node.op_type, *read, None, *attributes), list(node.output))
-        same |= {b: a for a, b in zip(known, node.output, strict=False) if a and b and a != b}
+        first_outputs = first.setdefault(
+            (node.op_type, *read, None, *attributes), list(node.output)
+        )
+        same |= {
+            b: a for a, b in zip(first_outputs, node.output, strict=False) if a and b and a != b
+        }
     return same
 
 

@@ -55,17 +55,17 @@ class Taken:
 
     def conditions(self) -> dict[str, bool]:
         """The conditions that are known, by the names of their tensors."""
-        known = {op.inputs[0]: self.of(op) for op, _ in self._by_prefix.values()}
-        return {name: takes for name, takes in known.items() if takes is not None}
+        taken = {op.inputs[0]: self.of(op) for op, _ in self._by_prefix.values()}
+        return {name: takes for name, takes in taken.items() if takes is not None}
 
     def idle(self, op: Op) -> bool:
         """Whether ``op`` is in a branch that is not taken, and that reads nothing to be cut."""
-        branch = own = self._graph.branch_of(op)
+        branch = home = self._graph.branch_of(op)
         while branch:
             choosing, then = self._by_prefix[branch]
             takes = self.of(choosing)
             if takes is not None and takes != then:
-                return own not in self._reading
+                return home not in self._reading
             branch = self._graph.branch_of(choosing)
         return False
 

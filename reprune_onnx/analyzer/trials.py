@@ -85,12 +85,12 @@ class Trials:
         unknown: dict[Extent, int] = {}
 
         def extent(at: Extent) -> float:
-            own = self.units_at(at)
-            if own is not None:
-                return max(1, int(keep[own].sum()))
-            plain = self._w.tensors[at[0]].shape[at[1]]
-            if plain is not None:
-                return plain
+            units = self.units_at(at)
+            if units is not None:
+                return max(1, int(keep[units].sum()))
+            extent = self._w.tensors[at[0]].shape[at[1]]
+            if extent is not None:
+                return extent
             return unknown.setdefault(at, int(rng.integers(1, _UNKNOWN + 1)))
 
         return evaluate(number, extent, {})

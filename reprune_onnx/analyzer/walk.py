@@ -238,7 +238,7 @@ class Walk:
     # ── the pass itself ─────────────────────────────────────────────────────────────────────
 
     def _apply(self, op: Op, rule: Rule | None) -> None:
-        known, told = len(self.counts), len(self.locks)
+        counts_before, told = len(self.counts), len(self.locks)
         passed = [name for both in joined(op.proto) for name in both]
         given = [name for name in (*op.inputs, *passed) if name in self.tensors]
         outputs: Labels | list[Labels | None] | None = None
@@ -248,10 +248,10 @@ class Walk:
             outputs = self._ask(rule, op)
         if outputs is None:
             why = not_followed(self.graph, op, rule is not None, blind)
-            own = any(lock.node == op.name for lock in self.locks[told:])
+            locked_here = any(lock.node == op.name for lock in self.locks[told:])
             idle = self.taken.idle(op)
             for ids in [] if idle else [self.tensors[name].ids for name in given]:
-                if not (own and self.space.locked(ids).all()):  # else the rule itself said why
+                if not (locked_here and self.space.locked(ids).all()):  # the rule says why itself
                     self.lock(op, ids, why)
             outputs = []
         if isinstance(outputs, Labels):
@@ -267,7 +267,7 @@ class Walk:
                 if shape is None:
                     self.unknown.add(name)
             self.tensors[name] = made
-        self._require_unchanged(op, {(c.input, c.index) for c in self.counts[known:]})
+        self._require_unchanged(op, {(c.input, c.index) for c in self.counts[counts_before:]})
 
     def _needed(self, op: Op) -> Sequence[int]:
         given = range(len(op.inputs))
@@ -354,8 +354,8 @@ class Walk:
         shape = self.tensors[op.inputs[0]].shape
         sizes = num.extents(op.inputs[0], shape)
         if op.type == "Size":
-            known = [n.value for n in sizes]
-            size = None if None in known else float(np.prod([k or 0 for k in known]))
+            extents = [n.value for n in sizes]
+            size = None if None in extents else float(np.prod([k or 0 for k in extents]))
             product = reduce(lambda a, b: num.multiplied(a, b, None), sizes, num.Number(1))
             sizes = np.array(replace(product, value=size), dtype=object)
         else:

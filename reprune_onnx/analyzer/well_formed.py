@@ -123,10 +123,12 @@ def _check_places(node: onnx.NodeProto, title: str, schema: onnx.defs.OpSchema) 
 
 def _check_attributes(node: onnx.NodeProto, title: str, schema: onnx.defs.OpSchema) -> None:
     given = {a.name for a in node.attribute}
-    for name, known in schema.attributes.items():
-        if known.required and name not in given:
+    for name, declared in schema.attributes.items():
+        if declared.required and name not in given:
             raise ModelError(f"{title} lacks its attribute '{name}': the file is damaged")
-    types = {name: str(known.type).rpartition(".")[2] for name, known in schema.attributes.items()}
+    types = {
+        name: str(declared.type).rpartition(".")[2] for name, declared in schema.attributes.items()
+    }
     for attribute in node.attribute:
         stated = onnx.AttributeProto.AttributeType.Name(attribute.type)
         if stated not in ("UNDEFINED", types.get(attribute.name, stated)):

@@ -91,12 +91,12 @@ def read_onnx(path: Path, overrides: Sizes, folder: Path) -> Candidate:
     if tail is not None:
         runs, head = folder / f"{len(list(folder.iterdir()))}.onnx", tail.head
         save(head, runs)
-    own = {name: size for name, size in overrides.items() if name in _inputs(head)}
+    given = {name: size for name, size in overrides.items() if name in _inputs(head)}
     stated = {k: v for k, v in stated_shapes(head.proto, {}).items() if v is not None}
-    sizes = fitting_shapes(head.proto, own).shapes
-    known = {k: stated.get(k, v) for k, v in sizes.items()}
+    sizes = fitting_shapes(head.proto, given).shapes
+    shapes = {k: stated.get(k, v) for k, v in sizes.items()}
     note = None if tail is None else Note(f"'{path}': {tail.note}")
-    return Candidate(str(path), path, model, known, sizes, runs, note)
+    return Candidate(str(path), path, model, shapes, sizes, runs, note)
 
 
 def read_engine(path: Path, runner: Runner, overrides: Sizes) -> Candidate:
@@ -116,12 +116,12 @@ def read_engine(path: Path, runner: Runner, overrides: Sizes) -> Candidate:
 
 def check_overrides(candidates: Sequence[Candidate], overrides: Sizes) -> None:
     """UsageError for an ``--input-shape`` whose input no model has."""
-    known = {name for candidate in candidates for name in candidate.stated}
+    inputs = {name for candidate in candidates for name in candidate.stated}
     for name in overrides:
-        if name not in known:
+        if name not in inputs:
             raise UsageError(
                 f"--input-shape: no model has an input '{name}'; there are "
-                f"{', '.join(sorted(known))}"
+                f"{', '.join(sorted(inputs))}"
             )
 
 

@@ -78,8 +78,8 @@ def check_pairs(
 def _pruned(candidate: Candidate, source: Candidate) -> bool:
     if candidate.model is None or source.model is None:
         return False
-    known = {p.key: p.value for p in candidate.model.proto.metadata_props}
-    return known.get("reprune_onnx.source_sha256") == source.model.sha256
+    metadata = {p.key: p.value for p in candidate.model.proto.metadata_props}
+    return metadata.get("reprune_onnx.source_sha256") == source.model.sha256
 
 
 def _check_interface(a: Candidate, b: Candidate, results: Mapping[str, Results]) -> None:
@@ -110,16 +110,16 @@ def _difference(name: str, results: Results, expected: Results) -> tuple[float, 
     """The largest difference relative to its output's scale, as (difference, scale)."""
     worst = (0.0, 1.0)
     for output, value in expected.items():
-        own = results.get(output)
-        if own is None or own.shape != value.shape:
-            shape = "none" if own is None else own.shape
+        result = results.get(output)
+        if result is None or result.shape != value.shape:
+            shape = "none" if result is None else result.shape
             raise ModelError(
                 f"'{name}': output '{output}' is {shape}, but {value.shape} in a plain run on the"
                 " CPU: see what --input-shape says"
             )
         if value.dtype.kind != "f" or not value.size:
             continue
-        diff = float(np.abs(own.astype(np.float64) - value).max())
+        diff = float(np.abs(result.astype(np.float64) - value).max())
         scale = max(float(np.abs(value).max()), 1e-12)
         if diff / scale > worst[0] / worst[1] or worst == (0.0, 1.0):
             worst = (diff, scale)

@@ -19,10 +19,10 @@ def plot_throughput(result: Mapping[str, Any], file: Path) -> None:
     figure = new_figure(8, 5)
     axes = figure.subplots()
     for name in dict.fromkeys(row["model"] for row in result["rows"]):
-        own = [row for row in result["rows"] if row["model"] == name]
-        speed = np.array([row["images_per_s"] for row in own])
-        sizes = np.array([row["batch_size"] for row in own])
-        ends = np.array([np.percentile(row["runs"], (75, 25)) for row in own]).T
+        rows = [row for row in result["rows"] if row["model"] == name]
+        speed = np.array([row["images_per_s"] for row in rows])
+        sizes = np.array([row["batch_size"] for row in rows])
+        ends = np.array([np.percentile(row["runs"], (75, 25)) for row in rows]).T
         reach = np.abs(1e3 * sizes / ends - speed)
         axes.errorbar(sizes, speed, reach, marker="o", capsize=3, label=Path(name).stem)
     ticks = sorted({row["batch_size"] for row in result["rows"]})

@@ -97,14 +97,14 @@ def _bench(
 
 
 def _layers(
-    first: Candidate, settings: BenchSettings, whole: Mapping[str, Any], watching: Watching
+    first: Candidate, settings: BenchSettings, model_row: Mapping[str, Any], watching: Watching
 ) -> dict[str, Any]:
     """A table of the first model's layers, as `prune --latency-table` takes it."""
     assert first.model is not None
-    scope = Scope(input_shapes=first.at(whole["batch_size"]))
+    scope = Scope(input_shapes=first.at(model_row["batch_size"]))
     graph = graph_of(head_of(first.model))
     channels = channels_of(graph, scope)
-    ms = whole["latency_ms"]["median"]
+    ms = model_row["latency_ms"]["median"]
     return measure_layers(graph, channels, ms, watching.progress, settings.threads).as_json()
 
 
@@ -207,9 +207,9 @@ def _measure(field: Field, size: int, settings: BenchSettings, result: Result) -
 
 def _add(result: Result, names: Sequence[str], size: int, times: Floats) -> None:
     first = result["models"][0]["model"]
-    whole = times[:, names.index(first)] if first in names else None
+    first_times = times[:, names.index(first)] if first in names else None
     for k, name in enumerate(names):
-        measured = row(name, size, times[:, k], None if name == first else whole)
+        measured = row(name, size, times[:, k], None if name == first else first_times)
         result["rows"].append(measured)
     notes = [entry["note"] for entry in result["models"] if entry["note"] is not None]
     result["notes"] = [*notes, *warning(result["rows"])]

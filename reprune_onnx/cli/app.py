@@ -70,11 +70,11 @@ def _with_custom_ops(command: Callable[..., None]) -> Callable[..., None]:
         with loaded(custom_ops):
             command(*args, **given)
 
-    own = inspect.signature(command, eval_str=True)
+    signature = inspect.signature(command, eval_str=True)
     extra = inspect.Parameter(
         "custom_ops", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=CustomOps
     )
-    full = own.replace(parameters=[*own.parameters.values(), extra])
+    full = signature.replace(parameters=[*signature.parameters.values(), extra])
     run.__annotations__ = {p.name: p.annotation for p in full.parameters.values()}
     vars(run)["__signature__"] = full  # what typer makes options of
     return run

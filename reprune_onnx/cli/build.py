@@ -68,11 +68,11 @@ def command(
     options = BuildOptions(precision, _batches(batch_size), workspace, timing_cache, shapes)
     where = out or model.with_name(f"{model.stem}-{device.precision(precision)}.engine")
     destination(where, model, force=force)
-    own = read(model)
+    source = read(model)
     require()
     how = Reading(preprocess, skip_broken=skip_broken)
-    images = calibrated(own, calibration, calibration_size, how, shapes)
-    facts = build(own, device, where, options, images)
+    images = calibrated(source, calibration, calibration_size, how, shapes)
+    facts = build(source, device, where, options, images)
     if not quiet:
         print_engine(facts, str(where))
 

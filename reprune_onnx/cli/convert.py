@@ -59,11 +59,11 @@ def command(
     from reprune_onnx.model import save
     from reprune_onnx.report.devices import print_conversion
 
-    own = read(model)
+    source = read(model)
     shapes = parse_input_shapes(input_shape or [])
     how = Reading(preprocess, skip_broken=skip_broken)
-    images = calibrated(own, calibration, calibration_size, how, shapes)
-    converted = convert(own, device, precision, input_shapes=shapes, images=images)
+    images = calibrated(source, calibration, calibration_size, how, shapes)
+    converted = convert(source, device, precision, input_shapes=shapes, images=images)
     save(converted.model, where)
     emit_json(converted.as_json(), json)
     if not quiet and json != "-":

@@ -118,12 +118,12 @@ def command(
     kind = TASKS.get(task)
     if ignore_index is not None and task != "semantic-segmentation":
         raise UsageError("--ignore-index is of masks: give --task semantic-segmentation too")
-    own = load(model)
+    loaded = load(model)
     original = None if against is None else load(against)
     wanted = CLASSES if kind is None else kind.labels
     labels_read = wanted if against is None else wanted.where_they_fit()
     dataset = open_for(
-        own.proto,
+        loaded.proto,
         Wanted(data, Reading(preprocess, classes, skip_broken), labels_read),
         parse_input_shapes(input_shape or []),
         None if original is None else original.proto,
@@ -141,13 +141,13 @@ def command(
             bar("evaluating", done, total)
 
         if kind is not None:
-            measured = evaluate_task(own, dataset, kind, original, ignore_index, show)
+            measured = evaluate_task(loaded, dataset, kind, original, ignore_index, show)
         else:
-            evaluation = evaluate(own, dataset, against=original, progress=show)
+            evaluation = evaluate(loaded, dataset, against=original, progress=show)
     named["preprocess_note"] = dataset.better
     emit_json((asdict(evaluation) if kind is None else measured.as_json()) | named, json)
     if not quiet and json != "-":
-        notes = (*dataset.notes, *_of_tail(own))
+        notes = (*dataset.notes, *_of_tail(loaded))
         if kind is None:
             print_evaluation(asdict(evaluation), str(dataset.preprocess), notes)
         else:

@@ -96,21 +96,21 @@ def pixels(data: Dataset, n: int) -> Pixels | None:
 
     None where the model takes no images, or no floating-point values.
     """
-    own = data.target
-    if not isinstance(own, ImageTarget) or own.dtype.kind != "f":
+    image = data.target
+    if not isinstance(image, ImageTarget) or image.dtype.kind != "f":
         return None
     first = next(replace(data, source=data.source.first()).batches(1))[0]
     size = sum(array.size for array in each_of(first))
     some = data.take(max(_LEAST, min(n, _NUMBERS // size))).sound()
     raw = next(some.source.first().batches(1)).x
     how = replace(data.preprocess, scale=1.0, mean=(), std=())
-    target = replace(own, dtype=np.dtype(np.float32))
+    target = replace(image, dtype=np.dtype(np.float32))
     batches = list(replace(some, preprocess=how, target=target))
     x = np.concatenate([np.asarray(x, np.float32) for x, _ in batches])
     ys = [y for _, y in batches if y is not None and y.ndim == 1]
     y = np.concatenate(ys) if len(ys) == len(batches) else None
     eight_bit = not isinstance(raw, np.ndarray) or raw.dtype == np.uint8
-    return Pixels(x, y, data.preprocess, own, eight_bit)
+    return Pixels(x, y, data.preprocess, image, eight_bit)
 
 
 def alternatives(some: Pixels) -> tuple[Preprocess, ...]:

@@ -128,8 +128,8 @@ def _check(content: object, path: Path) -> None:
     images = {entry["id"] for entry in content["images"]}
     categories = {entry["id"] for entry in content["categories"]}
     for entry in content["annotations"]:
-        for key, known in (("image_id", images), ("category_id", categories)):
-            if entry[key] not in known:
+        for key, listed in (("image_id", images), ("category_id", categories)):
+            if entry[key] not in listed:
                 raise DataError(
                     f"annotation file '{path}': annotation {entry['id']} has {key} {entry[key]},"
                     " which the file does not list"

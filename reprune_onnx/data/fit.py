@@ -58,8 +58,8 @@ def _sized_array(batch: RawBatch, how: Preprocess, target: ImageTarget, source: 
     """Return an array batch as (b, h, w, c), resized and cropped where ``how`` says so."""
     x = np.asarray(batch.x)
     target.check_rank(x.shape, source)
-    whole = x.dtype.kind in "iub" and target.dtype.kind in "iub"
-    if not whole and x.dtype != np.uint8 and x.dtype.kind != "f":
+    integers = x.dtype.kind in "iub" and target.dtype.kind in "iub"
+    if not integers and x.dtype != np.uint8 and x.dtype.kind != "f":
         raise DataError(
             f"{source}: an array of type {x.dtype}; convert it to uint8 (0–255) or float"
         )
@@ -189,8 +189,8 @@ def array_layout(
             "model's channels"
         )
     if len(sizes) == 2:
-        known = target.height is not None or target.width is not None
-        fitting = [layout for layout, size in sizes.items() if known and target.takes(*size)]
+        sized = target.height is not None or target.width is not None
+        fitting = [layout for layout, size in sizes.items() if sized and target.takes(*size)]
         if len(fitting) != 1:
             raise DataError(
                 f"{source}: images of shape {shape[1:]} may be NCHW or NHWC; "

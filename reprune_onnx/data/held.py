@@ -63,19 +63,19 @@ def batches_of(data: InMemory, target: ImageTarget | ArrayTarget) -> Iterator[Pa
     """
     done = 0
     for k, item in enumerate(data.items()):
-        where = data.name if data.whole else f"{data.name}[{k}]"
+        where = data.name if data.complete else f"{data.name}[{k}]"
         x, y = _pair(item, target, where)
         ranks = [array.ndim for array in each_of(x)]
         wanted = _ranks(target)
         if ranks == [rank - 1 for rank in wanted]:
-            if not data.whole:
+            if not data.complete:
                 x = of_each(x, lambda array: array[None])
                 y = None if y is None else np.reshape(y, (1, *np.shape(y)))
         elif ranks != wanted:
             raise _no_batch(f"{where}: an array of shape {each_of(x)[0].shape}", target)
         yield x, y
         done += rows(x)
-        if data.most is not None and done >= data.most and not data.whole:
+        if data.most is not None and done >= data.most and not data.complete:
             return
 
 
@@ -135,8 +135,8 @@ def _of_mapping(item: Mapping[Any, Any], names: Sequence[str], where: str) -> Pa
 
 def _numbers(item: Sequence[Any]) -> bool:
     """Whether a list is an array itself, of numbers or of lists of them."""
-    plain = not hasattr(item[0], "shape") and not hasattr(item[0], "__array__")
-    return plain and not isinstance(item[0], Mapping)
+    no_array = not hasattr(item[0], "shape") and not hasattr(item[0], "__array__")
+    return no_array and not isinstance(item[0], Mapping)
 
 
 def _array(value: Any, where: str) -> Raw:

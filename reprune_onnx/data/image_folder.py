@@ -132,8 +132,8 @@ def label_images(
         folders = in_order({e.parts[0] for e in entries if e.file is None or len(e.parts) > 1})
         number = {folder: i for i, folder in enumerate(folders)}
         classes = tuple(folders)
-        if names is not None and (known := names.numbers(folders, name)) is not None:
-            number, classes = known, names.names
+        if names is not None and (numbers := names.numbers(folders, name)) is not None:
+            number, classes = numbers, names.names
         labels = np.array([number[parts[0]] for parts, _ in images], dtype=np.int64)
         return Labelled(files, labels, classes, left_out)
     if 1 in depths:
@@ -180,6 +180,6 @@ def _inner(entries: Sequence[Entry], split: Split) -> str | None:
         return None
     if len(tops) == 1:
         return next(iter(tops))
-    known = {word for words in SPLITS.values() for word in words}
+    split_words = {word for words in SPLITS.values() for word in words}
     chosen = [top for top in SPLITS[split] if top in tops]
-    return chosen[0] if chosen and tops <= known else None
+    return chosen[0] if chosen and tops <= split_words else None

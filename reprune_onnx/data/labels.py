@@ -80,13 +80,13 @@ def class_masks(y: Raw, n: int, name: str) -> Answers:
         return y.astype(np.uint8)
     if y.dtype.kind not in "iuf":
         raise DataError(f"{name}: masks of type {y.dtype}; give class numbers from 0, as integers")
-    plain = y.dtype == np.uint8 or (y.dtype.kind == "i" and y.dtype.itemsize <= 4)
-    if not plain:
+    fits = y.dtype == np.uint8 or (y.dtype.kind == "i" and y.dtype.itemsize <= 4)
+    if not fits:
         with np.errstate(invalid="ignore"):
-            whole = y.astype(np.int32)
-        if not (whole == y).all():
+            classes = y.astype(np.int32)
+        if not (classes == y).all():
             raise DataError(f"{name}: masks of {y.dtype} that are no class numbers; give integers")
-        return whole
+        return classes
     return y
 
 

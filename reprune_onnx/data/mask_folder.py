@@ -68,8 +68,8 @@ def _of_split(
     images: dict[tuple[str, ...], ImageFile], split: Split
 ) -> dict[tuple[str, ...], ImageFile]:
     tops = {key[0] for key in images if len(key) > 1}
-    known = {word for words in SPLITS.values() for word in (*words, "training", "validation")}
-    if not tops or not tops <= known:
+    split_words = {word for words in SPLITS.values() for word in (*words, "training", "validation")}
+    if not tops or not tops <= split_words:
         return images
     wanted = (*SPLITS[split], "training" if split == "train" else "validation")
     chosen = next((top for top in wanted if top in tops), None)

@@ -94,23 +94,23 @@ def open_arrays(
     x_name, comma, y_name = (part.strip() for part in names.partition(","))
     several = isinstance(target, ArrayTarget) and len(target.inputs) != 1
     if isinstance(target, ArrayTarget) and several:
-        own = _of_inputs(arrays, x_name, target)
-        y_name = y_name or ("" if comma else _beside(arrays, own, labels))
+        inputs = _of_inputs(arrays, x_name, target)
+        y_name = y_name or ("" if comma else _beside(arrays, inputs, labels))
         name = arrays.name
     else:
         x_name = x_name or _images(arrays, split, target)
         y_name = y_name or ("" if comma else _labels(arrays, x_name, target))
-        own, name = (x_name,), arrays.of(x_name)
-    read = {n: arrays.read(n) for n in own}
+        inputs, name = (x_name,), arrays.of(x_name)
+    read = {n: arrays.read(n) for n in inputs}
     answers = None
     if y_name:
         arrays.check(y_name)
-        named = f"{arrays.name}:{'' if several else own[0]},{y_name}"
+        named = f"{arrays.name}:{'' if several else inputs[0]},{y_name}"
         answers = LazyLabels(named, lambda: arrays.read(y_name))
-    source = as_source(name, {arrays.of(n): read[n] for n in own}, target, answers, labels)
+    source = as_source(name, {arrays.of(n): read[n] for n in inputs}, target, answers, labels)
     if not several:
         return source
-    left = _left_over(arrays, {*own, y_name})
+    left = _left_over(arrays, {*inputs, y_name})
     return replace(source, notes=tuple(Note(note + left) for note in source.notes))
 
 
@@ -138,13 +138,13 @@ def as_source(
     if not alone:
         _check(name, read, target)
     each = [array[None] if alone else array for array in read.values()]
-    own = target.inputs if isinstance(target, ArrayTarget) else ()
-    x: Feed = each[0] if len(each) == 1 else dict(zip((i.name for i in own), each, strict=True))
+    inputs = target.inputs if isinstance(target, ArrayTarget) else ()
+    x: Feed = each[0] if len(each) == 1 else dict(zip((i.name for i in inputs), each, strict=True))
     y = unused = None
     if answers is not None:
         load = answers.load
         y, unused = labels.read(lambda: _answers(load(), alone), len(each[0]), answers.name)
-    of_each = dict(zip([i.name for i in own] or [""], each, strict=True))
+    of_each = dict(zip([i.name for i in inputs] or [""], each, strict=True))
     note = _note(PurePath(name).name, of_each, target, alone)  # reports name no folders
     return ArraySource(name, x, y, np.arange(len(each[0])), unused, notes=(note,))
 
@@ -179,9 +179,9 @@ def _of_inputs(arrays: NamedArrays, x_name: str, target: ArrayTarget) -> tuple[s
     return names
 
 
-def _beside(arrays: NamedArrays, own: tuple[str, ...], labels: LabelFormat) -> str:
+def _beside(arrays: NamedArrays, inputs: tuple[str, ...], labels: LabelFormat) -> str:
     """The name of the labels beside the arrays of several inputs, empty where there are none."""
-    further = [name for name in arrays.headers if name not in own]
+    further = [name for name in arrays.headers if name not in inputs]
     if _LABELS in further or len(further) == 1:
         return _LABELS if _LABELS in further else further[0]
     if further and labels.needed:
@@ -200,8 +200,8 @@ def _left_over(arrays: NamedArrays, used: set[str]) -> str:
 def _images(arrays: NamedArrays, split: Split, target: ImageTarget | ArrayTarget) -> str:
     """The name of the array that the one input reads."""
     headers = arrays.headers
-    own = target.name if isinstance(target, ImageTarget) else target.inputs[0].name
-    for name in (*_PREFERRED[split], own):
+    input_name = target.name if isinstance(target, ImageTarget) else target.inputs[0].name
+    for name in (*_PREFERRED[split], input_name):
         if name in headers:
             return name
     fitting = _candidates(arrays, target)

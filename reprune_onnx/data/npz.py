@@ -41,7 +41,7 @@ def npy_arrays(path: Path) -> NamedArrays:
     """Return the one array of a ``.npy``, which has no name; DataError where it cannot be read."""
     with _reading(path, path), path.open("rb") as file:
         header = _header(file)
-    return NamedArrays(str(path), {"": header}, lambda _: _whole(path))
+    return NamedArrays(str(path), {"": header}, lambda _: _array(path))
 
 
 def _header(file: IO[bytes]) -> Header:
@@ -61,7 +61,7 @@ def _member(path: Path, name: str) -> Raw:
     return array
 
 
-def _whole(path: Path) -> Raw:
+def _array(path: Path) -> Raw:
     with _reading(path, path):
         array: Raw = np.load(path, allow_pickle=False)
     return array

@@ -104,9 +104,9 @@ def open_inputs(
 
 def _unchanged(how: Preprocess, target: ArrayTarget) -> Preprocess:
     """Values as they are; DataError where something else is asked for."""
-    plain = PRESETS["none"]
-    if how in (Preprocess(), plain):
-        return plain
+    unchanged = PRESETS["none"]
+    if how in (Preprocess(), unchanged):
+        return unchanged
     raise DataError(
         f"--preprocess {how} is of images (N, C, H, W), but the model takes {target}, whose values"
         " go in as they are: leave it out, and give the values that the model was trained on"

@@ -140,8 +140,8 @@ def _preset(name: str, first: bool) -> Preprocess:
     return PRESETS[name]
 
 
-def _near(word: str, known: dict[str, Any]) -> str:
-    match = [] if word in known else difflib.get_close_matches(word, known, 1)
+def _near(word: str, words: dict[str, Any]) -> str:
+    match = [] if word in words else difflib.get_close_matches(word, words, 1)
     return f" (did you mean '{match[0]}'?)" if match else ""
 
 

@@ -96,8 +96,10 @@ class ImageTarget:
 
     def takes_sample(self, shapes: Sequence[tuple[int, ...]]) -> bool:
         """Whether the array is one image, channels first or last, without the axis of a batch."""
-        known = IMAGE_CHANNELS if self.channels is None else (self.channels,)
-        return all(len(s) == IMAGE_RANK - 1 and (s[0] in known or s[2] in known) for s in shapes)
+        channels = IMAGE_CHANNELS if self.channels is None else (self.channels,)
+        return all(
+            len(s) == IMAGE_RANK - 1 and (s[0] in channels or s[2] in channels) for s in shapes
+        )
 
     def check_rank(self, shape: tuple[int, ...], name: str) -> None:
         """Raise DataError where an array of this shape holds no images."""

@@ -102,11 +102,11 @@ def _shape(d: Draft) -> onnx.NodeProto | None:
     start, end = int(d.op.attrs.get("start", 0)), d.op.attrs.get("end")
     if start == 0 and end is None:
         return without(copy_of(d), "start")
-    whole = d.add("Shape", d.op.inputs[0])
+    full = d.add("Shape", d.op.inputs[0])
     stop = np.iinfo(np.int64).max if end is None else int(end)
     bounds = (d.constant([start], np.int64), d.constant([stop], np.int64))
     axes = d.constant([0], np.int64)
-    return onnx.helper.make_node("Slice", [whole, *bounds, axes], list(d.op.outputs), d.op.name)
+    return onnx.helper.make_node("Slice", [full, *bounds, axes], list(d.op.outputs), d.op.name)
 
 
 def _written_out(d: Draft) -> onnx.NodeProto | None:

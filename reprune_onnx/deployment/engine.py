@@ -95,8 +95,8 @@ def build(
     shapes = options.input_shapes
     start = time.perf_counter()
     converted = convert(model, target, options.precision, input_shapes=shapes, images=images)
-    plain = as_float32(model.proto)
-    taken = references(plain, shapes, images=images.batches[0] if images else None)
+    in_float32 = as_float32(model.proto)
+    taken = references(in_float32, shapes, images=images.batches[0] if images else None)
     batches = _batches(model, taken, options)
     data, version = _serialized(converted, taken, batches, options)
     facts = _facts(converted, target, gpu, version, batches, data)
@@ -118,15 +118,15 @@ def build(
 def _batches(model: Model, taken: References, options: BuildOptions) -> tuple[int, int, int]:
     if taken.dynamic:
         return options.batches or (1, 8, 32)
-    own = (taken.images,) * 3
-    if options.batches not in (None, own):
+    stated = (taken.images,) * 3
+    if options.batches not in (None, stated):
         title = f"'{model.path}'" if model.path else "the model"
         raise ModelError(
             f"{title} has a fixed batch of {taken.images}, so --batch-size"
             f" {','.join(map(str, options.batches or ()))} cannot be built: export it with a"
             " symbolic batch (dynamic_axes or dynamic_shapes in PyTorch)"
         )
-    return own
+    return stated
 
 
 def _serialized(
@@ -162,8 +162,8 @@ def _serialized(
         config.add_optimization_profile(profile)
     cache = options.timing_cache
     if cache is not None:
-        known = cache.read_bytes() if cache.is_file() else b""
-        config.set_timing_cache(config.create_timing_cache(known), False)
+        timings = cache.read_bytes() if cache.is_file() else b""
+        config.set_timing_cache(config.create_timing_cache(timings), False)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise EngineError(_build_error(messages, options))

@@ -40,11 +40,11 @@ class Facts:
 
     def float_type(self, op: Op) -> np.dtype[Any]:
         """float16 where what a node reads first is known to be that, else float32."""
-        own = self.types.get(op.inputs[0]) if op.inputs else None
-        return np.dtype(np.float16 if own == onnx.TensorProto.FLOAT16 else np.float32)
+        element_type = self.types.get(op.inputs[0]) if op.inputs else None
+        return np.dtype(np.float16 if element_type == onnx.TensorProto.FLOAT16 else np.float32)
 
 
 def facts_of(graph: Graph) -> Facts:
     """Return what ONNX's inference tells of a graph."""
-    known = inferred(graph.proto)
-    return Facts(graph, known.types, known.shapes)
+    tensors = inferred(graph.proto)
+    return Facts(graph, tensors.types, tensors.shapes)

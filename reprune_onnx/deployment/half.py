@@ -58,15 +58,15 @@ def half(model: Model, feeds: Feeds) -> Half:
     every constant without one; nodes that make or read any other tensor stay float32, as do those
     of `half_ports`. Nothing is clamped. Nodes stand behind what they read.
     """
-    plain, _ = folded(model)
-    graph = Graph(plain)
+    constant_free, _ = folded(model)
+    graph = Graph(constant_free)
     floats = _float_tensors(graph)
     ports = half_ports(graph, floats)
     beyond = find_beyond(graph, floats, ports, feeds)
     for index in beyond:
         del ports[index]
     proto = _written(graph, floats, ports)
-    changed = replace(plain, proto=proto)
+    changed = replace(constant_free, proto=proto)
     return Half(changed, tuple(beyond.values()))
 
 
@@ -93,9 +93,9 @@ def find_beyond(
 def _reason(op: Op, ports: Ports, ranges: list[tuple[dict[str, Magnitude], float]]) -> str | None:
     read = [op.inputs[i] for i in sorted(ports.inputs)]
     made = [op.outputs[i] for i in sorted(ports.outputs)]
-    for known, margin in ranges:
+    for magnitudes, margin in ranges:
         for name in (*made, *read, inner(op.name)):
-            reason = known[name].reason(margin) if name in known else None
+            reason = magnitudes[name].reason(margin) if name in magnitudes else None
             if reason is not None:
                 return f"what adds up in it {reason}" if name == inner(op.name) else (
                     f"'{name}' {reason}"
@@ -127,12 +127,12 @@ def _written(graph: Graph, floats: set[str], ports: dict[int, Ports]) -> onnx.Mo
         if name in names:
             proto.graph.node.append(_cast(name, names[name], _HALF))
     for op in graph.ops:
-        own = ports.get(op.index, Ports())
-        proto.graph.node.append(_retyped(op, own, names))
+        halves = ports.get(op.index, Ports())
+        proto.graph.node.append(_retyped(op, halves, names))
         for i, name in enumerate(op.outputs):
-            if i in own.outputs and name in as_single:
+            if i in halves.outputs and name in as_single:
                 proto.graph.node.append(_cast(_half_name(names, name), name, _SINGLE))
-            elif i not in own.outputs and name in names:
+            elif i not in halves.outputs and name in names:
                 proto.graph.node.append(_cast(name, names[name], _HALF))
     _retype_tensors(proto.graph, only, names)
     for value in (*proto.graph.value_info, *proto.graph.input):
@@ -146,10 +146,10 @@ def _needed(graph: Graph, floats: set[str], ports: dict[int, Ports]) -> tuple[se
     as_half: set[str] = set()
     as_single = set(graph.outputs) & floats
     for op in graph.ops:
-        own = ports.get(op.index, Ports())
-        as_half.update(op.inputs[i] for i in own.inputs)
-        as_half.update(op.outputs[i] for i in own.outputs)
-        as_single.update(n for i, n in enumerate(op.inputs) if i not in own.inputs)
+        halves = ports.get(op.index, Ports())
+        as_half.update(op.inputs[i] for i in halves.inputs)
+        as_half.update(op.outputs[i] for i in halves.outputs)
+        as_single.update(n for i, n in enumerate(op.inputs) if i not in halves.inputs)
         as_single.update(captured(op))
     return as_half, as_single & floats
 
@@ -168,13 +168,13 @@ def _half_name(names: dict[str, str], name: str) -> str:
     return names.get(name, name)
 
 
-def _retyped(op: Op, own: Ports, names: dict[str, str]) -> onnx.NodeProto:
+def _retyped(op: Op, halves: Ports, names: dict[str, str]) -> onnx.NodeProto:
     node = onnx.NodeProto()
     node.CopyFrom(op.proto)
     node.name = op.name
-    for i in own.inputs:
+    for i in halves.inputs:
         node.input[i] = _half_name(names, op.inputs[i])
-    for i in own.outputs:
+    for i in halves.outputs:
         node.output[i] = _half_name(names, op.outputs[i])
         for attribute in node.attribute:
             if op.type == "Cast" and attribute.name == "to":

@@ -49,17 +49,17 @@ def lower(model: Model, limits: Limits, device: str) -> Lowered:
     Names of tensors, inputs and outputs survive, and every node has a name of its own. A double or
     bfloat16 model becomes a float32 one.
     """
-    plain = written_out(Model(as_float32(model.proto), model.path, model.sha256, model.bytes))
+    flat = written_out(Model(as_float32(model.proto), model.path, model.sha256, model.bytes))
     rewritten: Rewritten = []
     if limits.constants:
-        plain, names = folded(plain)
+        flat, names = folded(flat)
         if names:
             rewritten.append({"node": "", "before": f"{len(names)} computed constants",
                               "after": "initializers"})  # fmt: skip
-    graph = Graph(plain)
+    graph = Graph(flat)
     now = graph.opsets.get("", 1)
     wanted = min(now, limits.opset or now)
-    proto = copy_emptied(plain.proto, ())
+    proto = copy_emptied(flat.proto, ())
     _replace_nodes(proto, graph, limits, wanted, device, rewritten)
     if wanted != now:
         rewritten.append({"node": "", "before": f"opset {now}", "after": f"opset {wanted}"})
@@ -212,6 +212,6 @@ def _restate(proto: onnx.ModelProto, opset: int, ir: int) -> None:
     for part in (*proto.graph.node, *proto.graph.value_info, *proto.graph.initializer):
         del part.metadata_props[:]
     made = {o for node in proto.graph.node for o in node.output}
-    known = [v for v in proto.graph.value_info if v.name in made]
+    kept = [v for v in proto.graph.value_info if v.name in made]
     del proto.graph.value_info[:]
-    proto.graph.value_info.extend(known)
+    proto.graph.value_info.extend(kept)

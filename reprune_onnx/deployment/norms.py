@@ -84,8 +84,8 @@ def _normalized(d: Draft, x: str, axes: list[int], deviation: int) -> str:
     square = d.reduce("ReduceMean", d.add("Mul", part, part), axes)
     divisor = d.add("Sqrt", d.add("Add", square, d.add("Mul", rest, rest)))
     if _wants(d, deviation):
-        whole = d.add("Mul", divisor, size)
-        d.add("Div", _single(d, 1.0), whole, named=d.op.outputs[deviation])
+        length = d.add("Mul", divisor, size)
+        d.add("Div", _single(d, 1.0), length, named=d.op.outputs[deviation])
     return _as_given(d, d.add("Div", part, divisor))
 
 

@@ -77,14 +77,16 @@ def measured_ranges(
         values = session.run(one)
         for name in asked:
             largest, lost, size = (float(values[_of(name, k)]) for k in ("max", "lost", "size"))
-            own = Magnitude(largest, float(np.sqrt(lost / size)) if 0 < size < np.inf else 0.0)
-            ranges[name] = own.joined(ranges.get(name, own))
+            magnitude = Magnitude(
+                largest, float(np.sqrt(lost / size)) if 0 < size < np.inf else 0.0
+            )
+            ranges[name] = magnitude.joined(ranges.get(name, magnitude))
         for name, (tensor, count) in factors.items():
             largest = float(values[tensor])
             if count:
                 largest *= float(values[count[0]]) / max(1.0, float(values[count[1]]))
-            own = Magnitude(largest, 0.0)
-            ranges[inner(name)] = own.joined(ranges.get(inner(name), own))
+            magnitude = Magnitude(largest, 0.0)
+            ranges[inner(name)] = magnitude.joined(ranges.get(inner(name), magnitude))
         for op in graph.ops:
             if op.type in _SQUARES and op.inputs[0] in ranges:
                 wide = ranges[op.outputs[0] if op.type == "ReduceL2" else op.inputs[0]].largest

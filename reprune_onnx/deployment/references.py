@@ -79,11 +79,11 @@ def references(
 
 def _unread(proto: onnx.ModelProto, head: onnx.ModelProto) -> list[Port]:
     """The inputs of a model that nothing reads but what stands behind its head."""
-    known = {i.name for i in head.graph.input} | {t.name for t in proto.graph.initializer}
+    defined = {i.name for i in head.graph.input} | {t.name for t in proto.graph.initializer}
     return [
         Port(i.name, (), numpy_type(i.type.tensor_type.elem_type))
         for i in proto.graph.input
-        if i.name not in known
+        if i.name not in defined
     ]
 
 

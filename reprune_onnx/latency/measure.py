@@ -41,7 +41,7 @@ def measure_layers(
     for site in channels.sites:
         cut.setdefault((site.node, site.input), set()).add(site.axis)
     overhead = _overhead(threads)
-    known: dict[object, list[tuple[int, int, float]]] = {}
+    times: dict[object, list[tuple[int, int, float]]] = {}
     points: list[tuple[Layer, list[tuple[int, int, float]]]] = []
     for k, layer in enumerate(channels.layers):
         op = graph.ops[layer.node]
@@ -49,12 +49,12 @@ def measure_layers(
         axes = cut.get((layer.node, layer.input), set())
         if shape is not None:
             key = (op.type, str(op.attrs), layer.shape, shape, tuple(sorted(axes)))
-            if key not in known:
-                known[key] = [
+            if key not in times:
+                times[key] = [
                     (*w, max(_ms(op, layer, w, shape, threads) - overhead, _TINY))
                     for w in _widths(op, layer, axes)
                 ]
-            points.append((layer, known[key]))
+            points.append((layer, times[key]))
         if progress is not None:
             progress("measuring layers", k + 1, len(channels.layers))
     machine = f"{platform.machine()}, {platform.system()}"
@@ -78,8 +78,8 @@ def _rows(
 
 def _input_shape(channels: ChannelMap, op: Op, layer: Layer) -> tuple[int, ...] | None:
     shape = channels.tensors.get(op.inputs[1 - layer.input])
-    plain = layer.input == 1 and len(layer.shape) > 1 and not (layer.more or op.domain)
-    if shape is None or None in shape.shape or not plain:
+    one_weight = layer.input == 1 and len(layer.shape) > 1 and not (layer.more or op.domain)
+    if shape is None or None in shape.shape or not one_weight:
         return None
     return tuple(int(n) for n in shape.shape if n is not None)
 

@@ -50,9 +50,9 @@ class LatencyTable:
         """
         times: dict[int, LayerTime] = {}
         for layer in channels.layers:
-            own = [row for row in self.layers if row.layer == layer.name]
-            if own:
-                times[layer.node] = _fit(own)
+            rows = [row for row in self.layers if row.layer == layer.name]
+            if rows:
+                times[layer.node] = _fit(rows)
         if not times:
             raise DataError(
                 "the latency table has none of the model's layers, such as"

@@ -45,8 +45,10 @@ def channel_gammas(
                 )
     scale = 1.0
     if true:
-        own = float(np.median(np.concatenate([estimated[node] for node in true])))
-        scale = float(np.median(np.concatenate(list(true.values())))) / own if own > 0 else 1.0
+        typical = float(np.median(np.concatenate([estimated[node] for node in true])))
+        scale = (
+            float(np.median(np.concatenate(list(true.values())))) / typical if typical > 0 else 1.0
+        )
     per_layer = {node: true.get(node, estimated[node] * scale) for node in estimated}
     return {g.id: _largest(g, per_layer) for g in channels.groups}, source
 
@@ -66,8 +68,8 @@ def _norms(graph: Graph, layer: Layer) -> Floats:
     rows = [np.array([i]) for i in range(len(layer.out_ids))]
     norms = np.empty(len(rows))
     for i in range(0, len(rows), _BLOCK):
-        own = rows[i : i + _BLOCK]
-        (part,) = layer_filters(graph, layer, own)
+        block = rows[i : i + _BLOCK]
+        (part,) = layer_filters(graph, layer, block)
         norms[i : i + _BLOCK] = np.sqrt((part.kernels**2).sum(axis=(1, 2)))
     if layer.more:  # of a hidden unit: over all gates and directions, where others have one filter
         norms /= np.sqrt(part.kernels.shape[2])

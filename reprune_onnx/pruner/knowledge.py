@@ -27,19 +27,19 @@ def measure(
     With ``hold_out`` some of the images are kept back to measure on. A selection that was made
     before, ``settings.keep``, needs no knowledge.
     """
-    plain, graph, channels = subject.plain, subject.graph, subject.channels
+    flat, graph, channels = subject.flat, subject.graph, subject.channels
     images, held_out = None, None
     if settings.calibration is not None:
         with watch.stage("load"):
-            images = images_to_fit(plain.proto, settings, watch.progress)
+            images = images_to_fit(flat.proto, settings, watch.progress)
         if hold_out:
             images, held_out = images.split()
     knowledge = Knowledge({})
     if settings.keep is None:
         with watch.stage("allocate"):
-            seen = plain
+            seen = flat
             if images is not None:
-                seen = measurable(plain, images.batches)
+                seen = measurable(flat, images.batches)
                 images = replace(images, notes=(*images.notes, *told(seen, graph, channels)))
             knowledge = _knowledge(seen, graph, channels, settings, images, watch)
     return Measured(subject, knowledge, images, held_out)
@@ -57,7 +57,7 @@ def _knowledge(
     if images is None:
         gammas, sources = channel_gammas(graph, channels, {})
         return Knowledge(gammas, gamma_source=sources)
-    energies = settings.worth == "energy"
+    energies = settings.resolved_coverage == "energy"
     statistics = layer_statistics(model, graph, channels, images, energies, watch.progress)
     gammas, sources = channel_gammas(graph, channels, statistics.deviation)
     knowledge = Knowledge(gammas, statistics.energy, gamma_source=sources)

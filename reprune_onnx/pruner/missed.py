@@ -55,13 +55,13 @@ def missed(
     choices = [widths(g, settings, fixed) for g in groups]
     kept = np.array([int(keep[g.units].sum()) for g in groups])
     full = cost(np.array([g.n for g in groups]))
-    whole = full
+    reducible = full
     if wanted.measure == "channels":
-        whole = float(sum(g.free.sum() for g in groups))
-    goal = full - wanted.share * whole
+        reducible = float(sum(g.free.sum() for g in groups))
+    goal = full - wanted.share * reducible
 
     def share(k: Ints) -> float:
-        return (full - cost(k)) / whole
+        return (full - cost(k)) / reducible
 
     least = share(np.array([v[0] for v in choices]))
     multiple = settings.rounding.multiple
@@ -76,7 +76,7 @@ def missed(
     if abs(share(kept) - reached) > NEAR:
         why = "layers that share channels have unequal parts of them, so not every share can be met"
         return Missed(why, None, None, step)
-    less, more = (_next(kept, choices, cost, (goal, whole), sign) for sign in (1, -1))
+    less, more = (_next(kept, choices, cost, (goal, reducible), sign) for sign in (1, -1))
     below, above = (None if k is None else share(k) for k in (less, more))
     nearest = min((abs(s - wanted.share) for s in (below, above) if s is not None), default=1.0)
     if multiple > 1:
@@ -86,7 +86,7 @@ def missed(
         why = "what is nearer loses more on the --calibration images"
         step = "--allocation bn-gamma or uniform goes by the target alone"
     else:
-        why = _steps(groups, kept, choices, cost, whole, settings)
+        why = _steps(groups, kept, choices, cost, reducible, settings)
     return Missed(why, below, above, step)
 
 
@@ -98,10 +98,10 @@ def _next(
     sign: int,
 ) -> Ints | None:
     """What groups keep (n_groups,) so that the cost is next above the goal, or below it."""
-    wanted, whole = goal
+    wanted, reducible = goal
 
     def score(costs: Floats, penalties: Floats) -> Floats:
-        away = sign * (costs - wanted) / whole + penalties
+        away = sign * (costs - wanted) / reducible + penalties
         scores: Floats = np.where(away >= 0, away, np.inf)
         return scores
 
@@ -127,7 +127,7 @@ def _steps(
     kept: Ints,
     choices: list[Ints],
     cost: Multilinear,
-    whole: float,
+    reducible: float,
     settings: Settings,
 ) -> str:
     """How coarse the steps are: the points of the smallest, and the layer that takes it."""
@@ -140,4 +140,4 @@ def _steps(
     step, name = min((s for s in steps if s[0] > 0), default=(0.0, ""))
     if not name:
         return coarse
-    return f"{coarse}: a channel of '{name}', the smallest, is {100 * step / whole:.1f} points"
+    return f"{coarse}: a channel of '{name}', the smallest, is {100 * step / reducible:.1f} points"

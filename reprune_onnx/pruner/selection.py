@@ -38,7 +38,7 @@ def select_channels(
     channels: ChannelMap,
     settings: Settings,
     budget: Budget,
-    known: Knowledge,
+    knowledge: Knowledge,
     progress: Progress | None = None,
 ) -> Selection:
     """Which units stay, as many of each group as the ``budget`` says, and each group's choice.
@@ -49,30 +49,30 @@ def select_channels(
     keep, kept = np.ones(channels.n_units, dtype=np.bool_), budget.kept
     groups = [g for g in channels.groups if kept.get(g.id, g.n) < g.n]
     inputs = keep if settings.input_channels == "kept" else None
-    problems = _Problems(graph, channels, known, inputs)
+    problems = _Problems(graph, channels, knowledge, inputs)
     choices: dict[int, Choice] = {}
     for k, (g, solved) in enumerate(_solved(problems, groups, kept, settings)):
         suits = settings.rounding and kept[g.id] in settings.rounding.choices(g.n, 1)
         choice = _with_widths(problems, g, solved, settings) if suits else solved
-        choices[g.id] = _never_empty(g, choice, known.gammas[g.id])
+        choices[g.id] = _never_empty(g, choice, knowledge.gammas[g.id])
         keep[g.units] = False
         keep[g.units[choices[g.id].kept]] = True
         if progress is not None:
             progress("clustering and covering", k + 1, len(groups))
     return Selection(
-        keep, choices, known.gamma_source, budget.notes, budget.unrounded, budget.expected
+        keep, choices, knowledge.gamma_source, budget.notes, budget.unrounded, budget.expected
     )
 
 
 def select_at(
-    graph: Graph, channels: ChannelMap, settings: Settings, known: Knowledge
+    graph: Graph, channels: ChannelMap, settings: Settings, knowledge: Knowledge
 ) -> Callable[[Group, Sequence[int]], list[Ints]] | None:
     """What the method keeps of a group, (k,), at some numbers k; None for elimination by losses."""
     if criterion(settings.method).needs == "losses":
         return None
 
     def kept(g: Group, counts: Sequence[int]) -> list[Ints]:
-        problem = group_problem(graph, channels, g, g.n, known)
+        problem = group_problem(graph, channels, g, g.n, knowledge)
         return [_choice(replace(problem, n_keep=k), g, settings).kept for k in counts]
 
     return kept
@@ -144,7 +144,7 @@ def group_problem(
     channels: ChannelMap,
     group: Group,
     n_keep: int,
-    known: Knowledge,
+    knowledge: Knowledge,
     keep: Bools | None = None,
 ) -> Problem:
     """The problem of keeping ``n_keep`` channels of a group.
@@ -156,12 +156,12 @@ def group_problem(
         layer = producer.layer
         inputs = None if keep is None else _kept_inputs(channels, layer, keep)
         filters = layer_filters(graph, layer, producer.rows, inputs)
-        energy = known.energies.get(layer.node)
+        energy = knowledge.energies.get(layer.node)
         parts += (
             filters if energy is None else [_with_energy(f, layer, energy, inputs) for f in filters]
         )
-    order = None if known.losses is None else known.losses.order.get(group.id)
-    return Problem(group.n, tuple(parts), known.gammas[group.id], ~group.free, n_keep, order)
+    order = None if knowledge.losses is None else knowledge.losses.order.get(group.id)
+    return Problem(group.n, tuple(parts), knowledge.gammas[group.id], ~group.free, n_keep, order)
 
 
 def _with_energy(part: Filters, layer: Layer, energy: Floats, inputs: Ints | None) -> Filters:

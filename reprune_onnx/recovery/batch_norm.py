@@ -61,14 +61,14 @@ def reestimate(
         W = step.layer.matrix(graph.array(step.weight))
         changed = {step.weight: step.layer.weight(W * factor.reshape(*W.shape[:2], 1))}
         bias = step.layer.bias(graph)
-        own = bias  # what the node itself adds from now on
+        node_bias = bias  # what the node itself adds from now on
         if step.intercept is not None:
             b = mean - factor * (now - bias)  # W·x' has the mean now - bias
             changed[step.intercept.tensor] = step.intercept.shifted(graph, b - bias)
-            own = b if step.intercept.tensor in step.layer.op.inputs else bias
+            node_bias = b if step.intercept.tensor in step.layer.op.inputs else bias
         changed = {name: v.astype(graph.array(name).dtype) for name, v in changed.items()}
         ours.change(changed)
-        ours.rescale(step.layer, factor, own - factor * bias)
+        ours.rescale(step.layer, factor, node_bias - factor * bias)
         values |= changed
         if progress is not None:
             progress("recovering", k + 1, len(steps))

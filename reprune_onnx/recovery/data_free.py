@@ -74,16 +74,16 @@ def correct(
             continue
         stays = keep[site.ids]
         op = graph.ops[layer.node]
-        known = _channels(graph, op.inputs[0], layers)
-        if known is None or len(known.mean) != len(stays):
+        inputs = _channels(graph, op.inputs[0], layers)
+        if inputs is None or len(inputs.mean) != len(stays):
             continue
-        whole = Linear(op, layer.shape).matrix(graph.array(layer.weight))[0]
-        W = whole.reshape(len(whole), len(stays), -1)[np.ix_(step.kept)]  # (n_out', n_in, taps)
-        A = _regression(known.covariance, stays)
+        matrix = Linear(op, layer.shape).matrix(graph.array(layer.weight))[0]
+        W = matrix.reshape(len(matrix), len(stays), -1)[np.ix_(step.kept)]  # (n_out', n_in, taps)
+        A = _regression(inputs.covariance, stays)
         new = W[:, stays] + np.einsum("ort,rs->ost", W[:, ~stays], A)
         values[step.weight] = step.layer.weight(new.reshape(1, len(new), -1))
         if step.intercept is not None:
-            rest = known.mean[~stays] - A @ known.mean[stays]
+            rest = inputs.mean[~stays] - A @ inputs.mean[stays]
             b = np.einsum("ort,r->o", W[:, ~stays], rest) / _phases(step.layer)
             values[step.intercept.tensor] = step.intercept.shifted(left, b)
     return {name: v.astype(left.array(name).dtype) for name, v in values.items()}
@@ -129,13 +129,13 @@ def _channels(graph: Graph, name: str, layers: dict[str, Any]) -> _Channels | No
 
 
 def _concatenated(parts: list[_Channels | None]) -> _Channels | None:
-    known = [p for p in parts if p is not None]
-    if len(known) < len(parts):
+    stated = [p for p in parts if p is not None]
+    if len(stated) < len(parts):
         return None
     from scipy.linalg import block_diag
 
     return _Channels(
-        np.concatenate([p.mean for p in known]), block_diag(*[p.covariance for p in known])
+        np.concatenate([p.mean for p in stated]), block_diag(*[p.covariance for p in stated])
     )
 
 

@@ -32,7 +32,9 @@ def intercept_of(graph: Graph, layer: Linear) -> Intercept | None:
         return None
     if layer.adds:
         beta = float(op.attrs.get("beta", 1.0))
-        fits = own(graph, op.inputs[2]) and graph.array(op.inputs[2]).size == layer.n_out
+        fits = (
+            is_sole_constant(graph, op.inputs[2]) and graph.array(op.inputs[2]).size == layer.n_out
+        )
         return Intercept(op.inputs[2], 1.0 / beta) if fits and beta else None
     name = op.outputs[0]
     readers = graph.readers(name)
@@ -40,16 +42,18 @@ def intercept_of(graph: Graph, layer: Linear) -> Intercept | None:
         return None
     (reader,) = readers
     if reader.type == "BatchNormalization" and op.type != "MatMul" and reader.inputs[0] == name:
-        return Intercept(reader.inputs[3], -1.0) if own(graph, reader.inputs[3]) else None
+        return (
+            Intercept(reader.inputs[3], -1.0) if is_sole_constant(graph, reader.inputs[3]) else None
+        )
     if reader.type == "Add" and len(reader.inputs) == 2:
         constant = reader.inputs[1 if reader.inputs[0] == name else 0]
-        if own(graph, constant) and graph.array(constant).size == layer.n_out:
+        if is_sole_constant(graph, constant) and graph.array(constant).size == layer.n_out:
             value = per_channel(graph.array(constant), layer.n_out, layer.trailing)
             return None if value is None else Intercept(constant, 1.0)
     return None
 
 
-def own(graph: Graph, name: str) -> bool:
+def is_sole_constant(graph: Graph, name: str) -> bool:
     """Whether a tensor is stored in the file, as a tensor, and read once."""
     if not graph.is_constant(name) or len(graph.readers(name)) != 1 or name in graph.outputs:
         return False

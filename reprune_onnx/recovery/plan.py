@@ -10,7 +10,7 @@ from reprune_onnx.activations.joint import Joint, joint_of
 from reprune_onnx.activations.linear import Linear
 from reprune_onnx.analyzer.graph import Graph, captured
 from reprune_onnx.analyzer.op_kinds import LINEAR
-from reprune_onnx.recovery.intercept import Intercept, intercept_of, own
+from reprune_onnx.recovery.intercept import Intercept, intercept_of, is_sole_constant
 from reprune_onnx.types import Bools, ChannelMap, Ints
 
 
@@ -54,16 +54,16 @@ def plan(graph: Graph, channels: ChannelMap, keep: Bools, pruned: Graph) -> list
         if mine is None or layer.op not in LINEAR or layer.input != 1:
             continue
         weight = mine.inputs[1]
-        if mine.attrs.get("transA", 0) or not own(pruned, weight):
+        if mine.attrs.get("transA", 0) or not is_sole_constant(pruned, weight):
             continue
-        whole, linear = Linear(op, layer.shape), Linear(mine, pruned.shape(weight))
+        before, linear = Linear(op, layer.shape), Linear(mine, pruned.shape(weight))
         if not linear.has_plain_bias(pruned):
             continue
-        joint = joint_of(graph, channels, whole)
+        joint = joint_of(graph, channels, before)
         if joint.other is not None and _comes_later(graph, joint.other, node, set(layers)):
-            joint = joint_of(graph, channels, whole, through_adds=False)
+            joint = joint_of(graph, channels, before, through_adds=False)
         stays = keep[layer.out_ids]
-        kept = np.flatnonzero(np.tile(stays, whole.n_out // len(stays)))  # in every gate
+        kept = np.flatnonzero(np.tile(stays, before.n_out // len(stays)))  # in every gate
         steps.append(Step(linear, weight, joint, kept, intercept_of(pruned, linear)))
     return steps
 

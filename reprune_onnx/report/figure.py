@@ -27,8 +27,8 @@ def check_plot(file: Path | None) -> None:
     """Refuse, before anything is computed, a plot that could not be drawn or written."""
     if file is None:
         return
-    known = new_figure(1, 1).canvas.get_supported_filetypes()
-    if file.suffix.lstrip(".").lower() not in known:
+    formats = new_figure(1, 1).canvas.get_supported_filetypes()
+    if file.suffix.lstrip(".").lower() not in formats:
         raise UsageError(f"--plot '{file}': give a name that ends in .png, .svg or .pdf")
     if not file.parent.is_dir():
         raise OutputError(f"cannot write '{file}': there is no folder '{file.parent}'")

@@ -33,12 +33,12 @@ def origin_of(path: Path) -> Origin | None:
         told_by = path.with_name(f"{path.stem}{ending}")
         try:
             named = parse_json(told_by.read_text(encoding="utf-8"))[field]
-            old, known = Path(named["path"]), str(named["sha256"])
+            old, sha256 = Path(named["path"]), str(named["sha256"])
         except (OSError, ValueError, KeyError, TypeError):
             continue  # nothing lies there, or nothing of this tool
         for place in (old, path.parent / old, path.parent / old.name):
             model = _read(place)
-            if model is not None and model.sha256 == known:
+            if model is not None and model.sha256 == sha256:
                 return Origin(model, told_by)
     return None
 

@@ -257,9 +257,9 @@ def locked(channels: ChannelMap) -> list[LockedEntry]:
     made = {int(u) for layer in channels.layers for u in layer.out_ids}
     channels_by_lock: dict[tuple[str, str], set[int]] = {}
     for lock in channels.locks:
-        own = made.intersection(lock.ids.tolist())
-        if own:
-            channels_by_lock.setdefault((lock.node, lock.reason), set()).update(own)
+        locked_units = made.intersection(lock.ids.tolist())
+        if locked_units:
+            channels_by_lock.setdefault((lock.node, lock.reason), set()).update(locked_units)
     return [
         {"node": node, "channels": len(units), "reason": reason}
         for (node, reason), units in channels_by_lock.items()
@@ -305,12 +305,12 @@ def _order_note(source: Model) -> list[Note]:
 
 
 def _settings(record: PruneRecord) -> dict[str, Any]:
-    plain = record.settings.as_dict() | {"coverage": record.settings.worth}
+    settings = record.settings.as_dict() | {"coverage": record.settings.resolved_coverage}
     for name in ("keep", "latency_table", "classes", "calibration", "method", "recover"):
-        plain[name] = None if plain[name] is None else str(plain[name])
-    plain["round_to"] = record.settings.rounding.multiple
-    plain["custom_ops"] = loaded()
-    return plain
+        settings[name] = None if settings[name] is None else str(settings[name])
+    settings["round_to"] = record.settings.rounding.multiple
+    settings["custom_ops"] = loaded()
+    return settings
 
 
 def _cost(measured: Cost, size: int) -> CostEntry:
@@ -322,8 +322,8 @@ def _cost(measured: Cost, size: int) -> CostEntry:
     }
 
 
-def _share(part: int, whole: int) -> float:
-    return round(part / whole, 6) if whole else 0.0
+def _share(part: int, total: int) -> float:
+    return round(part / total, 6) if total else 0.0
 
 
 def _layer(record: PruneRecord, layer: Layer, stay: Stay | None) -> LayerEntry:

@@ -36,15 +36,17 @@ def stays(graph: Graph, channels: ChannelMap) -> dict[int, Stay]:
     free = np.zeros(channels.n_units, dtype=np.bool_)
     for g in channels.groups:
         free[g.units[g.free]] = True
-    whole = [x for x in channels.layers if not free[x.out_ids].any()]
-    if not whole:
+    unpruned = [x for x in channels.layers if not free[x.out_ids].any()]
+    if not unpruned:
         return {}
     owner = {p.layer.node: g for g in channels.groups for p in g.producers}
     savings = _Savings(channels)
-    costs = {g.id: savings.of(g) for g in {owner[x.node].id: owner[x.node] for x in whole}.values()}
+    costs = {
+        g.id: savings.of(g) for g in {owner[x.node].id: owner[x.node] for x in unpruned}.values()
+    }
     locks = [(lock, _mask(lock, channels.n_units)) for lock in channels.locks]
     by_layer = {}
-    for layer in whole:
+    for layer in unpruned:
         lock = _main(layer.out_ids, locks)
         node, reason = ("", "no channel may go") if lock is None else (lock.node, lock.reason)
         head = _head(graph, channels, layer)
@@ -68,10 +70,10 @@ def _main(ids: Ints, locks: list[tuple[Lock, Bools]]) -> Lock | None:
     reached = [(n, lock) for n, lock in reached if n]
     if not reached:
         return None
-    whole = len(ids)
+    all_units = len(ids)
     return max(
         reached,
-        key=lambda r: (r[0] == whole, _WEIGHT[r[1].kind], r[0]),
+        key=lambda r: (r[0] == all_units, _WEIGHT[r[1].kind], r[0]),
     )[1]
 
 

@@ -79,12 +79,12 @@ def average_precision(
         truth = COCO()
         truth.dataset = data.content
         truth.createIndex()
-        plain = [
+        entries = [
             {k: v for k, v in entry.items() if k != ("segmentation" if kind == "box" else "bbox")}
             for entry in detections
         ]
-        if plain:
-            answer = truth.loadRes(plain)
+        if entries:
+            answer = truth.loadRes(entries)
         else:
             answer = COCO()
             answer.dataset = {**data.content, "annotations": []}

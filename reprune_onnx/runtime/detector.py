@@ -116,12 +116,12 @@ def _bare(value: NDArray[Any], rank: int) -> NDArray[Any]:
 
 def _role(value: NDArray[Any]) -> str | None:
     """What an output of this form is."""
-    plain = value[0] if value.ndim > 1 and value.shape[0] == 1 else value
+    bare = value[0] if value.ndim > 1 and value.shape[0] == 1 else value
     if value.dtype.kind == "f" and value.shape[-1:] == (4,) and value.ndim in (2, 3):
         return "boxes"
     if value.dtype.kind == "f" and value.ndim >= 4:
         return "masks"
-    if plain.ndim == 1:
+    if bare.ndim == 1:
         return "labels" if value.dtype.kind in "iu" else "scores"
     return None
 
@@ -131,5 +131,5 @@ def _masks(values: NDArray[Any], size: tuple[int, int]) -> Bools:
     if values.shape[1:] == size:
         return np.asarray(values >= 0.5)
     resized = [resize(v[..., None].astype(np.float32), size)[..., 0] for v in values]
-    whole = np.array(resized, dtype=np.float32).reshape(-1, *size)
-    return np.asarray(whole >= 0.5)
+    shares = np.array(resized, dtype=np.float32).reshape(-1, *size)
+    return np.asarray(shares >= 0.5)

@@ -57,9 +57,9 @@ def evaluate_detection(
     if task.masks and not data.has_masks:
         raise DataError(f"'{data.name}' has objects without a segmentation: use --task detection")
     detector = Detector(model, task.preprocess)
-    known = data.categories
-    numbers = known if task.labels == "ids" else range(1, len(known) + 1)
-    categories = dict(zip(numbers, known, strict=True))
+    ids = data.categories
+    numbers = ids if task.labels == "ids" else range(1, len(ids) + 1)
+    categories = dict(zip(numbers, ids, strict=True))
     detections: list[dict[str, Any]] = []
     labels: set[int] = set()
     for k, (image_id, file) in enumerate(data.files.items()):

@@ -20,19 +20,19 @@ def extents_in_a_run(
     names: Collection[str],
     shapes: Mapping[str, tuple[int, ...]],
     *,
-    whole: bool,
+    all_nodes: bool,
     targets: Collection[str] = (),
 ) -> dict[str, tuple[int, ...]]:
     """Return the shape of each of the tensors ``names`` on random inputs of ``shapes``.
 
     Tensors that hold a shape themselves, as what a Reshape goes to, are ``targets``: of them the
-    numbers are returned. What is run is the ``whole`` model, or else only what leads to all these;
-    nodes that measure are added. Raises ModelError where ONNX Runtime does not run that on inputs
-    of any kind.
+    numbers are returned. With ``all_nodes`` the whole model is run, or else only what
+    leads to all these; nodes that measure are added. Raises ModelError where ONNX Runtime does not
+    run that on inputs of any kind.
     """
     proto = onnx.ModelProto()
     proto.CopyFrom(source)
-    if not whole:
+    if not all_nodes:
         _leave_out_others(proto, [*names, *targets])
     taken = {name for node in proto.graph.node for name in node.output}
     measured: dict[str, str] = {}

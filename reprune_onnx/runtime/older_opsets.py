@@ -43,25 +43,25 @@ def raised(proto: onnx.ModelProto) -> onnx.ModelProto:
     del copy.opset_import[:]
     copy.opset_import.append(onnx.helper.make_opsetid("", OLDEST))
     copy.opset_import.extend(o for o in proto.opset_import if o.domain not in _OWN)
-    _raise(copy.graph, _Known({}, {}, max(proto.ir_version, 3)))
+    _raise(copy.graph, _Tensors({}, {}, max(proto.ir_version, 3)))
     return copy
 
 
 @dataclass(frozen=True)
-class _Known:
+class _Tensors:
     """The types of the tensors before a node, and the values of the constants among them."""
 
     types: dict[str, onnx.TypeProto]
     values: dict[str, onnx.TensorProto]
     ir: int
 
-    def within(self, graph: onnx.GraphProto) -> _Known:
+    def within(self, graph: onnx.GraphProto) -> _Tensors:
         """What is known where the nodes of ``graph`` begin."""
         stated = (*graph.input, *graph.value_info)
         types = {v.name: v.type for v in stated if _rank(v.type) is not None}
         types |= {t.name: _type_of(t) for t in graph.initializer}
         values = {t.name: t for t in graph.initializer}
-        return _Known(self.types | types, self.values | values, self.ir)
+        return _Tensors(self.types | types, self.values | values, self.ir)
 
     def rank(self, node: onnx.NodeProto, i: int) -> int:
         """The number of axes of an operand; ModelError where the file does not tell."""
@@ -111,7 +111,7 @@ class _Draft:
     """A node that is being rewritten, and the nodes that have to stand before it."""
 
     node: onnx.NodeProto
-    known: _Known
+    tensors: _Tensors
     taken: set[str]
     before: list[onnx.NodeProto] = field(default_factory=list)
 
@@ -142,8 +142,8 @@ class _Draft:
         """Let operand ``i`` have ``n`` more axes of 1 behind its own."""
         if n <= 0:
             return
-        own, name = self.known.rank(self.node, i), self._new("aligned")
-        axes = list(range(own, own + n))
+        rank, name = self.tensors.rank(self.node, i), self._new("aligned")
+        axes = list(range(rank, rank + n))
         wider = onnx.helper.make_node("Unsqueeze", [self.node.input[i]], [name], axes=axes)
         self.before.append(wider)
         self.node.input[i] = name
@@ -156,23 +156,23 @@ class _Draft:
         return name
 
 
-def _raise(graph: onnx.GraphProto, outside: _Known) -> None:
+def _raise(graph: onnx.GraphProto, outside: _Tensors) -> None:
     """Rewrite the nodes of a graph and of its bodies, in their order."""
-    known = outside.within(graph)
+    tensors = outside.within(graph)
     taken = {name for node in graph.node for name in (*node.input, *node.output)}
-    taken |= set(known.types)
+    taken |= set(tensors.types)
     nodes: list[onnx.NodeProto] = []
     for source in graph.node:
         node = onnx.NodeProto()
         node.CopyFrom(source)
         for body in bodies(node):
-            _raise(body, known)
-        draft = _Draft(node, known, taken)
+            _raise(body, tensors)
+        draft = _Draft(node, tensors, taken)
         if node.domain in _OWN:
             draft.drop("consumed_inputs")  # memory that may be overwritten
             _ADAPTERS.get(node.op_type, _as_it_is)(draft)
         for made in (*draft.before, node):
-            known.learn(made)
+            tensors.learn(made)
             nodes.append(made)
     del graph.node[:]
     graph.node.extend(nodes)
@@ -197,14 +197,14 @@ def _aligned(d: _Draft) -> None:
     axis, spread = d.attribute("axis"), d.attribute("broadcast", 0)
     d.drop("axis", "broadcast")
     if spread and axis is not None:
-        a, b = d.known.rank(d.node, 0), d.known.rank(d.node, 1)
+        a, b = d.tensors.rank(d.node, 0), d.tensors.rank(d.node, 1)
         d.append_axes(1, a - axis % a - b)
 
 
 def _slope(d: _Draft) -> None:
     """One slope per channel, which is the second axis."""
-    if d.known.rank(d.node, 1) == 1:
-        d.append_axes(1, d.known.rank(d.node, 0) - 2)
+    if d.tensors.rank(d.node, 1) == 1:
+        d.append_axes(1, d.tensors.rank(d.node, 0) - 2)
 
 
 def _cast(d: _Draft) -> None:
@@ -233,14 +233,14 @@ def _pad(d: _Draft) -> None:
 
 def _split(d: _Draft) -> None:
     if len(d.node.input) > 1:
-        d.put("split", d.known.numbers(d.node, 1))
+        d.put("split", d.tensors.numbers(d.node, 1))
         del d.node.input[1:]
 
 
 def _tile(d: _Draft) -> None:
     if len(d.node.input) > 2:
-        (times,), (axis,) = d.known.numbers(d.node, 1), d.known.numbers(d.node, 2)
-        repeats = [1] * d.known.rank(d.node, 0)
+        (times,), (axis,) = d.tensors.numbers(d.node, 1), d.tensors.numbers(d.node, 2)
+        repeats = [1] * d.tensors.rank(d.node, 0)
         repeats[axis] = times
         del d.node.input[1:]
         d.node.input.append(d.constant(repeats, "repeats"))

@@ -33,12 +33,12 @@ _OLDEST = 1  # the version of a domain that a file uses without stating one
 class Tail:
     """What of a model stands behind its ``head``, and is not run.
 
-    ``whole`` is the model with its nodes in order, ``nodes`` are the places of the tail's in it,
+    ``model`` is all of it with its nodes in order, ``nodes`` are the places of the tail's in it,
     ``unknown`` of those that ONNX Runtime lacks. ``entering`` are the tensors that the tail reads
     of the head, each with the place of a node that does.
     """
 
-    whole: Model
+    model: Model
     head: Model
     nodes: frozenset[int]
     unknown: tuple[int, ...]
@@ -47,7 +47,7 @@ class Tail:
     @property
     def note(self) -> Note:
         """What is done, in a sentence for the user."""
-        named = _named(self.whole.proto.graph.node[k] for k in self.unknown)
+        named = _named(self.model.proto.graph.node[k] for k in self.unknown)
         tensors = ", ".join(f"'{name}'" for name in self.entering)
         run = f"up to {tensors}" if tensors else "without what needs it"
         n = len(self.nodes)
@@ -59,30 +59,30 @@ class Tail:
 
         Constants that both read are the tail's own where the head's were changed.
         """
-        proto, whole = onnx.ModelProto(), self.whole.proto
+        proto, original = onnx.ModelProto(), self.model.proto
         proto.CopyFrom(head.proto)
-        _check_versions(whole, proto, [whole.graph.node[k] for k in sorted(self.nodes)])
-        nodes = [_copy(whole.graph.node[k]) for k in sorted(self.nodes)]
-        names = _own_constants(proto, whole, nodes)
+        _check_versions(original, proto, [original.graph.node[k] for k in sorted(self.nodes)])
+        nodes = [_copy(original.graph.node[k]) for k in sorted(self.nodes)]
+        names = _own_constants(proto, original, nodes)
         for node in nodes:
             for i, name in enumerate(node.input):
                 node.input[i] = names.get(name, name)
         proto.graph.node.extend(nodes)
-        own = {value.name: value for value in proto.graph.input}
-        inputs = [own.get(value.name, value) for value in whole.graph.input]
+        head_inputs = {value.name: value for value in proto.graph.input}
+        inputs = [head_inputs.get(value.name, value) for value in original.graph.input]
         _replace(proto.graph.input, inputs)
         ends = {value.name: value for value in head.proto.graph.output}
-        outputs = [ends.get(value.name, value) for value in whole.graph.output]
+        outputs = [ends.get(value.name, value) for value in original.graph.output]
         _replace(proto.graph.output, outputs)
         made = {name for node in nodes for name in node.output}
-        proto.graph.value_info.extend(v for v in whole.graph.value_info if v.name in made)
+        proto.graph.value_info.extend(v for v in original.graph.value_info if v.name in made)
         stated = {o.domain for o in proto.opset_import}
-        proto.opset_import.extend(o for o in whole.opset_import if o.domain not in stated)
+        proto.opset_import.extend(o for o in original.opset_import if o.domain not in stated)
         return replace(head, proto=proto, bytes=size(proto))
 
     def explained(self, channels: ChannelMap) -> ChannelMap:
         """Return the head's channels, those that enter the tail locked for that reason."""
-        ends = {o.name for o in self.whole.proto.graph.output}
+        ends = {o.name for o in self.model.proto.graph.output}
         reasons = {
             f"output '{name}'": self._lock(k)
             for name, k in self.entering.items()
@@ -98,10 +98,10 @@ class Tail:
 
     def _lock(self, k: int) -> tuple[str, str]:
         """The node that reads an entering tensor, and why the tensor's channels stay."""
-        node = self.whole.proto.graph.node[k]
+        node = self.model.proto.graph.node[k]
         if k in self.unknown:
             return node.name, f"{_title(node)} reads them, which ONNX Runtime lacks"
-        behind = self.whole.proto.graph.node[self.unknown[0]]
+        behind = self.model.proto.graph.node[self.unknown[0]]
         return node.name, f"{_title(node)} reads them, behind {_title(behind)}"
 
 
@@ -147,34 +147,34 @@ def is_lacking(node: onnx.NodeProto, proto: onnx.ModelProto) -> bool:
 
 
 def _head(model: Model, within: set[int], entering: list[str]) -> Model:
-    whole = model.proto
+    original = model.proto
     proto = onnx.ModelProto()
-    proto.CopyFrom(whole)
-    kept = [_copy(node) for k, node in enumerate(whole.graph.node) if k not in within]
+    proto.CopyFrom(original)
+    kept = [_copy(node) for k, node in enumerate(original.graph.node) if k not in within]
     _replace(proto.graph.node, kept)
     read = {name for node in kept for name in read_by(node)}
-    tail_reads = {name for k in within for name in read_by(whole.graph.node[k])}
+    tail_reads = {name for k in within for name in read_by(original.graph.node[k])}
     fed = [i for i in proto.graph.input if i.name in read or i.name not in tail_reads]
     _replace(proto.graph.input, fed)
-    gone = {name for k in within for name in whole.graph.node[k].output}
-    ends = [o for o in whole.graph.output if o.name not in gone]
+    gone = {name for k in within for name in original.graph.node[k].output}
+    ends = [o for o in original.graph.output if o.name not in gone]
     names = {o.name for o in ends}
-    ends += _declared(whole, [name for name in entering if name not in names])
+    ends += _declared(original, [name for name in entering if name not in names])
     _replace(proto.graph.output, ends)
     _replace(proto.graph.value_info, [v for v in proto.graph.value_info if v.name not in gone])
     used = {node.domain for node in kept}
     _replace(
-        proto.opset_import, [o for o in whole.opset_import if not o.domain or o.domain in used]
+        proto.opset_import, [o for o in original.opset_import if not o.domain or o.domain in used]
     )
     return replace(model, proto=proto)
 
 
 def _declared(proto: onnx.ModelProto, names: list[str]) -> list[onnx.ValueInfoProto]:
     """Outputs of the types that the file or ONNX's inference states, and floats where none does."""
-    known = inferred(proto)
+    tensors = inferred(proto)
     return [
         onnx.helper.make_tensor_value_info(
-            name, known.types.get(name, onnx.TensorProto.FLOAT), known.shapes.get(name)
+            name, tensors.types.get(name, onnx.TensorProto.FLOAT), tensors.shapes.get(name)
         )
         for name in names
     ]
@@ -204,15 +204,15 @@ def _lacking(proto: onnx.ModelProto) -> Iterator[int]:
     """The places of the nodes that ONNX Runtime has no operator for, themselves or in a body."""
     types = inferred(proto).types
     functions = {(f.domain, f.name) for f in proto.functions}
-    known: dict[tuple[str, str], bool] = {}
+    kinds: dict[tuple[str, str], bool] = {}
     for k, node in enumerate(proto.graph.node):
         for part in with_bodies([node]):
             kind = (part.domain, part.op_type)
             if not _is_foreign(part) or kind in functions:
                 continue
-            if kind not in known:
-                known[kind] = _is_known(proto, part, types)
-            if not known[kind]:
+            if kind not in kinds:
+                kinds[kind] = _is_known(proto, part, types)
+            if not kinds[kind]:
                 yield k
                 break
 
@@ -286,12 +286,12 @@ def _refuse_layers(proto: onnx.ModelProto, unknown: tuple[int, ...], behind: set
 
 
 def _check_versions(
-    whole: onnx.ModelProto, head: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]
+    original: onnx.ModelProto, head: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]
 ) -> None:
     """Raise ModelError where a node of the tail says something else in the head's opset."""
     before, after = (
         next((o.version for o in p.opset_import if o.domain in ("", "ai.onnx")), 1)
-        for p in (whole, head)
+        for p in (original, head)
     )
     for node in nodes:
         if before == after or node.domain or _is_foreign(node):
@@ -305,13 +305,13 @@ def _check_versions(
 
 
 def _own_constants(
-    proto: onnx.ModelProto, whole: onnx.ModelProto, nodes: list[onnx.NodeProto]
+    proto: onnx.ModelProto, original: onnx.ModelProto, nodes: list[onnx.NodeProto]
 ) -> dict[str, str]:
     """Add the constants that the tail's ``nodes`` read to ``proto``; new names of changed ones."""
     read = {name for node in nodes for name in read_by(node)}
     have = {t.name: t for t in proto.graph.initializer}
     names: dict[str, str] = {}
-    for tensor in whole.graph.initializer:
+    for tensor in original.graph.initializer:
         if tensor.name not in read:
             continue
         if tensor.name not in have:

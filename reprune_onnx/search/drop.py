@@ -29,17 +29,17 @@ def within_drop(
     which nothing was fitted. The search takes the loss to grow with the reduction. Raises
     SelectionError where even 1 % loses more, and ModelError where the model is no classifier.
     """
-    held, plain = measured.held_out, measured.subject.plain
+    held, flat = measured.held_out, measured.subject.flat
     if held is None or held.n < _FEWEST:
         raise DataError(
             f"--max-drop measures on a third of the calibration images, which is"
             f" {held.n if held is not None else 0}: give at least {HELD_OUT * _FEWEST}, better a"
             " thousand (--calibration, --calibration-size)"
         )
-    whole = score(plain, plain, held)
+    before = score(flat, flat, held)
     low, high = 0, _LEVELS
     best: tuple[Attempt, Recovery] | None = None
-    after = least = whole
+    after = least = before
     for step in range(_LEVELS):
         if high - low <= 1:
             break
@@ -52,8 +52,8 @@ def within_drop(
                 raise
             high = middle
             continue
-        reached = score(recovery.model, plain, held)
-        if whole - reached <= most:
+        reached = score(recovery.model, flat, held)
+        if before - reached <= most:
             low, best, after = middle, (tried, recovery), reached
         else:
             high, least = middle, reached
@@ -62,9 +62,9 @@ def within_drop(
     measure = "agreement" if held.labels is None else "accuracy"
     if best is None:
         raise SelectionError(
-            f"even {high / _LEVELS:.0%} fewer MACs lose {whole - least:.2f} points of {measure} on"
+            f"even {high / _LEVELS:.0%} fewer MACs lose {before - least:.2f} points of {measure} on"
             f" {held.n} held-out images; allow more with --max-drop, or give more images"
         )
-    details = {"measure": measure, "images": held.n, "before": whole, "after": after}
-    reached_drop = {"max_drop": whole - after}
+    details = {"measure": measure, "images": held.n, "before": before, "after": after}
+    reached_drop = {"max_drop": before - after}
     return SearchResult(*best, reached=reached_drop, details={"drop": details})

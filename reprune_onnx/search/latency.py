@@ -59,8 +59,8 @@ def _measured(
     """
     channels = subject.channels
     with watch.stage("allocate"):
-        (whole,) = latencies([subject.plain], channels.input_shapes)
-        table = measure_layers(subject.graph, channels, whole, watch.progress)
+        (seconds,) = latencies([subject.flat], channels.input_shapes)
+        table = measure_layers(subject.graph, channels, seconds, watch.progress)
     times = table.fitted(channels)
     search = ShareSearch[tuple[Attempt, list[float]]](share, near=_NEAR)
     while (asked := search.next()) is not None:
@@ -72,7 +72,7 @@ def _measured(
             search.most = error.most - _ROUNDING
             continue
         with watch.stage("allocate"):
-            models = [subject.plain, tried.cut.model]
+            models = [subject.flat, tried.cut.model]
             before, after = latencies(models, channels.input_shapes)
         search.add(asked, 1 - after / before, (tried, [before, after]))
     furthest = max(reached for _, reached, _ in search.tried)

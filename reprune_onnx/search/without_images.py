@@ -70,23 +70,25 @@ def without_images(
     assert seen.held_out is not None
     made, off = _made(generated, seen), f"on {seen.held_out.n} others the outputs are off by"
     with_them, without = (f"{error[way]:.2g}" for way in ("generated", "data-free"))
-    own = "images of your own do better (--calibration)"
+    hint = "images of your own do better (--calibration)"
     if error["generated"] < _ENOUGH * error["data-free"]:
         taken, pruned = "generated", second
-        why = Note(f"{made}; {off} {with_them} of their variance, without them by {without}; {own}")
+        why = Note(
+            f"{made}; {off} {with_them} of their variance, without them by {without}; {hint}"
+        )
     else:
         taken, pruned = "data-free", run(measured, by_file)
         why = Note(
             f"{made}, but not used: {off} {without} of their variance, with them by {with_them};"
-            f" {own}"
+            f" {hint}"
         )
     return pruned, Instead(taken, why, error, seen.held_out.n, seconds)
 
 
 def _images(subject: Subject, settings: Settings) -> int:
     """How many images are worth their time; DataError or ModelError where none would mean much."""
-    port = image_input(subject.plain.proto, dict(settings.input_shapes))
-    if not tells_of_images(subject.plain):
+    port = image_input(subject.flat.proto, dict(settings.input_shapes))
+    if not tells_of_images(subject.flat):
         raise DataError(
             "nothing in the file tells which values its images have (--calibration generated"
             " assumes 0 to 1)"

@@ -36,11 +36,11 @@ def cut(model: Model, graph: Graph, channels: ChannelMap, keep: Bools) -> Cut:
         return Cut(Model(copy_emptied(model.proto, ()), model.path), (), ())
     edits = edits_of(graph, channels, keep)
     uses = uses_by_constant(graph, edits)
-    replaced = {name for name, own in uses.items() if all(edit for edit in own.values())}
+    replaced = {name for name, by_use in uses.items() if all(edit for edit in by_use.values())}
     proto = copy_emptied(graph.proto, replaced)
     surgery = Surgery(proto, graph)
-    for name, own in uses.items():
-        surgery.edit_constant(name, own)
+    for name, by_use in uses.items():
+        surgery.edit_constant(name, by_use)
     for node, extents in measured(graph, edits):
         surgery.write_extents(node, extents)
     for node, attribute, counts in attributes(channels, keep):

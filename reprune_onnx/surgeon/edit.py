@@ -91,8 +91,8 @@ class Surgery:
         if not fixed.all():
             chosen = self._copy(f"{op.inputs[i]}_written", fixed)
             target = self._name(f"{op.inputs[i]}_followed")
-            own = [chosen, name, op.inputs[i]]
-            self._before[node].append(onnx.helper.make_node("Where", own, [target], name=target))
+            inputs = [chosen, name, op.inputs[i]]
+            self._before[node].append(onnx.helper.make_node("Where", inputs, [target], name=target))
             name = target
         proto.input[i] = name
         values, which = numbers.ravel().tolist(), fixed.ravel().tolist()
@@ -129,8 +129,11 @@ class Surgery:
         if dead or self._before:
             alive = [
                 node
-                for index, own in enumerate(self._nodes)
-                for node in (*self._before.get(index, ()), *([] if index in dead else [own]))
+                for index, node_itself in enumerate(self._nodes)
+                for node in (
+                    *self._before.get(index, ()),
+                    *([] if index in dead else [node_itself]),
+                )
             ]
             del self._proto.graph.node[:]
             self._proto.graph.node.extend(alive)

@@ -113,10 +113,10 @@ def _through_identity(graph: Graph, uses: dict[str, dict[Use, Edit]]) -> dict[st
             together.get(graph.origin(name), {})[-1, op.index] = Edit()
     for name in graph.outputs:
         together.get(graph.origin(name), {})[-1, -1] = Edit()
-    for root, own in together.items():
-        if all(own.values()) and len({edit.signature() for edit in own.values()}) == 1:
+    for root, edits in together.items():
+        if all(edits.values()) and len({edit.signature() for edit in edits.values()}) == 1:
             uses = {name: u for name, u in uses.items() if graph.origin(name) != root}
-            uses[root] = own
+            uses[root] = edits
     return uses
 
 

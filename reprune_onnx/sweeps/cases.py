@@ -52,13 +52,13 @@ def cases(
         chosen = dict(zip(ways, values, strict=True))
         if chosen.get("method", "reprune") != "reprune":
             chosen["coverage"] = "auto"
-        own = by_selection.setdefault(tuple(v for k, v in chosen.items() if k != "recover"), [])
+        way = by_selection.setdefault(tuple(v for k, v in chosen.items() if k != "recover"), [])
         for reduction in reductions:
             changes: dict[str, Any] = {"macs_reduction": reduction, **chosen}
             row = {k: str(v) for k, v in chosen.items()}
             parts = [v for k, v in row.items() if k != "coverage" or v != "auto"]
             name = re.sub(r"[^\w.+-]", "_", "-".join([*parts, f"{reduction:g}"]))
-            if name not in (case.name for case in own):
+            if name not in (case.name for case in way):
                 settings = replace(base, **changes)
-                own.append(Case(settings, name, row | {"macs_reduction": reduction}))
+                way.append(Case(settings, name, row | {"macs_reduction": reduction}))
     return list(by_selection.values())

@@ -77,10 +77,10 @@ def plot(rows: Sequence[dict[str, Any]], files: Sequence[Path], title: str) -> N
         if "error" not in row:
             way = ", ".join(str(row[name]) for name in varied(rows))
             lines.setdefault(way, []).append(row)
-    for way, own in lines.items():
+    for way, points in lines.items():
         axes.plot(
-            [100 * row["achieved"]["macs_reduction"] for row in own],
-            [row[measure] for row in own],
+            [100 * row["achieved"]["macs_reduction"] for row in points],
+            [row[measure] for row in points],
             marker="o",
             linewidth=1,
             label=way,

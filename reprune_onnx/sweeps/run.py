@@ -68,16 +68,16 @@ def run(
     for folder in own_folders:
         with told(job.folder):
             folder.mkdir(parents=True, exist_ok=True)
-    missing = [[c for c in own if _known(job, c, sha) is None] for own in ways]
-    todo = [own for own in missing if own]
+    missing = [[c for c in way if _done(job, c, sha) is None] for way in ways]
+    todo = [way for way in missing if way]
     total, done = sum(map(len, ways)), sum(map(len, ways)) - sum(map(len, todo))
     for finished in _parallel(job, todo, sha, jobs, scheduler):
         done += finished
         if progress is not None:
             progress("sweeping", done, total)
     rows = []
-    for case in (c for own in ways for c in own):
-        row = _known(job, case, sha, failures=True)
+    for case in (c for way in ways for c in way):
+        row = _done(job, case, sha, failures=True)
         assert row is not None
         rows.append(row)
     return rows
@@ -87,8 +87,8 @@ def _parallel(
     job: Job, todo: list[list[Case]], sha: str, jobs: int, scheduler: str | None
 ) -> Iterator[int]:
     if scheduler is None and (jobs == 1 or len(todo) < 2):
-        for own in todo:
-            yield run_way(job, own, sha)
+        for way in todo:
+            yield run_way(job, way, sha)
         return
     from joblib import Parallel, delayed, parallel_config
 
@@ -98,7 +98,7 @@ def _parallel(
             stack.enter_context(parallel_config(backend="dask"))
             jobs = -1
         work = Parallel(n_jobs=jobs, return_as="generator_unordered")
-        yield from work(delayed(run_way)(job, own, sha) for own in todo)
+        yield from work(delayed(run_way)(job, way, sha) for way in todo)
 
 
 def _client(address: str) -> Any:
@@ -116,16 +116,16 @@ def _client(address: str) -> Any:
         ) from error
 
 
-def run_way(job: Job, own: list[Case], sha: str) -> int:
+def run_way(job: Job, way: list[Case], sha: str) -> int:
     """Run the cases of one way and write what came of each; return how many there were."""
     model = load(job.model)
     measured: Measured | RepruneError
     try:
-        subject = subject_of(model, own[0].settings)
-        measured = measure(subject, own[0].settings, Watch(), hold_out=job.data is None)
+        subject = subject_of(model, way[0].settings)
+        measured = measure(subject, way[0].settings, Watch(), hold_out=job.data is None)
     except RepruneError as error:
         measured = error
-    for case in own:
+    for case in way:
         start = time.perf_counter()
         try:
             if isinstance(measured, RepruneError):
@@ -138,7 +138,7 @@ def run_way(job: Job, own: list[Case], sha: str) -> int:
         row = case.row | row | {"seconds": round(time.perf_counter() - start, 2)}
         facts = {"key": case.key(sha, str(data_key(job.data))), "row": row}
         write_atomically(job.result(case), json.dumps(facts, indent=1).encode())
-    return len(own)
+    return len(way)
 
 
 def _row(job: Job, case: Case, measured: Measured) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def _row(job: Job, case: Case, measured: Measured) -> dict[str, Any]:
 
 def _quality(job: Job, case: Case, result: Pruned, measured: Measured) -> dict[str, Any]:
     """Accuracy on the data, or agreement on held-out images; nothing for what is no classifier."""
-    original = measured.subject.plain
+    original = measured.subject.flat
     try:
         if job.data is not None:
             shapes = dict(case.settings.input_shapes)
@@ -176,7 +176,7 @@ def _quality(job: Job, case: Case, result: Pruned, measured: Measured) -> dict[s
     return {}
 
 
-def _known(job: Job, case: Case, sha: str, failures: bool = False) -> dict[str, Any] | None:
+def _done(job: Job, case: Case, sha: str, failures: bool = False) -> dict[str, Any] | None:
     """The row of a case that was run before; one that failed only where ``failures`` count."""
     try:
         earlier = parse_json(job.result(case).read_text(encoding="utf-8"))
@@ -186,5 +186,5 @@ def _known(job: Job, case: Case, sha: str, failures: bool = False) -> dict[str, 
         return None
     if not same or ("error" in row and not failures):
         return None
-    whole = "error" in row or (job.folder / row["model"]).is_file()
-    return row if whole else None
+    complete = "error" in row or (job.folder / row["model"]).is_file()
+    return row if complete else None

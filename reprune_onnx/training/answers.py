@@ -111,8 +111,8 @@ def _before_pixels(net: _Network, head: Head) -> Head:
         head = _before_choice(net, head)
     elif y.ndim == 3:
         name = before_squash(net.graph, head.name)
-        plain = name != head.name and net.values(name).shape == y.shape
-        return Head(name, None, head.layout) if plain else head
+        of_same_shape = name != head.name and net.values(name).shape == y.shape
+        return Head(name, None, head.layout) if of_same_shape else head
     axis = 1 if head.layout == "nchw" else 3
     name = head.name
     while (op := net.graph.producer(name)) is not None:

@@ -38,12 +38,12 @@ def around_tail(
     if tail is None:
         return train(model, task)
     done = train(tail.head, task)
-    whole = tail.put_back(done.model)
+    written = tail.put_back(done.model)
     if run.on_line is not None and done.main:
         run.on_line(tail.note)
     report = done.report
     if report is not None:
         report = report.copy()
-        report["after"] = {**report["after"], "bytes": whole.bytes}
+        report["after"] = {**report["after"], "bytes": written.bytes}
         report["notes"] = [*report["notes"], tail.note]
-    return replace(done, model=whole, report=report)
+    return replace(done, model=written, report=report)

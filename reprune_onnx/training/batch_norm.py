@@ -119,9 +119,9 @@ def _places(graph: Graph) -> Iterator[Inserted]:
     for op in graph.ops:
         if op.type != "Conv" or not op.has(2) or op.outputs[0] in graph.derived:
             continue
-        own = all(_read_once(graph, op, i) for i in (1, 2))
+        read_once = all(_read_once(graph, op, i) for i in (1, 2))
         normal = any(r.type.endswith("Normalization") for r in graph.readers(op.outputs[0]))
-        if own and not normal and op.outputs[0] not in graph.outputs:
+        if read_once and not normal and op.outputs[0] not in graph.outputs:
             yield Inserted(op.outputs[0], op.inputs[1], op.inputs[2])
 
 

@@ -33,7 +33,7 @@ def check_labels(train: Examples, val: Examples | None, goal: Goal | None, task:
         for target in examples.targets():
             goal.settled(target)
         if classifies:
-            _check_classes(examples, goal.own.answering.size or 0, whole=examples is train)
+            _check_classes(examples, goal.ours.answering.size or 0, all_seen=examples is train)
     if val is not None and not val.labelled and task.teacher is None:
         raise DataError(
             f"{val.name} has no labels, so --val measures nothing: give {wanted}, or the original"
@@ -41,9 +41,9 @@ def check_labels(train: Examples, val: Examples | None, goal: Goal | None, task:
         )
 
 
-def _check_classes(examples: Examples, classes: int, whole: bool) -> None:
+def _check_classes(examples: Examples, classes: int, all_seen: bool) -> None:
     most = max(int(target.max()) for target in examples.targets())
-    if most >= classes or (most < classes - 1 and whole):
+    if most >= classes or (most < classes - 1 and all_seen):
         raise DataError(
             f"{examples.name}: labels are 0 to {most}, but the model has {classes} classes, 0 to"
             f" {classes - 1}; give data with the model's classes, or with --distill name the images"

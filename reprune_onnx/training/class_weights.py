@@ -29,7 +29,7 @@ def class_weights(
     by class number or by the class's name in ``names``. Raises DataError where they are not
     ``goal``'s classes.
     """
-    size = goal.own.answering.size
+    size = goal.ours.answering.size
     assert size is not None
     if given == BALANCED:
         return _BALANCE[goal.task.name](goal, targets, size)

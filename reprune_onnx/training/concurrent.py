@@ -73,11 +73,11 @@ class Whole:
         graph = graph_of(model)
         channels = channels_of(graph, scope_of(plan.settings))
         values = {k: v.detach().clone() for k, v in torch_module(model).values().items()}
-        whole = cls(
+        network = cls(
             model, plan, graph, channels, values, {}, np.ones(channels.n_units, dtype=np.bool_)
         )
-        whole._check()
-        return whole
+        network._check()
+        return network
 
     def _check(self) -> None:
         seen: dict[tuple[str, int], bytes] = {}

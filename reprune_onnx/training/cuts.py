@@ -75,6 +75,8 @@ def widen(wide: State, narrow: Mapping[str, Tensor], cuts: Iterable[TensorCut]) 
         keep = torch.from_numpy(np.ascontiguousarray(cut.keep))
         axes.setdefault(cut.initializer, {})[cut.axis] = keep
     for name, values in narrow.items():
-        own = wide[name]
-        index = [axes.get(name, {}).get(a, torch.arange(n)) for a, n in enumerate(own.shape)]
-        own[torch.meshgrid(*index, indexing="ij") if index else ()] = values.detach().to(own.device)
+        tensor = wide[name]
+        index = [axes.get(name, {}).get(a, torch.arange(n)) for a, n in enumerate(tensor.shape)]
+        tensor[torch.meshgrid(*index, indexing="ij") if index else ()] = values.detach().to(
+            tensor.device
+        )

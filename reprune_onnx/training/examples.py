@@ -113,31 +113,31 @@ class OnDisk(ByNumber[Pair]):
 
 @dataclass
 class Subset:
-    """Some of ``whole``: those with the numbers ``index (n,)``."""
+    """Some of ``examples``: those with the numbers ``index (n,)``."""
 
-    whole: Examples
+    examples: Examples
     index: Ints
 
     @property
     def name(self) -> str:
         """What messages call the data."""
-        return self.whole.name
+        return self.examples.name
 
     @property
     def labelled(self) -> bool:
         """Whether every image has labels."""
-        return self.whole.labelled
+        return self.examples.labelled
 
     def __len__(self) -> int:
         return len(self.index)
 
     def batches(self, order: Sequence[Ints], workers: int) -> Iterator[Pair]:
         """Yield ``(x, y)`` of each of the index arrays ``order``, which count within the part."""
-        return self.whole.batches([self.index[numbers] for numbers in order], workers)
+        return self.examples.batches([self.index[numbers] for numbers in order], workers)
 
     def targets(self, index: Ints | None = None) -> Iterator[Tensor]:
         """Yield the labels of these images, or of those with the numbers ``index`` among them."""
-        return self.whole.targets(self.index if index is None else self.index[index])
+        return self.examples.targets(self.index if index is None else self.index[index])
 
 
 def read_examples(data: Dataset, progress: Progress | None = None) -> Examples:
@@ -196,8 +196,8 @@ def _input(x: Feed, data: Dataset) -> Inputs:
 
     def tensor_of(array: NDArray[Any]) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(array))
-        whole = isinstance(data.target, ArrayTarget) and not tensor.is_floating_point()
-        return tensor if whole else tensor.float()
+        integers = isinstance(data.target, ArrayTarget) and not tensor.is_floating_point()
+        return tensor if integers else tensor.float()
 
     return of_each(x, tensor_of)
 

@@ -25,13 +25,15 @@ def frozen_parameters(model: Model, globs: tuple[str, ...]) -> frozenset[str]:
     read_by: dict[str, set[str]] = {}
     for scope in main.all():
         graph = scope.graph
-        own = {name: scope.prefix + name for name in scope.roots.trained - scope.outer}
-        read_by |= {name: {name} for name in own.values()}
+        names = {name: scope.prefix + name for name in scope.roots.trained - scope.outer}
+        read_by |= {name: {name} for name in names.values()}
         for op in graph.ops:
             constants = [name for name in op.inputs if name and graph.is_constant(name)]
             roots = {root for name in constants for root in trainable_roots(graph, name)}
-            if op.name and roots & own.keys():
-                read_by.setdefault(op.name, set()).update(own[root] for root in roots & own.keys())
+            if op.name and roots & names.keys():
+                read_by.setdefault(op.name, set()).update(
+                    names[root] for root in roots & names.keys()
+                )
     trained = frozenset().union(*read_by.values())
     matched = matching(globs, sorted(read_by), "--freeze", "trained tensor, nor a node with one")
     frozen = frozenset().union(*(read_by[name] for name in matched))

@@ -42,37 +42,37 @@ class Goal:
 
     task: TaskKind
     loss: TaskLoss
-    own: Module
+    ours: Module
     terms: Terms
     its: Module | None = None
 
     def from_labels(self, outputs: Any, target: Tensor) -> Tensor:
         """The loss of all that the network gave, by labels."""
-        return self.loss.labels(self._logits(self.own, outputs), target, self.terms)
+        return self.loss.labels(self._logits(self.ours, outputs), target, self.terms)
 
     def from_answers(self, outputs: Any, answers: Any) -> Tensor:
         """The loss of all that the network gave, by all that the original gave."""
         assert self.its is not None
         theirs = self._logits(self.its, answers)
-        return self.loss.answers(self._logits(self.own, outputs), theirs, self.terms)
+        return self.loss.answers(self._logits(self.ours, outputs), theirs, self.terms)
 
     def right(self, outputs: Any, target: Tensor) -> Tensor | None:
         """How many images are given their label; None where a task cannot say."""
         count = self.loss.right
-        return None if count is None else count(self._logits(self.own, outputs), target)
+        return None if count is None else count(self._logits(self.ours, outputs), target)
 
     def beside(self, outputs: Any, target: Tensor) -> Pair:
         """What the tally of the task takes: answers and labels."""
-        head, reading = self.own.answering.measured, self.terms.reading
-        return self.task.beside(self.own.measured(outputs), target.cpu().numpy(), head, reading)
+        head, reading = self.ours.answering.measured, self.terms.reading
+        return self.task.beside(self.ours.measured(outputs), target.cpu().numpy(), head, reading)
 
     def alike(self, outputs: Any, answers: Any) -> Pair:
         """What the tally of agreement takes: both models' answers."""
         assert self.its is not None
         return self.task.alike(
-            self.own.measured(outputs),
+            self.ours.measured(outputs),
             self.its.measured(answers),
-            self.own.answering.measured,
+            self.ours.answering.measured,
             self.its.answering.measured,
         )
 
@@ -85,6 +85,6 @@ class Goal:
 
     def settled(self, target: Tensor) -> Tensor:
         """Labels as a loss of one's own gets them, and as they are counted."""
-        size = self.own.answering.size
+        size = self.ours.answering.size
         result: Tensor = self.task.settle(target, size, self.terms.reading)
         return result

@@ -82,14 +82,14 @@ class Judge:
         small = -loss if math.isfinite(loss) else -math.inf
         measure = self._measure
         counts = measure is not None and self.labelled
-        return (measure.rank(_plain(scores)) if measure and counts else 0.0), small
+        return (measure.rank(_by_tally(scores)) if measure and counts else 0.0), small
 
     def said(self, scores: Mapping[str, Any]) -> str:
         """The scores in words: ``val 91.20 %``, ``val mean IoU 71.20 %``, ``val loss 0.0231``."""
         measure = self._measure
         if measure is None:
             return f"val loss {scores['val_loss']:.4f}"
-        text = measure.said(_plain(scores))
+        text = measure.said(_by_tally(scores))
         return f"val {text}" if self.labelled else f"{text}  val loss {scores['val_loss']:.4f}"
 
     @property
@@ -114,7 +114,7 @@ class Judge:
         return goal.alike(given.outputs, given.answers)
 
 
-def _plain(scores: Mapping[str, Any]) -> Scores:
+def _by_tally(scores: Mapping[str, Any]) -> Scores:
     """Scores under the names of the tally."""
     return {key.removeprefix("val_"): value for key, value in scores.items()}
 

@@ -68,7 +68,7 @@ def _planes(y: Tensor, head: Head) -> Tensor:
     return _logits(y.movedim(3, 1) if head.layout == "nhwc" and y.shape[1] != 1 else y, head)
 
 
-def _plain(y: Tensor, head: Head) -> Tensor:
+def _as_float(y: Tensor, head: Head) -> Tensor:
     del head
     return y.float()
 
@@ -141,14 +141,14 @@ def _resized(scores: Tensor, size: tuple[int, ...]) -> Tensor:
 def _binary_entropy(scores: Tensor, target: Tensor, terms: Terms) -> Tensor:
     """The mean over the labels that are known; a weight is that of a label where it is given."""
     wanted = target.flatten(1).float()
-    known = torch.isfinite(wanted)
+    labelled = torch.isfinite(wanted)
     each = F.binary_cross_entropy_with_logits(
         scores,
-        _smoothed(torch.where(known, wanted, 0.0), terms),
+        _smoothed(torch.where(labelled, wanted, 0.0), terms),
         pos_weight=terms.weights,
         reduction="none",
     )
-    return torch.where(known, each, 0.0).sum() / known.sum().clamp_min(1)
+    return torch.where(labelled, each, 0.0).sum() / labelled.sum().clamp_min(1)
 
 
 def _smoothed(wanted: Tensor, terms: Terms) -> Tensor:
@@ -172,15 +172,15 @@ def _mean_of(error: Callable[..., Tensor]) -> Criterion:
     def mean(scores: Tensor, target: Tensor, terms: Terms) -> Tensor:
         del terms
         wanted = conformed(target, scores.shape).float()
-        known = torch.isfinite(wanted)
-        each = error(scores, torch.where(known, wanted, 0.0), reduction="none")
-        return torch.where(known, each, 0.0).sum() / known.sum().clamp_min(1)
+        labelled = torch.isfinite(wanted)
+        each = error(scores, torch.where(labelled, wanted, 0.0), reduction="none")
+        return torch.where(labelled, each, 0.0).sum() / labelled.sum().clamp_min(1)
 
     return mean
 
 
 def _numbers(error: Callable[..., Tensor]) -> TaskLoss:
-    return TaskLoss(_plain, _mean_of(error), _mean_of(error), weighted=False)
+    return TaskLoss(_as_float, _mean_of(error), _mean_of(error), weighted=False)
 
 
 LOSSES: dict[str, dict[str, TaskLoss]] = {

@@ -64,6 +64,6 @@ def remember(
     for key, values in memory.items():
         for name, value in values.items():
             if name in parameters:
-                own = parameters[name]
-                like = torch.empty_like(own) if value.ndim else torch.empty_like(value)
-                optimizer.state[own][key] = like.copy_(value)
+                parameter = parameters[name]
+                like = torch.empty_like(parameter) if value.ndim else torch.empty_like(value)
+                optimizer.state[parameter][key] = like.copy_(value)

@@ -108,18 +108,18 @@ def prepare(
     if goal is not None and task.class_weights is not None:
         weights = class_weights(task.class_weights, goal, train.targets(), task.data.classes)
         goal = goal.weighted(weights.to(fabric.device))
-    own = len(graph_outputs) if task.custom is not None else None
+    n_outputs = len(graph_outputs) if task.custom is not None else None
     facts = {"name": train.name, "images": len(train), "labels": train.labelled}
     place = fabric.global_rank, fabric.world_size
     sampler = Sampler(len(train), settings.batch_size, *place, settings.seed)
     views = Views.of(settings.augment, task.data)
-    classes = goal.own.answering.size if goal is not None and goal.loss.right else None
+    classes = goal.ours.answering.size if goal is not None and goal.loss.right else None
     more = settings.workers, settings.mixup, classes
     feed = ImageFeed(train, sampler, views, fabric.device, *more)
     batches = batches_of(val, fabric, sampler.size // fabric.world_size, settings.workers)
     teacher = _on(settled.teacher, fabric)
     remembered = remembering(teacher, settings, fabric)
-    objective = Objective(settings, goal, remembered, task.custom, own)
+    objective = Objective(settings, goal, remembered, task.custom, n_outputs)
     judge = Judge(objective, fabric, batches, said, val.labelled)
     original, notes = task.teacher, settled.notes
     if teacher is not None and goal is not None and task.if_better and train.labelled:
@@ -137,14 +137,14 @@ def better_alone(judge: Judge, student: OnnxModule, teacher: OnnxModule) -> Note
     if not judge.labelled or goal is None or goal.its is None:
         return None
     alone = replace(judge.objective, teacher=None)
-    of_teacher = replace(alone, goal=replace(goal, own=goal.its))
-    own = replace(judge, objective=alone)(student)
+    of_teacher = replace(alone, goal=replace(goal, ours=goal.its))
+    ours = replace(judge, objective=alone)(student)
     theirs = replace(judge, objective=of_teacher)(teacher)
-    if not judge.better(own, theirs):
+    if not judge.better(ours, theirs):
         return None
     return Note(
         f"the original does not teach: on {judge.images} it has {judge.said(theirs)}, the file as"
-        f" given {judge.said(own)} (with --distill ORIGINAL it does)"
+        f" given {judge.said(ours)} (with --distill ORIGINAL it does)"
     )
 
 

@@ -39,8 +39,8 @@ def cut_and_prove(
     settings = decided.settings
     graph = graph_of(full)
     channels = channels_of(graph, scope_of(settings))
-    own = {site.tensor for site in channels.sites}
-    cuts = [c for c in decided.cuts if (c.source or c.initializer) in own]
+    tensors = {site.tensor for site in channels.sites}
+    cuts = [c for c in decided.cuts if (c.source or c.initializer) in tensors]
     keep = keep_by_cuts(graph, channels, cuts, "the trained model")
     result = cut(full, graph, channels, keep)
     verification = None

@@ -51,8 +51,8 @@ class PruneRounds:
     def settings_of(self, k: int) -> Settings:
         """Round ``k`` (from 1 on) takes an equal part of the whole from what is still there."""
         name = next(name for name in _TARGETS if getattr(self.settings, name) is not None)
-        whole = getattr(self.settings, name)
-        before, after = (1 - whole * j / self.count for j in (k - 1, k))
+        share = getattr(self.settings, name)
+        before, after = (1 - share * j / self.count for j in (k - 1, k))
         changed: dict[str, Any] = {name: 1 - after / before}
         if self.settings.generates:  # what is trained next needs no images by formula
             changed["recover"] = "data-free"

@@ -60,23 +60,23 @@ def settle_goal(model: Model, task: Task, settings: TrainSettings, sample: Sampl
     go together.
     """
     what, layout = task.what, sample.data.target.layout
-    own = None
+    ours = None
     if task.teacher is not None:
         _check_inputs(model, task.teacher)
     if what is not None:
-        own = answering(model, what, sample.images, sample.target(), layout)
-        if own is None and what.name != CLASSIFICATION.name:
+        ours = answering(model, what, sample.images, sample.target(), layout)
+        if ours is None and what.name != CLASSIFICATION.name:
             raise DataError(f"the model has no output {what.output}; --task {what.name} needs one")
-    if what is None or own is None:
+    if what is None or ours is None:
         return _without_goal(model, task, sample)
-    outputs = own.tensors()
+    outputs = ours.tensors()
     if task.custom is not None:
         outputs = list(dict.fromkeys((*torch_module(model).output_names, *outputs)))
-    module = Module(own, tuple(outputs))
+    module = Module(ours, tuple(outputs))
     its, teacher = None, None
     if task.teacher is not None:
         theirs = answering(task.teacher, what, sample.images, sample.target(), layout)
-        its = _alike(own, theirs, what)
+        its = _alike(ours, theirs, what)
         teacher = torch_module(task.teacher, its.outputs).requires_grad_(False)
     reading, notes = _reading(model, module, task, sample)
     terms = Terms(None, settings.label_smoothing, settings.temperature, reading)
@@ -114,11 +114,11 @@ def _check_inputs(model: Model, original: Model) -> None:
         )
 
 
-def _alike(own: AnswerTensors, theirs: AnswerTensors | None, task: TaskKind) -> Module:
-    if theirs is None or theirs.size != own.size:
+def _alike(ours: AnswerTensors, theirs: AnswerTensors | None, task: TaskKind) -> Module:
+    if theirs is None or theirs.size != ours.size:
         named = "no output for the task" if task.name != CLASSIFICATION.name else "no classes"
         said = named if theirs is None else f"{theirs.size} classes"
-        raise DataError(f"--distill: the original has {said}, the model has {own.size}")
+        raise DataError(f"--distill: the original has {said}, the model has {ours.size}")
     return Module(theirs, tuple(theirs.tensors()))
 
 
@@ -137,7 +137,7 @@ def _reading(
 def _try(goal: Goal, model: Model, teacher: OnnxModule | None, sample: Sample) -> None:
     """Bring the outputs together with labels and answers once: DataError where they do not fit."""
     with torch.no_grad():
-        outputs = torch_module(model, goal.own.outputs)(sample.images)
+        outputs = torch_module(model, goal.ours.outputs)(sample.images)
         if sample.labels is not None:
             goal.beside(outputs, sample.labels)
         if teacher is not None:

@@ -48,9 +48,9 @@ class RememberedAnswers(nn.Module):
     def forward(self, x: Inputs) -> Any:
         """The answers to the images ``x (n, …)``: a tensor ``(n, …)``, or a tuple of them."""
         keys = _keys(x)
-        known = [self._answers.get(key) for key in keys]
-        if all(answer is not None for answer in known):
-            columns = zip(*(answer for answer in known if answer is not None), strict=True)
+        answers = [self._answers.get(key) for key in keys]
+        if all(answer is not None for answer in answers):
+            columns = zip(*(answer for answer in answers if answer is not None), strict=True)
             stacked = tuple(torch.stack(column) for column in columns)
             return stacked if len(stacked) > 1 else stacked[0]
         outputs = self.teacher(x)

@@ -79,28 +79,28 @@ def _train(
     frozen = frozen_parameters(source, settings.freeze)
     if settings.batch_norm == "insert":
         source, inserted = insert_batch_norm(source, prepared.feed, fabric, frozen)
-    whole = Whole.of(source, plan)
+    network = Whole.of(source, plan)
     watch = TrainWatch(run.progress, checkpoint, run.save_seconds)
     trainer = Trainer(fabric, settings, prepared.objective, prepared.feed, watch, frozen)
-    trainer.extra = _extra(whole)
+    trainer.extra = _extra(network)
     if state is not None:
-        _restore(whole, state["extra"])
+        _restore(network, state["extra"])
     judge = prepared.judge
-    begin(trainer, whole.narrow(prepared.outputs)[0], judge, state)
+    begin(trainer, network.narrow(prepared.outputs)[0], judge, state)
 
     def after_epoch(record: Epoch) -> None:
-        record["macs"] = cost(whole.graph, whole.channels, whole.keep).macs
+        record["macs"] = cost(network.graph, network.channels, network.keep).macs
         if plan.updates_after(trainer.epoch):
-            record |= _update(whole, trainer, prepared.outputs)
-            trainer.extra = _extra(whole)
+            record |= _update(network, trainer, prepared.outputs)
+            trainer.extra = _extra(network)
         if trainer.epoch <= plan.prune_epochs:
             trainer.best = None  # only what has lost all that is to go can be written
 
     run_epochs(trainer, judge, run, log, after_epoch)
     trained = trainer.finish()
-    whole.take_in(trained, {})
-    full = fold_batch_norm(whole.full_model(), inserted) if inserted else whole.full_model()
-    result, report = cut_and_prove(model, full, _decided(whole), run.progress)
+    network.take_in(trained, {})
+    full = fold_batch_norm(network.full_model(), inserted) if inserted else network.full_model()
+    result, report = cut_and_prove(model, full, _decided(network), run.progress)
     difference = check_alike(result, trained, run.input_shapes)
     outcome = pruned(trainer, judge, scores_of_file(result, prepared.outputs, judge))
     conclude(outcome, {"difference": difference, "achieved": report["achieved"]}, run, log)
@@ -108,46 +108,46 @@ def _train(
     return Finetuned(result, log.as_json(), fabric.is_global_zero, kept(checkpoint), report)
 
 
-def _update(whole: Whole, trainer: Trainer, outputs: list[str] | None) -> Epoch:
+def _update(network: Whole, trainer: Trainer, outputs: list[str] | None) -> Epoch:
     """Choose channels, and give the trainer the network that has only them."""
     start = time.perf_counter()
     memory = {
         kind: {k: v.cpu() for k, v in held.items()} for kind, held in trainer.memory().items()
     }
-    whole.take_in(trainer.module.cpu(), memory)
-    update = whole.update(trainer.epoch, trainer.settings.seed)
-    trainer.adopt(*whole.narrow(outputs))
+    network.take_in(trainer.module.cpu(), memory)
+    update = network.update(trainer.epoch, trainer.settings.seed)
+    trainer.adopt(*network.narrow(outputs))
     return {
-        "coverage": whole.coverage,
-        "kept": _by_layer(whole, update.kept),
-        "regrown": _by_layer(whole, update.regrown),
+        "coverage": network.coverage,
+        "kept": _by_layer(network, update.kept),
+        "regrown": _by_layer(network, update.regrown),
         "update_seconds": round(time.perf_counter() - start, 3),
     }
 
 
-def _by_layer(whole: Whole, numbers: Mapping[int, int]) -> dict[str, int]:
+def _by_layer(network: Whole, numbers: Mapping[int, int]) -> dict[str, int]:
     return {
-        g.producers[0].layer.name: numbers[g.id] for g in whole.channels.groups if g.id in numbers
+        g.producers[0].layer.name: numbers[g.id] for g in network.channels.groups if g.id in numbers
     }
 
 
-def _decided(whole: Whole) -> Decided:
-    assert whole.cuts is not None
-    last = whole.last
+def _decided(network: Whole) -> Decided:
+    assert network.cuts is not None
+    last = network.last
     choices, sources = ({}, {}) if last is None else (last.choices, last.sources)
     # what training did in place of these: the report tells the settings as they were used
-    settings = replace(whole.plan.settings, allocation="bn-gamma", recover="none")
-    return Decided(settings, whole.cuts.cuts, choices, sources)
+    settings = replace(network.plan.settings, allocation="bn-gamma", recover="none")
+    return Decided(settings, network.cuts.cuts, choices, sources)
 
 
-def _extra(whole: Whole) -> dict[str, Any]:
+def _extra(network: Whole) -> dict[str, Any]:
     """What a checkpoint holds of the whole network."""
     return {
-        "keep": torch.from_numpy(whole.keep.copy()),
-        "values": dict(whole.values),
-        "memory": {kind: dict(held) for kind, held in whole.memory.items()},
-        "coverage": dict(whole.coverage),
-        "last": None if whole.last is None else _packed(whole.last),
+        "keep": torch.from_numpy(network.keep.copy()),
+        "values": dict(network.values),
+        "memory": {kind: dict(held) for kind, held in network.memory.items()},
+        "coverage": dict(network.coverage),
+        "last": None if network.last is None else _packed(network.last),
     }
 
 
@@ -176,8 +176,8 @@ def _plan(plan: PrunePlan, from_random: bool) -> dict[str, Any]:
     }
 
 
-def _restore(whole: Whole, extra: Mapping[str, Any]) -> None:
-    whole.keep = extra["keep"].numpy()
-    whole.values, whole.memory = dict(extra["values"]), dict(extra["memory"])
-    whole.coverage = dict(extra["coverage"])
-    whole.last = None if extra["last"] is None else _unpacked(extra["last"])
+def _restore(network: Whole, extra: Mapping[str, Any]) -> None:
+    network.keep = extra["keep"].numpy()
+    network.values, network.memory = dict(extra["values"]), dict(extra["memory"])
+    network.coverage = dict(extra["coverage"])
+    network.last = None if extra["last"] is None else _unpacked(extra["last"])

@@ -196,12 +196,12 @@ class Trainer:
 
     def measured(self, judge: Judge) -> Scores:
         """The scores of the (averaged) module."""
-        own = None if self.ema is None else _copied(self.module)
+        values = None if self.ema is None else _copied(self.module)
         if self.ema is not None:
             self.module.load_state_dict(self.ema.state)
         scores = judge(self.module)
-        if own is not None:
-            self.module.load_state_dict(own)
+        if values is not None:
+            self.module.load_state_dict(values)
         return scores
 
     def averaged(self) -> Mapping[str, Tensor]:

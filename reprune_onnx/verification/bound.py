@@ -40,12 +40,12 @@ def smaller_sizes(graph: Graph, channels: ChannelMap) -> Iterator[Sizes]:
     held = held_at_once(graph, channels)
     if held <= MOST:
         return
-    whole = _inferred(graph, channels.input_shapes)
+    full = _inferred(graph, channels.input_shapes)
     shapes, enough = channels.input_shapes, False
     for shapes in _halves(channels.input_shapes):
         less = share(channels, shapes)
-        if whole:  # what positions make with positions, as attention does, shrinks more
-            less = min(less, _inferred(graph, shapes) / whole)
+        if full:  # what positions make with positions, as attention does, shrinks more
+            less = min(less, _inferred(graph, shapes) / full)
         if held * less <= MOST:
             enough = True
             yield shapes

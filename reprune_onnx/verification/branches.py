@@ -27,9 +27,9 @@ def branch_values(proto: onnx.ModelProto) -> dict[str, list[float]]:
         if tensor.elem_type == onnx.TensorProto.BOOL:
             values[value.name] = [True, False]
             continue
-        known = _compared(proto.graph, {value.name}, constants)
-        if known:
-            values[value.name] = [*sorted(known), max(known) + 1]
+        compared = _compared(proto.graph, {value.name}, constants)
+        if compared:
+            values[value.name] = [*sorted(compared), max(compared) + 1]
     return values
 
 

@@ -84,9 +84,11 @@ class NegativeControl:
                 continue
         if best >= goals[0]:
             return best
-        wrong = self._wrong(self._pruned.copy(), [site for own in self._kinds for site in own])
-        for own in self._kinds:
-            best = max(best, _by_halves(wrong, own, tried, goals))
+        wrong = self._wrong(
+            self._pruned.copy(), [site for of_kind in self._kinds for site in of_kind]
+        )
+        for of_kind in self._kinds:
+            best = max(best, _by_halves(wrong, of_kind, tried, goals))
             if best >= goals[0]:
                 break
         return best
@@ -98,17 +100,17 @@ class NegativeControl:
         """What lies behind the last weights, while what they read is no more numbers than that."""
         graph = self._pruned.proto.graph
         places = {name: k for k, node in enumerate(graph.node) for name in node.output if name}
-        sites = [site for own in self._kinds for site in own]
+        sites = [site for chunk in self._kinds for site in chunk]
         start = 0
         for n in _FIRST:
-            own = sites[start : start + n]
+            chunk = sites[start : start + n]
             start += n
-            at = [places[self._graph.ops[site.node].result] for site in own]
+            at = [places[self._graph.ops[site.node].result] for site in chunk]
             part = part_behind(graph, at, self._observed)
             most -= sum(_numbers(self._channels, name) for name in part.reads)
             if most < 0:
                 return
-            leading = [site for site, k in zip(own, at, strict=True) if k in part.nodes]
+            leading = [site for site, k in zip(chunk, at, strict=True) if k in part.nodes]
             if leading:
                 yield part, leading
 
@@ -120,7 +122,7 @@ def _candidates(channels: ChannelMap, keep: Bools) -> list[list[Site]]:
     """
     readers = [s for s in consumers(channels, keep) if keep[s.ids].any()]
     makers = [s for s in channels.sites if s.role == "out" and 0 < keep[s.ids].sum() < len(s.ids)]
-    return [own[:: -max(1, len(own) // _CONTROLS)] for own in (readers, makers)]
+    return [sites[:: -max(1, len(sites) // _CONTROLS)] for sites in (readers, makers)]
 
 
 def _by_halves(

@@ -85,13 +85,13 @@ def _compared(
 ) -> Verification:
     """Compare one view of both models on one kind of inputs after the other."""
     taken = f", in {' and '.join(view.branches)}" if view.branches else ""
-    whole = any(i.type.tensor_type.elem_type not in FLOATS for i in view.graph.inputs)
+    integers = any(i.type.tensor_type.elem_type not in FLOATS for i in view.graph.inputs)
     tried: list[str] = []
     best: Verification | None = None
     refusal: Exception | None = None
     for proof in _proofs(view, keep, pruned, progress):
-        own = kinds(() if proof.sizes else images)  # images are of the full size
-        for kind in own[:1] if proof.quick else own:
+        in_order = kinds(() if proof.sizes else images)  # images are of the full size
+        for kind in in_order[:1] if proof.quick else in_order:
             name = f"{kind.name}{'' if proof.wide == WIDE else ', in float32'}{taken}"
             tried.append(name)
             try:
@@ -99,7 +99,7 @@ def _compared(
             except _NotRunError as error:
                 if not proof.quick:
                     refusal = refusal or error.reason
-                if not whole:  # the next kind has other whole numbers, but no other shapes
+                if not integers:  # the next kind has other whole numbers, but no other shapes
                     break
                 continue
             if result is None:
@@ -118,8 +118,8 @@ def _compared(
 
 def _of(pruned: Model, view: View, wide: Collection[int] | None = None) -> FedModel:
     """The pruned model as it is compared in a view."""
-    whole = FedModel(pruned.proto) if wide is None else FedModel(pruned.proto, wide)
-    return whole.taking(view.decided)
+    model = FedModel(pruned.proto) if wide is None else FedModel(pruned.proto, wide)
+    return model.taking(view.decided)
 
 
 def _proofs(view: View, keep: Bools, pruned: Model, progress: Progress | None) -> Iterator[_Proof]:

@@ -58,8 +58,8 @@ def decisions(graph: Graph, channels: ChannelMap, keep: Bools) -> Decisions:
             continue
         inputs = [n for n in (*op.inputs, *captured(op)) if n in channels.tensors]
         outputs = [o for o in (op.outputs[1:] if op.type == "TopK" else op.outputs) if o]
-        known = [n for n in (*inputs, *outputs) if n in channels.tensors]
-        if inputs and all(keep[channels.tensors[n].ids].all() for n in known):
+        labelled = [n for n in (*inputs, *outputs) if n in channels.tensors]
+        if inputs and all(keep[channels.tensors[n].ids].all() for n in labelled):
             made += outputs
             if op.type in _ROUNDING:
                 rounded.update(inputs)
@@ -80,8 +80,8 @@ def _terms(graph: Graph, channels: ChannelMap, keep: Bools, names: Iterable[str]
         seen.add(name)
         op = graph.producer(name)
         terms = [] if op is None else [i for i in op.inputs if i in channels.tensors]
-        whole = terms and all(keep[channels.tensors[i].ids].all() for i in terms)
-        if op is not None and not op.domain and op.type in {"Add", "Sub"} and whole:
+        all_stay = terms and all(keep[channels.tensors[i].ids].all() for i in terms)
+        if op is not None and not op.domain and op.type in {"Add", "Sub"} and all_stay:
             stack += terms
         else:
             ends.add(name)

@@ -101,7 +101,7 @@ class FedModel:
         for name in part.reads:
             kind = onnx.helper.np_dtype_to_tensor_dtype(like[0][name].dtype)
             extents = zip(*(values[name].shape for values in like), strict=True)
-            shape = tuple(own[0] if len({*own}) == 1 else None for own in extents)
+            shape = tuple(of_axis[0] if len({*of_axis}) == 1 else None for of_axis in extents)
             _declare(other.proto, name, kind, shape)
         read = _read(graph)
         for value in [i for i in graph.input if i.name not in read]:
@@ -150,9 +150,9 @@ class FedModel:
     def take_of_input(self, node: int, slices: Slices) -> None:
         """Let the first input of node ``node`` be slices of what it is; nodes behind move."""
         reader = self.proto.graph.node[node]
-        whole = reader.input[0]
-        reader.input[0] = self._name(whole, "taken")
-        self._take(node, whole, slices, reader.input[0])
+        tensor = reader.input[0]
+        reader.input[0] = self._name(tensor, "taken")
+        self._take(node, tensor, slices, reader.input[0])
 
     def take_of_output(self, node: int, slices: Slices) -> None:
         """Let the first output of node ``node`` be slices of what it is; nodes behind move."""
@@ -161,17 +161,17 @@ class FedModel:
         maker.output[0] = self._name(taken, "whole")
         self._take(node + 1, maker.output[0], slices, taken)
 
-    def _take(self, at: int, whole: str, slices: Slices, taken: str) -> None:
-        """Put what makes ``taken``, slices of ``whole``, before node ``at``."""
+    def _take(self, at: int, tensor: str, slices: Slices, taken: str) -> None:
+        """Put what makes ``taken``, slices of ``tensor``, before node ``at``."""
         axis, graph = slices.axis, self.proto.graph
-        indices = self._constant(slices.indices, whole)
-        nodes = [onnx.helper.make_node("Gather", [whole, indices], [taken], axis=axis)]
+        indices = self._constant(slices.indices, tensor)
+        nodes = [onnx.helper.make_node("Gather", [tensor, indices], [taken], axis=axis)]
         if slices.of is not None:
-            apart, few = self._name(whole, "apart"), self._name(whole, "few")
-            split = self._constant([0] * axis + [slices.of, -1], whole)
-            joined = self._constant([0] * axis + [-1], whole)
+            apart, few = self._name(tensor, "apart"), self._name(tensor, "few")
+            split = self._constant([0] * axis + [slices.of, -1], tensor)
+            joined = self._constant([0] * axis + [-1], tensor)
             nodes = [
-                onnx.helper.make_node("Reshape", [whole, split], [apart]),
+                onnx.helper.make_node("Reshape", [tensor, split], [apart]),
                 onnx.helper.make_node("Gather", [apart, indices], [few], axis=axis),
                 onnx.helper.make_node("Reshape", [few, joined], [taken]),
             ]
@@ -240,12 +240,12 @@ class FedSession:
 def _rename_inputs(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     """In the nodes of a graph and of their bodies, which may read outer tensors."""
     for node in graph.node:
-        for i, own in enumerate(node.input):
-            if own in names:
-                node.input[i] = names[own]
+        for i, name in enumerate(node.input):
+            if name in names:
+                node.input[i] = names[name]
         for body in bodies(node):
-            own = own_names(body)
-            outer = {a: b for a, b in names.items() if a not in own}
+            name = own_names(body)
+            outer = {a: b for a, b in names.items() if a not in name}
             _rename_inputs(body, outer)
             for output in body.output:
                 output.name = outer.get(output.name, output.name)

@@ -102,7 +102,7 @@ class Pair:
         """What is said of the tail, if there is one."""
         return None if self.tail is None else self.tail.note
 
-    def whole(self, pruned: Model) -> Model:
+    def with_tail(self, pruned: Model) -> Model:
         """Return ``pruned``, changed or not, with the tail that its file has."""
         return pruned if self.tail is None else self.tail.put_back(pruned)
 
@@ -172,9 +172,9 @@ def _compare_structure(expected: onnx.ModelProto, pruned: onnx.ModelProto) -> in
         raise VerificationError(
             f"{len(b)} inputs, outputs and nodes, but the report's cuts leave {len(a)}"
         )
-    changed, own = 0, _weights(pruned)
+    changed, weights = 0, _weights(pruned)
     for tensor in _weights(expected).values():
-        other = own.get(tensor.name)
+        other = weights.get(tensor.name)
         if other is None or list(other.dims) != list(tensor.dims):
             shape = "missing" if other is None else f"of shape {list(other.dims)}"
             raise VerificationError(

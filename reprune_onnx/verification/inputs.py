@@ -27,11 +27,11 @@ _ROWS = 2  # of the user's images, in a batch
 
 @dataclass(frozen=True)
 class Kind:
-    """Inputs of one kind: drawn, with ``own`` ones put in their place where there are any."""
+    """Inputs of one kind: drawn, with ``given`` ones put in their place where there are any."""
 
     name: str
     draw: Draw
-    own: tuple[Arrays, ...] = ()
+    given: tuple[Arrays, ...] = ()
 
 
 def kinds(images: Sequence[Mapping[str, np.ndarray]] = ()) -> list[Kind]:
@@ -39,8 +39,8 @@ def kinds(images: Sequence[Mapping[str, np.ndarray]] = ()) -> list[Kind]:
     first, *others = [Kind(draw.name, draw) for draw in DRAWS]
     if not images:
         return [first, *others]
-    own = tuple({k: a[:_ROWS] for k, a in batch.items()} for batch in (images[0], images[-1]))
-    return [first, Kind("the --calibration images", first.draw, own), *others]
+    batches = tuple({k: a[:_ROWS] for k, a in batch.items()} for batch in (images[0], images[-1]))
+    return [first, Kind("the --calibration images", first.draw, batches), *others]
 
 
 def runs(
@@ -65,8 +65,8 @@ def runs(
         feeds = random_inputs(masked.inputs, sizes, np.random.default_rng(k), kind.draw)
         for name in feeds.keys() & values.keys():
             feeds[name][...] = values[name][k % len(values[name])]
-        if kind.own:
-            feeds |= kind.own[k % len(kind.own)]
+        if kind.given:
+            feeds |= kind.given[k % len(kind.given)]
         try:
             yield feeds, masked.run(feeds)
         except ModelError as error:
@@ -76,11 +76,11 @@ def runs(
 
 def _at(proto: onnx.ModelProto, sizes: Sizes) -> str:
     """The sizes that were tried, and how to give others where the model leaves them open."""
-    known = symbols(proto)
+    symbols_of = symbols(proto)
     tried = ", ".join(
         f"{name} = {'×'.join(map(str, s)) or 'a scalar'}" for name, s in sizes.items()
     )
-    open_ = [name for name, axes in known.items() if name in sizes and any(axes)]
+    open_ = [name for name, axes in symbols_of.items() if name in sizes and any(axes)]
     give = f"; give sizes that fit with --input-shape {open_[0]}=…" if open_ else ""
     return f" (at {tried}{give})"
 
@@ -90,15 +90,15 @@ def _sizes(proto: onnx.ModelProto, shapes: Sizes, again: bool) -> Iterator[Sizes
     yield shapes
     if again:
         yield shapes
-    known = symbols(proto)
-    firsts = {axes[0] for axes in known.values() if axes}
+    symbols_of = symbols(proto)
+    firsts = {axes[0] for axes in symbols_of.values() if axes}
 
     def larger(by: int) -> Sizes:
         """The shapes with one more in a batch, and sides that are so much larger."""
         return {
             name: tuple(
                 n if s is None else n + (1 if s in firsts else by)
-                for n, s in zip(shape, known.get(name, (None,) * len(shape)), strict=True)
+                for n, s in zip(shape, symbols_of.get(name, (None,) * len(shape)), strict=True)
             )
             for name, shape in shapes.items()
         }

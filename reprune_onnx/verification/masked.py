@@ -26,9 +26,9 @@ def masked_original(
     sites: dict[tuple[int, int], list[Site]] = {}
     for site in consumers(channels, keep):
         sites.setdefault((site.node, site.input), []).append(site)
-    for (node, i), own in sites.items():
-        array = constant(graph, own[0].tensor).copy()
-        for site in own:
+    for (node, i), of_input in sites.items():
+        array = constant(graph, of_input[0].tensor).copy()
+        for site in of_input:
             slices: list[Any] = [slice(None)] * array.ndim
             slices[site.axis] = ~keep[site.ids]
             array[tuple(slices)] = 0

@@ -53,18 +53,18 @@ def views(graph: Graph, channels: ChannelMap, keep: Bools) -> list[View]:
     for branch in channels.branches:
         if branch.prefix in cut:
             together.setdefault(tuple(sorted(branch.decided.items())), []).append(branch)
-    whole = _view(graph, channels, [], [tuple(inside[""])] if "" in cut else [])
-    return [whole] + [
-        _view(graph, channels, own, [tuple(inside[branch.prefix]) for branch in own])
-        for own in together.values()
+    outside = _view(graph, channels, [], [tuple(inside[""])] if "" in cut else [])
+    return [outside] + [
+        _view(graph, channels, branches, [tuple(inside[branch.prefix]) for branch in branches])
+        for branches in together.values()
     ]
 
 
 def _view(
-    graph: Graph, channels: ChannelMap, own: list[Branch], parts: list[tuple[Site, ...]]
+    graph: Graph, channels: ChannelMap, branches: list[Branch], parts: list[tuple[Site, ...]]
 ) -> View:
-    decided = own[0].decided if own else {}
-    shapes = own[0].shapes if own else channels.input_shapes
+    decided = branches[0].decided if branches else {}
+    shapes = branches[0].shapes if branches else channels.input_shapes
     places = Places(graph.proto, decided)
     running = [s for s in channels.sites if places.of(graph.ops[s.node].result) is not None]
     shown = replace(
@@ -81,6 +81,6 @@ def _view(
     here = replace(
         channels, sites=tuple(running), summed=summed, statistics=statistics, input_shapes=shapes
     )
-    titles = tuple(branch.title for branch in own)
+    titles = tuple(branch.title for branch in branches)
     shown_graph = Graph(Model(folded(graph.proto, decided)))
     return View(graph, here, shown_graph, shown, tuple(parts), decided, titles)

@@ -56,8 +56,8 @@ class WrongCuts:
         wrong = {self._names[s.node, s.input]: self._pruned.fed(self._wrong(s)) for s in sites}
         best = 0.0
         for feeds, expected in tried:
-            own = {name: array for name, array in feeds.items() if name in self._inputs}
-            made = self._session.run(own | wrong)
+            read = {name: array for name, array in feeds.items() if name in self._inputs}
+            made = self._session.run(read | wrong)
             best = max(best, difference(expected, made, self._observed).relative)
             if best >= goal:
                 break

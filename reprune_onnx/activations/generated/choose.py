@@ -157,10 +157,10 @@ def _moments(y: NDArray[Any], op: Op, graph: Graph) -> Floats:
     mean, variance = (graph.array(op.inputs[k]).astype(np.float64) for k in (3, 4))
     scale = np.sqrt(variance + float(op.attrs.get("epsilon", 1e-5)))
     flat = y.reshape(*y.shape[:2], -1)
-    own = flat.mean(axis=2, dtype=np.float64)
+    means = flat.mean(axis=2, dtype=np.float64)
     square = np.einsum("bcp,bcp->bc", flat, flat).astype(np.float64) / flat.shape[2]
-    m = (own - mean) / scale
-    q = (square - 2 * mean * own + mean**2) / scale**2 - 1
+    m = (means - mean) / scale
+    q = (square - 2 * mean * means + mean**2) / scale**2 - 1
     both = np.concatenate([m, q], axis=1).clip(-_STRANGE, _STRANGE)
     rows: Floats = both / np.sqrt(both.shape[1])
     return rows

@@ -148,15 +148,15 @@ def _answers(model: Model, some: Pixels) -> Callable[[Preprocess], float] | None
         first = _score(evidence.probabilities(some.fed(some.preprocess)))
     except RepruneError:  # no classifier
         return None
-    known = {some.preprocess: first}
+    scores = {some.preprocess: first}
 
     def score(how: Preprocess) -> float:
-        if how not in known:
+        if how not in scores:
             try:
-                known[how] = _score(evidence.probabilities(some.fed(how)))
+                scores[how] = _score(evidence.probabilities(some.fed(how)))
             except RepruneError:  # values that it makes NaN of
-                known[how] = -np.inf
-        return known[how]
+                scores[how] = -np.inf
+        return scores[how]
 
     return score
 

@@ -22,45 +22,51 @@ def if_(op: Op, w: Walk) -> list[Labels | None] | None:
         w.lock(op, w.labels(op).ids, f"{op.title} chooses its branch by these channels")
     taken = w.taken.passed(op)
     if taken:
-        return [_of_one(op, w, *own) for own in zip(op.outputs, made, taken, strict=True)]
+        return [_of_one(op, w, *output) for output in zip(op.outputs, made, taken, strict=True)]
     return [_either(op, w, name, both) for name, both in zip(op.outputs, made, strict=True)]
 
 
 def _of_one(op: Op, w: Walk, name: str, both: tuple[str, str], taken: str) -> Labels | None:
     """What the taken branch gives; of the other one, what is not the same channels stays."""
     w.set_element_type(name, w.element_type(taken))
-    own = w.tensors.get(taken)
+    labels = w.tensors.get(taken)
     for other in w.tensors.keys() & ({*both} - {taken}):
         ids = np.unique(w.space.roots(w.tensors[other].ids))
-        if own is not None:
-            ids = np.setdiff1d(ids, w.space.roots(own.ids))
+        if labels is not None:
+            ids = np.setdiff1d(ids, w.space.roots(labels.ids))
         w.lock(op, ids, f"the branch of {op.title} that is not taken gives these channels")
-    if own is None:
+    if labels is None:
         why = f"the other branch of {op.title} gives what no layer makes"
         return _stays(op, w, [], _shape(w, taken), why)
     if taken in w.unknown:
-        return _stays(op, w, [own], None, f"a branch of {op.title} gives a tensor of unknown rank")
-    return own
+        return _stays(
+            op, w, [labels], None, f"a branch of {op.title} gives a tensor of unknown rank"
+        )
+    return labels
 
 
 def _either(op: Op, w: Walk, name: str, both: tuple[str, str]) -> Labels | None:
     w.set_element_type(name, w.element_type(both[0]))
     shapes = [_shape(w, made) for made in both]
-    known = [w.tensors[made] for made in both if made in w.tensors]
+    branches = [w.tensors[made] for made in both if made in w.tensors]
     common = _common(*shapes)
-    if len(known) < len(both):
+    if len(branches) < len(both):
         why = f"the other branch of {op.title} gives what no layer makes"
-        return _stays(op, w, known, common, why)
+        return _stays(op, w, branches, common, why)
     if None in shapes:
-        return _stays(op, w, known, None, f"a branch of {op.title} gives a tensor of unknown rank")
-    a, b = known
+        return _stays(
+            op, w, branches, None, f"a branch of {op.title} gives a tensor of unknown rank"
+        )
+    a, b = branches
     differ = common is None or any(
-        a.shape[axis] != b.shape[axis] for x in known for axis in varying(x.ids)
+        a.shape[axis] != b.shape[axis] for x in branches for axis in varying(x.ids)
     )
     if differ:
-        sizes = " and ".join("×".join(str(n or "?") for n in x.shape) or "a number" for x in known)
+        sizes = " and ".join(
+            "×".join(str(n or "?") for n in x.shape) or "a number" for x in branches
+        )
         why = f"the branches of {op.title} give other shapes ({sizes})"
-        return _stays(op, w, known, common, why)
+        return _stays(op, w, branches, common, why)
     w.space.tie(a.ids, b.ids)
     return Labels(common or (), max(a.ids, b.ids, key=lambda ids: ids.size))
 

@@ -59,8 +59,8 @@ def correlate(op: Op, w: Walk) -> Labels | None:
 def _viewed(op: Op, w: Walk, x: Labels, channels: tuple[int, ...], shape: Shape) -> Labels:
     """The labels without positions, along axes of ``shape``; ``channels`` are those of channels."""
     ids = w.flat(op, x.ids, (0, *channels))
-    plain = Labels(x.shape[:2], ids.reshape(ids.shape[:2]))
-    viewed = lab.reshape(plain, shape)
+    flat = Labels(x.shape[:2], ids.reshape(ids.shape[:2]))
+    viewed = lab.reshape(flat, shape)
     if viewed is None:
         raise ValueError("the numbers of channels do not fit the groups")
     return viewed

@@ -39,8 +39,8 @@ def image_scaler(op: Op, w: Walk) -> Labels:
 
 def affine(op: Op, w: Walk) -> Labels | None:
     """The retired op Affine scales by one number, unless it is given a list."""
-    plain = all(np.isscalar(op.attrs.get(a, 0.0)) for a in ("alpha", "beta"))
-    return w.labels(op) if plain else None
+    one_number = all(np.isscalar(op.attrs.get(a, 0.0)) for a in ("alpha", "beta"))
+    return w.labels(op) if one_number else None
 
 
 def prelu(op: Op, w: Walk) -> Labels | None:
@@ -77,8 +77,8 @@ def elementwise(op: Op, w: Walk) -> Labels | None:
     axis = op.attrs.get("axis") if op.opset < 7 and op.attrs.get("broadcast") else None
     if axis is None:
         return _met(op, w, 0)
-    rank, own = (len(_shape(op, w, i)) for i in (0, 1))
-    return _met(op, w, rank - axis % rank - own) if rank else None
+    rank, other_rank = (len(_shape(op, w, i)) for i in (0, 1))
+    return _met(op, w, rank - axis % rank - other_rank) if rank else None
 
 
 def _met(op: Op, w: Walk, behind: int) -> Labels | None:
@@ -116,9 +116,9 @@ def tied(op: Op, w: Walk, operands: list[tuple[Ints, Shape]]) -> Ints:
     """Tie labels of one rank, each with the shape of its operand; the labels of the result."""
     extent = np.broadcast_shapes(*(ids.shape for ids, _ in operands))
     together: list[Ints] = []
-    for ids, own in operands:
+    for ids, shape in operands:
         # One channel that meets all channels of another operand is not tied to them: it stays.
-        spread = any(n > 1 and m == 1 for n, m in zip(extent, own, strict=True))
+        spread = any(n > 1 and m == 1 for n, m in zip(extent, shape, strict=True))
         if spread and not varying(ids):
             reason = f"{op.title} spreads this one channel over all channels of another input"
             w.lock(op, ids, reason)
@@ -149,8 +149,8 @@ def broadcast(shapes: list[Shape]) -> Shape | None:
     padded = [(1,) * (rank - len(s)) + tuple(s) for s in shapes]
     out: list[int | None] = []
     for extents in zip(*padded, strict=True):
-        known = {n for n in extents if n not in (1, None)}
-        if len(known) > 1:
+        wide = {n for n in extents if n not in (1, None)}
+        if len(wide) > 1:
             return None
-        out.append(known.pop() if known else (None if None in extents else 1))
+        out.append(wide.pop() if wide else (None if None in extents else 1))
     return tuple(out)

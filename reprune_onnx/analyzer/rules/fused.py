@@ -22,7 +22,7 @@ _BIAS = 4  # of SkipLayerNormalization
 
 def fused_conv(op: Op, w: Walk) -> Labels | None:
     """A Conv, to which a further input may be added, and an activation."""
-    made = conv(_plain(op, w, "Conv", (0, 1, 2)), w)
+    made = conv(_onnx_op(op, w, "Conv", (0, 1, 2)), w)
     if made is None or not op.has(_SUM):
         return made
     if not w.is_activation(op, _SUM) or len(w.labels(op, _SUM).shape) != len(made.shape):
@@ -38,7 +38,7 @@ def fused_conv(op: Op, w: Walk) -> Labels | None:
 
 def fused_gemm(op: Op, w: Walk) -> Labels | None:
     """A Gemm and an activation."""
-    return gemm(_plain(op, w, "Gemm", (0, 1, 2)), w)
+    return gemm(_onnx_op(op, w, "Gemm", (0, 1, 2)), w)
 
 
 def fused_matmul(op: Op, w: Walk) -> Labels | None:
@@ -47,8 +47,8 @@ def fused_matmul(op: Op, w: Walk) -> Labels | None:
     if turned or (op.attrs.get("transB", 0) and not w.is_constant(op, 1)):
         return None
     if not op.attrs.get("transB", 0):
-        return matmul(_plain(op, w, "MatMul", (0, 1)), w)
-    return matmul(_plain(op, w, "MatMul", (0, 1)), w, in_axis=1)
+        return matmul(_onnx_op(op, w, "MatMul", (0, 1)), w)
+    return matmul(_onnx_op(op, w, "MatMul", (0, 1)), w, in_axis=1)
 
 
 def biased(op: Op, w: Walk) -> Labels | None:
@@ -58,7 +58,7 @@ def biased(op: Op, w: Walk) -> Labels | None:
 
 def skip_layer_norm(op: Op, w: Walk) -> list[Labels | None] | None:
     """The sum of two inputs and a bias, and the LayerNormalization of it over the last axis."""
-    total = residual_add(_plain(op, w, "Sum", (0, 1, _BIAS)), w)
+    total = residual_add(_onnx_op(op, w, "Sum", (0, 1, _BIAS)), w)
     if total is None:
         return None
     mixed = mix(op, w, [len(total.shape) - 1])
@@ -72,21 +72,21 @@ def pool_channels_last(op: Op, w: Walk) -> Labels:
     return Labels((x.shape[0], *[None] * (last - 1), x.shape[last]), w.flat(op, x.ids, (last,)))
 
 
-def _plain(op: Op, w: Walk, kind: str, inputs: tuple[int, ...]) -> Op:
+def _onnx_op(op: Op, w: Walk, kind: str, inputs: tuple[int, ...]) -> Op:
     """The op that ``op`` computes with some of its inputs, which keep their places."""
     last = max(i for i in inputs if op.has(i))
     names = tuple(op.inputs[i] if i in inputs else "" for i in range(last + 1))
     opset = w.graph.opsets.get("", 1)
-    known = set(onnx.defs.get_schema(kind, opset, "").attributes)
+    attributes = set(onnx.defs.get_schema(kind, opset, "").attributes)
     node = onnx.helper.make_node(kind, names, op.outputs[:1], name=op.proto.name)
-    node.attribute.extend(a for a in op.proto.attribute if a.name in known)
+    node.attribute.extend(a for a in op.proto.attribute if a.name in attributes)
     return replace(
         op,
         type=kind,
         domain="",
         inputs=names,
         outputs=op.outputs[:1],
-        attrs={k: v for k, v in op.attrs.items() if k in known},
+        attrs={k: v for k, v in op.attrs.items() if k in attributes},
         opset=opset,
         proto=node,
         called=op.type,

@@ -30,7 +30,7 @@ def scatter_nd(op: Op, w: Walk) -> Labels | None:
     """Indices address the first axes; the channels of those behind are tied to the updates'."""
     depth, lead = _shape(op, w, 1)[-1], len(_shape(op, w, 1)) - 1
     _lock_places(op, w, 1)
-    if depth is None or not _known(op, w, (0, 2)):
+    if depth is None or not _all_followed(op, w, (0, 2)):
         return None
     parts = {0: (depth, _shape(op, w, 0)), 2: (lead, _shape(op, w, 2))}
     for i, (first, _) in parts.items():
@@ -75,7 +75,7 @@ def _elements(op: Op, w: Walk, operands: tuple[int, ...]) -> Labels | None:
     shapes = {i: _shape(op, w, i) for i in operands}
     rank = len(shapes[0])
     axis = int(op.attrs.get("axis", 0)) % max(rank, 1)
-    if any(len(shape) != rank for shape in shapes.values()) or not _known(op, w, operands):
+    if any(len(shape) != rank for shape in shapes.values()) or not _all_followed(op, w, operands):
         return None
     active = {i: w.labels(op, i) for i in operands if w.is_activation(op, i)}
     vary = {a for x in active.values() for a in varying(x.ids)}
@@ -94,17 +94,17 @@ def _joined(op: Op, w: Walk, parts: dict[int, tuple[int, Shape]]) -> Ints:
         if w.is_activation(op, i):
             ids = w.labels(op, i).ids
             operands.append((ids.reshape(ids.shape[first:]), shape[first:]))
-    whole = tied(op, w, operands)
+    joined = tied(op, w, operands)
     for i, (first, _) in parts.items():
         if w.is_constant(op, i):
-            own = w.constant_shape(op, i)
-            for a in varying(whole):
-                if own[first + a] > 1:
-                    w.site(SiteDraft(op, i, first + a, whole, a, "param"))
-    return whole
+            constant = w.constant_shape(op, i)
+            for a in varying(joined):
+                if constant[first + a] > 1:
+                    w.site(SiteDraft(op, i, first + a, joined, a, "param"))
+    return joined
 
 
-def _known(op: Op, w: Walk, operands: tuple[int, ...]) -> bool:
+def _all_followed(op: Op, w: Walk, operands: tuple[int, ...]) -> bool:
     """Whether all are activations or constants, and one at least an activation."""
     active = [i for i in operands if w.is_activation(op, i)]
     return bool(active) and all(i in active or w.is_constant(op, i) for i in operands)

@@ -27,8 +27,8 @@ def gemm(op: Op, w: Walk) -> Labels | None:
     in_axis = 1 if op.attrs.get("transB", 0) else 0
     out = _apply(op, w, a.ids, k_axis, in_axis)
     rows = a.shape[1 - k_axis]
-    known = 0 if rows is None else 1  # regions, as many as the image has
-    w.layers.append(LayerDraft(op, 1, w.constant_shape(op, 1), 1 - in_axis, out, 1, known))
+    positions = 0 if rows is None else 1  # regions, as many as the image has
+    w.layers.append(LayerDraft(op, 1, w.constant_shape(op, 1), 1 - in_axis, out, 1, positions))
     if op.has(2):
         c = w.constant_shape(op, 2) if w.is_constant(op, 2) else (len(out),)
         if c and c[-1] > 1:
@@ -87,8 +87,8 @@ def _terms(op: Op) -> tuple[str, str, str] | None:
     equation = op.attrs.get("equation", b"").decode().replace(" ", "")
     operands, arrow, out = equation.partition("->")
     terms = operands.split(",")
-    plain = len(terms) == 2 and bool(arrow) and "." not in equation
-    if not plain or any(len(set(t)) < len(t) for t in (*terms, out)):
+    two_operands = len(terms) == 2 and bool(arrow) and "." not in equation
+    if not two_operands or any(len(set(t)) < len(t) for t in (*terms, out)):
         return None
     return terms[0], terms[1], out
 
@@ -113,12 +113,12 @@ def _count(op: Op, w: Walk, i: int, terms: Terms) -> None:
     They are the product of all extents but that of the images: the first of three axes or more, or
     the rows ``m`` of a matrix, unless these are the channels.
     """
-    x, own = w.labels(op, i), terms[i]
-    if len(x.shape) != len(own):
+    x, letters = w.labels(op, i), terms[i]
+    if len(x.shape) != len(letters):
         return
     other = dict(zip(terms[1 - i], w.constant_shape(op, 1 - i), strict=False))
-    images = (len(own) > 2 or own == "mk") and x.ids.shape[0] == 1
-    w.passing.append(PassingDraft(op, i, x.ids.ravel(), own, int(images), x.shape, other))
+    images = (len(letters) > 2 or letters == "mk") and x.ids.shape[0] == 1
+    w.passing.append(PassingDraft(op, i, x.ids.ravel(), letters, int(images), x.shape, other))
 
 
 def _is_layer(a: Labels, w: Walk) -> bool:

@@ -33,10 +33,10 @@ def product(op: Op, w: Walk, terms: Terms, seen: dict[int, Labels] | None = None
     if not all(i in active or w.is_constant(op, i) for i in (0, 1)):
         return None
     given = {i: seen.get(i) or w.labels(op, i) for i in active}
-    own = [given[i].shape if i in given else w.constant_shape(op, i) for i in (0, 1)]
-    if any(len(operands[i]) != len(own[i]) for i in (0, 1)):
+    extents = [given[i].shape if i in given else w.constant_shape(op, i) for i in (0, 1)]
+    if any(len(operands[i]) != len(extents[i]) for i in (0, 1)):
         return None
-    shapes = [_aligned(own[i], operands[i], letters, 1) for i in (0, 1)]
+    shapes = [_aligned(extents[i], operands[i], letters, 1) for i in (0, 1)]
     shape = broadcast(shapes)
     if shape is None:
         return None
@@ -57,11 +57,11 @@ def product(op: Op, w: Walk, terms: Terms, seen: dict[int, Labels] | None = None
         # Each channel of one meets each of the other: what lies at one shared place goes together.
         own_axes = {i: [a for a in varying(x) if a not in shared] for i, x in ids.items()}
         ids = {i: w.space.tie_along(x, own_axes[i]) for i, x in ids.items()}
-    whole = tied(op, w, [(ids[i], _kept(shapes[i], len(out))) for i in active])
+    result = tied(op, w, [(ids[i], _kept(shapes[i], len(out))) for i in active])
     for i in {0, 1} - set(active):
-        _sites(op, w, i, operands[i], whole, letters)
+        _sites(op, w, i, operands[i], result, letters)
     n = len(out)
-    return Labels(shape[:n], whole.reshape(whole.shape[:n]))
+    return Labels(shape[:n], result.reshape(result.shape[:n]))
 
 
 def matmul_terms(a: int, b: int) -> Terms:
@@ -79,23 +79,23 @@ def _summed(
 
     ``other_term`` are the letters of the other operand's axes.
     """
-    own = ids[i]
-    along = [axis for axis in axes if own.shape[axis] > 1]
+    labels = ids[i]
+    along = [axis for axis in axes if labels.shape[axis] > 1]
     if not along:
-        return own
-    if set(varying(own)) - set(along):  # what meets in one sum goes together
-        return w.space.tie_along(own, along)
+        return labels
+    if set(varying(labels)) - set(along):  # what meets in one sum goes together
+        return w.space.tie_along(labels, along)
     other = 1 - i
     letter = axes[along[0]]
-    if other in ids and np.array_equal(w.space.roots(ids[other]), w.space.roots(own)):
+    if other in ids and np.array_equal(w.space.roots(ids[other]), w.space.roots(labels)):
         w.summed.append(SummedDraft(op, i))
     elif len(along) == 1 and w.is_constant(op, other) and letter in other_term:
         axis = other_term.index(letter)
-        channels = expand(own.reshape(-1), 0, w.constant_shape(op, other)[axis])
+        channels = expand(labels.reshape(-1), 0, w.constant_shape(op, other)[axis])
         w.site(SiteDraft(op, other, axis, channels, 0, "in"))
     else:
-        w.lock(op, own, f"{op.title} sums over the channels, with no weight that could be cut")
-    return w.fixed(op, (1,) * own.ndim, f"{op.title} mixes channels").ids
+        w.lock(op, labels, f"{op.title} sums over the channels, with no weight that could be cut")
+    return w.fixed(op, (1,) * labels.ndim, f"{op.title} mixes channels").ids
 
 
 def _sites(op: Op, w: Walk, i: int, term: str, ids: Ints, letters: str) -> None:
@@ -106,15 +106,15 @@ def _sites(op: Op, w: Walk, i: int, term: str, ids: Ints, letters: str) -> None:
             w.site(SiteDraft(op, i, axis, ids, along, "param"))
 
 
-def _aligned(shape: Shape, own: str, letters: str, missing: int) -> tuple[int | None, ...]:
-    """The extents ``shape`` of the axes ``own`` among all ``letters``."""
-    return tuple(shape[own.index(x)] if x in own else missing for x in letters)
+def _aligned(shape: Shape, term: str, letters: str, missing: int) -> tuple[int | None, ...]:
+    """The extents ``shape`` of the axes ``term`` among all ``letters``."""
+    return tuple(shape[term.index(x)] if x in term else missing for x in letters)
 
 
-def _arranged(ids: Ints, own: str, letters: str) -> Ints:
-    """The labels with the axes ``own`` in the order of ``letters``, and extent 1 along others."""
-    order = sorted(range(len(own)), key=lambda axis: letters.index(own[axis]))
-    arranged: Ints = ids.transpose(order).reshape(_aligned(ids.shape, own, letters, 1))
+def _arranged(ids: Ints, term: str, letters: str) -> Ints:
+    """The labels with the axes ``term`` in the order of ``letters``, and extent 1 along others."""
+    order = sorted(range(len(term)), key=lambda axis: letters.index(term[axis]))
+    arranged: Ints = ids.transpose(order).reshape(_aligned(ids.shape, term, letters, 1))
     return arranged
 
 

@@ -65,8 +65,8 @@ def unsqueeze(op: Op, w: Walk) -> Labels | None:
         return None
     rank = len(x.shape) + len(axes)
     new = {a % rank for a in axes}
-    own, ids = iter(x.shape), iter(x.ids.shape)
-    shape = tuple(1 if a in new else next(own) for a in range(rank))
+    extents, ids = iter(x.shape), iter(x.ids.shape)
+    shape = tuple(1 if a in new else next(extents) for a in range(rank))
     return Labels(shape, x.ids.reshape([1 if a in new else next(ids) for a in range(rank)]))
 
 
@@ -82,13 +82,14 @@ def expand(op: Op, w: Walk) -> Labels | None:
     if target is None:
         return None
     rank = max(len(x.shape), len(target))
-    own = (1,) * (rank - len(x.shape)) + tuple(x.shape)
+    extents = (1,) * (rank - len(x.shape)) + tuple(x.shape)
     want = [1] * (rank - len(target)) + list(target)
     shape = tuple(
-        b if a == 1 else (a if b in (1, a, None) else None) for a, b in zip(own, want, strict=True)
+        b if a == 1 else (a if b in (1, a, None) else None)
+        for a, b in zip(extents, want, strict=True)
     )
     ids = x.ids.reshape((1,) * (rank - len(x.shape)) + x.ids.shape)
-    ids = _spread(op, w, own, ids) if ids.size == 1 else ids
+    ids = _spread(op, w, extents, ids) if ids.size == 1 else ids
     for k in range(len(target)):
         axis = rank - len(target) + k
         if want[axis] != 1:
@@ -96,16 +97,16 @@ def expand(op: Op, w: Walk) -> Labels | None:
     return Labels(shape, ids)
 
 
-def _spread(op: Op, w: Walk, own: Shape, ids: Ints) -> Ints:
+def _spread(op: Op, w: Walk, extents: Shape, ids: Ints) -> Ints:
     """What has no channels gets those that an element of the target is the number of."""
-    rank, n = len(own), len(w.integers(op, 1) or ())
+    rank, n = len(extents), len(w.integers(op, 1) or ())
     for k in range(n):
         axis, channels = rank - n + k, w.counted(op, 1, k)
-        if channels is None or own[axis] not in (1, len(channels)):
+        if channels is None or extents[axis] not in (1, len(channels)):
             continue
-        if own[axis] != 1 and not w.is_constant(op, 0):
+        if extents[axis] != 1 and not w.is_constant(op, 0):
             continue
-        if own[axis] != 1:
+        if extents[axis] != 1:
             place = axis - rank + len(w.constant_shape(op, 0))
             w.site(SiteDraft(op, 0, place, channels, 0, "param"))
         elif not w.space.locked(ids).all():
@@ -164,17 +165,17 @@ def space_to_depth(op: Op, w: Walk) -> Labels:
     return Labels(w.shape(op) or (x.shape[0], n * b * b, None, None), lab.compress(ids))
 
 
-def _target(own: Shape, target: list[int | None], copies: bool) -> Shape:
+def _target(extents: Shape, target: list[int | None], copies: bool) -> Shape:
     shape: list[int | None] = [
-        own[k] if v == 0 and copies and k < len(own) else v for k, v in enumerate(target)
+        extents[k] if v == 0 and copies and k < len(extents) else v for k, v in enumerate(target)
     ]
     if -1 in shape:
         rest = [n for n in shape if n != -1]
         hole = shape.index(-1)
         shape[hole] = None
-        if None not in rest and None not in own:
-            known = prod(n or 0 for n in rest)
-            shape[hole] = prod(n or 0 for n in own) // known if known else 0
+        if None not in rest and None not in extents:
+            others = prod(n or 0 for n in rest)
+            shape[hole] = prod(n or 0 for n in extents) // others if others else 0
     return tuple(shape)
 
 

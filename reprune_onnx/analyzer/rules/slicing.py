@@ -168,8 +168,8 @@ def pad(op: Op, w: Walk) -> Labels | None:
         if _still(x, axis) or (before == 0 and after == 0):
             x = Labels(_with(x.shape, axis, length), x.ids)
             continue
-        plain = op.attrs.get("mode", b"constant") == b"constant"
-        if unknown or not plain or min(before or 0, after or 0) < 0:
+        by_constant = op.attrs.get("mode", b"constant") == b"constant"
+        if unknown or not by_constant or min(before or 0, after or 0) < 0:
             return None
         x = _padded(w, x, axis, int(before or 0), int(after or 0))
         w.count(CountDraft(op, *at, k, x.ids, axis, 0, before))

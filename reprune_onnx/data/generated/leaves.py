@@ -85,8 +85,8 @@ class _Leaves:
             for k in range(len(cover)):
                 box = low[start + k], high[start + k]
                 at = tuple(slice(a, b) for a, b in zip(*box, strict=True))
-                own = tuple(slice(a - f, b - f) for a, b, f in zip(*box, first, strict=True))
-                yield start + k, (slice(None), *at), cover[k][own], across[k][own]
+                inner = tuple(slice(a - f, b - f) for a, b, f in zip(*box, first, strict=True))
+                yield start + k, (slice(None), *at), cover[k][inner], across[k][inner]
 
     def _inside(self, some: slice, box: tuple[Space, Space]) -> tuple[Floats, Floats]:
         """Pixels from the edge inwards (m, *box) of some leaves, and along their first axis."""
@@ -104,8 +104,10 @@ class _Leaves:
         narrow = [x.reshape(broad) for x in np.moveaxis(self.narrow[some], 1, 0)]
         inside = np.zeros(np.broadcast_shapes(*(x.shape for x in axes)))
         for kind, shape in enumerate(_SHAPES):
-            own = self.shape[some] == kind
-            inside[own] = shape([t[own] for t in turned], radius[own], [x[own] for x in narrow])
+            of_kind = self.shape[some] == kind
+            inside[of_kind] = shape(
+                [t[of_kind] for t in turned], radius[of_kind], [x[of_kind] for x in narrow]
+            )
         return inside, turned[0]
 
 

@@ -24,7 +24,7 @@ def spectrum(rng: np.random.Generator, channels: int, space: Space) -> Floats:
     drawn. Most of it is brightness, which all channels share.
     """
     ratio = between(rng, 0.85, 1.35)
-    own = between(rng, 0.08, 0.4)
+    colored = between(rng, 0.08, 0.4)
     total: Floats = np.zeros((channels, *space))
     weight, square, cell = 1.0, 0.0, 1
     while cell < 2 * max(space):
@@ -32,7 +32,7 @@ def spectrum(rng: np.random.Generator, channels: int, space: Space) -> Floats:
         shared = centred(rng, 1, *size)
         lattice = shared
         if channels > 1:
-            lattice = 0.85 * shared + own * centred(rng, channels, *size)
+            lattice = 0.85 * shared + colored * centred(rng, channels, *size)
         total = total + weight * (lattice if cell == 1 else smooth(lattice, space, cell, rng))
         square += weight * weight
         weight, cell = weight * ratio, 2 * cell

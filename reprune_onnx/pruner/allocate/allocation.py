@@ -44,7 +44,7 @@ class _Goal:
 
 
 def allocate(
-    graph: Graph, channels: ChannelMap, settings: Settings, known: Knowledge, wanted: Reduction
+    graph: Graph, channels: ChannelMap, settings: Settings, knowledge: Knowledge, wanted: Reduction
 ) -> Budget:
     """How many channels each prunable group keeps.
 
@@ -58,14 +58,14 @@ def allocate(
         raise SelectionError(_nothing_prunable(channels, settings))
     fixed = overrides(channels, settings)
     notes: list[Note] = []
-    if settings.coverage == "auto" and settings.worth == "norm":
+    if settings.coverage == "auto" and settings.resolved_coverage == "norm":
         notes.append(
             Note(
                 "a covered cluster counts as much as its kernels (coverage norm), as there are"
                 " images to refit layers to; --coverage count is the paper's"
             )
         )
-    cost = multilinear(graph, channels, groups, wanted.measure, known.times)
+    cost = multilinear(graph, channels, groups, wanted.measure, knowledge.times)
     full = cost(np.array([g.n for g in groups]))
     if wanted.measure == "macs" and full <= 0:
         raise SelectionError(
@@ -74,11 +74,11 @@ def allocate(
             " --sparsity"
         )
     goal = _Goal(wanted, cost, full)
-    if by_losses(settings) and known.losses is not None:
-        least, more = least_loss(groups, known.losses, wanted, cost, settings, fixed)
+    if by_losses(settings) and knowledge.losses is not None:
+        least, more = least_loss(groups, knowledge.losses, wanted, cost, settings, fixed)
         reached = goal.reached(np.array([least[g.id] for g in groups]))
         return Budget(least, (*more, *notes), reached)
-    budget, more = _by_sparsity(groups, known, settings, fixed)
+    budget, more = _by_sparsity(groups, knowledge, settings, fixed)
     notes += more
     sparsity = wanted.share
     if wanted.measure != "channels":
@@ -98,14 +98,14 @@ def allocate(
 
 
 def _by_sparsity(
-    groups: list[Group], known: Knowledge, settings: Settings, fixed: Mapping[int, int]
+    groups: list[Group], knowledge: Knowledge, settings: Settings, fixed: Mapping[int, int]
 ) -> tuple[Callable[[float], Ints], list[Note]]:
     """What each group keeps (n_groups,) as a function of the sparsity; and notes to print."""
     by_gamma = settings.allocation in ("auto", "bn-gamma")
     notes = []
-    true = "bn" in known.gamma_source.values()
+    true = "bn" in knowledge.gamma_source.values()
     what = "|γ|" if true else "norms of filters, for want of |γ|"
-    if by_gamma and all_equal([known.gammas[g.id][g.free] for g in groups]):
+    if by_gamma and all_equal([knowledge.gammas[g.id][g.free] for g in groups]):
         notes.append(Note(f"all {what} are equal, so they say nothing: the allocation is uniform"))
         by_gamma = False
     if settings.allocation == "auto" and by_gamma:
@@ -117,7 +117,7 @@ def _by_sparsity(
         )
 
     def budget(sparsity: float) -> Ints:
-        gammas = known.gammas if by_gamma else None
+        gammas = knowledge.gammas if by_gamma else None
         kept = at_sparsity(groups, gammas, sparsity, settings.min_channels)
         return np.array([fixed.get(g.id, k) for g, k in zip(groups, kept, strict=True)])
 

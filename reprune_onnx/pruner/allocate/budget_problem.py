@@ -57,8 +57,8 @@ def solve_budget(problem: BudgetProblem, budget: float) -> Ints:
     full = np.array([len(v) - 1 for v in problem.choices])
     candidates = [_spent(problem, budget, _bisected(problem, budget, s)) for s in (full, least)]
     kept = problem.kept(min(candidates, key=problem.loss))
-    whole = problem.cost(problem.kept(full))
-    if budget - problem.cost(kept) <= NEAR * whole or problem.cost(kept) > budget:
+    full_cost = problem.cost(problem.kept(full))
+    if budget - problem.cost(kept) <= NEAR * full_cost or problem.cost(kept) > budget:
         return kept
 
     def score(costs: Floats, losses: Floats) -> Floats:

@@ -44,11 +44,11 @@ class Exchange:
             better, pick, movable = best, None, self._movable(kept_now)
             for g, values in self._first(kept_now, movable):
                 for k in values:
-                    trial, own = kept_now.copy(), paid.copy()
-                    trial[g], own[g] = k, self._paid(g, k)
+                    trial, paid_then = kept_now.copy(), paid.copy()
+                    trial[g], paid_then[g] = k, self._paid(g, k)
                     for h in movable:
                         costs = self.cost.along(h, trial, self.choices[h])
-                        prices = own.sum() - own[h] + self.penalty[h]
+                        prices = paid_then.sum() - paid_then[h] + self.penalty[h]
                         scores = self.score(costs, prices)
                         i = int(np.argmin(scores))
                         if scores[i] < better - 1e-12:

@@ -85,7 +85,7 @@ def _left_whole(groups: Sequence[Group]) -> str:
     )
 
 
-def _nearer(problem: BudgetProblem, kept: Ints, wanted: float, whole: float) -> Ints:
+def _nearer(problem: BudgetProblem, kept: Ints, wanted: float, full_cost: float) -> Ints:
     """What ``kept`` becomes where it costs less than ``wanted`` by more than a point.
 
     It is what costs nearer to that and loses less than ``kept`` does; where that is more than a
@@ -93,11 +93,11 @@ def _nearer(problem: BudgetProblem, kept: Ints, wanted: float, whole: float) -> 
     worse for being further from what was asked.
     """
     unit = sum(float(e[0]) for e in problem.errors) or 1.0
-    for most in (wanted, wanted + _FAR * whole):
+    for most in (wanted, wanted + _FAR * full_cost):
         now, before = problem.cost(kept), problem.lost(kept) * (1 - 1e-9)
-        if now >= wanted - _FAR * whole:
+        if now >= wanted - _FAR * full_cost:
             break
-        score = partial(_off, (wanted, whole, now, most), (before, unit))
+        score = partial(_off, (wanted, full_cost, now, most), (before, unit))
         kept = Exchange(problem.choices, problem.errors, problem.cost, score).improve(kept)
     return kept
 
@@ -109,6 +109,6 @@ def _off(
     losses: Floats,
 ) -> Floats:
     """How far from what is wanted, where no more is lost and no more costs than may be."""
-    (wanted, whole, now, most), (before, unit) = bounds, losing
+    (wanted, full_cost, now, most), (before, unit) = bounds, losing
     allowed = (losses < before) & (costs <= most) | (costs == now)
-    return np.where(allowed, np.abs(costs - wanted) / whole + _LOSS * losses / unit, np.inf)
+    return np.where(allowed, np.abs(costs - wanted) / full_cost + _LOSS * losses / unit, np.inf)

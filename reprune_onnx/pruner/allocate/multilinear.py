@@ -99,9 +99,9 @@ def _sizes(graph: Graph, channels: ChannelMap, measure: Measure) -> list[Term]:
     if measure == "macs" and channels.scope is None:
         terms += [(product.macs, [product.ids]) for product in channels.passing]
     for scale, shape, place in places:
-        own = sites.get(place, {})
-        rest = prod(n for axis, n in enumerate(shape) if axis not in own)
-        terms.append((scale * rest, list(own.values())))
+        by_axis = sites.get(place, {})
+        rest = prod(n for axis, n in enumerate(shape) if axis not in by_axis)
+        terms.append((scale * rest, list(by_axis.values())))
     return terms
 
 
@@ -112,8 +112,8 @@ def _times(channels: ChannelMap, times: Mapping[int, LayerTime]) -> list[Term]:
         time = times.get(layer.node)
         if time is None:
             continue
-        own = sites.get((layer.node, layer.input), {})
-        axes = [own.get(axis) for axis in (0, 1)]
+        by_axis = sites.get((layer.node, layer.input), {})
+        axes = [by_axis.get(axis) for axis in (0, 1)]
         fixed = [float(layer.shape[axis]) if ids is None else 1.0 for axis, ids in enumerate(axes)]
         for scale, wanted in (
             (time.base, ()),

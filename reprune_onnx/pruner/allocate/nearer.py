@@ -32,15 +32,15 @@ def nearer(
     >>> nearer(np.array([9, 9]), [np.arange(1, 13)] * 2, cost, (144.0, 80.0))
     array([ 8, 10])
     """
-    whole, wanted = goal
-    if whole <= 0 or abs(cost(kept) - wanted) <= NEAR * whole:
+    reducible, wanted = goal
+    if reducible <= 0 or abs(cost(kept) - wanted) <= NEAR * reducible:
         return kept
 
     def score(costs: Floats, changes: Floats) -> Floats:
-        off = np.maximum(np.abs(costs - wanted) / whole - NEAR, 0.0)
+        off = np.maximum(np.abs(costs - wanted) / reducible - NEAR, 0.0)
         scores: Floats = _WORTH * off + changes
         if at_least:
-            scores = np.where(costs > max(wanted, cost(kept)) + 1e-9 * whole, np.inf, scores)
+            scores = np.where(costs > max(wanted, cost(kept)) + 1e-9 * reducible, np.inf, scores)
         return scores
 
     changes = [np.abs(v - k) / v[-1] for v, k in zip(choices, kept, strict=True)]

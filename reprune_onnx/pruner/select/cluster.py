@@ -68,7 +68,7 @@ def clusters(
         return np.repeat(np.arange(m)[:, None], n_in, axis=1)
     step = max(1, _BLOCK // m)
     blocks = [slice(start, start + step) for start in range(0, n_in, step)]
-    trees: Iterable[Merges] = (dendrograms(kernels[:, own], linkage) for own in blocks)
+    trees: Iterable[Merges] = (dendrograms(kernels[:, block], linkage) for block in blocks)
     if remembered is not None and len(blocks) == 1:
         if linkage not in remembered:
             remembered[linkage] = dendrograms(kernels, linkage)
@@ -78,11 +78,11 @@ def clusters(
         trees = list(trees)
         h = max((t.heights[:, n_merges - 1].max() for t in trees), default=0.0)
     C = np.empty((m, n_in), dtype=np.int64)
-    for own, tree in zip(blocks, trees, strict=True):
+    for block, tree in zip(blocks, trees, strict=True):
         counts = np.full(len(tree.heights), n_merges)
         if cutoff == "height":
             counts = (tree.heights <= h).sum(axis=1)
-        C[:, own] = cut(tree, counts)
+        C[:, block] = cut(tree, counts)
     return C
 
 

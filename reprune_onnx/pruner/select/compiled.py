@@ -40,8 +40,8 @@ def merges(kernels: Floats, linkage: Linkage) -> tuple[Ints, Floats]:
         return pairs, heights
     columns = np.ascontiguousarray(kernels.transpose(1, 2, 0))  # (n_in, d, m)
 
-    def work(own: slice) -> None:
-        pairs[own], heights[own] = _solve(columns[own], linkage)
+    def work(part: slice) -> None:
+        pairs[part], heights[part] = _solve(columns[part], linkage)
 
     _spread(work, n_in)
     return pairs, heights
@@ -55,10 +55,10 @@ def cut(pairs: Ints, n_merges: Ints) -> Ints:
     n_in, steps, _ = pairs.shape
     C = np.empty((steps + 1, n_in), dtype=np.int64)
 
-    def work(own: slice) -> None:
-        cluster_of = np.empty((len(pairs[own]), steps + 1), dtype=np.int64)
-        _number(pairs[own], n_merges[own], cluster_of)
-        C[:, own] = cluster_of.T
+    def work(part: slice) -> None:
+        cluster_of = np.empty((len(pairs[part]), steps + 1), dtype=np.int64)
+        _number(pairs[part], n_merges[part], cluster_of)
+        C[:, part] = cluster_of.T
 
     _spread(work, n_in)
     return C

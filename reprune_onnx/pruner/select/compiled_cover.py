@@ -9,7 +9,7 @@ from reprune_onnx.types import Floats, Ints
 
 
 @compiled
-def lost(indptr: Ints, indices: Ints, newly: Ints, worth: Floats, n: int) -> Floats:
+def lost(indptr: Ints, indices: Ints, newly: Ints, values: Floats, n: int) -> Floats:
     """What each channel's score (n,) loses when the clusters ``newly`` are covered.
 
     ``indptr`` and ``indices`` say which channels are in each cluster. The same as
@@ -18,5 +18,5 @@ def lost(indptr: Ints, indices: Ints, newly: Ints, worth: Floats, n: int) -> Flo
     total = np.zeros(n)
     for u in newly:
         for k in range(indptr[u], indptr[u + 1]):
-            total[indices[k]] += worth[u]
+            total[indices[k]] += values[u]
     return total

@@ -25,13 +25,13 @@ def cover(
     tie_break: TieBreak,
     norms: Floats,
     rng: np.random.Generator,
-    worth: Floats | None = None,
+    values: Floats | None = None,
 ) -> Choice:
     """Choose ``problem.n_keep`` channels that cover many clusters, or those of most worth.
 
     ``clusters[p]`` is C (m, n_in) of ``problem.filters[p]``; all producers' clusters together are
     U, in the order of `numbered`, and a channel that a producer does not make covers none of its
-    clusters. ``worth`` (|U|,), not negative and in any unit, is 1 for each by default.
+    clusters. ``values`` (|U|,), not negative and in any unit, is 1 for each by default.
 
     * A channel's score is relative to the number of its kernels, which is the same for all where
       every producer makes every channel: one that few layers make is not worth less for that.
@@ -47,16 +47,16 @@ def cover(
     members = covered_by.tocsc()  # by columns
     kernels = np.diff(covered_by.indptr)
     weight = kernels.max() / np.maximum(kernels, 1)
-    worth = np.ones(members.shape[1]) if worth is None else _in_means(worth)
+    values = np.ones(members.shape[1]) if values is None else _in_means(values)
 
     chosen = problem.fixed.copy()
     uncovered = chosen @ members == 0
-    scores = covered_by @ (worth * uncovered)
+    scores = covered_by @ (values * uncovered)
     for _ in range(problem.n_keep - int(chosen.sum())):
         rounded = np.round(scores * weight, _DIGITS)
         if not rounded[~chosen].any():
             uncovered[:] = True
-            scores = covered_by @ worth
+            scores = covered_by @ values
             rounded = np.round(scores * weight, _DIGITS)
         best = rounded[~chosen].max()
         i = _break_tie(np.flatnonzero(~chosen & (rounded == best)), tie_break, norms, rng)
@@ -64,7 +64,7 @@ def cover(
         covers = covered_by.indices[covered_by.indptr[i] : covered_by.indptr[i + 1]]
         newly = covers[uncovered[covers]]
         uncovered[newly] = False
-        scores -= _lost(members, newly, worth)
+        scores -= _lost(members, newly, values)
 
     rate = float((chosen @ members > 0).mean()) if members.shape[1] else None
     return Choice(kept=np.flatnonzero(chosen), coverage=rate)
@@ -91,32 +91,32 @@ def _incidence(problem: Problem, clusters: Sequence[Ints]) -> csr_array:
     for filters, u in zip(problem.filters, ids, strict=True):
         kernels = np.bincount(filters.channels + 1, minlength=problem.n + 1) * u.shape[1]
         columns = u[np.argsort(filters.channels)].ravel()
-        own = (np.ones(len(columns)), columns, kernels.cumsum())
-        incidence += csr_array(own, shape=incidence.shape)
+        entries = (np.ones(len(columns)), columns, kernels.cumsum())
+        incidence += csr_array(entries, shape=incidence.shape)
     return incidence
 
 
-def _in_means(worth: Floats) -> Floats:
-    """``worth`` in units of its mean, so that rounding means the same for any unit."""
-    return worth / (worth.mean() or 1.0) if len(worth) else worth
+def _in_means(values: Floats) -> Floats:
+    """``values`` in units of its mean, so that rounding means the same for any unit."""
+    return values / (values.mean() or 1.0) if len(values) else values
 
 
-def _lost(members: csc_array, newly: Ints, worth: Floats) -> Floats:
+def _lost(members: csc_array, newly: Ints, values: Floats) -> Floats:
     """What each channel's score (n,) loses when the clusters ``newly`` are covered."""
     if worth_compiling():
         from reprune_onnx.pruner.select.compiled_cover import lost
 
-        return lost(members.indptr, members.indices, newly, worth, members.shape[0])
-    return plain_lost(members, newly, worth)
+        return lost(members.indptr, members.indices, newly, values, members.shape[0])
+    return plain_lost(members, newly, values)
 
 
-def plain_lost(members: csc_array, newly: Ints, worth: Floats) -> Floats:
+def plain_lost(members: csc_array, newly: Ints, values: Floats) -> Floats:
     """The same without numba: the reference that the compiled step is tested against."""
     starts, ends = members.indptr[newly], members.indptr[newly + 1]
     sizes = ends - starts
     skipped = np.repeat(starts - sizes.cumsum() + sizes, sizes)
     who = members.indices[skipped + np.arange(len(skipped))]
-    total = np.bincount(who, np.repeat(worth[newly], sizes), minlength=members.shape[0])
+    total = np.bincount(who, np.repeat(values[newly], sizes), minlength=members.shape[0])
     return total.astype(np.float64, copy=False)
 
 

@@ -30,20 +30,22 @@ def select(problem: Problem, options: SelectOptions, rng: np.random.Generator) -
         )
         for filters in problem.filters
     ]
-    worth = None if options.coverage == "count" else _worth(problem, clusterings, options.coverage)
-    return cover(problem, clusterings, options.tie_break, l2.norms(problem), rng, worth)
+    values = (
+        None if options.coverage == "count" else _values(problem, clusterings, options.coverage)
+    )
+    return cover(problem, clusterings, options.tie_break, l2.norms(problem), rng, values)
 
 
-def _worth(problem: Problem, clusterings: Sequence[Ints], coverage: Coverage) -> Floats:
+def _values(problem: Problem, clusterings: Sequence[Ints], coverage: Coverage) -> Floats:
     """What each cluster counts (|U|,): its kernels' squared norms, times their input's energy.
 
     Relative to the sum over a producer's clusters: no layer outweighs another by its scale.
     """
     ids, size = numbered(clusterings)
-    worth = np.zeros(size)
+    values = np.zeros(size)
     for filters, u in zip(problem.filters, ids, strict=True):
         norms = (filters.kernels**2).sum(axis=2)  # (m, n_in)
         if coverage == "energy" and filters.energy is not None:
             norms = norms * filters.energy
-        worth += np.bincount(u.ravel(), norms.ravel() / (norms.sum() or 1.0), minlength=size)
-    return worth
+        values += np.bincount(u.ravel(), norms.ravel() / (norms.sum() or 1.0), minlength=size)
+    return values

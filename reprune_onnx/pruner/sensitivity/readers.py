@@ -79,10 +79,10 @@ def readers(
             progress("measuring", i + 1, len(plans))
         for g in groups:
             if waiting[g.id] and max(waiting[g.id]) == i:
-                own = sorted(waiting[g.id])
-                yield g, [r for j in own for r in _readers(plans[j], measured[j], g)]
+                indices = sorted(waiting[g.id])
+                yield g, [r for j in indices for r in _readers(plans[j], measured[j], g)]
         for j in list(measured):
-            if not any(j in own and max(own) > i for own in waiting.values()):
+            if not any(j in indices and max(indices) > i for indices in waiting.values()):
                 del measured[j]
 
 

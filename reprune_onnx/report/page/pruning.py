@@ -196,7 +196,7 @@ def _locks(data: Mapping[str, Any]) -> list[Html]:
             "p", "A channel that several reasons hold stands in each of their rows.", class_="small"
         ),
         table(heads, rows, right=(0, 1), class_="locks"),
-        *_whole(
+        *_unpruned(
             [
                 (layer["node"], layer["stays"], layer["stays_macs"])
                 for layer in data["layers"]
@@ -207,7 +207,7 @@ def _locks(data: Mapping[str, Any]) -> list[Html]:
     ]
 
 
-def _whole(layers: Sequence[tuple[str, str, float]], macs: float) -> list[Html]:
+def _unpruned(layers: Sequence[tuple[str, str, float]], macs: float) -> list[Html]:
     """The layers that can lose nothing: (name, reason, multiply-adds that stay for it)."""
     if not layers:
         return []
@@ -224,8 +224,8 @@ def _whole(layers: Sequence[tuple[str, str, float]], macs: float) -> list[Html]:
     ]
 
 
-def _share(part: float, whole: float) -> Content:
-    return f"{part / whole:.1%}" if whole else "–"
+def _share(part: float, total: float) -> Content:
+    return f"{part / total:.1%}" if total else "–"
 
 
 def analyses(sources: Sources) -> list[Html]:
@@ -248,7 +248,7 @@ def analyses(sources: Sources) -> list[Html]:
                     " the last channel of its layer.",
                 ),
                 table(["channels", "node", "reason"], rows, right=(0,), class_="locks"),
-                *_whole(
+                *_unpruned(
                     [
                         (layer["node"], layer["stays"]["reason"], layer["stays"]["macs"])
                         for layer in data.get("layers", ())

@@ -36,8 +36,10 @@ def _chart(rows: list[Mapping[str, Any]], ways: list[str], measure: str, marks: 
             point = (100 * row["achieved"]["macs_reduction"], row[measure], mark)
             lines.setdefault(", ".join(str(row[way]) for way in ways), []).append(point)
     series = [
-        Series(name, [(x, y) for x, y, _ in own], rings=[i for i, p in enumerate(own) if p[2]])
-        for name, own in lines.items()
+        Series(
+            name, [(x, y) for x, y, _ in points], rings=[i for i, p in enumerate(points) if p[2]]
+        )
+        for name, points in lines.items()
     ]
     chart = Chart(Axis("fewer multiply-adds, %"), Axis(MEASURES[measure]), series)
     caption = tag("figcaption", "Ringed: nothing else has fewer multiply-adds and does as well")

@@ -30,8 +30,8 @@ def throughput(sources: Sources) -> list[Html]:
     if not measured and not sources.of("prune"):
         return []
     panels = [_panel(source) for source in measured]
-    known = " ".join(_title(source) for source in measured)
-    panels += [_empty(sign, name, sources) for sign, name in _PAPER.items() if sign not in known]
+    titles = " ".join(_title(source) for source in measured)
+    panels += [_empty(sign, name, sources) for sign, name in _PAPER.items() if sign not in titles]
     numbers = _table(measured) if measured else None
     return [section("Throughput", tag("div", panels, class_="charts"), numbers, id_="throughput")]
 
@@ -69,9 +69,13 @@ def _panel(source: ReportFile) -> Html:
 
 
 def _series(name: str, rows: Sequence[Mapping[str, Any]]) -> Series:
-    own = sorted((row for row in rows if row["model"] == name), key=lambda row: row["batch_size"])
-    points = [(row["batch_size"], row["images_per_s"]) for row in own]
-    spread = [_quartiles(row) for row in own] if all(row.get("runs") for row in own) else []
+    of_model = sorted(
+        (row for row in rows if row["model"] == name), key=lambda row: row["batch_size"]
+    )
+    points = [(row["batch_size"], row["images_per_s"]) for row in of_model]
+    spread = (
+        [_quartiles(row) for row in of_model] if all(row.get("runs") for row in of_model) else []
+    )
     return Series(label(name), points, spread)
 
 
@@ -81,8 +85,8 @@ def label(name: str) -> str:
     >>> label("nets/resnet.v2.onnx"), label("resnet.v2 fp16")
     ('resnet.v2', 'resnet.v2 fp16')
     """
-    own = Path(name).name
-    return Path(own).stem if own.endswith(_ENDINGS) else own
+    file = Path(name).name
+    return Path(file).stem if file.endswith(_ENDINGS) else file
 
 
 def _failed(failure: Mapping[str, Any]) -> str:

@@ -104,7 +104,7 @@ def _steps(
     read = set(last) | set(outputs)
     steps = []
     for op in ops:
-        known = {
+        constants = {
             i: scope.graph.array(name)
             for i, name in enumerate(op.inputs)
             if name and _is_known(scope, name)
@@ -113,7 +113,7 @@ def _steps(
         reads = scope.reads(op)
         taken = reads[len(op.inputs) :]
         branches = tuple(_taking(body, taken) for body in bodies.get(op.index, ()))
-        node = Node(op, known, mode, max(used, default=0) + 1, branches)
+        node = Node(op, constants, mode, max(used, default=0) + 1, branches)
         free = {n for n in (*reads, *op.outputs) if n in made and last.get(n, -1) <= op.index}
         function = OPS[op.type](node)
         steps.append(NodeCall(op.title, function, reads, op.outputs, tuple(sorted(free))))

@@ -85,10 +85,10 @@ class OnnxModule(nn.Module):
 
     def values(self) -> Mapping[str, Tensor]:
         """The parameters and buffers of the state by name: what the file holds."""
-        own = {name: value for name, value in self._constants() if self._is_held(name)}
+        values = {name: value for name, value in self._constants() if self._is_held(name)}
         for place, body in self._bodies.items():
-            own |= {f"{place}.{name}": value for name, value in body.values().items()}
-        return own
+            values |= {f"{place}.{name}": value for name, value in body.values().items()}
+        return values
 
     def _is_held(self, name: str) -> bool:
         owner, leaf = self._slots[name]
@@ -124,12 +124,12 @@ class OnnxModule(nn.Module):
 
     def computed(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """As `forward`, of a body in the batch of the graph around it."""
-        known: dict[str, Tensor] = dict(self._fixed)
-        known.update(self._constants())
+        tensors: dict[str, Tensor] = dict(self._fixed)
+        tensors.update(self._constants())
         for name, x in zip(self.input_names, inputs, strict=True):
-            known[name] = x.float() if x.is_floating_point() else x
+            tensors[name] = x.float() if x.is_floating_point() else x
         for step in self._steps:
-            args = [known[name] if name else None for name in step.inputs]
+            args = [tensors[name] if name else None for name in step.inputs]
             try:
                 made = step.function(*args)
             except torch.OutOfMemoryError:
@@ -137,12 +137,12 @@ class OnnxModule(nn.Module):
             except (RuntimeError, ValueError, IndexError) as error:
                 raise self._failed(step, error) from error
             if isinstance(made, Tensor):
-                known[step.outputs[0]] = made
+                tensors[step.outputs[0]] = made
             else:
-                known.update(zip(step.outputs, made, strict=False))
+                tensors.update(zip(step.outputs, made, strict=False))
             for name in step.free:
-                known.pop(name, None)
-        results = tuple(known[name] for name in self.output_names)
+                tensors.pop(name, None)
+        results = tuple(tensors[name] for name in self.output_names)
         return results[0] if len(results) == 1 else results
 
     def _failed(self, step: NodeCall, error: Exception) -> ModelError:

@@ -47,13 +47,13 @@ class Mode:
 
 @dataclass(frozen=True)
 class Node:
-    """One node. ``known[i]`` is input i where it is a constant that is not trained.
+    """One node. ``constants[i]`` is input i where it is a constant that is not trained.
 
     ``branches`` compute the bodies of an If, from what these read of the graph around them.
     """
 
     op: Op
-    known: Mapping[int, NDArray[Any]]
+    constants: Mapping[int, NDArray[Any]]
     mode: Mode = field(default_factory=Mode)
     used_outputs: int = 1
     branches: tuple[Function, ...] = ()
@@ -79,8 +79,8 @@ class Node:
         return None if not values else values[0]
 
     def _values(self, args: Args, i: int, name: str) -> Any:
-        if i in self.known:
-            return self.known[i].reshape(-1)
+        if i in self.constants:
+            return self.constants[i].reshape(-1)
         given = args[i] if i < len(args) else None
         if given is not None:
             return given.detach().reshape(-1).cpu().numpy()

@@ -56,7 +56,7 @@ def scope_of(graph: Graph, prefix: str = "", outer: frozenset[str] = frozenset()
         for op in graph.ops
         if op.type == "If" and not op.domain
     }
-    own = find_roots(graph)
+    graph_roots = find_roots(graph)
     wanted = {
         name
         for both in bodies.values()
@@ -64,8 +64,8 @@ def scope_of(graph: Graph, prefix: str = "", outer: frozenset[str] = frozenset()
         for name in body.roots.trained & body.outer
         if is_root(graph, name) and graph.element_type(name) in FLOATS
     }
-    trained = (own.trained | wanted) - own.running
-    roots = replace(own, trained=frozenset(trained))
+    trained = (graph_roots.trained | wanted) - graph_roots.running
+    roots = replace(graph_roots, trained=frozenset(trained))
     told = {
         index: (_agreed(both[0], roots.trained), _agreed(both[1], roots.trained))
         for index, both in bodies.items()
@@ -75,11 +75,12 @@ def scope_of(graph: Graph, prefix: str = "", outer: frozenset[str] = frozenset()
 
 def _agreed(body: GraphScope, trained: frozenset[str]) -> GraphScope:
     """The body with the outer graph's word on what of its own is trained."""
-    own = (body.roots.trained - body.outer) | (trained & body.outer)
+    agreed = (body.roots.trained - body.outer) | (trained & body.outer)
     bodies = {
-        index: (_agreed(both[0], own), _agreed(both[1], own)) for index, both in body.bodies.items()
+        index: (_agreed(both[0], agreed), _agreed(both[1], agreed))
+        for index, both in body.bodies.items()
     }
-    return replace(body, roots=replace(body.roots, trained=frozenset(own)), bodies=bodies)
+    return replace(body, roots=replace(body.roots, trained=frozenset(agreed)), bodies=bodies)
 
 
 def _body(graph: Graph, op: Op, branch: str, prefix: str) -> GraphScope:

@@ -52,9 +52,9 @@ def _equal_copies(proto: onnx.ModelProto, values: Mapping[str, NDArray[np.float3
     equal = set()
     for name, source in copies(proto).items():
         if name in values and name not in held:
-            own = values.get(source)
-            own = to_array(held[source]).astype(np.float32) if own is None else own
-            if np.array_equal(values[name], own, equal_nan=True):
+            value = values.get(source)
+            value = to_array(held[source]).astype(np.float32) if value is None else value
+            if np.array_equal(values[name], value, equal_nan=True):
                 equal.add(name)
     return equal
 

@@ -36,7 +36,7 @@ TABLE: list[tuple[str, Make]] = [
     ("Einsum", linear.einsum),
     ("GRU LSTM RNN", recurrent),
     # one value in, one value out
-    (unary.PLAIN, unary.plain),
+    (unary.PLAIN, unary.without_attributes),
     ("Affine", unary.affine),
     ("Celu", unary.celu),
     ("Clip", unary.clip),

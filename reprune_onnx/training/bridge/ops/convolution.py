@@ -38,7 +38,7 @@ def conv_transpose(node: Node) -> Function:
         if n not in _TRANSPOSED:
             raise node.refuse(f"{n} image axes")
         window = Window.of(node, w.shape[2:])
-        whole = _TRANSPOSED[n](
+        full = _TRANSPOSED[n](
             x, w, None, window.strides, 0, 0, groups=groups, dilation=window.dilations
         )
         more = node.attr("output_padding") or [0] * n
@@ -46,15 +46,15 @@ def conv_transpose(node: Node) -> Function:
         if sizes or window.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
             sizes = sizes or [k * s for k, s in zip(x.shape[2:], window.strides, strict=True)]
             total = [
-                max(0, a + m - s) for a, m, s in zip(whole.shape[2:], more, sizes[-n:], strict=True)
+                max(0, a + m - s) for a, m, s in zip(full.shape[2:], more, sizes[-n:], strict=True)
             ]
             upper = window.auto_pad == "SAME_UPPER"
             begin = [t // 2 if upper else t - t // 2 for t in total]
-            tail = [s - a + p for s, a, p in zip(sizes[-n:], whole.shape[2:], begin, strict=True)]
+            tail = [s - a + p for s, a, p in zip(sizes[-n:], full.shape[2:], begin, strict=True)]
         else:
             begin, end = window.padding(x.shape[2:])
             tail = [m - e for m, e in zip(more, end, strict=True)]
-        y = pad_image(whole, [-p for p in begin], tail)
+        y = pad_image(full, [-p for p in begin], tail)
         return y if b is None else y + b.reshape(-1, *[1] * n)
 
     return run

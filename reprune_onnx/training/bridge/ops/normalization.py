@@ -21,7 +21,7 @@ def batch_norm(node: Node) -> Function:
         raise node.refuse("a file that was exported in training mode: export it in eval mode")
     if node.attr("spatial", 1) == 0:
         raise node.refuse("statistics per pixel (spatial=0)")
-    fixed = 3 in node.known or 4 in node.known
+    fixed = 3 in node.constants or 4 in node.constants
 
     def run(x: Tensor, w: Tensor, b: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         training = node.mode.training and not (fixed or node.mode.keep_statistics)

@@ -61,13 +61,13 @@ def recurrent(node: Node) -> Function:
     direction = node.attr("direction", "forward")
     directions = 2 if direction == "bidirectional" else 1
     names = [_text(a).lower() for a in node.attr("activations") or ()]
-    plain = tuple(names) in ((), _DEFAULTS[kind] * directions)
+    usual = tuple(names) in ((), _DEFAULTS[kind] * directions)
     activations = _activations(node, names or list(_DEFAULTS[kind] * directions))
     clip = node.attr("clip", 0.0)
     batch_first = bool(node.attr("layout", 0))
     coupled = bool(node.attr("input_forget", 0))
     after = bool(node.attr("linear_before_reset", 0))
-    own_kernel = plain and not clip and not coupled and (kind != "GRU" or after)
+    own_kernel = usual and not clip and not coupled and (kind != "GRU" or after)
     cells = {"LSTM": _lstm(coupled), "GRU": _gru(after), "RNN": _rnn}
 
     def run(x: Tensor, w: Tensor, r: Tensor, *rest: Tensor | None) -> tuple[Tensor, ...]:

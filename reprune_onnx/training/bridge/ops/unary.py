@@ -48,7 +48,7 @@ _PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
 PLAIN = " ".join(_PLAIN)
 
 
-def plain(node: Node) -> Function:
+def without_attributes(node: Node) -> Function:
     """An op without attributes."""
     return _PLAIN[node.op.type]
 

@@ -60,11 +60,11 @@ class Window:
         begin, end = self.padding(sizes)
         extra = []
         for i, size in enumerate(sizes):
-            s, whole = self.strides[i], size + begin[i] + end[i]
-            n_out = -(-(whole - self.reach[i]) // s) + 1
+            s, padded = self.strides[i], size + begin[i] + end[i]
+            n_out = -(-(padded - self.reach[i]) // s) + 1
             if (n_out - 1) * s >= size + begin[i]:
                 n_out -= 1
-            extra.append(max(0, (n_out - 1) * s + self.reach[i] - whole))
+            extra.append(max(0, (n_out - 1) * s + self.reach[i] - padded))
         return extra
 
 
