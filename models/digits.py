@@ -204,19 +204,27 @@ def own_initializers(graph: onnx.GraphProto) -> None:
         graph.node.remove(node)
 
 
-def export(model: nn.Module, path: Path) -> None:
-    """Write the model with BatchNormalization as it is, in inference form, N dynamic."""
+def export(
+    model: nn.Module,
+    path: Path,
+    shape: tuple[int, ...] = (1, 1, 8, 8),
+    outputs: tuple[str, ...] = ("logits",),
+) -> None:
+    """Write the model for images of ``shape``, BatchNormalization as it is, in inference form.
+
+    N is dynamic where there is one output; several are those of a detector, which takes one image.
+    """
     torch.onnx.export(
         model.eval(),
-        (torch.zeros(1, 1, 8, 8),),
+        (torch.zeros(shape),),
         str(path),
         dynamo=False,
         opset_version=OPSET,
         training=torch.onnx.TrainingMode.PRESERVE,  # the other modes fold BN into Conv
         do_constant_folding=False,
         input_names=["input"],
-        output_names=["logits"],
-        dynamic_axes={"input": {0: "N"}, "logits": {0: "N"}},
+        output_names=list(outputs),
+        dynamic_axes=None if len(outputs) > 1 else {n: {0: "N"} for n in ("input", *outputs)},
     )
     exported = onnx.load(path)
     own_initializers(exported.graph)

@@ -8,12 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reprune_onnx.activations.opened import batches_for
+from reprune_onnx.arguments import wrong_type
 from reprune_onnx.data.dataset import BATCH_SIZE, Dataset
+from reprune_onnx.data.labels import LabelFormat
 from reprune_onnx.data.source import Feed, rows
-from reprune_onnx.errors import DataError, ModelError
+from reprune_onnx.errors import DataError, ModelError, UsageError
+from reprune_onnx.model import ModelLike, as_model
 from reprune_onnx.note import Note
 from reprune_onnx.runtime.predictor import Predictor
-from reprune_onnx.tasks import TaskKind
+from reprune_onnx.taken import DataLike
+from reprune_onnx.tasks import TASKS, TaskKind
 from reprune_onnx.tasks.heads import head_among
 from reprune_onnx.tasks.kinds import Head, TargetReading
 from reprune_onnx.tasks.reading import reading_of
@@ -40,22 +45,28 @@ class TaskEvaluation:
 
 
 def evaluate_task(
-    model: Model,
-    data: Dataset,
-    task: TaskKind,
-    against: Model | None = None,
+    model: ModelLike,
+    data: DataLike,
+    task: TaskKind | str,
+    against: ModelLike | None = None,
     ignore: int | None = None,
     progress: Steps | None = None,
 ) -> TaskEvaluation:
     """Measure ``model`` on the labels of ``data``, and with ``against`` compare it with that.
 
-    The answers are the first output that fits the task (and the labels). Raises DataError where
-    labels do not fit the model, or there are none and ``against`` is not given; ModelError where
-    no output fits, or gives NaN.
+    ``task`` is a name of ``--task``, but for classification and detection, which have functions of
+    their own. Data that is a path, or arrays, is opened and preprocessed for the model.
+    The answers are the first output that fits the task (and the labels). Raises UsageError for an
+    unknown task, DataError where labels do not fit the model, or there are none and ``against`` is
+    not given; ModelError where no output fits, or gives NaN.
     """
+    task = task if isinstance(task, TaskKind) else _named(task)
+    model = as_model(model)
+    original = None if against is None else as_model(against, "against")
+    data = _opened(model, data, task.labels if original is None else task.labels.where_they_fit())
     models = [_Answering(model, "the model", task, data)]
-    if against is not None:
-        models.append(_Answering(against, "the original", task, data))
+    if original is not None:
+        models.append(_Answering(original, "the original", task, data))
     batch = max(each.batch or 1 for each in models)
     size = max(1, BATCH_SIZE // batch) * batch
     reading, notes = TargetReading(ignore), [] if data.unused is None else [_unused(data.unused)]
@@ -81,6 +92,19 @@ def evaluate_task(
         raise DataError(f"{data.name} holds no images; give at least one")
     scores = _scores(tally, labelled == n) | _scores(agreement, against is not None)
     return TaskEvaluation(n, task.name, scores, tuple(notes))
+
+
+def _named(task: str) -> TaskKind:
+    if task not in TASKS:
+        raise UsageError(f"task '{task}' is not one of {', '.join(TASKS)}")
+    return TASKS[task]
+
+
+def _opened(model: Model, data: DataLike, labels: LabelFormat) -> Dataset:
+    dataset = batches_for(model.proto, data, labels)
+    if not isinstance(dataset, Dataset):
+        raise wrong_type("data", data, "a path, an array or a Dataset")
+    return dataset
 
 
 def _scores(tally: Tally, measured: bool) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from reprune_onnx.tasks.regression import ErrorTally
 from reprune_onnx.tasks.segmentation import ConfusionTally
 from reprune_onnx.tasks.tally import Measure, Tally
 
-__all__ = ["CLASSIFICATION", "TASKS", "TaskKind"]
+__all__ = ["CLASSIFICATION", "KINDS", "TASKS", "TaskKind"]
 
 
 @dataclass(frozen=True)
@@ -136,3 +136,5 @@ _TABLE = [
 ]
 
 TASKS = {kind.name: kind for kind in _TABLE}
+KINDS = {kind.name: kind for kind in (CLASSIFICATION, *_TABLE)}
+"""All tasks that are trained; ``TASKS`` are those that `runtime.evaluate_task` measures."""

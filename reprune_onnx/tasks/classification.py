@@ -22,9 +22,9 @@ class ClassTally:
 
     def add(self, answers: Answers, wanted: Answers) -> None:
         """Take in a batch."""
-        own = answers[np.arange(len(wanted)), wanted][:, None]
+        score = answers[np.arange(len(wanted)), wanted][:, None]
         lower = np.arange(answers.shape[1]) < wanted[:, None]
-        places = (~(answers <= own) | ((answers == own) & lower)).sum(axis=1)
+        places = (~(answers <= score) | ((answers == score) & lower)).sum(axis=1)
         self.classes = answers.shape[1]
         self.n += len(wanted)
         self.right += int((places == 0).sum())

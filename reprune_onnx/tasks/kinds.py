@@ -208,10 +208,10 @@ def labels_beside(y: Answers, target: Answers, head: Head, reading: TargetReadin
 
 def labels_alike(y: Answers, other: Answers, head: Head, its: Head) -> Pair:
     """The logits of two models."""
-    own, theirs = logits(y, head), logits(other, its)
-    if own.shape != theirs.shape:
+    ours, theirs = logits(y, head), logits(other, its)
+    if ours.shape != theirs.shape:
         raise DataError(
-            f"the model has {own.shape[1]} labels but the original {theirs.shape[1]}; compare"
+            f"the model has {ours.shape[1]} labels but the original {theirs.shape[1]}; compare"
             " models of the same labels"
         )
-    return own, theirs
+    return ours, theirs

@@ -31,8 +31,8 @@ class LabelTally:
         given, wanted = np.concatenate(self.given), np.concatenate(self.wanted)
         each: list[float | None] = []
         for k in range(given.shape[1]):
-            known = np.isfinite(wanted[:, k])
-            ap = average_precision(given[known, k], wanted[known, k])
+            labelled = np.isfinite(wanted[:, k])
+            ap = average_precision(given[labelled, k], wanted[labelled, k])
             each.append(None if ap is None else 100 * ap)
         measured = [ap for ap in each if ap is not None]
         return {"mean_ap": float(np.mean(measured)) if measured else None, "ap": each}
@@ -50,8 +50,8 @@ class DecisionTally:
         self.same += int(((answers > 0) == (wanted > 0)).sum())
         self.total += answers.size
         with np.errstate(over="ignore"):
-            own, other = (1 / (1 + np.exp(-np.asarray(a, np.float64))) for a in (answers, wanted))
-        self.difference += float(np.abs(own - other).sum())
+            ours, other = (1 / (1 + np.exp(-np.asarray(a, np.float64))) for a in (answers, wanted))
+        self.difference += float(np.abs(ours - other).sum())
 
     def merge(self, other: DecisionTally) -> None:
         """Take in another's sums."""

@@ -31,12 +31,12 @@ class ErrorTally:
     def add(self, answers: Answers, wanted: Answers) -> None:
         """Take in a batch."""
         y, t = np.asarray(answers, np.float64), np.asarray(wanted, np.float64)
-        known = np.isfinite(t)
-        e, seen = np.where(known, y - np.where(known, t, 0), 0), t[known]
+        labelled = np.isfinite(t)
+        e, seen = np.where(labelled, y - np.where(labelled, t, 0), 0), t[labelled]
         squares = (e**2).reshape(len(e), -1)
-        self.sums += (known.sum(), np.abs(e).sum(), squares.sum(), (seen**2).sum(), seen.sum())
+        self.sums += (labelled.sum(), np.abs(e).sum(), squares.sum(), (seen**2).sum(), seen.sum())
         if t.ndim == 4:
-            counts = known.reshape(len(e), -1).sum(axis=1)
+            counts = labelled.reshape(len(e), -1).sum(axis=1)
             error = np.maximum(squares.sum(axis=1) / np.maximum(counts, 1), self.peak**2 * 1e-10)
             self.psnr += float((10 * np.log10(self.peak**2 / error)).sum())
             self.images += len(t)

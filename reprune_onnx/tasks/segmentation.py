@@ -26,10 +26,10 @@ class ConfusionTally:
 
     def add(self, answers: Answers, wanted: Answers) -> None:
         """Take in a batch."""
-        known = wanted >= 0
-        own, right = answers[known].astype(np.int64), wanted[known].astype(np.int64)
-        classes = max(int(own.max(initial=-1)), int(right.max(initial=-1))) + 1
-        table = np.bincount(right * classes + own, minlength=classes**2)
+        counts = wanted >= 0
+        told, right = answers[counts].astype(np.int64), wanted[counts].astype(np.int64)
+        classes = max(int(told.max(initial=-1)), int(right.max(initial=-1))) + 1
+        table = np.bincount(right * classes + told, minlength=classes**2)
         self._grow(table.reshape(classes, classes) if classes else self.counts)
 
     def _grow(self, table: Any) -> None:

@@ -8,13 +8,11 @@ from typing import Any
 
 from reprune_onnx.data.dataset import Dataset
 from reprune_onnx.errors import UsageError
-from reprune_onnx.tasks import CLASSIFICATION, TASKS, TaskKind
+from reprune_onnx.tasks import CLASSIFICATION, KINDS, TaskKind
 from reprune_onnx.training.losses import LOSSES, TaskLoss
 from reprune_onnx.training.objective import Loss
 from reprune_onnx.training.settings import TrainSettings
 from reprune_onnx.types import Model
-
-_KINDS = {kind.name: kind for kind in (CLASSIFICATION, *TASKS.values())}
 
 
 @dataclass(frozen=True)
@@ -44,10 +42,10 @@ class Task:
     def __post_init__(self) -> None:
         what = self.what
         if what is not None and isinstance(self.loss, str) and self.loss not in LOSSES[what.name]:
-            known = ", ".join(LOSSES[what.name])
+            names = ", ".join(LOSSES[what.name])
             raise UsageError(
                 f"--loss '{self.loss}' is neither MODULE:FUNCTION nor a loss of --task {what.name},"
-                f" which has {known}"
+                f" which has {names}"
             )
         if self.ignore is not None and (what is None or what.labels.beside != "masks"):
             raise UsageError("--ignore-index is of masks: give --task semantic-segmentation too")
@@ -70,9 +68,9 @@ class Task:
         """The task; None where only a loss of one's own says what is wanted."""
         if self.kind is None:
             return None if self.custom is not None else CLASSIFICATION
-        if self.kind not in _KINDS:
-            raise UsageError(f"--task '{self.kind}' is not one of {', '.join(_KINDS)}")
-        return _KINDS[self.kind]
+        if self.kind not in KINDS:
+            raise UsageError(f"--task '{self.kind}' is not one of {', '.join(KINDS)}")
+        return KINDS[self.kind]
 
     @property
     def task_loss(self) -> TaskLoss:

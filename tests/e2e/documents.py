@@ -26,6 +26,7 @@ NOT_RUN = {
     "reprune-onnx prune resnet56_cifar10_folded.onnx": "real images, and minutes",
     "reprune-onnx evaluate r56.onnx": "real images, and minutes",
     "reprune-onnx finetune hybrid0.onnx": "real images, and a quarter of an hour",
+    "python docs/examples/": "test_examples.py runs each, and looks at what it draws",
     "python tools/": "minutes to hours; each tool has a test of its own, or its figures",
     "python -m models": "torchvision, and networks of 500 MB; test_paper_networks.py exports",
 }

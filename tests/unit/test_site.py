@@ -42,6 +42,15 @@ def test_a_link_from_a_guide_to_a_page_stays(pages):
     assert pages.inward(page, "guides/images.md") == "[data](../data.md) and SECURITY.md"
 
 
+def test_a_line_that_links_to_a_script_becomes_it(pages):
+    page = "Before.\n\n[detector.py](detector.py)\n\nSee [detector.py](detector.py)."
+    code = (ROOT / "docs" / "examples" / "detector.py").read_text(encoding="utf-8")
+    shown = (
+        f'Before.\n\n```python title="detector.py"\n{code}```\n\nSee [detector.py](detector.py).'
+    )
+    assert pages.with_scripts(page, "examples/index.md") == shown
+
+
 def test_examples_are_code():
     pytest.importorskip("griffe")
     sys.path.insert(0, str(ROOT / "tools" / "site"))

@@ -1,8 +1,9 @@
 """The pages of the documentation site that are made, not written: an extension of MkDocs.
 
 `mkdocs build` loads this file, for `mkdocs.yml` names it. It adds the reference of all commands,
-that of all public Python names, and the list of changes. Links from a page to a file that is no
-page become plain text, because a site holds only pages.
+that of all public Python names, and the list of changes. A link to a script that is a line of its
+own becomes the script. Links from a page to a file that is no page become plain text, because a
+site holds only pages.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[2]
+_SCRIPT = re.compile(r"^\[(\w+\.py)\]\(\1\)$", re.MULTILINE)
 _UPWARD = re.compile(r"\[([^\]]+)\]\((\.\./[^)]+)\)")
 
 
@@ -39,8 +41,18 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Return the page with links out of the documentation as plain text."""
-    return inward(markdown, page.file.src_uri)
+    """Return the page with its scripts, and with links out of the documentation as plain text."""
+    return with_scripts(inward(markdown, page.file.src_uri), page.file.src_uri)
+
+
+def with_scripts(markdown: str, path: str) -> str:
+    """Return the text of the page at ``path`` with the scripts that its lines link to."""
+
+    def shown(link: re.Match[str]) -> str:
+        code = (ROOT / "docs" / path).with_name(link[1]).read_text(encoding="utf-8")
+        return f'```python title="{link[1]}"\n{code}```'
+
+    return _SCRIPT.sub(shown, markdown)
 
 
 def inward(markdown: str, path: str) -> str:

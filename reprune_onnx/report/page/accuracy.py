@@ -11,10 +11,9 @@ import numpy as np
 from reprune_onnx.report.page.chart import Axis, Box, Chart, Series
 from reprune_onnx.report.page.html import Html, number, section, table, tag
 from reprune_onnx.report.page.sources import ReportFile, Sources
-from reprune_onnx.tasks import CLASSIFICATION, TASKS
+from reprune_onnx.tasks import KINDS
 from reprune_onnx.tasks.tally import Measure
 
-_KINDS = {kind.name: kind for kind in (CLASSIFICATION, *TASKS.values())}
 _CURVES = {"val": "validation", "train": "training"}
 _MOST_BOXES = 40
 
@@ -71,8 +70,8 @@ def _measures(source: ReportFile) -> list[Measure]:
 
     A log that names no task is of a classifier; a loss of one's own alone has no measure.
     """
-    task = source.data.get("task", {"kind": CLASSIFICATION.name})
-    kind = _KINDS.get(str(task.get("kind"))) if isinstance(task, Mapping) else None
+    task = source.data.get("task", {"kind": "classification"})
+    kind = KINDS.get(str(task.get("kind"))) if isinstance(task, Mapping) else None
     if kind is None:
         return []
     named = {m.key: m for m in (kind.measure, kind.likeness, *kind.said)}
