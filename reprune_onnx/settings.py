@@ -102,7 +102,7 @@ class Settings:
     max_drop: Annotated[
         float | None,
         Option(
-            "The smallest model that loses at most so many points of accuracy on --calibration"
+            "Find the smallest model that loses at most so many points of accuracy on --calibration"
             " images with labels; without labels, of agreement with MODEL.",
             "POINTS",
         ),
@@ -118,9 +118,9 @@ class Settings:
     coverage: Annotated[
         CoverageOption,
         Option(
-            "What a covered cluster is worth: 1 (the paper), its kernels' squared norms, or"
-            " these times the energy of their input (needs --calibration); auto is norm with"
-            " --calibration, else count."
+            "Weight of a covered cluster: count is 1, as in the paper; norm its kernels'"
+            " squared norms; energy these times the energy of their input (needs --calibration)."
+            " auto is norm with --calibration, else count."
         ),
     ] = "auto"
     allocation: Annotated[
@@ -151,7 +151,7 @@ class Settings:
         Cutoff, Option("Stop clustering after ñ merges (Eq. 5), or at the height h_l.")
     ] = "merge-count"
     tie_break: Annotated[
-        TieBreak, Option("Which of the filters that cover equally many clusters is kept.")
+        TieBreak, Option("The filter to keep of those that cover equally many clusters.")
     ] = "random"
     seed: Annotated[int, Option("Seed of all random choices.")] = 0
     input_channels: Annotated[
@@ -182,7 +182,7 @@ class Settings:
     ] = None
     precision: Annotated[
         Precision | None,
-        Option("What --target will compute in, where its rounding depends on that."),
+        Option("Precision that --target will compute in, where its rounding depends on it."),
     ] = None
     round_to: Annotated[
         int | None,
@@ -204,12 +204,12 @@ class Settings:
             words=str | None,
         ),
     ] = Takes(as_data, None)
-    calibration_size: Annotated[int, Option("How many of them are used.", "N")] = 512
+    calibration_size: Annotated[int, Option("Number of --calibration images to use.", "N")] = 512
     preprocess: Annotated[
         str | None,
         Option(
-            "cifar10, imagenet, imagenet-bgr, none, or mean=…;std=…;scale=…;size=…;crop=…;"
-            "color=…;layout=….",
+            "How pixels are scaled: cifar10, imagenet, imagenet-bgr, none, or"
+            " mean=…;std=…;scale=…;size=…;crop=…;color=…;layout=….",
             "NAME|SPEC",
         ),
     ] = None
@@ -243,7 +243,7 @@ class Settings:
     verify: Annotated[
         bool,
         Option(
-            "Whether the cut is proven; --no-verify writes the model without that.",
+            "Prove the cut before the model is written; --no-verify skips the proof.",
             names=("--no-verify",),
             words=bool,
             read=not_,

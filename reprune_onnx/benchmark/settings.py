@@ -35,7 +35,7 @@ class BenchSettings:
     """
 
     backend: Annotated[
-        Backend, Option("What computes: ONNX Runtime on the CPU or with CUDA, TensorRT, OpenVINO.")
+        Backend, Option("Runtime: ONNX Runtime on the CPU or with CUDA, TensorRT, OpenVINO.")
     ] = "ort"
     batch_sizes: Annotated[
         Takes[Iterable[int], tuple[int, ...]],

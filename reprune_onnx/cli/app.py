@@ -83,19 +83,19 @@ def _with_custom_ops(command: Callable[..., None]) -> Callable[..., None]:
 _RUNS_NOTHING = (report, targets)
 
 for _command, _summary in (
-    (analyze, "Show what depends on what, what can go, and why the rest stays."),
-    (prune, "Choose channels, cut them out, prove it, write a smaller model."),
+    (analyze, "Show which channels depend on each other, which can go, and why others stay."),
+    (prune, "Cut channels out of a model, prove the cut, and repair accuracy."),
     (verify, "Prove that a pruned file computes what it should."),
     (recover, "Repair accuracy from unlabelled images, without training."),
     (evaluate, "Measure accuracy, and agreement with the original."),
     (sweep, "Prune at several targets in several ways, and compare."),
-    (finetune, "Train a pruned file on in PyTorch."),
+    (finetune, "Fine-tune a pruned file in PyTorch."),
     (train, "Train and prune at the same time (Algorithm 2)."),
-    (targets, "List the devices that --target knows."),
-    (convert, "Make a file that a device can read: opset, ops, fp16, int8."),
+    (targets, "List the devices that --target takes."),
+    (convert, "Convert a model for a device: opset, ops, fp16, int8."),
     (build, "Build a TensorRT engine for this GPU."),
-    (bundle, "Pack what builds and measures models on a Jetson."),
-    (bench, "Measure how fast models are, in turns."),
+    (bundle, "Pack a folder that builds and measures models on a Jetson."),
+    (bench, "Measure the speed of models, in turns."),
     (report, "Show results on one HTML page."),
 ):
     _name = _command.__name__.rpartition(".")[2]

@@ -29,7 +29,7 @@ def command(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measure how fast models are: in turns, at several batch sizes, once they are checked."""
+    """Check models, then measure their speed in turns, at several batch sizes."""
     from reprune_onnx.benchmark.plot import plot_throughput
     from reprune_onnx.benchmark.run import Watching, bench
     from reprune_onnx.cli.progress import Bar

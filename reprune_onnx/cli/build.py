@@ -50,9 +50,9 @@ def command(
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Build a TensorRT engine here; compare it with ONNX Runtime before it counts.
+    """Build a TensorRT engine on this machine, and compare it with ONNX Runtime.
 
-    It serves this GPU and this version of TensorRT alone: ENGINE.json beside it says which.
+    It runs on this kind of GPU and this version of TensorRT alone, which ENGINE.json names.
     """
     from reprune_onnx.data.reading import Reading
     from reprune_onnx.deployment.engine import BuildOptions, build, check_target

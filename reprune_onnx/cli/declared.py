@@ -63,6 +63,26 @@ def with_settings(
     return decorate
 
 
+def first(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let the help of a command begin with the options ``names``, those that most users need.
+
+    Raises KeyError for an option that the command does not have.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        told: Any = command
+        parameters = dict(signature(command).parameters)
+        leading = [parameters.pop(name) for name in names]
+        told.__signature__ = signature(command).replace(
+            parameters=[
+                p.replace(kind=Parameter.KEYWORD_ONLY) for p in (*leading, *parameters.values())
+            ]
+        )
+        return command
+
+    return decorate
+
+
 def _parameters(names: Iterable[str], of: Any, defaults: Mapping[str, Any]) -> list[Parameter]:
     held = {f.name: f.default for f in fields(of)}
     return [

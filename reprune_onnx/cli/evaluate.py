@@ -49,10 +49,11 @@ def command(
             "multi-label",
         ],
         typer.Option(
-            help="What the model does. detection and segmentation: a folder of images with objects"
-            " in COCO's format, average precision of boxes, and of masks. semantic-segmentation"
-            " (also segmentation without a .json): mean IoU; regression: errors; multi-label: mean"
-            " AP; with y in a .npz, images/ and masks/, or a .csv or .json beside the images."
+            help="Task of the model. detection and segmentation measure average precision of boxes"
+            " and of masks, on a folder of images with objects in COCO's format."
+            " semantic-segmentation (also segmentation without a .json) measures mean IoU,"
+            " regression errors, and multi-label mean AP: with y in a .npz, images/ and masks/, or"
+            " a .csv or .json beside the images."
         ),
     ] = "classification",
     annotations: Annotated[
@@ -82,7 +83,7 @@ def command(
 ) -> None:
     """Measure accuracy on labelled images, and agreement with the original on any.
 
-    Of other tasks what is usual there: average precision, mean IoU, errors.
+    For another --task, measure what is usual for it: average precision, mean IoU, errors.
     """
     from dataclasses import asdict
 

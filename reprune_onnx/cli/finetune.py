@@ -7,11 +7,15 @@ from typing import Annotated, Any
 import typer
 
 from reprune_onnx.cli import training as t
-from reprune_onnx.cli.declared import with_settings
+from reprune_onnx.cli.declared import first, with_settings
 from reprune_onnx.cli.options import Force, ModelArgument, Quiet
 from reprune_onnx.training.settings import TrainSettings
 
 
+@first(
+    *("data", "epochs", "lr", "out", "val", "distill", "preprocess", "task", "sparsity"),
+    *("macs_reduction", "rounds"),
+)
 @with_settings(of=t.TaskOptions, into="asked")
 @with_settings(of=TrainSettings, into="training")
 @with_settings("residual", "norm_statistics", into="coupling")
@@ -52,7 +56,7 @@ def command(
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a model's values on images; its graph, names and opset stay as they are."""
+    """Fine-tune a model on images; its graph, names and opset stay as they are."""
     from reprune_onnx.training.needs_torch import require
 
     require("finetune")

@@ -25,7 +25,7 @@ CalibrationSize = Annotated[int, option("calibration_size")]
 WrittenPrecision = Annotated[
     choices.Precision | None,
     typer.Option(
-        help="What the device computes in; default: the target's own. int8 needs --calibration."
+        help="Precision of the device; default: the target's own. int8 needs --calibration."
     ),
 ]
 CustomOps = Annotated[

@@ -7,11 +7,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from reprune_onnx.cli.declared import with_settings
+from reprune_onnx.cli.declared import first, with_settings
 from reprune_onnx.cli.options import Force, ModelArgument, Quiet
 from reprune_onnx.settings import PRESETS, Settings
 
 
+@first(
+    *("sparsity", "macs_reduction", "out", "calibration", "preprocess", "residual", "include"),
+    *("exclude", "target", "recover"),
+)
 @with_settings()
 def command(
     context: typer.Context,
@@ -19,23 +23,28 @@ def command(
     settings: dict[str, Any],
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", metavar="OUT", help="Default: MODEL-pruned.onnx beside MODEL."),
+        typer.Option(
+            "-o", "--out", metavar="OUT", help="File to write; default: MODEL-pruned.onnx."
+        ),
     ] = None,
     preset: Annotated[
         Literal["paper"] | None,
-        typer.Option(help="Defaults as in the paper; options given beside it win."),
+        typer.Option(help="Take defaults from the paper; options given beside it win."),
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Default: OUT with .report.json for .onnx."),
+        typer.Option(metavar="FILE", help="Report to write; default: beside OUT, as .report.json."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="The table and the report, but no model.")
+        bool, typer.Option("--dry-run", help="Print the table and write the report, but no model.")
     ] = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Choose channels, cut them out of the file, prove the cut, write a smaller model."""
+    """Choose channels, cut them out of the file, prove the cut, and write a smaller model.
+
+    Give one target, such as --macs-reduction 0.5, and --calibration images if there are any.
+    """
     from reprune_onnx.cli.progress import Bar
     from reprune_onnx.pipeline import prune_file
     from reprune_onnx.report.files import Destination

@@ -7,18 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from reprune_onnx.cli.declared import with_settings
+from reprune_onnx.cli.declared import first, with_settings
 from reprune_onnx.cli.options import Force, Quiet
 from reprune_onnx.settings import Settings
 
 
+@first("calibration", "preprocess", "recover", "out", "report")
 @with_settings(
     *("calibration", "calibration_size", "preprocess", "skip_broken", "memory", "recover"),
     "input_shapes",
 )
 def command(
     original: Annotated[Path, typer.Argument(metavar="ORIGINAL", help="The file that was pruned.")],
-    pruned: Annotated[Path, typer.Argument(metavar="PRUNED", help="What came of it.")],
+    pruned: Annotated[Path, typer.Argument(metavar="PRUNED", help="The pruned file.")],
     settings: dict[str, Any],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="The recovered model.")],
     report: Annotated[

@@ -8,12 +8,16 @@ from typing import Annotated, Any, Literal
 import typer
 
 from reprune_onnx.cli import training as t
-from reprune_onnx.cli.declared import REQUIRED, with_settings
+from reprune_onnx.cli.declared import REQUIRED, first, with_settings
 from reprune_onnx.cli.options import Force, ModelArgument, Quiet
 from reprune_onnx.training.plan import PrunePlan
 from reprune_onnx.training.settings import TrainSettings
 
 
+@first(
+    *("data", "sparsity", "epochs", "lr", "out", "val", "prune_epochs", "distill", "preprocess"),
+    *("task", "init"),
+)
 @with_settings(of=t.TaskOptions, into="asked")
 @with_settings("sparsity", into="target", sparsity=REQUIRED)
 @with_settings("prune_epochs", "interval", "regrow", of=PrunePlan, into="plan", prune_epochs=None)

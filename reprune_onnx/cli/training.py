@@ -57,7 +57,7 @@ class TaskOptions:
     task: Annotated[
         Literal["classification", "semantic-segmentation", "regression", "multi-label"] | None,
         Option(
-            "What the model does, as in evaluate --task. It decides how labels are read, the loss,"
+            "Task of the model, as in evaluate --task. It decides how labels are read, the loss,"
             " and which epoch is best. Default: classification."
         ),
     ] = None

@@ -12,7 +12,7 @@ from reprune_onnx.cli.options import Quiet
 
 def command(
     original: Annotated[Path, typer.Argument(metavar="ORIGINAL", help="The file that was pruned.")],
-    pruned: Annotated[Path, typer.Argument(metavar="PRUNED", help="What came of it.")],
+    pruned: Annotated[Path, typer.Argument(metavar="PRUNED", help="The pruned file.")],
     report: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The report of the pruning; default: beside PRUNED."),

@@ -146,7 +146,7 @@ class TrainSettings:
     sync_batch_norm: Annotated[
         bool,
         Option(
-            "Whether processes share BatchNormalization's statistics; --no-sync-batch-norm gives"
+            "Share BatchNormalization's statistics between processes; --no-sync-batch-norm gives"
             " each its own.",
             names=("--no-sync-batch-norm",),
             words=bool,
