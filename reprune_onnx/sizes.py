@@ -248,7 +248,9 @@ class _Search:
             node = blind[middle]
             names, targets = needs.unknown(node), needs.computed(node)
             try:
-                seen = extents_in_a_run(self._proto, names, shapes, all_nodes=False, targets=targets)
+                seen = extents_in_a_run(
+                    self._proto, names, shapes, all_nodes=False, targets=targets
+                )
             except (MemoryError, ModelError):
                 high = middle
                 continue
