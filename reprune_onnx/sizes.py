@@ -35,7 +35,7 @@ _LARGE = 1024  # elements of a constant that shape inference need not see
 _RUNS = 60  # sizes that are run before the search ends
 _IN_A_ROW = 15  # that meet what one node wants, where it is known what another wants
 _BLIND_RUNS = 30  # where shape inference does not sort out most sizes before
-_LOOKS = 3  # of these, so many are looked into for what does not fit
+_LOOKS = 3  # of these, so many are looked into for what does not fit, and one of each batch
 _ERRORS, _OF_SHAPES = "Inference error(s):", "[ShapeInferenceError]"  # in onnx's sentences
 _STARTS = 8  # sizes that meet what one node wants from which the search for another's goes on
 _STRIDES = (1, 2, 4, 8, 16, 32)
@@ -177,6 +177,7 @@ class _Search:
             sides = dict.fromkeys(self._sides(), next(common_sizes(1, 4))[0])
             waiting.append((self._with(self._assumed, self._assumed[self.first][0], sides), misfit))
         left, looks = _RUNS if misfit.known else _BLIND_RUNS, _LOOKS
+        looked = {self._assumed[self.first][0]}  # batches of which one was looked into
         for k in range(_STARTS):
             if k == len(waiting):
                 return None
@@ -189,8 +190,10 @@ class _Search:
                     return None
                 if run >= _IN_A_ROW and len(waiting) > k + 1:
                     break
-                other = self.seen(shapes) if looks else None
+                batch = shapes[self.first][0]
+                other = self.seen(shapes) if looks or batch not in looked else None
                 looks = max(looks - 1, 0)
+                looked.add(batch)
                 if other is not None and other.node != need.node:
                     waiting.append((shapes, other))
         return None

@@ -116,10 +116,8 @@ def computed(proto: onnx.ModelProto, names: set[str], feeds: Feeds) -> dict[str,
     """What the graph computes of constants, in ONNX Runtime."""
     if not names:
         return {}
-    more = onnx.ModelProto()
-    more.CopyFrom(proto)
-    del more.graph.output[:]
-    more.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(names))
+    more = with_outputs(proto, sorted(names))
+    del more.graph.output[: len(proto.graph.output)]
     return dict(zip(sorted(names), run(more, [feeds])[0], strict=True))
 
 
@@ -183,6 +181,33 @@ def _with_zeros(
                 helper.make_tensor_value_info(tensor.name, tensor.data_type, array.shape)
             )
     return proto
+
+
+def behind_cuts(right: onnx.ModelProto, found: rp.Pruned, feeds: Feeds) -> list[str]:
+    """The tensors that layers make of the channels that are left, and that lost nothing themselves.
+
+    They are the same in the masked original, ``right``. What follows may hide a wrong channel:
+    means of a normalized map are its bias, whatever the image.
+    """
+    pruned = found.model.proto
+    cut = {(c["initializer"], c["axis"]) for c in found.report["cuts"]}
+    made = {name for node in right.graph.node for name in node.output}
+    names = {
+        result(node)
+        for node in pruned.graph.node
+        if any(len(node.input) > i and (node.input[i], a) in cut for i, a in input_axes(node))
+    }
+    names = names & made - {o.name for o in pruned.graph.output}
+    one, other = (computed(model, names, feeds) for model in (right, pruned))
+    return sorted(name for name in names if one[name].shape == other[name].shape)
+
+
+def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """A copy of a model that makes these tensors too."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    return copy
 
 
 def own_rounding(proto: onnx.ModelProto, inputs: Sequence[Feeds]) -> float:

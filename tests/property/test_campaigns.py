@@ -108,6 +108,22 @@ def test_a_wrong_pruning_fails_and_is_made_small(monkeypatch):
     assert len(small.recipe.blocks) < len(blocks)
 
 
+def test_a_wrong_pruning_is_seen_where_no_output_shows_it(monkeypatch):
+    """Case 3000 of seed 8, made small: the means of a normalized map are its bias."""
+    recipe = Recipe(
+        (Block("loop", 2, 4), Block("instance-norm", 2, 7)), stem=5, head="pool", opset=17, seed=0
+    )
+    request = rp.Settings(
+        sparsity=0.7, method="l1", recover="none", round_to=4, verify=False, input_shapes=SHAPE
+    )
+    case = random_case.Case(recipe, request, control=True)
+    seen = random_case.tried(case)
+    assert (seen.end, seen.detail) == ("exact", "")
+    assert seen.control > 0.1
+    monkeypatch.setattr(judgement, "behind_cuts", lambda *_: [])
+    assert random_case.tried(case).control < judgement.ALLOWED
+
+
 def test_a_summary_goes_on_where_it_was(tmp_path):
     path = tmp_path / "campaign.json"
     first = [

@@ -220,6 +220,28 @@ BATCH_AND_SIDES = {
         },
         (2, 3, 24, 24),
     ),
+    "pairs of three channels, then sides, behind an extent that is computed": (
+        """shape = Shape (r)
+        n = Gather <axis = 0> (shape, one)
+        half = Div (n, two)
+        part = Slice (r, zero, half, one)
+        k = Conv (part, third)
+        m = GlobalAveragePool (k)
+        [t] s = Reshape (m, pair)
+        v = ReduceMean <axes = [2], keepdims = 0> (s)
+        column = Transpose (v)
+        [u] rows = Reshape (part, to)
+        y = Add (rows, column)""",
+        {
+            "one": np.array([1]),
+            "two": np.array([2]),
+            "zero": np.array([0]),
+            "third": RNG.standard_normal((3, 4, 1, 1)),
+            "pair": np.array([1, 2, -1]),
+            "to": np.array([2, 100]),
+        },
+        (2, 3, 20, 20),
+    ),
     "rows written for three images": (
         """at = Transpose <perm = [2, 3, 0, 1]> (r)
         y = ScatterND (at, corner, rows)""",

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from math import inf
 
 import onnx
-from masked_oracle import Feeds, difference, masked, own_rounding, run
+from masked_oracle import (
+    Feeds,
+    behind_cuts,
+    difference,
+    masked,
+    own_rounding,
+    run,
+    with_outputs,
+)
 
 import reprune_onnx as rp
 
@@ -35,10 +43,23 @@ class Judgement:
         return "" if exact else f"{self.apart:.3g} from the masked original"
 
 
-def judged(original: onnx.ModelProto, result: rp.Pruned, inputs: Sequence[Feeds]) -> Judgement:
-    """Compare a pruned file with the original that its report masks."""
+def judged(
+    original: onnx.ModelProto,
+    result: rp.Pruned,
+    inputs: Sequence[Feeds],
+    wrong: rp.Pruned | None = None,
+) -> Judgement:
+    """Compare a pruned file with the original that its report masks, and that of a ``wrong`` one.
+
+    Outputs are compared, and what stands right behind the cuts.
+    """
     right = masked(original, result, inputs[0])
-    apart = difference(run(right, inputs), run(result.model.proto, inputs))
-    if apart <= ALLOWED:
-        return Judgement(apart)
-    return Judgement(apart, AMPLIFIED * own_rounding(right, inputs))
+    names = behind_cuts(right, result, inputs[0])
+    right = with_outputs(right, names)
+    found = run(with_outputs(result.model.proto, names), inputs)
+    apart = difference(run(right, inputs), found)
+    rounding = AMPLIFIED * own_rounding(right, inputs) if apart > ALLOWED else 0.0
+    if wrong is None:
+        return Judgement(apart, rounding)
+    other = with_outputs(masked(original, wrong, inputs[0]), names)
+    return Judgement(apart, rounding, difference(run(other, inputs), found))
