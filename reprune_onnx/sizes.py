@@ -23,6 +23,7 @@ from reprune_onnx.model import copy_emptied
 from reprune_onnx.need import Need, times
 from reprune_onnx.needs import BESIDE_EACH_OTHER, Needs, constants_of, extents_of, integers
 from reprune_onnx.note import Note
+from reprune_onnx.plain_ops import in_plain_ops
 from reprune_onnx.runtime.extents import extents_in_a_run
 from reprune_onnx.runtime.tried_sizes import tried_sizes
 from reprune_onnx.shapes import concrete_shapes, image_layout, stated_shapes, symbols
@@ -128,6 +129,8 @@ class _Search:
         rest = [t for t in light.graph.initializer if t.name not in large]
         del light.graph.initializer[:]
         light.graph.initializer.extend(rest)
+        weights = self._proto.graph.initializer
+        in_plain_ops(light.graph.node, {t.name for t in weights if len(t.dims) == 2})
         declared = {i.name for i in light.graph.input}
         for name, t in large.items():
             if name not in declared:

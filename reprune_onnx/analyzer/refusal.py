@@ -8,8 +8,6 @@ from reprune_onnx.analyzer.op_kinds import WEIGHTED
 from reprune_onnx.analyzer.quantized import counted, quantized_nodes
 from reprune_onnx.errors import ModelError
 
-"""Ops that are layers where their second input is a constant."""
-
 
 def refuse_quantized(graph: Graph) -> None:
     """Raise ModelError for a model in whole numbers."""

@@ -121,7 +121,7 @@ BATCH_AND_SIDES = {
         {"places": TABLE},
         (2, 3, 224, 224),
     ),
-    "behind an op that ONNX does not know": (
+    "behind a norm that ONNX does not know": (
         """last = Transpose <perm = [0, 2, 3, 1]> (r)
         flat = Reshape (last, rows)
         n, , , = com.microsoft.SkipSimplifiedLayerNormalization (flat, flat, gamma)
@@ -177,11 +177,12 @@ BATCH_AND_SIDES = {
     "two images, and sides behind an op that ONNX does not know": (
         """m = GlobalAveragePool (r)
         pair = Reshape (m, two)
-        n = com.microsoft.Gelu (r)
+        n = com.microsoft.Pad (r, nothing)
         y = Reshape (n, to)""",
         {
             "two": np.array([2, 4, 2]),
             "to": np.array([2, 8 * 36]),
+            "nothing": np.zeros(8, np.int64),
         },
         (2, 3, 24, 24),
     ),
@@ -323,10 +324,14 @@ def test_batches_are_tried_at_small_sides_where_the_assumed_ones_take_too_much(m
 
 def test_a_search_names_the_first_node_that_does_not_fit():
     """Behind an op that ONNX does not know only runs tell what comes to a node."""
-    tail = """e = com.microsoft.Gelu (r)
+    tail = """e = com.microsoft.Pad (r, nothing)
         [t] f = Reshape (e, to)
         [u] y = Reshape (f, other)"""
-    weights = {"to": np.array([1, 8, 7 * 1777]), "other": np.array([5, 11])}
+    weights = {
+        "nothing": np.zeros(8, np.int64),
+        "to": np.array([1, 8, 7 * 1777]),
+        "other": np.array([5, 11]),
+    }
     proto = model(tail, "float[1, 3, h, 32] x", domain=', "com.microsoft" : 1', **weights)
     with pytest.raises(rp.RepruneError, match=r"Reshape 't' makes 1×8×12439 of 1×8×56×8 at x = "):
         rp.analyze(rp.Model(proto))
