@@ -7,38 +7,38 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor
 
+from reprune_onnx.activations.gram import Gram, merged, of_matrix, of_samples
 from reprune_onnx.activations.workers import Workers
 from reprune_onnx.types import Floats, Ints
 
 Array = NDArray[Any]
 _BLOCK = 256  # columns of a Gram matrix that are computed at once
-_ENOUGH = 4  # samples of each input, from which on what is lost is off by a third at most
 _ROWS = 4096  # samples that are gathered before their products are summed
+_FEW = 2  # inputs for each sample, beyond which samples are kept instead of products
 
 
 @dataclass(frozen=True)
 class Moments:
     """Means and centred second moments of ``n`` samples, for g groups of inputs and outputs.
 
-    ``x (g, D)`` and ``t (g, m)`` are the means of inputs and targets; ``xx (g, D, D)``,
-    ``xt (g, D, m)`` and ``tt (g, m)`` the means of products of what is left without them, or of the
-    raw values where the means are zero (a layer that cannot shift its outputs). What was not summed
-    (`Sums`) is 0.
+    ``x (g, D)`` and ``t (g, m)`` are the means of inputs and targets; ``xx``, a `Gram` (D, D) of
+    each group, ``xt (g, D, m)`` and ``tt (g, m)`` the means of products of what is left without
+    them, or of the raw values where the means are zero (a layer that cannot shift its outputs).
+    What was not summed (`Sums`) is 0, or () of ``xx``.
     """
 
     n: int
     x: Floats
     t: Floats
-    xx: Floats
+    xx: tuple[Gram, ...]
     xt: Floats
     tt: Floats
 
     def error(self, W: Floats, outputs: Ints | slice = slice(None)) -> Floats:
         """The mean squared error (g, m') of predicting some targets by W (g, m', D)."""
         fitted = np.einsum("gmd,gdm->gm", W, self.xt[:, :, outputs])
-        predicted = np.einsum("gmd,gmd->gm", W @ self.xx, W)
+        predicted = np.stack([G.energies(w) for G, w in zip(self.xx, W, strict=True)])
         error: Floats = np.maximum(self.tt[:, outputs] - 2 * fitted + predicted, 0.0)
         return error
 
@@ -47,13 +47,12 @@ class Moments:
         n = self.n + other.n
         a, b = self.n / n, other.n / n
         d, e = other.x - self.x, other.t - self.t
-        xx = self.xx
-        xx *= a
-        for k in range(0, xx.shape[1], _BLOCK):  # no second matrix is made
-            xx[:, k : k + _BLOCK] += b * other.xx[:, k : k + _BLOCK]
         return Moments(
             *(n, a * self.x + b * other.x, a * self.t + b * other.t),
-            _plus(xx, a * b * d, d),
+            tuple(
+                merged((a, G), (b, H), apart)
+                for G, H, apart in zip(self.xx, other.xx, d, strict=True)
+            ),
             a * self.xt + b * other.xt + a * b * _outer(d, e),
             a * self.tt + b * other.tt + a * b * e**2,
         )
@@ -79,11 +78,13 @@ class Sums:
         """Add samples X (g, r, D) with targets T (g, r, m), both float32."""
         self._rows.append((X, T))
         self._waiting += X.shape[1]
-        if self._waiting >= _ROWS:
+        if self._waiting >= max(_ROWS, X.shape[2] // _FEW):
             self._flush()
 
     def moments(self, centred: bool = True) -> Moments:
         """Return the moments of all samples, of which there is at least one; ends the sums."""
+        if self._with_xx and not self._n and _FEW * self._waiting < self._rows[0][0].shape[2]:
+            return self._of_few(centred)
         self._flush()
         n, p, q = self._n, self._p, self._q
         x, t = self._x / n, self._t / n
@@ -93,22 +94,40 @@ class Sums:
         tt /= n
         if self._with_xx:
             _mirror(xx)
+            # E[(x + p)·(x + p)ᵀ] where it is not centred
+            xx = _plus(xx, -x, x) if centred else _plus(_plus(xx, x, p), p, x + p)
+        grams = tuple(map(of_matrix, xx)) if self._with_xx else ()
         if centred:
-            xx = _plus(xx, -x, x) if self._with_xx else xx
             xt = xt - _outer(x, t) if self._with_xt else xt
-            return Moments(n, p + x, q + t, xx, xt, np.maximum(tt - t**2, 0.0))
-        if self._with_xx:  # E[(x + p)·(x + p)ᵀ]
-            xx = _plus(_plus(xx, x, p), p, x + p)
+            return Moments(n, p + x, q + t, grams, xt, np.maximum(tt - t**2, 0.0))
         if self._with_xt:
             xt = xt + _outer(x, q) + _outer(p, t + q)
-        return Moments(n, np.zeros_like(p), np.zeros_like(q), xx, xt, tt + q * (2 * t + q))
+        return Moments(n, np.zeros_like(p), np.zeros_like(q), grams, xt, tt + q * (2 * t + q))
+
+    def _of_few(self, centred: bool) -> Moments:
+        """The moments of the samples that wait, by these themselves."""
+        X, T = (A.astype(np.float64) for A in self._gathered())
+        n = X.shape[1]
+        x, t = X.mean(axis=1), T.mean(axis=1)
+        if not centred:
+            x, t = np.zeros_like(x), np.zeros_like(t)
+        X -= x[:, None]
+        T -= t[:, None]
+        xt = X.swapaxes(1, 2) @ T / n if self._with_xt else np.zeros(())
+        X /= np.sqrt(n)
+        return Moments(n, x, t, tuple(map(of_samples, X)), xt, (T**2).mean(axis=1))
+
+    def _gathered(self) -> tuple[Array, Array]:
+        """X (g, r, D) and T (g, r, m) of the samples that wait, which wait no longer."""
+        X = np.concatenate([x for x, _ in self._rows], axis=1)
+        T = np.concatenate([t for _, t in self._rows], axis=1)
+        self._rows, self._waiting = [], 0
+        return X, T
 
     def _flush(self) -> None:
         if not self._rows:
             return
-        X = np.concatenate([x for x, _ in self._rows], axis=1)
-        T = np.concatenate([t for _, t in self._rows], axis=1)
-        self._rows, self._waiting = [], 0
+        X, T = self._gathered()
         if not self._n:
             self._start(X, T)
         X -= self._p.astype(np.float32)[:, None]
@@ -143,47 +162,6 @@ class Sums:
 
         if self._with_xx or self._with_xt:
             self._workers.run(block, -(-size // _BLOCK))
-
-
-def factored(G: Floats, ridge: float) -> tuple[Floats, bool]:
-    """Return scipy's Cholesky factor of G + λ·I (D, D) for a λ of ``ridge`` > 0 or more.
-
-    G is a sum of squares, but in float32, so that rounding may leave it without a factor where its
-    inputs are nearly dependent; λ then grows tenfold until there is one.
-    """
-    while True:
-        A = G.copy()
-        A.flat[:: len(A) + 1] += ridge
-        try:  # A.T lies in LAPACK's order, so that the factor takes A's place
-            factor: tuple[Floats, bool] = cho_factor(A.T, overwrite_a=True, check_finite=False)
-        except np.linalg.LinAlgError:
-            if not np.isfinite(G).all():
-                raise
-            ridge *= 10
-        else:
-            return factor
-
-
-def shrunk(G: Floats, n: int) -> Floats:
-    """Return the second moments G (g, D, D) of ``n`` samples as more samples would show them.
-
-    With few samples inputs seem to be combinations of each other, with fewer than D all do. Below
-    four for each input, G becomes (1 - ρ)·G + ρ·tr(G)/D·I, in its place, with the ρ of oracle
-    approximating shrinkage (Chen, Wiesel, Eldar and Hero, 2010):
-
-        ρ = ((1 - 2/D)·tr(G²) + tr²(G)) / ((n + 1 - 2/D)·(tr(G²) - tr²(G)/D)), at most 1
-    """
-    D = G.shape[1]
-    if n >= _ENOUGH * D:
-        return G
-    for g in range(len(G)):
-        trace, squares = float(np.trace(G[g])), float(np.vdot(G[g], G[g]))
-        spread = (n + 1 - 2 / D) * (squares - trace**2 / D)
-        most = (1 - 2 / D) * squares + trace**2
-        rho = most / spread if spread > most else 1.0
-        G[g] *= 1 - rho
-        G[g].flat[:: D + 1] += rho * trace / D
-    return G
 
 
 def _outer(a: Floats, b: Floats) -> Floats:

@@ -30,11 +30,15 @@ _BATCHES = 4  # at least: fits to the even ones are tested on the odd ones
 
 @dataclass(frozen=True)
 class Look:
-    """A tensor with channels along ``axis``, of which so many ``samples`` are wanted."""
+    """A tensor with channels along ``axis``, of which so many ``samples`` are wanted.
+
+    One position in ``spread`` is looked at, where there are enough images.
+    """
 
     tensor: str
     axis: int
     samples: int = _FEWEST
+    spread: int = _SPREAD
 
     @classmethod
     def to_fit(cls, tensor: str, layer: Linear) -> Look:
@@ -73,7 +77,7 @@ def shares(proto: onnx.ModelProto, images: Sequence[Arrays], looks: Sequence[Loo
         return []
     until = np.cumsum([len(next(iter(arrays.values()))) for arrays in images])
     shapes = _shapes(proto, images[0], [look.tensor for look in looks])
-    wanted = [ceil(_SPREAD * x.samples / _positions(shapes[x.tensor], x.axis)) for x in looks]
+    wanted = [ceil(x.spread * x.samples / _positions(shapes[x.tensor], x.axis)) for x in looks]
     result = []
     for look, count in zip(looks, _one_hill(np.array(wanted)), strict=True):
         batches = max(_BATCHES, int(np.searchsorted(until, count)) + 1)

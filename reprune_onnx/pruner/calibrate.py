@@ -23,10 +23,15 @@ from reprune_onnx.precision import as_float32
 from reprune_onnx.types import ChannelMap, Floats, Layer, Model
 from reprune_onnx.watch import Progress
 
+_SAMPLES = 4_000  # values of a channel, of which a mean and a deviation are taken
+
 
 @dataclass(frozen=True)
 class Statistics:
-    """``deviation[node] (n_out,)`` of the layers without BN, ``energy[node] (n_in,)`` of all."""
+    """What images tell: ``deviation[node] (n_out,)`` of layers without BN whose channels may go.
+
+    ``energy[node] (n_in,)`` is of all layers.
+    """
 
     deviation: dict[int, Floats] = field(default_factory=dict)
     energy: dict[int, Floats] = field(default_factory=dict)
@@ -42,16 +47,21 @@ def layer_statistics(
 ) -> Statistics:
     """Measure the layers on ``images``; input energies only where they are asked for."""
     names = measured_names(model.proto)
+    movable = {p.layer.node for g in channels.groups if g.free.any() for p in g.producers}
     layers = [
         x
         for x in channels.layers
-        if (energies or x.bn is None) and {graph.ops[x.node].result, *_read(graph, x)} <= names
+        if (energies or (x.bn is None and x.node in movable))
+        and {graph.ops[x.node].result, *_read(graph, x)} <= names
     ]
     outputs = [graph.ops[x.node].result for x in layers]
     inputs = [name for x in layers for name in _read(graph, x)]
     steps = [[y, x] if energies else [y] for y, x in zip(outputs, inputs, strict=True)]
     proto = as_float32(model.proto)
-    looks = [Look(y, _axis(channels, layer, y)) for layer, y in zip(layers, outputs, strict=True)]
+    looks = [
+        Look(y, _axis(channels, layer, y), _SAMPLES, spread=1)  # every position
+        for layer, y in zip(layers, outputs, strict=True)
+    ]
     counts = [share.batches for share in shares(proto, images.batches, looks)]
     statistics = Statistics()
     frontier = Frontier(Model(proto), images.batches, steps, counts, Store(images.room))

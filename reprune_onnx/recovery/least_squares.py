@@ -100,7 +100,7 @@ class _Fit:
         step, centred = self.step, self.step.intercept is not None
         ridge, m = self._chosen(centred)
         regression = Regression(m.xx, self.W0, ridge)
-        m = replace(m, xx=np.zeros(()))  # the largest array is needed no more
+        m = replace(m, xx=())  # the largest array is needed no more
         W, b = self._solution(regression, m)
         for _ in range(_ROUNDS if step.joint.bounded else 0):
             change = self._change(W, b).moments(centred)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-from scipy.linalg import cho_solve
+from collections.abc import Sequence
 
-from reprune_onnx.activations.moments import Moments, factored
+import numpy as np
+
+from reprune_onnx.activations.gram import Gram
+from reprune_onnx.activations.moments import Moments
 from reprune_onnx.types import Floats, Ints
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -19,29 +21,26 @@ class Regression:
     Inputs that are zero in all samples keep their weights.
     """
 
-    def __init__(self, xx: Floats, W0: Floats, ridge: float, start: Floats | None = None) -> None:
-        """``xx (g, D, D)`` are the moments G; ``start`` is what `start_of` makes of them."""
-        scales = [float(np.trace(G)) / len(G) for G in xx]
+    def __init__(
+        self, xx: Sequence[Gram], W0: Floats, ridge: float, start: Floats | None = None
+    ) -> None:
+        """``xx`` are the moments G of each group; ``start`` is what `start_of` makes of them."""
         self._W0 = W0
         self._start = start_of(xx, W0) if start is None else start
-        self._factors = [
-            factored(G, ridge * scale) if scale > 0 else None
-            for G, scale in zip(xx, scales, strict=True)
-        ]
+        self._solvers = [G.solver(ridge * G.scale) if G.scale > 0 else None for G in xx]
 
     def solve(self, xt: Floats) -> Floats:
         """Return W (g, m, D) for the products ``xt (g, D, m)`` of inputs and targets."""
         W = np.array(self._W0)
-        for g, factor in enumerate(self._factors):
-            if factor is not None:
-                W[g] += cho_solve(factor, xt[g] - self._start[g], check_finite=False).T
+        for g, solver in enumerate(self._solvers):
+            if solver is not None:
+                W[g] += solver(xt[g] - self._start[g]).T
         return W
 
 
-def start_of(xx: Floats, W0: Floats) -> Floats:
+def start_of(xx: Sequence[Gram], W0: Floats) -> Floats:
     """Return G·W0ᵀ (g, D, m): what the weights that a layer has make of its inputs."""
-    start: Floats = xx @ W0.swapaxes(1, 2)
-    return start
+    return np.stack([G.times(w.T) for G, w in zip(xx, W0, strict=True)])
 
 
 def choose(fit: Moments, test: Moments, W0: Floats, weight: Floats) -> float:

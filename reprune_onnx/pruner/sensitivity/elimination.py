@@ -16,13 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
-from reprune_onnx.activations.moments import factored
+from reprune_onnx.activations.gram import Gram
 from reprune_onnx.types import Bools, Floats, Ints
 
 _RIDGE = 1e-4  # of the mean diagonal: inputs that hardly vary do not become free
-_ROUNDING = 1e-12  # of the mean diagonal of an inverse
 _WAITING = 128  # updates of the inverse that are applied at once
 
 
@@ -35,7 +33,7 @@ class Reader:
     """
 
     W: Floats
-    G: Floats
+    G: Gram
     inputs: tuple[Ints, ...]
 
 
@@ -75,27 +73,20 @@ def eliminate(readers: Sequence[Reader], fixed: Bools) -> Curve:
 
 
 def lost(readers: Sequence[Reader], choices: Sequence[Ints]) -> Floats:
-    """Return the errors if only the channels of each choice are left.
-
-    The Schur complement above is the inverse of P_RR, so that with its Cholesky factor L the error
-    is ‖L⁻¹·W_Rᵀ‖² (here U = Lᵀ).
-    """
+    """Return the errors if only the channels of each choice are left."""
     errors = np.zeros(len(choices))
     for r in readers:
-        P = _inverse(r.G)
-        for k, kept in enumerate(choices):
-            gone = np.setdiff1d(np.arange(len(r.inputs)), kept)
-            R = np.concatenate([np.empty(0, np.int64), *(r.inputs[i] for i in gone)])
-            if len(R):
-                rest = P[np.ix_(R, R)]
-                U, lower = factored(rest, _ROUNDING * float(np.trace(rest)) / len(R))
-                half = solve_triangular(U, r.W[:, R].T, trans="T", lower=lower, check_finite=False)
-                errors[k] += float(np.vdot(half, half))
+        every = np.arange(len(r.inputs))
+        gone = [
+            np.concatenate([np.empty(0, np.int64), *(r.inputs[i] for i in np.setdiff1d(every, c))])
+            for c in choices
+        ]
+        errors += r.G.lost(r.W, gone, _ridge(r.G))
     return errors
 
 
-def _ridge(G: Floats) -> float:
-    return _RIDGE * (float(np.trace(G)) / len(G) or 1.0)
+def _ridge(G: Gram) -> float:
+    return _RIDGE * (G.scale or 1.0)
 
 
 @dataclass(frozen=True)
@@ -134,7 +125,7 @@ class _State:
     def __init__(self, reader: Reader) -> None:
         self.n = len(reader.inputs)
         self.inputs = {i: b for i, b in enumerate(reader.inputs) if len(b)}
-        self.base = _inverse(reader.G)
+        self.base = reader.G.inverse(_ridge(reader.G))
         self.W = np.array(reader.W)
         self._start()
 
@@ -183,17 +174,3 @@ class _State:
             inputs = np.stack([self.inputs[i] for i in channels])
             blocks = self.base[inputs[:, :, None], inputs[:, None, :]]
             self.classes.append(_Class(channels, inputs, blocks))
-
-
-def _inverse(G: Floats) -> Floats:
-    """(G + λ·I)⁻¹ of moments G (D, D)."""
-    from scipy.linalg.lapack import dpotri
-
-    factor, lower = factored(G, _ridge(G))
-    triangle, failed = dpotri(factor, lower=lower, overwrite_c=True)
-    if failed:
-        raise np.linalg.LinAlgError(f"dpotri: {failed}")
-    half = np.tril(triangle) if lower else np.triu(triangle)
-    inverse: Floats = half + half.T
-    inverse.flat[:: len(half) + 1] /= 2
-    return inverse

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reprune_onnx.activations.frontier import Frontier
+from reprune_onnx.activations.gram import Gram
 from reprune_onnx.activations.images import Images
 from reprune_onnx.activations.joint import Joint, joint_of
 from reprune_onnx.activations.linear import Linear
 from reprune_onnx.activations.measurable import measured_names
-from reprune_onnx.activations.moments import Sums, shrunk
+from reprune_onnx.activations.moments import Sums
 from reprune_onnx.activations.sampling import Look, Share, shares
 from reprune_onnx.activations.store import Store
 from reprune_onnx.activations.workers import Workers
@@ -70,7 +71,7 @@ def readers(
         g.id: {i for i, p in enumerate(plans) if np.isin(p.units, g.units).any()} for g in groups
     }
     yield from ((g, []) for g in groups if not waiting[g.id])
-    measured: dict[int, tuple[Floats, Floats]] = {}
+    measured: dict[int, tuple[Floats, list[Gram]]] = {}
     for i, plan in enumerate(plans):
         frontier.advance()
         weight = _LATE ** (i / max(1, len(plans) - 1))
@@ -107,8 +108,8 @@ def _plans(graph: Graph, channels: ChannelMap) -> list[_Plan]:
 
 def _measured(
     plan: _Plan, graph: Graph, frontier: Frontier, share: Share, workers: Workers, weight: float
-) -> tuple[Floats, Floats]:
-    """W (g, m, D) in units of the joint's deviation, and the inputs' centred moments (g, D, D)."""
+) -> tuple[Floats, list[Gram]]:
+    """W (g, m, D) in units of the joint's deviation, and each group's centred moments (D, D)."""
     linear, joint = plan.linear, plan.joint
     sums = Sums(workers, xt=False)
 
@@ -128,13 +129,13 @@ def _measured(
     W = linear.matrix(graph.array(plan.layer.weight))
     scale = joint.scale.reshape(linear.groups, -1)
     variance = float(m.tt.sum()) or 1.0
-    return W * scale[:, :, None] * np.sqrt(weight / variance), shrunk(m.xx, m.n)
+    return W * scale[:, :, None] * np.sqrt(weight / variance), [G.shrunk(m.n) for G in m.xx]
 
 
-def _readers(plan: _Plan, measured: tuple[Floats, Floats], group: Group) -> Iterator[Reader]:
-    W, G = measured
+def _readers(plan: _Plan, measured: tuple[Floats, list[Gram]], group: Group) -> Iterator[Reader]:
+    W, grams = measured
     kernel = W.shape[2] // len(plan.units)
     places = [np.flatnonzero(plan.units == unit) for unit in group.units]
     inputs = tuple((p[:, None] * kernel + np.arange(kernel)).reshape(-1) for p in places)
-    for w, moments in zip(W, G, strict=True):
+    for w, moments in zip(W, grams, strict=True):
         yield Reader(w, moments, inputs)

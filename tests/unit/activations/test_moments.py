@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from reprune_onnx.activations.moments import Moments, Sums, factored, shrunk
+from reprune_onnx.activations.gram import of_matrix
+from reprune_onnx.activations.moments import Moments, Sums
 from reprune_onnx.activations.workers import Workers, workers
 
 FIELDS = ("x", "t", "xx", "xt", "tt")
@@ -41,12 +42,17 @@ def expected(X: np.ndarray, T: np.ndarray, centred: bool) -> Moments:
         x, t = np.zeros_like(x), np.zeros_like(t)
     X, T = X - x[:, None], T - t[:, None]
     xx, xt = X.swapaxes(1, 2) @ X / n, X.swapaxes(1, 2) @ T / n
-    return Moments(n, x, t, xx, xt, (T**2).mean(axis=1))
+    return Moments(n, x, t, tuple(map(of_matrix, xx)), xt, (T**2).mean(axis=1))
+
+
+def values(moments: Moments, name: str) -> np.ndarray:
+    field = getattr(moments, name)
+    return np.stack([G.matrix() for G in field]) if name == "xx" else field
 
 
 def assert_close(found: Moments, wanted: Moments) -> None:
     for name in FIELDS:
-        a, b = getattr(found, name), getattr(wanted, name)
+        a, b = values(found, name), values(wanted, name)
         assert a.dtype == np.float64
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5, err_msg=name)
 
@@ -65,7 +71,8 @@ def test_more_columns_than_one_block() -> None:
     with threads(2) as pool:
         found = added(Sums(pool), X, T, 100).moments()
     assert_close(found, expected(X, T, True))
-    np.testing.assert_allclose(found.xx, found.xx.swapaxes(1, 2), atol=1e-5)
+    (G,) = values(found, "xx")
+    np.testing.assert_allclose(G, G.T, atol=1e-5)
 
 
 @pytest.mark.parametrize("centred", [True, False])
@@ -82,7 +89,7 @@ def test_means_that_are_large_do_not_hide_the_variance(centred: bool) -> None:
     for found, targets in ((m, T), (whole, other)):
         wanted = expected(X, targets, centred)
         for name in FIELDS:
-            a, b = getattr(found, name), getattr(wanted, name)
+            a, b = values(found, name), values(wanted, name)
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4, err_msg=name)
 
 
@@ -91,20 +98,8 @@ def test_inputs_that_never_vary_have_no_variance() -> None:
     X[:, :, 1] = np.float32(0.1)
     with threads(1) as pool:
         m = added(Sums(pool), X, T, 900).moments()
-    assert not m.xx[:, 1].any()
+    assert not values(m, "xx")[:, 1].any()
     assert not m.xt[:, 1].any()
-
-
-def test_a_factor_of_what_rounding_left_without_one() -> None:
-    G = np.diag([1.0, 1.0, -1e-3])
-    before = G.copy()
-    c, lower = factored(G, 1e-5)
-    U = np.triu(c)
-    assert not lower
-    np.testing.assert_allclose(U.T @ U, G + 1e-2 * np.eye(3), rtol=1e-9)
-    c, _ = factored(np.eye(3), 1e-5)
-    np.testing.assert_allclose(np.triu(c), np.sqrt(1 + 1e-5) * np.eye(3), rtol=1e-12)
-    assert np.array_equal(G, before)
 
 
 @pytest.mark.parametrize("centred", [True, False])
@@ -129,7 +124,7 @@ def test_what_changes_in_the_targets_is_added(centred: bool) -> None:
     wanted = expected(X, other, centred)
     np.testing.assert_allclose(m.t + change.t, wanted.t, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(m.xt + change.xt, wanted.xt, rtol=1e-5, atol=1e-4)
-    assert not change.xx.any()
+    assert change.xx == ()
 
 
 def test_inputs_alone() -> None:
@@ -137,7 +132,7 @@ def test_inputs_alone() -> None:
     with threads(1) as pool:
         m = added(Sums(pool, xt=False), X, T, 90).moments()
     wanted = expected(X, T, True)
-    np.testing.assert_allclose(m.xx, wanted.xx, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(values(m, "xx"), values(wanted, "xx"), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(m.tt, wanted.tt, rtol=1e-5, atol=1e-5)
     assert not m.xt.any()
 
@@ -160,7 +155,7 @@ def test_the_same_bits_with_any_number_of_threads() -> None:
             found.append(added(Sums(pool), X, T, 700).moments())
     for other in found[1:]:
         for name in FIELDS:
-            assert getattr(other, name).tobytes() == getattr(found[0], name).tobytes(), name
+            assert values(other, name).tobytes() == values(found[0], name).tobytes(), name
 
 
 def test_results_come_in_order_and_few_wait() -> None:
@@ -185,30 +180,16 @@ def test_an_error_in_a_thread_arrives() -> None:
         pool.run(work, 10)
 
 
-def test_moments_of_few_samples_are_shrunk_by_the_published_share() -> None:
-    rng = np.random.default_rng(5)
-    D, n = 8, 6
-    X = rng.standard_normal((2, n, D)) * np.geomspace(1, 0.05, D)
-    G = X.swapaxes(1, 2) @ X / n
-    found = shrunk(G.copy(), n)
-    for S, own in zip(G, found, strict=True):
-        trace, squares = np.trace(S), np.trace(S @ S)
-        rho = (1 - 2 / D) * squares + trace**2
-        rho /= (n + 1 - 2 / D) * (squares - trace**2 / D)
-        assert 0 < rho < 1
-        np.testing.assert_allclose(own, (1 - rho) * S + rho * trace / D * np.eye(D))
-        assert np.linalg.matrix_rank(S) < D == np.linalg.matrix_rank(own)
-
-
-@pytest.mark.parametrize(
-    ("G", "n", "expected"),
-    [
-        (np.diag([1.0, 3.0])[None], 20, np.diag([1.0, 3.0])[None]),  # enough samples
-        (np.eye(3)[None], 2, np.eye(3)[None]),  # nothing to shrink: the share would be x/0
-        (np.array([[[2.0, 1.9], [1.9, 2.0]]]), 1, 2 * np.eye(2)[None]),  # more than all of it
-        (np.zeros((1, 4, 4)), 3, np.zeros((1, 4, 4))),
-        (np.array([[[7.0]]]), 1, np.array([[[7.0]]])),
-    ],
-)
-def test_moments_that_are_kept_or_made_equal(G: np.ndarray, n: int, expected: np.ndarray) -> None:
-    np.testing.assert_allclose(shrunk(G.copy(), n), expected, rtol=1e-12)
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize(("few", "more"), [(9, 12), (12, 200), (200, 9)])
+def test_few_samples_are_kept_themselves(centred: bool, few: int, more: int) -> None:
+    """Of fewer than half the inputs no matrix is made; together with many others there is one."""
+    X, T = samples(few + more, D=40)
+    with threads(1) as pool:
+        first = added(Sums(pool), X[:, :few], T[:, :few], 5).moments(centred)
+        second = added(Sums(pool), X[:, few:], T[:, few:], 5).moments(centred)
+    assert_close(first, expected(X[:, :few], T[:, :few], centred))
+    assert_close(second, expected(X[:, few:], T[:, few:], centred))
+    thin = [type(m.xx[0]) is not type(of_matrix(np.eye(2))) for m in (first, second)]
+    assert thin == [few < 20, more < 20]
+    assert_close(first.merged(second), expected(X, T, centred))

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reprune_onnx.activations.gram import of_matrix
 from reprune_onnx.activations.moments import Moments
 from reprune_onnx.recovery.ridge import RIDGES, Regression, choose
 
@@ -16,7 +17,7 @@ def moments(X: Array, T: Array) -> Moments:
     n = X.shape[1]
     zeros = np.zeros((len(X), X.shape[2])), np.zeros((len(X), T.shape[2]))
     xx, xt = X.swapaxes(1, 2) @ X / n, X.swapaxes(1, 2) @ T / n
-    return Moments(n, *zeros, xx, xt, (T**2).mean(axis=1))
+    return Moments(n, *zeros, tuple(map(of_matrix, xx)), xt, (T**2).mean(axis=1))
 
 
 def solve(m: Moments, W0: Array, ridge: float) -> Array:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reprune_onnx.activations.gram import of_matrix
 from reprune_onnx.pruner.sensitivity.elimination import _RIDGE, Reader, eliminate, lost
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -25,15 +26,15 @@ def reader(rng: np.random.Generator, sizes: list[int], others: int = 0, m: int =
     at = rng.permutation(D)
     stops = np.cumsum([0, *sizes])
     inputs = tuple(np.sort(at[a:b]) for a, b in pairwise(stops))
-    return Reader(rng.standard_normal((m, D)), moments(D, rng), inputs)
+    return Reader(rng.standard_normal((m, D)), of_matrix(moments(D, rng)), inputs)
 
 
 def refitted(readers: list[Reader], kept: list[int]) -> float:
     """What is left of ‖W·x - V·x_S‖² for the best V, over samples that have the moments G."""
     total = 0.0
     for r in readers:
-        D = len(r.G)
-        ridged = r.G + _RIDGE * np.trace(r.G) / D * np.eye(D)
+        D = r.G.inputs
+        ridged = r.G.matrix() + _RIDGE * r.G.scale * np.eye(D)
         X = np.linalg.cholesky(ridged).T  # XᵀX is the ridged G
         gone = [j for i, own in enumerate(r.inputs) if i not in kept for j in own]
         S = [j for j in range(D) if j not in gone]
@@ -92,7 +93,7 @@ def test_elimination_finds_channels_that_others_make_up_for() -> None:
     rng = np.random.default_rng(0)
     X = rng.standard_normal((500, 5))
     X[:, 2] = X[:, 0] + X[:, 1]
-    r = Reader(rng.standard_normal((4, 5)), X.T @ X / 500, tuple(np.arange(5)[:, None]))
+    r = Reader(rng.standard_normal((4, 5)), of_matrix(X.T @ X / 500), tuple(np.arange(5)[:, None]))
     curve = eliminate([r], np.zeros(5, bool))
     assert curve.order[4] in (0, 1, 2)
     assert curve.error[4] < 1e-3 * curve.error[3]
@@ -114,13 +115,13 @@ def test_fixed_channels_go_last() -> None:
 def test_inputs_that_never_vary_cost_nothing() -> None:
     rng = np.random.default_rng(2)
     r = reader(rng, [1] * 5)
-    G = np.array(r.G)
+    G = np.array(r.G.matrix())
     (dead,) = r.inputs[3]
     G[dead] = G[:, dead] = 0.0
-    curve = eliminate([Reader(r.W, G, r.inputs)], np.zeros(5, bool))
+    curve = eliminate([Reader(r.W, of_matrix(G), r.inputs)], np.zeros(5, bool))
     assert curve.order[4] == 3
     assert curve.error[4] < 1e-3 * curve.error[3]
-    dark = Reader(r.W, np.zeros_like(G), r.inputs)
+    dark = Reader(r.W, of_matrix(np.zeros_like(G)), r.inputs)
     assert np.isfinite(eliminate([dark], np.zeros(5, bool)).error).all()
     assert np.isfinite(lost([dark], [np.array([0])])).all()
 
@@ -129,7 +130,9 @@ def test_many_equal_channels_stay_finite() -> None:
     """A singular matrix of moments: 40 copies of 3 channels."""
     rng = np.random.default_rng(4)
     X = np.tile(rng.standard_normal((300, 3)), 40)
-    r = Reader(rng.standard_normal((8, 120)), X.T @ X / 300, tuple(np.arange(120)[:, None]))
+    r = Reader(
+        rng.standard_normal((8, 120)), of_matrix(X.T @ X / 300), tuple(np.arange(120)[:, None])
+    )
     curve = eliminate([r], np.zeros(120, bool))
     assert set(curve.order[:3] % 3) == {0, 1, 2}
     assert curve.error[3] < 1e-3 * curve.error[0]
@@ -142,7 +145,7 @@ def test_moments_that_rounding_made_indefinite() -> None:
     X = (rng.standard_normal((16, 300)) + 3).astype(np.float32)
     G = (X.T @ X / 16).astype(np.float64) - np.outer(X.mean(axis=0), X.mean(axis=0))
     G -= 1e-3 * np.eye(300)
-    r = Reader(rng.standard_normal((4, 300)), G, tuple(np.arange(300)[:, None]))
+    r = Reader(rng.standard_normal((4, 300)), of_matrix(G), tuple(np.arange(300)[:, None]))
     curve = eliminate([r], np.zeros(300, bool))
     assert np.isfinite(curve.error).all()
     assert (np.diff(curve.error) <= 0).all()

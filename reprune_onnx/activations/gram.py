@@ -1,0 +1,257 @@
+"""The second moments G = E[x·xᵀ] (D, D) of a layer's inputs: as a matrix, or by the samples.
+
+Of fewer samples n than half the inputs, G = AᵀA + c·I is held as A (n, D). What is done with it
+then takes n²·D operations instead of D³, and n·D numbers instead of D². A fully connected layer
+behind the last feature map, with 25,088 inputs in a VGG, can be fitted in no other way.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg.lapack import dpotri
+
+from reprune_onnx.types import Floats, Ints
+
+_BLOCK = 256  # rows of a matrix that are changed at once
+_ENOUGH = 4  # samples of each input, from which on what is lost is off by a third at most
+_ROUNDING = 1e-12  # of the mean diagonal of an inverse
+
+Solve = Callable[[Floats], Floats]
+"""B (D, m) ↦ (G + λ·I)⁻¹·B."""
+
+
+class Gram(ABC):
+    """Second moments G (D, D), which are symmetric and have no negative eigenvalue."""
+
+    @property
+    @abstractmethod
+    def inputs(self) -> int:
+        """D."""
+
+    @property
+    @abstractmethod
+    def scale(self) -> float:
+        """The mean diagonal tr(G)/D."""
+
+    @abstractmethod
+    def matrix(self) -> Floats:
+        """G (D, D)."""
+
+    @abstractmethod
+    def times(self, B: Floats) -> Floats:
+        """G·B (D, m)."""
+
+    @abstractmethod
+    def energies(self, W: Floats) -> Floats:
+        """The mean squares (m,) of W·x for W (m, D): the diagonal of W·G·Wᵀ."""
+
+    @abstractmethod
+    def solver(self, ridge: float) -> Solve:
+        """The solution of (G + λ·I)·X = B for a λ of ``ridge`` > 0 or, see `factored`, more."""
+
+    @abstractmethod
+    def inverse(self, ridge: float) -> Floats:
+        """(G + λ·I)⁻¹ (D, D)."""
+
+    @abstractmethod
+    def lost(self, W: Floats, gone: Sequence[Ints], ridge: float) -> Floats:
+        """What W (m, D) loses without the inputs ``gone[k]``, refitted to those that are left.
+
+        With G + λ·I in G's place, R the inputs that are gone and S the others it is
+        tr(W_R·(G_RR - G_RS·G_SS⁻¹·G_SR)·W_Rᵀ), a number for each k.
+        """
+
+    @abstractmethod
+    def shrunk(self, n: int) -> Gram:
+        """These moments of ``n`` samples as more samples would show them; they are used up.
+
+        With few samples inputs seem to be combinations of each other, with fewer than D all do.
+        Below four for each input, G becomes (1 - ρ)·G + ρ·tr(G)/D·I with the ρ of oracle
+        approximating shrinkage (Chen, Wiesel, Eldar and Hero, 2010):
+
+            ρ = ((1 - 2/D)·tr(G²) + tr²(G)) / ((n + 1 - 2/D)·(tr(G²) - tr²(G)/D)), at most 1
+        """
+
+    def _rho(self, squares: float, n: int) -> float:
+        """The ρ of `shrunk`, where ``squares`` is tr(G²)."""
+        D, trace = self.inputs, self.scale * self.inputs
+        spread = (n + 1 - 2 / D) * (squares - trace**2 / D)
+        most = (1 - 2 / D) * squares + trace**2
+        return most / spread if spread > most else 1.0
+
+
+@dataclass(frozen=True)
+class _Full(Gram):
+    """G (D, D) as it is."""
+
+    G: Floats
+
+    @property
+    def inputs(self) -> int:
+        return len(self.G)
+
+    @property
+    def scale(self) -> float:
+        return float(np.trace(self.G)) / len(self.G)
+
+    def matrix(self) -> Floats:
+        return self.G
+
+    def times(self, B: Floats) -> Floats:
+        product: Floats = self.G @ B
+        return product
+
+    def energies(self, W: Floats) -> Floats:
+        energies: Floats = np.einsum("md,md->m", W @ self.G, W)
+        return energies
+
+    def solver(self, ridge: float) -> Solve:
+        factor = factored(self.G, ridge)
+        return lambda B: cho_solve(factor, B, check_finite=False)
+
+    def inverse(self, ridge: float) -> Floats:
+        factor, lower = factored(self.G, ridge)
+        triangle, failed = dpotri(factor, lower=lower, overwrite_c=True)
+        if failed:
+            raise np.linalg.LinAlgError(f"dpotri: {failed}")
+        half = np.tril(triangle) if lower else np.triu(triangle)
+        inverse: Floats = half + half.T
+        inverse.flat[:: len(half) + 1] /= 2
+        return inverse
+
+    def lost(self, W: Floats, gone: Sequence[Ints], ridge: float) -> Floats:
+        """The Schur complement is the inverse of P_RR, where P = (G + λ·I)⁻¹.
+
+        With the Cholesky factor L of P_RR what is lost is ‖L⁻¹·W_Rᵀ‖² (here U = Lᵀ).
+        """
+        P = self.inverse(ridge)
+        losses = np.zeros(len(gone))
+        for k, R in enumerate(gone):
+            if len(R):
+                rest = P[np.ix_(R, R)]
+                U, lower = factored(rest, _ROUNDING * float(np.trace(rest)) / len(R))
+                half = solve_triangular(U, W[:, R].T, trans="T", lower=lower, check_finite=False)
+                losses[k] = float(np.vdot(half, half))
+        return losses
+
+    def shrunk(self, n: int) -> _Full:
+        G, D = self.G, self.inputs
+        if n < _ENOUGH * D:
+            scale, rho = self.scale, self._rho(float(np.vdot(G, G)), n)
+            G *= 1 - rho
+            G.flat[:: D + 1] += rho * scale
+        return self
+
+
+@dataclass(frozen=True)
+class _Thin(Gram):
+    """G = AᵀA + c·I of ``A (n, D)`` and c = ``more``."""
+
+    A: Floats
+    more: float = 0.0
+
+    @property
+    def inputs(self) -> int:
+        return int(self.A.shape[1])
+
+    @property
+    def scale(self) -> float:
+        return float(np.vdot(self.A, self.A)) / self.inputs + self.more
+
+    def matrix(self) -> Floats:
+        G: Floats = self.A.T @ self.A
+        G.flat[:: len(G) + 1] += self.more
+        return G
+
+    def times(self, B: Floats) -> Floats:
+        product: Floats = self.A.T @ (self.A @ B)
+        return product + self.more * B if self.more else product
+
+    def energies(self, W: Floats) -> Floats:
+        energies: Floats = ((self.A @ W.T) ** 2).sum(axis=0) + self.more * (W**2).sum(axis=1)
+        return energies
+
+    def solver(self, ridge: float) -> Solve:
+        """(AᵀA + λ·I)⁻¹·B = (B - Aᵀ·(AAᵀ + λ·I)⁻¹·A·B)/λ."""
+        A, ridge = self.A, ridge + self.more
+        factor = factored(A @ A.T, ridge)
+        return lambda B: (B - A.T @ cho_solve(factor, A @ B, check_finite=False)) / ridge
+
+    def inverse(self, ridge: float) -> Floats:
+        A, ridge = self.A, ridge + self.more
+        U, lower = factored(A @ A.T, ridge)
+        half = solve_triangular(U, A, trans="T", lower=lower, check_finite=False)
+        P: Floats = half.T @ half
+        P /= -ridge
+        P.flat[:: len(P) + 1] += 1 / ridge
+        return P
+
+    def lost(self, W: Floats, gone: Sequence[Ints], ridge: float) -> Floats:
+        """The Schur complement is λ·I + A_Rᵀ·(I + A_S·A_Sᵀ/λ)⁻¹·A_R."""
+        A, ridge = self.A, ridge + self.more
+        losses = np.zeros(len(gone))
+        for k, R in enumerate(gone):
+            W_R, A_S = W[:, R], np.delete(A, R, axis=1)
+            U, lower = factored(A_S @ A_S.T / ridge, 1.0)
+            half = solve_triangular(U, A[:, R] @ W_R.T, trans="T", lower=lower, check_finite=False)
+            losses[k] = ridge * float(np.vdot(W_R, W_R)) + float(np.vdot(half, half))
+        return losses
+
+    def shrunk(self, n: int) -> _Thin:
+        if n >= _ENOUGH * self.inputs:
+            return self
+        K = self.A @ self.A.T
+        rho = self._rho(float(np.vdot(K, K)), n)
+        return _Thin(np.sqrt(1 - rho) * self.A, rho * self.scale)
+
+
+def of_matrix(G: Floats) -> Gram:
+    """The moments G (D, D), which belong to the result from now on."""
+    return _Full(G)
+
+
+def of_samples(A: Floats) -> Gram:
+    """The moments AᵀA of samples A (n, D) that were divided by √n."""
+    return _Thin(A)
+
+
+def merged(one: tuple[float, Gram], other: tuple[float, Gram], apart: Floats) -> Gram:
+    """The moments of two samples together; their matrices are used up.
+
+    ``one`` is a of all samples and has the moments G, ``other`` b and H, and their means are d =
+    ``apart`` (D,) from each other: together they have a·G + b·H + a·b·d·dᵀ.
+    """
+    (a, G), (b, H), d = one, other, apart
+    if isinstance(G, _Thin) and isinstance(H, _Thin):
+        parts = [np.sqrt(a) * G.A, np.sqrt(b) * H.A, np.sqrt(a * b) * d[None]]
+        return _Thin(np.concatenate(parts), a * G.more + b * H.more)
+    whole, added = G.matrix(), H.matrix()
+    whole *= a
+    for k in range(0, len(whole), _BLOCK):  # no third matrix is made
+        whole[k : k + _BLOCK] += b * added[k : k + _BLOCK]
+        whole[k : k + _BLOCK] += a * b * d[k : k + _BLOCK, None] * d
+    return _Full(whole)
+
+
+def factored(G: Floats, ridge: float) -> tuple[Floats, bool]:
+    """Return scipy's Cholesky factor of G + λ·I (D, D) for a λ of ``ridge`` > 0 or more.
+
+    G is a sum of squares, but in float32, so that rounding may leave it without a factor where its
+    inputs are nearly dependent; λ then grows tenfold until there is one.
+    """
+    while True:
+        A = G.copy()
+        A.flat[:: len(A) + 1] += ridge
+        try:  # A.T lies in LAPACK's order, so that the factor takes A's place
+            factor: tuple[Floats, bool] = cho_factor(A.T, overwrite_a=True, check_finite=False)
+        except np.linalg.LinAlgError:
+            if not np.isfinite(G).all():
+                raise
+            ridge *= 10
+        else:
+            return factor
