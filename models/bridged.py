@@ -30,16 +30,16 @@ def part(model: Model, glob: str = BACKBONE) -> Model:
     Raises ModelError where there are no such nodes, or they read several tensors.
     """
     graph = Graph(model)
-    own = {op.index for op in graph.ops if fnmatch.fnmatchcase(op.name, glob)}
-    layers = [graph.ops[i] for i in sorted(own) if graph.ops[i].type == "Conv"]
+    inside = {op.index for op in graph.ops if fnmatch.fnmatchcase(op.name, glob)}
+    layers = [graph.ops[i] for i in sorted(inside) if graph.ops[i].type == "Conv"]
     if not layers:
         raise ModelError(f"no Conv of the model is called '{glob}'")
-    made = {name for i in own for name in graph.ops[i].outputs}
+    made = {name for i in inside for name in graph.ops[i].outputs}
     entries = {op.inputs[0] for op in layers} - made
     if len(entries) != 1:
         raise ModelError(f"what is called '{glob}' reads {len(entries)} tensors, not 1")
     (entry,) = entries
-    outputs = _left(graph, own)
+    outputs = _left(graph, inside)
     needed: set[int] = set()
     stack = list(outputs)
     while stack:
@@ -63,13 +63,13 @@ def part(model: Model, glob: str = BACKBONE) -> Model:
     return Model(proto)
 
 
-def _left(graph: Graph, own: set[int]) -> list[str]:
-    """The activations that nodes ``own`` make and others read, by name."""
-    read = {name for op in graph.ops if op.index not in own for name in op.inputs}
+def _left(graph: Graph, inside: set[int]) -> list[str]:
+    """The activations that nodes ``inside`` make and others read, by name."""
+    read = {name for op in graph.ops if op.index not in inside for name in op.inputs}
     read |= set(graph.outputs)
     return sorted(
         name
-        for i in own
+        for i in inside
         for name in graph.ops[i].outputs
         if name in read and not graph.is_constant(name) and graph.ops[i].type != "Shape"
     )
@@ -101,10 +101,10 @@ class Bridged(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor | OrderedDict[str, Tensor]:
         """The features, or those of each level as torchvision's pyramid names them."""
-        found = self.inner(images)
-        if isinstance(found, Tensor):
-            return found
-        levels = sorted(found, key=lambda y: -y.shape[2] * y.shape[3])
+        features = self.inner(images)
+        if isinstance(features, Tensor):
+            return features
+        levels = sorted(features, key=lambda y: -y.shape[2] * y.shape[3])
         names = (*map(str, range(len(levels) - 1)), "pool")
         return OrderedDict(zip(names, levels, strict=True))
 

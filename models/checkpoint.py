@@ -37,7 +37,7 @@ def read_checkpoint(path: Path, names: tuple[tuple[str, str], ...] = ()) -> dict
     line for a file that is no checkpoint.
     """
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"there is no checkpoint '{path}'") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
@@ -46,7 +46,7 @@ def read_checkpoint(path: Path, names: tuple[tuple[str, str], ...] = ()) -> dict
             f"'{path}' cannot be read as a checkpoint of tensors alone: {reason}; save its"
             " state_dict() with torch.save"
         ) from error
-    state = _tensors(found)
+    state = _tensors(content)
     if not state:
         raise ModelError(f"'{path}' holds no tensors by name; save a state_dict() with torch.save")
     while (prefix := _prefix(state)) is not None:
@@ -56,17 +56,17 @@ def read_checkpoint(path: Path, names: tuple[tuple[str, str], ...] = ()) -> dict
     return state
 
 
-def _tensors(found: object) -> dict[str, Tensor]:
-    while isinstance(found, Mapping):
+def _tensors(content: object) -> dict[str, Tensor]:
+    while isinstance(content, Mapping):
         state = {
             str(name): value
-            for name, value in found.items()
+            for name, value in content.items()
             if isinstance(value, Tensor) and not str(name).endswith(COUNTER)
         }
-        inner = next((found[w] for w in _WRAPPERS if isinstance(found.get(w), Mapping)), None)
+        inner = next((content[w] for w in _WRAPPERS if isinstance(content.get(w), Mapping)), None)
         if inner is None:
             return state
-        found = inner
+        content = inner
     return {}
 
 
@@ -94,9 +94,9 @@ def check_fits(
     if more:
         problems.append(f"{len(more)} have no place, such as '{more[0]}'")
     if other:
-        name, found, shape = other[0]
+        name, shape_there, shape = other[0]
         problems.append(
-            f"{len(other)} have another shape, such as '{name}' with {list(found)} instead of"
+            f"{len(other)} have another shape, such as '{name}' with {list(shape_there)} instead of"
             f" {list(shape)}"
         )
     if problems:

@@ -19,8 +19,8 @@ _CIFAR_STAGES = [
 
 def torchvision_classifier(name: str) -> nn.Module:
     """torchvision's network of that name, with 1,000 classes and its initial weights."""
-    found: nn.Module = torchvision_models.get_model(name, weights=None)
-    return found
+    net: nn.Module = torchvision_models.get_model(name, weights=None)
+    return net
 
 
 def mobilenet_v2_cifar() -> nn.Module:

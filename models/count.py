@@ -22,11 +22,11 @@ def macs_and_params(network: Network) -> tuple[int, int]:
     """
     if network.graph is not None:
         graph = graph_of(Model(network.graph(0)))
-        found = cost(graph, channels_of(graph, Scope()))
+        counted = cost(graph, channels_of(graph, Scope()))
         proto = network.graph(0)
         names = ("weight", "bias")
         trained = (t for t in proto.graph.initializer if t.name.endswith(names))
-        return found.macs, sum(prod(t.dims) for t in trained)
+        return counted.macs, sum(prod(t.dims) for t in trained)
     assert network.build is not None
     with torch.device("meta"):
         net = network.build().eval()

@@ -57,12 +57,12 @@ class Recipe:
     @property
     def sizes(self) -> dict[str, int]:
         """The options of Mask R-CNN that are given, as torchvision calls them."""
-        found = {
+        options = {
             "min_size": self.min_size,
             "rpn_post_nms_top_n_test": self.proposals,
             "box_detections_per_img": self.detections,
         }
-        return {key: n for key, n in found.items() if n is not None}
+        return {key: n for key, n in options.items() if n is not None}
 
 
 def export(name: str, recipe: Recipe | None = None) -> onnx.ModelProto:
@@ -70,8 +70,8 @@ def export(name: str, recipe: Recipe | None = None) -> onnx.ModelProto:
 
     Raises UsageError for an unknown name or option, ModelError for weights that do not fit.
     """
-    recipe, found = recipe or Recipe(), network(name)
-    if not found.detector and (recipe.threshold is not None or not recipe.post):
+    recipe, entry = recipe or Recipe(), network(name)
+    if not entry.detector and (recipe.threshold is not None or not recipe.post):
         raise UsageError(f"{name} is no detector: nothing follows it")
     if recipe.sizes and name != "maskrcnn_resnet50_fpn":
         raise UsageError(
@@ -79,7 +79,7 @@ def export(name: str, recipe: Recipe | None = None) -> onnx.ModelProto:
         )
     if min(recipe.sizes.values(), default=1) < 1:
         raise UsageError("--min-size, --proposals and --detections are at least 1")
-    proto = _cifar(found, recipe) if found.build is None else _traced(found, recipe)
+    proto = _cifar(entry, recipe) if entry.build is None else _traced(entry, recipe)
     if recipe.fold:
         proto = fold_batch_norm(proto)
     onnx.checker.check_model(proto)
@@ -89,13 +89,13 @@ def export(name: str, recipe: Recipe | None = None) -> onnx.ModelProto:
 # ── networks written as ONNX ────────────────────────────────────────────────────────────────────
 
 
-def _cifar(found: Network, recipe: Recipe) -> onnx.ModelProto:
-    depth = int(found.name.removeprefix("resnet"))
+def _cifar(entry: Network, recipe: Recipe) -> onnx.ModelProto:
+    depth = int(entry.name.removeprefix("resnet"))
     variant = resnet_cifar.Variant(random_norms=not recipe.fresh)
     if recipe.weights is None:
         return resnet_cifar.resnet(depth, recipe.seed, variant)
     if recipe.weights == "torchvision":
-        raise UsageError(f"torchvision has no weights of {found.name}: give a checkpoint")
+        raise UsageError(f"torchvision has no weights of {entry.name}: give a checkpoint")
     state = read_checkpoint(Path(recipe.weights), CIFAR_NAMES)
     head = state.get("linear.weight")
     variant = resnet_cifar.Variant(
@@ -105,7 +105,7 @@ def _cifar(found: Network, recipe: Recipe) -> onnx.ModelProto:
     proto = resnet_cifar.resnet(depth, recipe.seed, variant)
     tensors = {t.name: t for t in proto.graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
     wanted = {key: tuple(tensor.dims) for key, tensor in tensors.items()}
-    check_fits(state, wanted, (recipe.weights, found.name))
+    check_fits(state, wanted, (recipe.weights, entry.name))
     for key, tensor in tensors.items():
         tensor.CopyFrom(numpy_helper.from_array(state[key].float().numpy(), key))
     return proto
@@ -114,34 +114,34 @@ def _cifar(found: Network, recipe: Recipe) -> onnx.ModelProto:
 # ── networks written in PyTorch ─────────────────────────────────────────────────────────────────
 
 
-def _traced(found: Network, recipe: Recipe) -> onnx.ModelProto:
+def _traced(entry: Network, recipe: Recipe) -> onnx.ModelProto:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        net, plain = _built(found, recipe)
-    shape = (1, 3, *TRACED.get(found.name, found.input_shape[2:]))
+        net, bare = _built(entry, recipe)
+    shape = (1, 3, *TRACED.get(entry.name, entry.input_shape[2:]))
     if recipe.weights is None and not recipe.fresh:
-        draw(net, plain, shape[1:], recipe.seed)
+        draw(net, bare, shape[1:], recipe.seed)
         if isinstance(net, maskrcnn.MaskRCNN):
             maskrcnn.soften(net)
     elif recipe.weights is not None:
-        _load(net, found, recipe.weights)
+        _load(net, entry, recipe.weights)
     names, free = ["images"], {0: "N"}
-    if found.detector:
+    if entry.detector:
         free = {2: "H", 3: "W"} | ({} if recipe.post else free)
-    whole = net if recipe.post else plain
-    outputs = getattr(whole, "outputs", ("logits",))
+    traced = net if recipe.post else bare
+    outputs = getattr(traced, "outputs", ("logits",))
     image: object = torch.rand(shape)
-    if isinstance(whole, maskrcnn.MaskRCNN):  # takes a list of images of any size
+    if isinstance(traced, maskrcnn.MaskRCNN):  # takes a list of images of any size
         image, names, free = [torch.rand(shape[1:])], ["image"], {1: "H", 2: "W"}
         outputs = maskrcnn.OUTPUTS
     axes = {names[0]: free}
-    if not recipe.post or not found.detector:
+    if not recipe.post or not entry.detector:
         axes |= {output: {0: "N"} for output in outputs}
     buffer = io.BytesIO()
     with warnings.catch_warnings():  # of the tracer, on what it takes as constant, and its age
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            whole.eval(),
+            traced.eval(),
             (image,),
             buffer,
             dynamo=False,
@@ -155,47 +155,47 @@ def _traced(found: Network, recipe: Recipe) -> onnx.ModelProto:
     return _unshared(proto)
 
 
-def _built(found: Network, recipe: Recipe) -> tuple[nn.Module, nn.Module]:
+def _built(entry: Network, recipe: Recipe) -> tuple[nn.Module, nn.Module]:
     """The network, and the part of it that NMS and the like follow."""
-    assert found.build is not None
+    assert entry.build is not None
     threshold = recipe.threshold
     if threshold is None:
         threshold = 0.0 if recipe.weights is None else 0.05
-    if found.name == "ssd300_resnet50":
+    if entry.name == "ssd300_resnet50":
         if not recipe.post:
-            return (plain := ssd.SSD300()), plain
+            return (bare := ssd.SSD300()), bare
         net = ssd.SSD300Detector(threshold)
         return net, ssd.Plain(net)
-    if found.detector:
+    if entry.detector:
         detector = maskrcnn.maskrcnn(box_score_thresh=threshold, **recipe.sizes)
         return detector, maskrcnn.WithoutPost(detector)
-    net = found.build()
+    net = entry.build()
     return net, net
 
 
-def _load(net: nn.Module, found: Network, weights: str) -> None:
+def _load(net: nn.Module, entry: Network, weights: str) -> None:
     if weights == "torchvision":
-        state = _pretrained(found)
-        if found.detector:  # these weights were trained with statistics that have no epsilon
+        state = _pretrained(entry)
+        if entry.detector:  # these weights were trained with statistics that have no epsilon
             for norm in (m for m in net.modules() if isinstance(m, nn.BatchNorm2d)):
                 norm.eps = 0.0
     else:
         names = {"ssd300_resnet50": SSD_NAMES, "maskrcnn_resnet50_fpn": MASK_NAMES}
-        state = read_checkpoint(Path(weights), names.get(found.name, ()))
+        state = read_checkpoint(Path(weights), names.get(entry.name, ()))
     shapes = {k: tuple(t.shape) for k, t in net.state_dict().items() if not k.endswith(COUNTER)}
-    check_fits(state, shapes, (weights, found.name))
+    check_fits(state, shapes, (weights, entry.name))
     net.load_state_dict(state, strict=False)
 
 
-def _pretrained(found: Network) -> dict[str, torch.Tensor]:
-    if not found.pretrained:
-        raise UsageError(f"torchvision has no weights of {found.name}: give a checkpoint")
+def _pretrained(entry: Network) -> dict[str, torch.Tensor]:
+    if not entry.pretrained:
+        raise UsageError(f"torchvision has no weights of {entry.name}: give a checkpoint")
     try:
-        state = torchvision.models.get_weight(found.pretrained).get_state_dict(check_hash=True)
+        state = torchvision.models.get_weight(entry.pretrained).get_state_dict(check_hash=True)
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(
-            f"torchvision's {found.pretrained} cannot be downloaded: {reason}; give the file"
+            f"torchvision's {entry.pretrained} cannot be downloaded: {reason}; give the file"
         ) from error
     return {key: tensor for key, tensor in state.items() if not key.endswith(COUNTER)}
 

@@ -24,8 +24,8 @@ def match(objects: Tensor, labels: Tensor, boxes: Tensor) -> tuple[Tensor, Tenso
         return torch.zeros_like(boxes), labels.new_zeros(len(boxes))
     overlap = box_iou(objects, corners_of(boxes))
     best, owner = overlap.max(0)
-    own = overlap.argmax(1)
-    best[own], owner[own] = 2.0, torch.arange(len(objects), device=owner.device)
+    best_box = overlap.argmax(1)
+    best[best_box], owner[best_box] = 2.0, torch.arange(len(objects), device=owner.device)
     wanted = torch.where(best > MATCH, labels[owner], 0)
     return encode(objects[owner], boxes), wanted
 

@@ -67,7 +67,7 @@ def train_detector(model: Model, batches: Iterable[Batch], how: HowToTrain) -> T
     """
     net, plan = detector_of(model, how.schedule, how.options).train(), how.plan
     optimizer, losses = _optimizer(net, how.schedule), list[float]()
-    whole = None if plan is None else _whole(model, plan)
+    backbone_network = None if plan is None else _whole(model, plan)
     for step, (images, targets) in zip(range(how.schedule.iterations), batches, strict=False):
         for group in optimizer.param_groups:
             group["lr"] = how.schedule.rate(step)
@@ -80,12 +80,12 @@ def train_detector(model: Model, batches: Iterable[Batch], how: HowToTrain) -> T
         optimizer.step()
         if how.on_step is not None:
             how.on_step(step, losses[-1])
-        if whole is not None and whole.plan.updates_after(step + 1):
-            optimizer = _update(net, whole, (optimizer, how.schedule), step + 1)
+        if backbone_network is not None and backbone_network.plan.updates_after(step + 1):
+            optimizer = _update(net, backbone_network, (optimizer, how.schedule), step + 1)
     net.eval()
-    if whole is None or plan is None or whole.cuts is None:
+    if backbone_network is None or plan is None or backbone_network.cuts is None:
         return Trained(written(model, net), losses)
-    result, report = _proven(model, net, whole, plan)
+    result, report = _proven(model, net, backbone_network, plan)
     return Trained(result, losses, report)
 
 
@@ -112,35 +112,37 @@ def _optimizer(net: nn.Module, schedule: Schedule) -> SGD:
     return SGD(learned, schedule.lr, schedule.momentum, weight_decay=schedule.weight_decay)
 
 
-def _update(net: nn.Module, whole: Whole, learning: tuple[SGD, Schedule], step: int) -> SGD:
+def _update(
+    net: nn.Module, backbone_network: Whole, learning: tuple[SGD, Schedule], step: int
+) -> SGD:
     """Choose channels, go on with the network that has only them, and with the momentum it had."""
     (optimizer, schedule), backbone = learning, net.backbone
     assert isinstance(backbone, Bridged)
-    known = {p: state["momentum_buffer"] for p, state in optimizer.state.items()}
-    own = {name: known[p] for name, p in backbone.inner.named_parameters() if p in known}
-    whole.take_in(backbone.inner, {"momentum_buffer": own})
-    whole.update(step, whole.plan.settings.seed)
-    module, memory = whole.narrow(None)
+    momenta = {p: state["momentum_buffer"] for p, state in optimizer.state.items()}
+    by_name = {name: momenta[p] for name, p in backbone.inner.named_parameters() if p in momenta}
+    backbone_network.take_in(backbone.inner, {"momentum_buffer": by_name})
+    backbone_network.update(step, backbone_network.plan.settings.seed)
+    module, memory = backbone_network.narrow(None)
     momentum = memory.get("momentum_buffer", {})
     backbone.adopt(module)
-    known |= {p: momentum[name] for name, p in module.named_parameters() if name in momentum}
+    momenta |= {p: momentum[name] for name, p in module.named_parameters() if name in momentum}
     narrow = _optimizer(net, schedule)
     for parameter in net.parameters():
-        if parameter in known:
-            narrow.state[parameter]["momentum_buffer"] = known[parameter]
+        if parameter in momenta:
+            narrow.state[parameter]["momentum_buffer"] = momenta[parameter]
     return narrow
 
 
 def _proven(
-    model: Model, net: nn.Module, whole: Whole, plan: PrunePlan
+    model: Model, net: nn.Module, backbone_network: Whole, plan: PrunePlan
 ) -> tuple[Model, dict[str, Any]]:
     """The file with all channels and the trained values, cut; and the report."""
     assert isinstance(net.backbone, Bridged)
-    assert whole.cuts is not None
-    whole.take_in(net.backbone.inner, {})
-    net.backbone.adopt(torch_module(whole.full_model()))
+    assert backbone_network.cuts is not None
+    backbone_network.take_in(net.backbone.inner, {})
+    net.backbone.adopt(torch_module(backbone_network.full_model()))
     full = written(model, net)
     include = plan.settings.include or (BACKBONE,)
     settings = replace(plan.settings, include=include, allocation="bn-gamma", recover="none")
     # Groups of the whole file have other ids than the backbone's, so nothing is said of choices.
-    return cut_and_prove(model, full, Decided(settings, whole.cuts.cuts, {}, {}))
+    return cut_and_prove(model, full, Decided(settings, backbone_network.cuts.cuts, {}, {}))

@@ -123,8 +123,8 @@ def prune(call, model, tmp_path):
 
     def prune(*options: object, name: str = "small") -> tuple[dict, Path]:
         out = tmp_path / f"{name}.onnx"
-        plain = not {"--recover", "--calibration"} & {str(option) for option in options}
-        quick = ("--recover", "data-free") if plain else ()
+        unrepaired = not {"--recover", "--calibration"} & {str(option) for option in options}
+        quick = ("--recover", "data-free") if unrepaired else ()
         result = call("prune", model, "-o", out, *options, *quick)
         assert result.code == 0, result.err
         assert result.err == ""
@@ -135,8 +135,8 @@ def prune(call, model, tmp_path):
 
 def everything(folder: Path) -> dict[str, bytes | None]:
     """Every file below ``folder`` with its bytes, and every folder."""
-    found = sorted(folder.rglob("*"))
-    return {str(p): p.read_bytes() if p.is_file() else None for p in found}
+    files = sorted(folder.rglob("*"))
+    return {str(p): p.read_bytes() if p.is_file() else None for p in files}
 
 
 @pytest.fixture
@@ -195,8 +195,8 @@ def run_outside() -> Callable[..., subprocess.CompletedProcess[str]]:
     What ``downloads`` must succeed, and the test is skipped where pip reaches no registry. ``env``
     adds to the environment.
     """
-    own = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP")
-    clean = {k: v for k, v in os.environ.items() if k not in own}
+    inherited = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP")
+    clean = {k: v for k, v in os.environ.items() if k not in inherited}
 
     def run(
         *args: object, cwd: Path, env: dict[str, str] | None = None, downloads: bool = False

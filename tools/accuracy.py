@@ -153,17 +153,17 @@ def table(rows: Sequence[dict[str, Any]], network: Network) -> Iterator[str]:
         r: max(row["top1"] for row in rows if row["macs_reduction"] == r and "top1" in row)
         for r in network.reductions
     }
-    found: dict[tuple[str, str], dict[tuple[str, float], float | None]] = {}
+    by_network: dict[tuple[str, str], dict[tuple[str, float], float | None]] = {}
     for row in rows:
         criterion = row["method"]
         if criterion == "reprune":
             criterion += f", coverage {row['coverage']}"
-        own = found.setdefault((criterion, row["allocation"]), {})
-        own[row["recover"], row["macs_reduction"]] = row.get("top1")
-    for (criterion, allocation), own in found.items():
+        accuracies = by_network.setdefault((criterion, row["allocation"]), {})
+        accuracies[row["recover"], row["macs_reduction"]] = row.get("top1")
+    for (criterion, allocation), accuracies in by_network.items():
         cells = []
         for recovery in recoveries:
-            values = [own[recovery, r] for r in network.reductions]
+            values = [accuracies[recovery, r] for r in network.reductions]
             texts = ["–" if v is None else f"{v:.1f}" for v in values]
             marked = [
                 f"**{t}**" if v == best[r] else t

@@ -51,30 +51,30 @@ def combined(folder: Path) -> dict[str, Any]:
     for arguments in (["combine", "--keep", *files], ["json", "-q", "-o", str(report)]):
         subprocess.run([*coverage, *arguments], cwd=ROOT, env=environment, check=True)
     files_found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))["files"]
-    return {name.split(f"{PACKAGE}/", 1)[1]: found for name, found in files_found.items()}
+    return {name.split(f"{PACKAGE}/", 1)[1]: counts for name, counts in files_found.items()}
 
 
 def show(files: dict[str, Any]) -> float:
     """Print the table and what is missing; the percentage of the core's branches."""
     totals: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
-    for name, found in sorted(files.items()):
+    for name, counts in sorted(files.items()):
         part = name.split("/")[0]
         if part not in CORE:
             continue
-        count = found["summary"]
-        own = [count[k] for k in ("num_branches", "covered_branches")]
-        own += [count[k] for k in ("num_statements", "covered_lines")]
-        totals[part] = [a + b for a, b in zip(totals[part], own, strict=True)]
+        count = counts["summary"]
+        shares = [count[k] for k in ("num_branches", "covered_branches")]
+        shares += [count[k] for k in ("num_statements", "covered_lines")]
+        totals[part] = [a + b for a, b in zip(totals[part], shares, strict=True)]
         lines = (ROOT / PACKAGE / name).read_text(encoding="utf-8").splitlines()
-        for start, end in found["missing_branches"]:
+        for start, end in counts["missing_branches"]:
             there = lines[end - 1].strip() if end > 0 else "the end"
             print(f"{name}:{start}: {lines[start - 1].strip()}  →  {there}")
     print("\n| part | branches | taken, % | with lines, % |\n|---|---|---|---|")
-    whole = [sum(column) for column in zip(*totals.values(), strict=True)]
-    for part, (branches, taken, statements, seen) in [*totals.items(), ("all", whole)]:
+    total = [sum(column) for column in zip(*totals.values(), strict=True)]
+    for part, (branches, taken, statements, seen) in [*totals.items(), ("all", total)]:
         both = 100 * (taken + seen) / (branches + statements)
         print(f"| {part} | {branches:,} | {100 * taken / branches:.1f} | {both:.1f} |")
-    return 100 * whole[1] / whole[0]
+    return 100 * total[1] / total[0]
 
 
 def main() -> int:

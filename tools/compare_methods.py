@@ -73,14 +73,14 @@ def main() -> None:
                 pruned = rp.prune(model, settings)
                 accuracy.append(rp.evaluate(pruned.model, data).top1)
                 macs[sparsity].append(100 * pruned.report["achieved"]["macs_reduction"])
-                found = [layer["coverage"] for layer in pruned.report["layers"]]
-                covers += [c for c in found if c is not None]
+                reached = [layer["coverage"] for layer in pruned.report["layers"]]
+                covers += [c for c in reached if c is not None]
             cells.append(spread(accuracy))
         cover = f"{100 * min(covers):.0f}-{100 * max(covers):.0f} %" if covers else "–"
-        plain = method != "reprune"
-        names = [method, "–" if plain else cutoff, "–" if plain else tie_break]
+        other_method = method != "reprune"
+        names = [method, "–" if other_method else cutoff, "–" if other_method else tie_break]
         print(f"| {' | '.join([*names, *cells, cover])} |", flush=True)
-    falls = [f"{span(found)} at {sparsity:g}" for sparsity, found in macs.items()]
+    falls = [f"{span(reached)} at {sparsity:g}" for sparsity, reached in macs.items()]
     print(f"\nMACs fall by {', '.join(falls)}")
 
 

@@ -86,13 +86,18 @@ def main() -> None:
     if arguments.norm_statistics != "lock":
         settings["norm_statistics"] = arguments.norm_statistics
     document = Document(arguments.out, settings)
-    known = dict.fromkeys(TORCHVISION, "torchvision") | dict.fromkeys([*TIMM, *HYBRIDS], "timm")
+    sources = dict.fromkeys(TORCHVISION, "torchvision") | dict.fromkeys([*TIMM, *HYBRIDS], "timm")
     listed = HYBRIDS if arguments.hybrids else [*TORCHVISION, *(TIMM if arguments.timm else [])]
     names = arguments.models.split(",") if arguments.models else listed
-    if unknown := [name for name in names if name not in known]:
+    if unknown := [name for name in names if name not in sources]:
         parser.error(f"not in the lists of this script: {', '.join(unknown)}")
     jobs = [
-        {"library": known[name], "model": name, "exporter": exporter, "side": SIDES.get(name, SIDE)}
+        {
+            "library": sources[name],
+            "model": name,
+            "exporter": exporter,
+            "side": SIDES.get(name, SIDE),
+        }
         for name in names
         for exporter in EXPORTERS
         if arguments.exporter in (exporter, "both")
@@ -103,8 +108,8 @@ def main() -> None:
         row = job | apart(job, settings)
         document.add(row)
         print(f"{k}/{len(jobs)}", *cells(row), flush=True)
-    own = arguments.table.read_text(encoding="utf-8") if arguments.table.exists() else ""
-    rest = "".join(own.partition(BY_HAND)[1:])
+    written = arguments.table.read_text(encoding="utf-8") if arguments.table.exists() else ""
+    rest = "".join(written.partition(BY_HAND)[1:])
     made = page(document.about, document.rows, settings, arguments.out.name)
     text = f"{made}\n{rest}" if rest else made
     arguments.table.write_text(text, encoding="utf-8")
@@ -118,8 +123,8 @@ class Document:
         self.about: Row = {}
         self.rows: list[Row] = []
         if path.exists():
-            found = json.loads(path.read_text(encoding="utf-8"))
-            self.about, self.rows = found["about"], found["rows"]
+            content = json.loads(path.read_text(encoding="utf-8"))
+            self.about, self.rows = content["about"], content["rows"]
             if self.about["settings"] != settings:
                 sys.exit(f"{path} was measured with {self.about['settings']}; give another --out")
 
@@ -276,14 +281,14 @@ def prune(path: Path, settings: Row) -> Row:
     asked = rp.Settings(recover="none", residual="prune", allocation="uniform", **settings)
     report = rp.prune(model, asked).report
     convs = [layer for layer in report["layers"] if layer["op"].startswith("Conv")]
-    whole = {layer["node"] for layer in convs if len(set(layer["out_channels"])) == 1}
+    unpruned = {layer["node"] for layer in convs if len(set(layer["out_channels"])) == 1}
     scope = rp.Scope(residual="prune", norm_statistics=asked.norm_statistics)
-    reasons = stays(rp.analyze(model, scope), whole)
+    reasons = stays(rp.analyze(model, scope), unpruned)
     before, after, proof = report["before"], report["after"], report["verification"]
     return {
         "result": "pruned",
         "convs": len(convs),
-        "convs_cut": len(convs) - len(whole),
+        "convs_cut": len(convs) - len(unpruned),
         "macs": round(after["macs"] / before["macs"], 4),
         "params": round(after["params"] / before["params"], 4),
         "difference": float(f"{proof['max_abs_diff'] / proof['scale']:.3g}"),
@@ -297,17 +302,17 @@ def prune(path: Path, settings: Row) -> Row:
 OUTPUT = "the channels of graph output stay"
 
 
-def stays(channels: rp.ChannelMap, whole: set[str]) -> Counter[str]:
-    """How many of the Convs ``whole`` stay for which reason: the one over most channels."""
-    found: Counter[str] = Counter()
-    for layer in [x for x in channels.layers if x.name in whole]:
+def stays(channels: rp.ChannelMap, unpruned: set[str]) -> Counter[str]:
+    """How many of the Convs ``unpruned`` stay for which reason: the one over most channels."""
+    reasons: Counter[str] = Counter()
+    for layer in [x for x in channels.layers if x.name in unpruned]:
         held: Counter[str] = Counter()
         for lock in channels.locks:
             n = len(np.intersect1d(layer.out_ids, lock.ids))
             held[re.sub(r" '[^']*'", "", lock.reason)] += n
         best = OUTPUT if held[OUTPUT] else max(held, key=held.__getitem__, default="")
-        found[best if held[best] else "no lock: the allocation left it whole"] += 1
-    return found
+        reasons[best if held[best] else "no lock: the allocation left it whole"] += 1
+    return reasons
 
 
 def sentence(error: Exception) -> str:

@@ -85,8 +85,8 @@ def rows(name: str, arguments: argparse.Namespace, place: Path) -> list[list[str
         rate = re.search(r"learning rate ([\d.e-]+)", said)
         after = "as given" if "as given" in said.splitlines()[-1] and "so OUT holds" in said else ""
         after = after or f"{top1(out, place, like):.2f} %"
-        found = rate[1] if rate else "–"
-        cells.append([name, labels, found, f"{before:.2f} %", after, f"{seconds:.0f} s"])
+        shown_rate = rate[1] if rate else "–"
+        cells.append([name, labels, shown_rate, f"{before:.2f} %", after, f"{seconds:.0f} s"])
     return cells
 
 

@@ -66,10 +66,15 @@ def main() -> None:
 
 def row(documented: Documented) -> str:
     model = rp.load(SHARED / "models" / f"{documented.model}.onnx")
-    found = make(model, rp.Settings(sparsity=0.5, calibration=_IMAGES)).generated.range
+    chosen_range = make(model, rp.Settings(sparsity=0.5, calibration=_IMAGES)).generated.range
     truth = parse_preprocess(documented.truth).resolve(np.dtype(np.uint8), np.dtype(np.float32))
-    cells = [documented.model, f"`{documented.truth}`", f"`{found.preprocess}`", found.by]
-    mine = found.preprocess
+    cells = [
+        documented.model,
+        f"`{documented.truth}`",
+        f"`{chosen_range.preprocess}`",
+        chosen_range.by,
+    ]
+    mine = chosen_range.preprocess
     if truth.color == "bgr":
         mine = swapped(mine, 3) or mine
     if _affine(mine) == _affine(truth):

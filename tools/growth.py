@@ -39,17 +39,17 @@ def main() -> None:
     arguments = parser.parse_args()
     print("| kernels | " + " | ".join(f"m = {m}" for m in WIDTHS) + " | grows as |")
     print("|---|" + "---|" * (len(WIDTHS) + 1))
-    found = {}
+    seconds = {}
     for kernel, (d, order) in KERNELS.items():
         for name, engine in (("compiled", merge), ("scipy", loop)):
             times = [per_input(engine, m, d) for m in WIDTHS]
-            found[kernel, name] = times
+            seconds[kernel, name] = times
             cells = " | ".join(f"{t:.3f}" for t in times)
             print(
                 f"| {kernel}, {name} | {cells} | ({order})^{power(times, order):.2f} |", flush=True
             )
     if arguments.plot:
-        plot(found, arguments.plot)
+        plot(seconds, arguments.plot)
 
 
 def per_input(engine: Callable[[Floats], object], m: int, d: int) -> float:
@@ -80,7 +80,7 @@ def power(times: list[float], order: str) -> float:
     return float(np.polyfit(size, np.log(times), 1)[0])
 
 
-def plot(found: dict[tuple[str, str], list[float]], path: Path) -> None:
+def plot(seconds: dict[tuple[str, str], list[float]], path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -90,8 +90,8 @@ def plot(found: dict[tuple[str, str], list[float]], path: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharey=True)
     for ax, (kernel, (_, order)) in zip(axes, KERNELS.items(), strict=True):
         for name, marker in (("compiled", "o"), ("scipy", "s")):
-            ax.loglog(WIDTHS, found[kernel, name], marker=marker, label=name, base=2)
-        first = found[kernel, "compiled"][0]
+            ax.loglog(WIDTHS, seconds[kernel, name], marker=marker, label=name, base=2)
+        first = seconds[kernel, "compiled"][0]
         line = [first * ORDERS[order](m) / ORDERS[order](WIDTHS[0]) for m in WIDTHS]
         ax.loglog(WIDTHS, line, "--", color="grey", label=f"∝ {order}", base=2)
         ax.set(title=f"{kernel} kernels", xlabel="width of the layer, m")

@@ -47,8 +47,8 @@ def check(folder: Path) -> int:
         with np.load(folder / f"{name}.npz", allow_pickle=False) as arrays:
             feeds = {k[3:]: v for k, v in arrays.items() if k.startswith("in ")}
             expected = {k[4:]: v for k, v in arrays.items() if k.startswith("out ")}
-        found = session.run(list(expected), feeds)
-        for array, value in zip(expected.values(), found, strict=True):
+        outputs = session.run(list(expected), feeds)
+        for array, value in zip(expected.values(), outputs, strict=True):
             apart = float(np.abs(array - value).max() / max(np.abs(array).max(), 1e-12))
             worst = float(np.maximum(worst, apart))  # NaN stays NaN, and fails
     print(f"ONNX Runtime {ort.__version__}: {len(SHIPPED)} files, largest difference {worst:.1e}")

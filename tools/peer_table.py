@@ -98,12 +98,16 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(11, 5), sharey=True)
     height = 0.8 / len(tools)
     for k, tool in enumerate(tools):
-        own = [row for row in rows if row["tool"] == tool and "ms" in row]
-        at = [networks.index(row["network"]) + (k - (len(tools) - 1) / 2) * height for row in own]
-        took = [statistics.median(r["cpu_s"] for r in row["runs"] if "cpu_s" in r) for row in own]
+        of_tool = [row for row in rows if row["tool"] == tool and "ms" in row]
+        at = [
+            networks.index(row["network"]) + (k - (len(tools) - 1) / 2) * height for row in of_tool
+        ]
+        took = [
+            statistics.median(r["cpu_s"] for r in row["runs"] if "cpu_s" in r) for row in of_tool
+        ]
         axes[0].barh(at, took, height, label=tool)
-        axes[1].barh(at, [speedup(row["ms"]["8"]) for row in own], height)
-        axes[1].plot([row["macs_ratio"] for row in own], at, "k|", markersize=8)
+        axes[1].barh(at, [speedup(row["ms"]["8"]) for row in of_tool], height)
+        axes[1].plot([row["macs_ratio"] for row in of_tool], at, "k|", markersize=8)
     axes[0].set(xscale="log", xlabel="CPU seconds to prune")
     axes[1].set(xlabel="times the throughput at batch 8 (black: times fewer MACs)")
     axes[1].axvline(1, color="grey", linewidth=0.8)

@@ -26,12 +26,12 @@ def main() -> None:
         print("{}")
         return
     if tool == "onnxsim":
-        found = onnxsim(Path(source), Path(out))
+        facts = onnxsim(Path(source), Path(out))
     elif tool == "Torch-Pruning":
-        found = torch_pruning(network, Path(out))
+        facts = torch_pruning(network, Path(out))
     else:
-        found = this_project(tool.split()[1:], Path(source), Path(out))
-    print(json.dumps(found))
+        facts = this_project(tool.split()[1:], Path(source), Path(out))
+    print(json.dumps(facts))
 
 
 def this_project(options: list[str], source: Path, out: Path) -> dict[str, float]:

@@ -73,20 +73,20 @@ def machine() -> dict[str, str]:
     """What the numbers depend on."""
     names = ["reprune-onnx", "onnxsim", "torch-pruning", "torch", "torchvision", "onnxruntime"]
     names += ["onnx", "numpy", "numba"]
-    found = {"python": platform.python_version(), "cores": str(os.cpu_count())}
+    described = {"python": platform.python_version(), "cores": str(os.cpu_count())}
     cpu = Path("/proc/cpuinfo")
     if cpu.exists():
         pairs = (line.partition(":") for line in cpu.read_text().splitlines())
         facts = {key.strip(): value.strip() for key, _, value in pairs}
-        found["cpu"] = facts.get("model name", platform.processor())
+        described["cpu"] = facts.get("model name", platform.processor())
         vectors = [v for v in ("avx2", "avx512f", "avx512_vnni") if v in facts.get("flags", "")]
-        found["vectors"] = " ".join(vectors)
+        described["vectors"] = " ".join(vectors)
     for name in names:
         try:
-            found[name] = version(name)
+            described[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "absent"
-    return found
+            described[name] = "absent"
+    return described
 
 
 def original(network: str, folder: Path) -> Path | None:
@@ -155,8 +155,8 @@ def worker(tool: str, network: str, source: Path, out: Path) -> dict[str, Any]:
     )
     if done.returncode:
         return {"error": done.stderr.strip().splitlines()[-1][:200]}
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found | {"process_s": time.perf_counter() - start}
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer | {"process_s": time.perf_counter() - start}
 
 
 def shares(source: Path, out: Path) -> dict[str, float]:
@@ -192,13 +192,13 @@ def timings(models: dict[str, Path], batch: int, turns: int = TURNS) -> dict[str
         x = np.random.default_rng(0).standard_normal((batch, 3, *sides)).astype(np.float32)
         feeds[name] = {port.name: x}
         session.run(feeds[name])
-    found: dict[str, list[float]] = {name: [] for name in models}
+    times: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(turns):
         for name, session in sessions.items():
             start = time.process_time()
             session.run(feeds[name])
-            found[name].append((time.process_time() - start) * 1e3)
-    return found
+            times[name].append((time.process_time() - start) * 1e3)
+    return times
 
 
 def top1(path: Path) -> float:

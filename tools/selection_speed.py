@@ -51,9 +51,9 @@ class Seen:
 
     def select_channels(self, *arguments: object) -> object:
         start, cpu = time.perf_counter(), time.process_time()
-        found = self._select(*arguments)
+        selection = self._select(*arguments)
         self.seconds, self.cpu = time.perf_counter() - start, time.process_time() - cpu
-        return found
+        return selection
 
     def __enter__(self) -> Seen:
         cluster.dendrograms, pipeline.select_channels = self.dendrograms, self.select_channels

@@ -30,20 +30,20 @@ class Seen:
 
 def find() -> str:
     """The browser's program; skips the test where there is none."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        own = sorted(Path.home().glob(".cache/ms-playwright/chromium*/chrome-linux*/chrome"))
-        found = str(own[-1]) if own else None
-    if found is None:
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    if program is None:
+        downloaded = sorted(Path.home().glob(".cache/ms-playwright/chromium*/chrome-linux*/chrome"))
+        program = str(downloaded[-1]) if downloaded else None
+    if program is None:
         pytest.skip("no Chromium or Chrome is here to open the page in")
-    return found
+    return program
 
 
 def visit(page: Path, folder: Path) -> Seen:
     """Open a page; ``folder`` takes the browser's profile and its log of the network."""
     log = folder / "net.json"
-    own = (f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}")
-    command = [find(), *QUIET, *own, "--virtual-time-budget=3000", "--dump-dom", page.as_uri()]
+    folders = (f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}")
+    command = [find(), *QUIET, *folders, "--virtual-time-budget=3000", "--dump-dom", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
     events = json.loads(log.read_text())["events"]
     started = [e["params"] for e in events if "initiator" in e.get("params", {})]

@@ -55,13 +55,13 @@ def documents(root: Path) -> dict[str, str]:
 
 def commands(name: str, text: str) -> list[Command]:
     """Every command of the shell blocks, in order; those that && joins are several."""
-    found = []
+    collected = []
     for language, block in _BLOCK.findall(text):
         if language in _SHELL:
             for line in block.replace("\\\n", " ").splitlines():
                 for words in _parts(line.strip().removeprefix("$ ")):
-                    found.append(Command(name, shlex.join(words), words))
-    return found
+                    collected.append(Command(name, shlex.join(words), words))
+    return collected
 
 
 def _parts(line: str) -> Iterator[tuple[str, ...]]:

@@ -18,11 +18,11 @@ def accuracy(call, shared, tmp_path):
         model = shared / "models" / f"{name}.onnx"
         made = call("prune", model, "-o", out, "-q", "--residual", "inner", *given, *options)
         assert made.code == 0, made.err
-        found = tmp_path / "found.json"
+        printed = tmp_path / "found.json"
         test = f"{data}:x_test,y_test"
-        result = call("evaluate", out, "--data", test, *CIFAR, "--json", found, "-q")
+        result = call("evaluate", out, "--data", test, *CIFAR, "--json", printed, "-q")
         assert result.code == 0, result.err
-        measured = json.loads(found.read_text())
+        measured = json.loads(printed.read_text())
         assert measured["n"] == 932
         return measured["top1"], json.loads((tmp_path / "small.report.json").read_text())
 
@@ -84,5 +84,5 @@ def test_detectors_come_nearer_to_their_originals(call, shared, tmp_path, name, 
     )
     assert result.code == 0, result.err
     assert "fitted to 32 images; error of the outputs" in result.out
-    found = json.loads((tmp_path / "small.report.json").read_text())["recovery"]
-    assert found["error_after"] < 0.5 * found["error_before"]
+    stored = json.loads((tmp_path / "small.report.json").read_text())["recovery"]
+    assert stored["error_after"] < 0.5 * stored["error_before"]

@@ -26,12 +26,12 @@ def test_a_table_a_plot_and_a_result(call, pair, tmp_path):
     files = ("--json", tmp_path / "bench.json", "--plot", tmp_path / "bench.svg")
     result = call("bench", *pair, "--batch-size", "1,4", *QUICK, *files)
     assert (result.code, result.err) == (0, "")
-    found = json.loads((tmp_path / "bench.json").read_text())
-    assert found["backend"] == "ort"
-    assert {"name", "cpu", "cpus", "memory_bytes", "os", "versions"} <= set(found["machine"])
+    stored = json.loads((tmp_path / "bench.json").read_text())
+    assert stored["backend"] == "ort"
+    assert {"name", "cpu", "cpus", "memory_bytes", "os", "versions"} <= set(stored["machine"])
     wanted = [(str(m), b) for b in (1, 4) for m in pair]
-    assert [(row["model"], row["batch_size"]) for row in found["rows"]] == wanted
-    for row in found["rows"]:
+    assert [(row["model"], row["batch_size"]) for row in stored["rows"]] == wanted
+    for row in stored["rows"]:
         ms = row["latency_ms"]
         assert len(row["runs"]) >= 10
         assert ms["median"] == pytest.approx(np.median(row["runs"]), rel=1e-3)
@@ -41,7 +41,7 @@ def test_a_table_a_plot_and_a_result(call, pair, tmp_path):
         )
         assert (row["speedup"] is None) == (row["model"] == str(pair[0]))
         assert f"{row['images_per_s']:,.5g}" in result.out
-    entries = {entry["model"]: entry for entry in found["models"]}
+    entries = {entry["model"]: entry for entry in stored["models"]}
     assert entries[str(pair[1])]["pruned_from"] == str(pair[0])
     assert entries[str(pair[1])]["verified"] == "cut"
     for entry in entries.values():
@@ -51,12 +51,12 @@ def test_a_table_a_plot_and_a_result(call, pair, tmp_path):
 
 def test_the_function_of_the_package_tells_the_result_after_every_batch_size(demo):
     seen = []
-    watching = Watching(so_far=lambda found: seen.append(len(found["rows"])))
+    watching = Watching(so_far=lambda result: seen.append(len(result["rows"])))
     settings = rp.BenchSettings(batch_sizes=(1, 2, 3), threads=1, seconds=0.01)
-    found = rp.bench([demo], settings, watching)
+    result = rp.bench([demo], settings, watching)
     assert seen == [1, 2, 3]
-    assert found["threads"] == 1
-    assert found["models"][0]["inputs"] == {"input": [1, 1, 8, 8]}
+    assert result["threads"] == 1
+    assert result["models"][0]["inputs"] == {"input": [1, 1, 8, 8]}
 
 
 def test_the_clock_that_was_asked_for_is_read(demo, monkeypatch):
@@ -64,10 +64,10 @@ def test_the_clock_that_was_asked_for_is_read(demo, monkeypatch):
     read = itertools.count()
     monkeypatch.setattr(run.time, "process_time", lambda: next(read) / 1000)
     settings = rp.BenchSettings(batch_sizes=(2,), threads=1, seconds=0.05, clock="cpu")
-    found = rp.bench([demo], settings)
-    assert found["clock"] == "cpu"
-    assert found["rows"][0]["latency_ms"] == {"median": 1, "p90": 1, "iqr": 0, "min": 1}
-    assert found["rows"][0]["images_per_s"] == 2000
+    result = rp.bench([demo], settings)
+    assert result["clock"] == "cpu"
+    assert result["rows"][0]["latency_ms"] == {"median": 1, "p90": 1, "iqr": 0, "min": 1}
+    assert result["rows"][0]["images_per_s"] == 2000
 
 
 def test_layer_times_are_a_latency_table(call, model, tmp_path):
@@ -208,6 +208,6 @@ def test_out_of_memory_keeps_what_was_measured(root, tmp_path):
     assert done.returncode == 1, done.stderr
     (line,) = done.stderr.splitlines()
     assert "kept (1 rows)" in line
-    found = json.loads((tmp_path / "bench.json").read_text())
-    assert [row["batch_size"] for row in found["rows"]] == [2]
-    assert [failure["batch_size"] for failure in found["failures"]] == [4000]
+    stored = json.loads((tmp_path / "bench.json").read_text())
+    assert [row["batch_size"] for row in stored["rows"]] == [2]
+    assert [failure["batch_size"] for failure in stored["failures"]] == [4000]

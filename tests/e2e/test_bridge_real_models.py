@@ -55,8 +55,8 @@ def test_it_computes_what_onnx_runtime_computes(shared, name):
     expected = session.run(feeds)
     module = torch_module(model, observed)
     with torch.no_grad():
-        found = module(*[torch.from_numpy(feeds[n]) for n in module.input_names])
-    arrays = [y.numpy() for y in (found if isinstance(found, tuple) else (found,))]
+        outputs = module(*[torch.from_numpy(feeds[n]) for n in module.input_names])
+    arrays = [y.numpy() for y in (outputs if isinstance(outputs, tuple) else (outputs,))]
     worst = difference(expected, dict(zip(observed, arrays, strict=True)), observed)
     assert worst.scale > 0
     assert worst.relative <= tolerance(graph, channels)  # 1e-4; of an fp16 file 5e-3

@@ -139,14 +139,14 @@ class StandIn:
 
 @pytest.fixture(params=["8.5", "10", "11"])
 def stand_in(request, monkeypatch):
-    found = StandIn(request.param)
-    for name, module in found.modules().items():
+    trt = StandIn(request.param)
+    for name, module in trt.modules().items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(engines, "require", lambda: None)
     for module in ("reprune_onnx.deployment.engine", "reprune_onnx.runtime.tensorrt"):
         monkeypatch.setattr(f"{module}.this_gpu", lambda: GPU)
     monkeypatch.setattr("reprune_onnx.deployment.engine.require", lambda: None)
-    return found
+    return trt
 
 
 def test_an_engine_and_what_stands_beside_it(call, model, tmp_path, stand_in):

@@ -29,8 +29,8 @@ HOT = (  # from https://github.com/gustavz/realtime_object_detection/issues/24, 
 def python36() -> str:
     """A real Python 3.6 where there is one; else the one that runs the tests."""
     homes = [os.environ.get("PYENV_ROOT", ""), str(Path.home() / ".pyenv")]
-    found = [p for h in homes for p in sorted(Path(h or ".").glob("versions/3.6.*/bin/python3.6"))]
-    return str(found[0]) if found else shutil.which("python3.6") or sys.executable
+    files = [p for h in homes for p in sorted(Path(h or ".").glob("versions/3.6.*/bin/python3.6"))]
+    return str(files[0]) if files else shutil.which("python3.6") or sys.executable
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +75,13 @@ def device(packed, tmp_path):
         def environment(self, plan: dict, **more: str) -> dict[str, str]:
             self.plan.write_text(json.dumps(plan))
             path = f"{tools}{os.pathsep}/usr/bin{os.pathsep}/bin"
-            own = {"PATH": path, "STAND_IN": str(self.plan), "PYTHON": python, "HOME": str(tools)}
-            return {**own, **more}
+            environment = {
+                "PATH": path,
+                "STAND_IN": str(self.plan),
+                "PYTHON": python,
+                "HOME": str(tools),
+            }
+            return {**environment, **more}
 
         def run(self, plan: dict | None = None, **more: str) -> subprocess.CompletedProcess[str]:
             return subprocess.run(
@@ -95,9 +100,9 @@ def device(packed, tmp_path):
         def calls(self) -> list[str]:
             return Path(f"{self.plan}.calls").read_text().splitlines()
 
-    found = Device()
-    found.tool = tool
-    return found
+    there = Device()
+    there.tool = tool
+    return there
 
 
 def test_what_is_in_a_bundle(packed, demo):
@@ -126,9 +131,9 @@ def test_everything_is_built_checked_and_measured(device):
     result = device.run(SECONDS_PER_CASE="1")
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stderr == ""
-    found = device.results()
-    assert (len(found["rows"]), found["failed"], found["missing"]) == (8, [], 0)
-    row = next(r for r in found["rows"] if (r["name"], r["batch_size"]) == ("small", 6))
+    results = device.results()
+    assert (len(results["rows"]), results["failed"], results["missing"]) == (8, [], 0)
+    row = next(r for r in results["rows"] if (r["name"], r["batch_size"]) == ("small", 6))
     assert row["images_per_s"] == pytest.approx(6 * 1000 / 3, rel=1e-4)
     assert row["latency_ms"]["median"] == pytest.approx(3.0, rel=0.01)
     assert row["latency_ms"]["p90"] >= row["latency_ms"]["median"]
@@ -139,7 +144,7 @@ def test_everything_is_built_checked_and_measured(device):
     assert row["energy_per_image_j"] == pytest.approx(8.0 / row["images_per_s"])
     assert row["check"]["difference"] < 1e-5
     assert row["engine_bytes"] > 0
-    machine = found["machine"]
+    machine = results["machine"]
     assert (machine["gpu"], machine["sm"], machine["tensorrt"]) == (
         "NVIDIA Tegra X2",
         "6.2",
@@ -162,11 +167,11 @@ def test_everything_is_built_checked_and_measured(device):
 
 def test_times_of_layers_are_what_prune_reads(device, call, model, tmp_path):
     assert device.run(SECONDS_PER_CASE="1").returncode == 0
-    found = device.results()
-    widths = {(r["layer"], r["rows"]) for r in found["layers"]}
+    results = device.results()
+    widths = {(r["layer"], r["rows"]) for r in results["layers"]}
     assert len({layer for layer, _ in widths}) < len(widths), "two widths of what was pruned"
-    assert found["rest_ms"] == 0.25
-    assert len(read_table(device.folder / "results.json").layers) == len(found["layers"])
+    assert results["rest_ms"] == 0.25
+    assert len(read_table(device.folder / "results.json").layers) == len(results["layers"])
     how = ("--latency-reduction", "0.1", "--latency-table", device.folder / "results.json")
     result = call("prune", model, "-o", tmp_path / "o.onnx", *how, "--allocation", "uniform")
     assert result.code == 0, result.err
@@ -183,8 +188,8 @@ def test_what_fails_is_told_and_the_rest_goes_on(device):
     }
     result = device.run(plan, SECONDS_PER_CASE="1")
     assert result.returncode == 0, result.stdout + result.stderr
-    found = device.results()
-    reasons = {f"{f['model']}-{f['precision']}-b{f['batch_size']}": f for f in found["failed"]}
+    results = device.results()
+    reasons = {f"{f['model']}-{f['precision']}-b{f['batch_size']}": f for f in results["failed"]}
     assert {k: v["failed"] for k, v in reasons.items()} == {
         "digits-fp16-b1": "build",
         "digits-fp32-b1": "build",
@@ -198,7 +203,7 @@ def test_what_fails_is_told_and_the_rest_goes_on(device):
     assert "out of memory" in says["small-fp16-b1"]
     assert "differ from the references by 0.5" in says["small-fp32-b1"]
     assert "without a verdict" in says["digits-fp16-b6"]
-    (slow,) = [r for r in found["rows"] if r["throttled"]]
+    (slow,) = [r for r in results["rows"] if r["throttled"]]
     assert (slow["name"], slow["precision"], slow["batch_size"]) == ("digits", "fp32", 6)
     assert "longer at the end" in slow["throttled_because"][0]
     assert not list(device.folder.rglob("*.part"))

@@ -14,9 +14,9 @@ def test_targets_are_listed(call):
     result = call("targets")
     assert result.code == 0
     assert all(name in result.out for name in target_names())
-    found = json.loads(call("targets", "--json", "-").out)
-    assert [t["name"] for t in found] == target_names()
-    assert {t["name"]: t["limits"]["opset"] for t in found}["jetson-tx2"] == 13
+    printed = json.loads(call("targets", "--json", "-").out)
+    assert [t["name"] for t in printed] == target_names()
+    assert {t["name"]: t["limits"]["opset"] for t in printed}["jetson-tx2"] == 13
 
 
 def test_fp16_goes_into_the_file_or_stays_a_flag(call, model, tmp_path):
@@ -26,10 +26,10 @@ def test_fp16_goes_into_the_file_or_stays_a_flag(call, model, tmp_path):
         assert result.code == 0, result.err
         types = {t.data_type for t in onnx.load(out).graph.initializer}
         assert (onnx.TensorProto.FLOAT16 in types) == inside
-        found = json.loads(how.read_text())
-        assert found["precision"] == "fp16"
-        assert found["flag"] == ("" if inside else "fp16")
-        assert found["difference"] <= (2e-2 if inside else 1e-4)
+        stored = json.loads(how.read_text())
+        assert stored["precision"] == "fp16"
+        assert stored["flag"] == ("" if inside else "fp16")
+        assert stored["difference"] <= (2e-2 if inside else 1e-4)
         assert ("fp16 is not in the file" in result.out) == (not inside)
 
 
@@ -50,11 +50,11 @@ def test_fp16_is_compared_on_images_and_keeps_what_it_has_no_range_for(
         to = ("convert", tmp_path / "wild.onnx", "-o", out, "--force", "--json", how)
         result = call(*to, *given)
         assert result.code == 0, result.err
-        found = json.loads(how.read_text())
-        assert found["difference"] < 2e-2
-        assert found["beyond_float16"][0]["op"] == "Conv"
-        assert "reaches" in found["beyond_float16"][0]["reason"]
-        assert f"Conv '{found['beyond_float16'][0]['node']}' stays float32" in result.out
+        stored = json.loads(how.read_text())
+        assert stored["difference"] < 2e-2
+        assert stored["beyond_float16"][0]["op"] == "Conv"
+        assert "reaches" in stored["beyond_float16"][0]["reason"]
+        assert f"Conv '{stored['beyond_float16'][0]['node']}' stays float32" in result.out
         onnx.checker.check_model(onnx.load(out))
         assert call("analyze", out).code == 0
 

@@ -46,9 +46,9 @@ def test_classes_turn_the_labels(call, model, folder, tmp_path):
     )
     (tmp_path / "own.txt").write_text("\n".join("0123456789"))
     (tmp_path / "turned.txt").write_text("\n".join("9876543210"))
-    own = json.loads(call("evaluate", model, *how, "--classes", tmp_path / "own.txt").out)
+    evaluation = json.loads(call("evaluate", model, *how, "--classes", tmp_path / "own.txt").out)
     turned = json.loads(call("evaluate", model, *how, "--classes", tmp_path / "turned.txt").out)
-    assert own["top1"] > 95 and turned["top1"] < 5
+    assert evaluation["top1"] > 95 and turned["top1"] < 5
     missing = call("evaluate", model, *how, "--classes", tmp_path / "none.txt")
     assert missing.code == 1 and "none.txt' cannot be read" in missing.err
 

@@ -50,17 +50,17 @@ def test_the_same_bytes_everywhere(run_cli, demo, digits, locales, tmp_path):
         "Turkish": {"OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "1", "TZ": "Asia/Kolkata"} | turkish,
         "German": {"OMP_NUM_THREADS": "3", "PYTHONHASHSEED": "2", "TZ": "America/Lima"} | german,
     }
-    found = []
+    collected = []
     for k, env in enumerate(ways.values()):
         folder = tmp_path / f"folder {k}"
         folder.mkdir()
         shutil.copy(demo, folder / "model.onnx")
         shutil.copy(digits, folder / "digits.npz")
         cwd = (folder, tmp_path, Path("/"))[k]
-        found.append(made(run_cli, folder, cwd, env))
-    for model, report in found[1:]:
-        assert report == found[0][1]
-        assert model == found[0][0]
+        collected.append(made(run_cli, folder, cwd, env))
+    for model, report in collected[1:]:
+        assert report == collected[0][1]
+        assert model == collected[0][0]
 
 
 @pytest.mark.parametrize("command", ["prune", "analyze"])

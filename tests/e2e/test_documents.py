@@ -76,15 +76,15 @@ def speak_of(tmp_path_factory) -> Path:
     They are a model, one pruned from it, images and measured times.
     """
     places = tmp_path_factory.mktemp("documents")
-    whole, half = places / "whole", places / "half"
-    for place in (whole, half):
+    full, half = places / "whole", places / "half"
+    for place in (full, half):
         place.mkdir()
         put_images(place, FEW)
-    shutil.copy(ROOT / "models" / "digits_resnet.onnx", whole / "model.onnx")
-    half_of(whole / "model.onnx", whole / "model-pruned.onnx")
-    shutil.copy(whole / "model-pruned.onnx", half / "model.onnx")
+    shutil.copy(ROOT / "models" / "digits_resnet.onnx", full / "model.onnx")
+    half_of(full / "model.onnx", full / "model-pruned.onnx")
+    shutil.copy(full / "model-pruned.onnx", half / "model.onnx")
     half_of(half / "model.onnx", half / "model-pruned.onnx")
-    for place, rows, columns in ((whole, 48, 32), (half, 24, 16)):
+    for place, rows, columns in ((full, 48, 32), (half, 24, 16)):
         layer = {"layer": "/stage3/block1/conv1/Conv", "rows": rows, "columns": columns, "ms": 1.0}
         (place / "results.json").write_text(json.dumps({"layers": [layer]}))
     return places
@@ -134,12 +134,12 @@ RUN = sorted({c.document for c in FIRST.values()} - RUN_APART.keys())
 @pytest.mark.parametrize("name", RUN)
 @pytest.mark.usefixtures("quickened")
 def test_every_command_works_as_written(name, call, speak_of, tmp_path, monkeypatch):
-    own = [c for c in COMMANDS if c.document == name and c is FIRST.get(c.line)]
-    wide = any(set(c.words) & set(WIDE) for c in own)
+    in_document = [c for c in COMMANDS if c.document == name and c is FIRST.get(c.line)]
+    wide = any(set(c.words) & set(WIDE) for c in in_document)
     shutil.copytree(speak_of / ("whole" if wide else "half"), tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     SteadyMachine(monkeypatch, of_work, of_work)  # --latency-reduction whatever else runs here
-    for command in own:
+    for command in in_document:
         program, *words = command.words
         assert program == "reprune-onnx", (
             f"{command.line}: give it a row in NOT_RUN, or run it here"
@@ -189,33 +189,33 @@ def test_every_row_of_the_table_is_of_a_command():
 
 
 def test_commands_in_sentences_have_the_options_they_name(command_line):
-    known = options_of(command_line)
+    by_command = options_of(command_line)
     seen = 0
     for name, text in TEXTS.items():
         for span in spans(text):
             first, *_ = span.removeprefix("reprune-onnx ").split() or [""]
-            if first in known:
-                assert options(span) <= known[first], (name, span)
+            if first in by_command:
+                assert options(span) <= by_command[first], (name, span)
                 seen += bool(options(span))
     assert seen > 15
 
 
 def test_every_option_that_a_document_names_exists(command_line):
-    known = set().union(*options_of(command_line).values()) | EXTERNAL
+    defined = set().union(*options_of(command_line).values()) | EXTERNAL
     for path in [*ROOT.glob("tools/**/*.py"), *ROOT.glob("models/*.py"), *ROOT.glob("deploy/**/*")]:
         if path.is_file():
             text = path.read_text(encoding="utf-8", errors="ignore")
-            known |= set(re.findall(r"""["' (](--[a-z][a-z-]*)""", text))
-    unknown = {name: options(text) - known for name, text in TEXTS.items()}
+            defined |= set(re.findall(r"""["' (](--[a-z][a-z-]*)""", text))
+    unknown = {name: options(text) - defined for name, text in TEXTS.items()}
     assert not any(unknown.values()), {k: v for k, v in unknown.items() if v}
-    assert options("give `--no-such-option`, or (--sparsity 0.5)") - known == {"--no-such-option"}
+    assert options("give `--no-such-option`, or (--sparsity 0.5)") - defined == {"--no-such-option"}
 
 
 def test_blocks_are_taken_apart_as_a_shell_does():
     """The control of all the above: nothing that a block says is lost."""
     text = "```sh\n# why\na 'b c' --x \\\n    1 && d  # and more\n```\n```python\nnot this\n```\n"
     text += "```console\n$ e\n```\n"
-    found = [c.words for c in commands("x", text)]
-    assert found == [("a", "b c", "--x", "1"), ("d",), ("e",)]
+    words = [c.words for c in commands("x", text)]
+    assert words == [("a", "b c", "--x", "1"), ("d",), ("e",)]
     assert len(COMMANDS) > 40
     assert {c.document for c in COMMANDS} >= {"README.md", "docs/training.md", "docs/deploy.md"}

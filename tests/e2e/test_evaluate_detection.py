@@ -30,14 +30,14 @@ def box_mask(box: np.ndarray) -> np.ndarray:
 
 def objects(rng: np.random.Generator) -> list[tuple[np.ndarray, int, bool]]:
     """Boxes of all sizes with their categories; one of them is a crowd."""
-    found = []
+    collected = []
     for k in range(6):
         side = rng.uniform(12, 30) if k < 3 else rng.uniform(35, 60)
         side = 98 if k == 5 else side
         w, h = min(side * 1.1, W - 4), min(side, H - 4)
         x, y = rng.uniform(1, W - w - 1), rng.uniform(1, H - h - 1)
-        found.append((np.array([x, y, x + w, y + h]), int(rng.choice(CATEGORIES)), k == 4))
-    return found
+        collected.append((np.array([x, y, x + w, y + h]), int(rng.choice(CATEGORIES)), k == 4))
+    return collected
 
 
 def scene(seed: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -134,8 +134,8 @@ def directly(content: dict[str, Any], tables: dict[str, np.ndarray], iou: str) -
             if iou == "bbox":
                 entry["bbox"] = [x1, y1, x2 - x1, y2 - y1]
             else:
-                found = np.asfortranarray(tables["masks"][image, k, 0] >= 0.5, np.uint8)
-                entry["segmentation"] = coco_mask.encode(found)
+                mask = np.asfortranarray(tables["masks"][image, k, 0] >= 0.5, np.uint8)
+                entry["segmentation"] = coco_mask.encode(mask)
             entries.append(entry)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
@@ -167,38 +167,38 @@ def test_the_figures_are_those_of_pycocotools(call, case):
     args = ("evaluate", model, "--data", folder, "--task", "segmentation", "--json", "-")
     result = call(*args)
     assert result.code == 0, result.err
-    found = json.loads(result.out)
-    assert found["n"] == IMAGES
+    printed = json.loads(result.out)
+    assert printed["n"] == IMAGES
     for kind, iou in (("box", "bbox"), ("mask", "segm")):
         expected = directly(content, tables, iou)
         assert 20 < expected[0] < 80  # neither everything nor nothing is found
         assert (expected >= 0).all()  # objects of every size are there
-        assert list(found[kind]) == list(NAMES)
-        np.testing.assert_allclose(list(found[kind].values()), expected, atol=1e-9)
+        assert list(printed[kind]) == list(NAMES)
+        np.testing.assert_allclose(list(printed[kind].values()), expected, atol=1e-9)
     boxes = call("evaluate", model, "--data", folder, "--task", "detection", "--json", "-")
-    assert json.loads(boxes.out) == {"n": IMAGES, "box": found["box"]}
+    assert json.loads(boxes.out) == {"n": IMAGES, "box": printed["box"]}
     table = call(*args[:-2])
     assert table.code == 0
-    assert f"{found['mask']['AP50']:.1f}" in table.out
+    assert f"{printed['mask']['AP50']:.1f}" in table.out
 
 
 def test_labels_may_be_the_order_of_the_categories(call, case, tmp_path):
     model, folder, _, tables = case
-    whole = call("evaluate", model, "--data", folder, "--task", "detection", "--json", "-")
+    by_id = call("evaluate", model, "--data", folder, "--task", "detection", "--json", "-")
     order = np.searchsorted(CATEGORIES, tables["labels"]) + 1
     onnx.save(detector({**tables, "labels": order}, ROLES[:3]), model)
     args = ("evaluate", model, "--data", folder, "--task", "detection", "--json", "-")
-    assert call(*args, "--labels", "order").out == whole.out
+    assert call(*args, "--labels", "order").out == by_id.out
 
 
 def test_boxes_follow_an_image_that_is_resized(call, case, tmp_path):
     model, folder, _, tables = case
-    whole = call("evaluate", model, "--data", folder, "--task", "detection", "--json", "-")
+    full_size = call("evaluate", model, "--data", folder, "--task", "detection", "--json", "-")
     half = {**tables, "boxes": tables["boxes"] / 2}
     onnx.save(detector(half, ROLES[:3]), model)
     args = ("evaluate", model, "--data", folder, "--task", "detection", "--json", "-")
     again = json.loads(call(*args, "--preprocess", f"size={H // 2},{W // 2}").out)
-    assert again["box"] == pytest.approx(json.loads(whole.out)["box"], abs=1e-6)
+    assert again["box"] == pytest.approx(json.loads(full_size.out)["box"], abs=1e-6)
 
 
 def test_what_does_not_go_together_is_one_line(refuses, case, tmp_path, monkeypatch):

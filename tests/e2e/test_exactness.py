@@ -170,8 +170,8 @@ def test_dropping_dead_filters_leaves_the_outputs(
     result = without(original, layer, ALIVE, tmp_path)
 
     expected = outputs(original)
-    found = outputs(result.model.proto)
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
+    results = outputs(result.model.proto)
+    np.testing.assert_allclose(results, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
     shapes = {t.name: tuple(t.dims) for t in result.model.proto.graph.initializer}
     assert shapes[layer][0] == len(ALIVE)
     assert result.report["verification"]["passed"] is True

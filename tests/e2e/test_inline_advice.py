@@ -93,8 +93,8 @@ def gives(source: str, asked: Given) -> bool:
 @pytest.fixture(scope="module")
 def sources() -> list[str]:
     """The tests that run the tool; what is written one word a line counts as one line."""
-    own = {Path(__file__).name, "test_documents.py", "documents.py"}
-    files = [p for p in sorted((ROOT / "tests").rglob("*.py")) if p.name not in own]
+    these = {Path(__file__).name, "test_documents.py", "documents.py"}
+    files = [p for p in sorted((ROOT / "tests").rglob("*.py")) if p.name not in these]
     return [re.sub(r'",\s+', '", ', p.read_text(encoding="utf-8")) for p in files]
 
 

@@ -61,7 +61,7 @@ def test_analyze_and_prune_count_a_tensor_that_two_nodes_share_once(call, tmp_pa
         proto.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
     path = tmp_path / "shared.onnx"
     onnx.save(proto, path)
-    found = json.loads(call("analyze", path, "--json", "-").out)
-    assert found["params"] == 12 + 16 + 4 + 4
+    printed = json.loads(call("analyze", path, "--json", "-").out)
+    assert printed["params"] == 12 + 16 + 4 + 4
     assert call("prune", path, "--sparsity", "0", "-o", tmp_path / "p.onnx").code == 0
     assert json.loads((tmp_path / "p.report.json").read_text())["before"]["params"] == 36

@@ -30,14 +30,14 @@ CASES = {
 
 def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> int:
     """How many detections of ``a`` are in ``b`` too: label, box, score and mask."""
-    found = 0
+    matched = 0
     for k, box in enumerate(a["boxes"]):
         near = np.abs(b["boxes"] - box).max(axis=1) < 0.05  # pixels
         near &= (b["labels"] == a["labels"][k]) & (np.abs(b["scores"] - a["scores"][k]) < 1e-4)
         if near.any() and "masks" in a:
             near &= np.abs(b["masks"] - a["masks"][k]).reshape(len(near), -1).max(axis=1) < 1e-4
-        found += bool(near.any())
-    return found
+        matched += bool(near.any())
+    return matched
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -87,11 +87,11 @@ def test_the_backbone_is_pruned_and_boxes_are_the_masked_originals(name):
     outputs = [o.name for o in model.proto.graph.output]
     masked = masked_original(graph, channels, keep).session(outputs)
     pruned = FedModel(result.model.proto).session(outputs)
-    plain = FedModel(model.proto).session(outputs)
+    unmasked = FedModel(model.proto).session(outputs)
     for k, size in enumerate(sizes):
         image = {entry: np.random.default_rng(k).random(size).astype(np.float32)}
-        a, b, whole = masked.run(image), pruned.run(image), plain.run(image)
-        assert min(len(a["boxes"]), len(b["boxes"]), len(whole["boxes"])) >= 10
+        a, b, original = masked.run(image), pruned.run(image), unmasked.run(image)
+        assert min(len(a["boxes"]), len(b["boxes"]), len(original["boxes"])) >= 10
         assert same(a, b) == len(a["boxes"]) == len(b["boxes"])
         assert same(b, a) == len(b["boxes"])
-        assert same(whole, b) < len(whole["boxes"]) / 2  # the cut does change what is found
+        assert same(original, b) < len(original["boxes"]) / 2  # the cut does change what is found

@@ -125,8 +125,8 @@ def test_checkpoints_of_cifar_resnets_load(tmp_path, wrapped):
         state["module.bn1.num_batches_tracked"] = torch.tensor(3)
         state = {"state_dict": state, "best_prec1": 91.7, "epoch": 3}
     torch.save(state, tmp_path / "x.th")
-    found = export("resnet20", Recipe(weights=str(tmp_path / "x.th")))
-    assert np.array_equal(output(found, 32), output(source, 32))
+    exported = export("resnet20", Recipe(weights=str(tmp_path / "x.th")))
+    assert np.array_equal(output(exported, 32), output(source, 32))
 
 
 def test_a_checkpoint_with_projected_shortcuts_makes_that_network(tmp_path):
@@ -141,9 +141,9 @@ def test_a_checkpoint_with_projected_shortcuts_makes_that_network(tmp_path):
             other = other.replace(ours, theirs)
         state[other] = value
     torch.save(state, tmp_path / "x.pt")
-    found = export("resnet20", Recipe(weights=str(tmp_path / "x.pt")))
-    assert output(found, 32).shape == (2, 100)
-    assert np.array_equal(output(found, 32), output(source, 32))
+    exported = export("resnet20", Recipe(weights=str(tmp_path / "x.pt")))
+    assert output(exported, 32).shape == (2, 100)
+    assert np.array_equal(output(exported, 32), output(source, 32))
 
 
 def test_a_torchvision_checkpoint_loads(tmp_path):
@@ -151,11 +151,11 @@ def test_a_torchvision_checkpoint_loads(tmp_path):
 
     net = mobilenet_v2_cifar().eval()
     torch.save({"model": net.state_dict()}, tmp_path / "x.pth")
-    found = export("mobilenet_v2_cifar", Recipe(weights=str(tmp_path / "x.pth")))
+    exported = export("mobilenet_v2_cifar", Recipe(weights=str(tmp_path / "x.pth")))
     x = np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32)
     with torch.no_grad():
         expected = net(torch.from_numpy(x)).numpy()
-    assert np.abs(output(found, 32) - expected).max() < 1e-4
+    assert np.abs(output(exported, 32) - expected).max() < 1e-4
 
 
 def test_what_is_no_checkpoint_of_the_network_is_one_line(tmp_path):
@@ -198,9 +198,9 @@ def test_the_cuts_of_the_paper_are_reached_exactly(name, cut):
     """Those of the detectors' backbones: test_paper_detectors.py."""
     report = rp.prune(network(name), rp.Settings(macs_reduction=cut, **PAPER)).report
     assert report["achieved"]["macs_reduction"] == pytest.approx(cut, abs=0.01)
-    found = report["verification"]
-    assert found["passed"]
-    assert found["max_abs_diff"] / found["scale"] < 1e-5
+    proof = report["verification"]
+    assert proof["passed"]
+    assert proof["max_abs_diff"] / proof["scale"] < 1e-5
     sources = {x["gamma_source"] for x in report["layers"] if x["bn"]}
     assert sources == {"bn"}
     widths = [x["out_channels"] for x in report["layers"] if x["sparsity"] > 0]

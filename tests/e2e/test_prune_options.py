@@ -164,9 +164,9 @@ def test_a_target_rounds_widths_and_keeps_to_what_was_asked(prune, asked, share,
     assert any(after < before for before, after in widths(report).values())
     assert report["requested"] == {asked: share}
     assert report["achieved"][asked] >= share - 1e-6
-    found = report["rounding"]
-    assert (found["target"], found["multiple"], found["narrow"]) == ("cpu", 16, None)
-    assert found["unrounded"][asked] == pytest.approx(share, abs=0.04)
+    entry = report["rounding"]
+    assert (entry["target"], entry["multiple"], entry["narrow"]) == ("cpu", 16, None)
+    assert entry["unrounded"][asked] == pytest.approx(share, abs=0.04)
     assert report["settings"]["round_to"] == 16
 
 
@@ -219,14 +219,14 @@ def test_with_include_a_reduction_is_of_what_it_names(prune):
     before, after = report["scope"]["macs"]
     assert 1 - after / before == pytest.approx(0.3, abs=0.02)
     assert report["achieved"]["macs_reduction"] == pytest.approx(1 - after / before, abs=1e-6)
-    whole = [report[k]["macs"] for k in ("before", "after")]
-    assert before < whole[0]
+    macs = [report[k]["macs"] for k in ("before", "after")]
+    assert before < macs[0]
     # the next stage reads what stage 2 gives, so at least as much goes in all
-    assert whole[0] - whole[1] >= before - after
+    assert macs[0] - macs[1] >= before - after
     half, _ = prune(*options, "--exclude", "*block1*", name="half")
     assert half["scope"]["macs"][0] == before  # what is left alone still counts
-    plain, _ = prune("--macs-reduction", "0.3", name="plain")
-    assert plain["scope"] is None
+    everywhere, _ = prune("--macs-reduction", "0.3", name="plain")
+    assert everywhere["scope"] is None
 
 
 def test_the_preset_is_a_default_that_options_override(prune):
@@ -255,7 +255,7 @@ def test_calibration_images_tell_gamma_where_no_batch_normalization_does(prune, 
 
 def test_clustering_the_kept_input_channels_is_another_problem(prune):
     how = ("--sparsity", "0.5", "--allocation", "uniform", "--residual", "prune")
-    plain, _ = prune(*how, "--tie-break", "max-l2")
+    all_inputs, _ = prune(*how, "--tie-break", "max-l2")
     kept, _ = prune(*how, "--tie-break", "max-l2", "--input-channels", "kept", name="kept")
-    assert widths(kept) == widths(plain)
-    assert kept["cuts"] != plain["cuts"]
+    assert widths(kept) == widths(all_inputs)
+    assert kept["cuts"] != all_inputs["cuts"]

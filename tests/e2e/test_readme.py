@@ -70,8 +70,8 @@ def test_the_first_two_commands_need_only_python_and_git(readme):
 
 def test_the_python_example_runs(readme, checkout, run_outside):
     (code,) = blocks(readme, "python")
-    own = {"PYTHONPATH": str(checkout)}
-    result = run_outside(sys.executable, "-W", "error", "-c", code, cwd=checkout, env=own)
+    environment = {"PYTHONPATH": str(checkout)}
+    result = run_outside(sys.executable, "-W", "error", "-c", code, cwd=checkout, env=environment)
     assert result.returncode == 0, result.stderr
     assert "macs_reduction" in result.stdout
     (saved,) = re.findall(r'rp\.save\(.*"(.*\.onnx)"\)', code)

@@ -149,11 +149,11 @@ def test_inputs_and_outputs_are_as_they_were(pair):
     # weights that are also inputs are still both, with the shape that they have now
     names = [i.name for i in b.input]
     assert names[: len(a.input)] == [i.name for i in a.input]
-    own = {t.name: list(t.dims) for t in b.initializer}
+    initializers = {t.name: list(t.dims) for t in b.initializer}
     for value in b.input:
-        if value.name in own:
+        if value.name in initializers:
             shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
-            assert shape == own[value.name]
+            assert shape == initializers[value.name]
     assert {v.name for v in b.value_info} <= {v.name for v in a.value_info}
 
 
@@ -177,14 +177,14 @@ def test_every_node_is_still_there_and_only_chains_of_constants_went(pair):
     for n in pair.original.graph.node:
         if n.op_type in CONSTANT_MAKERS or all(i in constants for i in n.input if i):
             constants.update(n.output)
-        own = after.get(tuple(n.output))
-        if own is None:
+        same = after.get(tuple(n.output))
+        if same is None:
             assert all(o in constants for o in n.output), n.name
             continue
         places.append(list(after).index(tuple(n.output)))
-        assert (own.op_type, own.domain, own.name) == (n.op_type, n.domain, n.name)
-        assert own.doc_string == n.doc_string
-        assert {k.name for k in n.attribute} - {"num_outputs"} <= {k.name for k in own.attribute}
+        assert (same.op_type, same.domain, same.name) == (n.op_type, n.domain, n.name)
+        assert same.doc_string == n.doc_string
+        assert {k.name for k in n.attribute} - {"num_outputs"} <= {k.name for k in same.attribute}
     assert places == list(range(len(pair.pruned.graph.node)))
 
 
@@ -198,8 +198,12 @@ def test_only_integers_that_the_report_names_have_changed(pair):
     after = {tuple(n.output): n for n in pair.pruned.graph.node}
     changed = set()
     for k, n in enumerate(pair.original.graph.node):
-        own = after.get(tuple(n.output))
-        if own is not None and n.op_type != "Constant" and list(own.attribute) != list(n.attribute):
+        same = after.get(tuple(n.output))
+        if (
+            same is not None
+            and n.op_type != "Constant"
+            and list(same.attribute) != list(n.attribute)
+        ):
             changed.add(n.name or f"{n.op_type}_{k}")
     assert changed <= named
 
@@ -256,12 +260,12 @@ def test_the_cuts_are_what_the_file_has(pair):
 
 
 def values(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    found = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     for n in model.graph.node:
         for a in n.attribute:
             if n.op_type == "Constant" and a.name == "value":
-                found[n.output[0]] = numpy_helper.to_array(a.t)
-    return found
+                tensors[n.output[0]] = numpy_helper.to_array(a.t)
+    return tensors
 
 
 # ── refused ─────────────────────────────────────────────────────────────────────────────────────

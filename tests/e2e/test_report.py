@@ -25,15 +25,15 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, name, attrs):
-        found = dict(attrs)
+        attributes = dict(attrs)
         self.tags.append(name)
         self.addresses += [v for k, v in attrs if k in ("src", "href", "srcset", "action", "data")]
         if name == "section":
-            self.section = found["id"]
+            self.section = attributes["id"]
         if name == "data":
-            self.values.setdefault(self.section, []).append(float(found["value"]))
-        if name == "circle" and "data-y" in found:
-            point = (float(found["data-x"]), float(found["data-y"]))
+            self.values.setdefault(self.section, []).append(float(attributes["value"]))
+        if name == "circle" and "data-y" in attributes:
+            point = (float(attributes["data-x"]), float(attributes["data-y"]))
             self.values.setdefault(f"{self.section} points", []).append(point)
 
     def handle_data(self, data):
@@ -90,8 +90,8 @@ def files(call, pair, digits, tmp_path, monkeypatch):
     assert call("analyze", model, "--json", "analysis.json", "-q").code == 0
     how = ("--macs-reduction", "0.2,0.4", "--method", "l1,l2", "--recover", "none", "-q")
     assert call("sweep", model, *how, "-o", "sweep").code == 0
-    for name, found in (("bench", bench_result()), ("tuned.training", training_log())):
-        (tmp_path / f"{name}.json").write_text(json.dumps(found))
+    for name, content in (("bench", bench_result()), ("tuned.training", training_log())):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
     names = ("small.report", "model.eval", "small.eval", "analysis", "bench", "tuned.training")
     return [Path(f"{name}.json") for name in names] + [Path("sweep/sweep.json")]
 
@@ -203,9 +203,9 @@ def test_names_from_a_file_are_text(call, files, tmp_path):
     sweep = loaded(files[6])
     sweep["rows"][0]["method"] = sweep["model"] = HOSTILE
     hostile = []
-    for k, found in enumerate((report, bench, log, sweep)):
+    for k, content in enumerate((report, bench, log, sweep)):
         hostile.append(tmp_path / f"<script>{k}.json")
-        hostile[-1].write_text(json.dumps(found))
+        hostile[-1].write_text(json.dumps(content))
     assert call("report", *hostile, "-o", "page.html", "--title", HOSTILE).code == 0
     text = Path("page.html").read_text()
     page = Page(text)
@@ -223,11 +223,11 @@ def test_machines_stand_side_by_side_and_the_papers_wait_for_their_own_files(cal
     for count, empty in ((1, ["A6000", "TX2"]), (2, ["TX2"]), (3, [])):
         page = tmp_path / f"{count}.html"
         assert call("report", *paths[:count], "-o", page).code == 0
-        found = Page(page.read_text())
-        assert len(found.values["throughput points"]) == 6 * count
-        assert found.text.count("Not measured") == len(empty)
-        assert ("reprune-onnx build" in " ".join(found.text.split())) == ("A6000" in empty)
-        assert ("bundle" in found.text) == ("TX2" in empty)
+        parsed = Page(page.read_text())
+        assert len(parsed.values["throughput points"]) == 6 * count
+        assert parsed.text.count("Not measured") == len(empty)
+        assert ("reprune-onnx build" in " ".join(parsed.text.split())) == ("A6000" in empty)
+        assert ("bundle" in parsed.text) == ("TX2" in empty)
 
 
 MEASURES = [  # task, what was measured by epoch, what the page calls it
@@ -275,15 +275,17 @@ def test_a_training_without_a_known_task_has_its_loss(call, tmp_path, task):
 
 def test_the_result_of_a_bundle(call, tmp_path):
     """As the bundle's script writes it: models by name, energy, what failed on the device."""
-    found = bench_result("Jetson TX2 (quill)", "tensorrt", ("resnet.v1 fp16", "pruned.v1 fp16"))
-    found["models"] = [{"name": "resnet.v1", "source": {"sha256": "0"}, "pruned_from": None}]
-    found["failed"] = [{"model": "big", "precision": "fp32", "batch_size": 64, "reason": "no room"}]
-    del found["threads"], found["seconds"]
-    for row in found["rows"]:
+    result = bench_result("Jetson TX2 (quill)", "tensorrt", ("resnet.v1 fp16", "pruned.v1 fp16"))
+    result["models"] = [{"name": "resnet.v1", "source": {"sha256": "0"}, "pruned_from": None}]
+    result["failed"] = [
+        {"model": "big", "precision": "fp32", "batch_size": 64, "reason": "no room"}
+    ]
+    del result["threads"], result["seconds"]
+    for row in result["rows"]:
         row |= {"energy_per_image_j": 0.3125, "peak_memory_mb": 777, "throttled": True}
         del row["speedup"]
     path = tmp_path / "results.json"
-    path.write_text(json.dumps(found))
+    path.write_text(json.dumps(result))
     assert call("report", path, "-o", tmp_path / "page.html").code == 0
     page = Page((tmp_path / "page.html").read_text())
     assert page.values["throughput"].count(0.3125) == page.values["throughput"].count(777) == 6

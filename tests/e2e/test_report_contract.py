@@ -129,8 +129,8 @@ def test_the_cuts_make_every_tensor(prune, model, residual):
     for name, array in after.items():
         assert array.dtype == before[name].dtype
         np.testing.assert_array_equal(array, before[name])
-    whole = arrays(model)
-    assert changed == {name for name in whole if whole[name].shape != after[name].shape}
+    original = arrays(model)
+    assert changed == {name for name in original if original[name].shape != after[name].shape}
 
 
 def test_sparsity_is_the_share_of_prunable_channels(prune):
@@ -201,26 +201,26 @@ def test_a_pair_is_verified_from_its_report(call, prune, model, tmp_path):
 def test_analyze_states_what_prune_finds(call, prune, model, tmp_path, residual):
     result = call("analyze", model, "--json", "-", "--residual", residual)
     assert (result.code, result.err) == (0, "")
-    found = json.loads(result.out)
-    assert found["summary"]["conv_layers"] == 15
-    assert found["macs"] == macs(model)
-    assert found["params"] == params(model)
-    assert len(found["conv_bn"]) == 15
+    printed = json.loads(result.out)
+    assert printed["summary"]["conv_layers"] == 15
+    assert printed["macs"] == macs(model)
+    assert printed["params"] == params(model)
+    assert len(printed["conv_bn"]) == 15
     how = ("--residual", residual, "--allocation", "uniform", "--method", "l1")
     report, _ = prune("--sparsity", "0.999", *how)
     cut = [n for n, (before, after) in widths(report).items() if after < before]
-    assert found["summary"]["prunable_conv_layers"] == len(cut)
-    assert found["summary"]["largest_macs_reduction"] >= (
+    assert printed["summary"]["prunable_conv_layers"] == len(cut)
+    assert printed["summary"]["largest_macs_reduction"] >= (
         report["achieved"]["macs_reduction"] - 1e-4
     )
-    assert found["locked"] == report["locked"]
-    assert sum(g["channels"] for g in found["groups"]) >= sum(
-        g["prunable"] for g in found["groups"]
+    assert printed["locked"] == report["locked"]
+    assert sum(g["channels"] for g in printed["groups"]) >= sum(
+        g["prunable"] for g in printed["groups"]
     )
     path = tmp_path / "analysis.json"
     quiet = call("analyze", model, "--json", path, "--residual", residual, "--quiet")
     assert (quiet.code, quiet.out) == (0, "")
-    assert json.loads(path.read_text()) == found
+    assert json.loads(path.read_text()) == printed
 
 
 def test_analyze_prints_a_table(call, model):
@@ -233,12 +233,12 @@ def test_analyze_prints_a_table(call, model):
 def test_evaluate_states_percentages(call, prune, model, digits):
     _, out = prune("--sparsity", "0.55")
     how = ("--data", digits, "--preprocess", "scale=1/16", "--json", "-")
-    found = json.loads(call("evaluate", model, *how).out)
-    assert set(found) >= {"n", "top1", "top5", "agreement", "mean_kl"}
-    assert found["n"] == 597
-    assert found["top1"] == pytest.approx(100 * 594 / 597)
-    assert found["agreement"] is None
-    found = json.loads(call("evaluate", out, *how, "--against", model).out)
-    assert 50 < found["agreement"] < 100
-    assert found["top1"] <= found["top5"] <= 100
-    assert found["mean_kl"] > 0
+    printed = json.loads(call("evaluate", model, *how).out)
+    assert set(printed) >= {"n", "top1", "top5", "agreement", "mean_kl"}
+    assert printed["n"] == 597
+    assert printed["top1"] == pytest.approx(100 * 594 / 597)
+    assert printed["agreement"] is None
+    printed = json.loads(call("evaluate", out, *how, "--against", model).out)
+    assert 50 < printed["agreement"] < 100
+    assert printed["top1"] <= printed["top5"] <= 100
+    assert printed["mean_kl"] > 0

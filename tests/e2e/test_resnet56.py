@@ -122,12 +122,12 @@ def test_the_filters_that_stay_are_those_of_algorithm_1(model, linkage, cutoff):
             verify=False,
         )
         report = rp.prune(model, settings).report
-        found = {c["initializer"]: c["keep"] for c in report["cuts"] if c["axis"] == 0}
+        tensors = {c["initializer"]: c["keep"] for c in report["cuts"] if c["axis"] == 0}
         for name, n_keep in zip(names, eq_8_9(model.proto, Fraction(55, 100)), strict=True):
             expected = reference_algorithm1.select(
                 weights[name], n_keep, linkage, cutoff, tie_break
             )
-            assert found[name] == expected, (name, tie_break)
+            assert tensors[name] == expected, (name, tie_break)
 
 
 def test_the_cases_above_are_different_problems(model):
@@ -153,9 +153,9 @@ def test_other_exports_of_the_network_have_the_same_groups(shared, model, export
     other = rp.load(shared / "models" / f"resnet56_cifar10_{export}.onnx")
     assert not any(n.op_type == "BatchNormalization" for n in other.proto.graph.node)
     scope = rp.Scope(residual=residual)
-    found, expected = rp.analyze(other, scope), rp.analyze(model, scope)
-    assert groups(found) == groups(expected)
-    assert sum(free > 0 for _, free, _ in groups(found)) == 27
+    channels, expected = rp.analyze(other, scope), rp.analyze(model, scope)
+    assert groups(channels) == groups(expected)
+    assert sum(free > 0 for _, free, _ in groups(channels)) == 27
 
 
 def groups(channels: rp.ChannelMap) -> list[tuple[int, int, list[int]]]:

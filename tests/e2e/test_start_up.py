@@ -57,37 +57,37 @@ def imported(root, tmp_path):
     ids=" ".join,
 )
 def test_help_imports_no_library_of_numbers(imported, argv):
-    found = imported(*argv)
-    assert "reprune_onnx" in found
-    assert not found & {*HEAVY, *NUMBERS, "joblib", "PIL", "rich"}
+    modules = imported(*argv)
+    assert "reprune_onnx" in modules
+    assert not modules & {*HEAVY, *NUMBERS, "joblib", "PIL", "rich"}
 
 
 def test_analyze_runs_no_model_and_clusters_nothing(imported, demo):
-    found = imported("analyze", demo, "--quiet")
-    assert "onnx" in found
-    assert not found & {*TRAINING, "onnx_graphsurgeon", "onnxruntime", "numba"}
+    modules = imported("analyze", demo, "--quiet")
+    assert "onnx" in modules
+    assert not modules & {*TRAINING, "onnx_graphsurgeon", "onnxruntime", "numba"}
 
 
 def test_a_problem_of_the_request_is_told_before_anything_heavy(imported, demo, tmp_path):
     out = tmp_path / "taken.onnx"
     out.touch()
-    found = imported("prune", demo, "-o", out, "--sparsity", "0.5", code=1)
-    assert not found & {*TRAINING, "onnxruntime", "numba", "onnx_graphsurgeon"}
+    modules = imported("prune", demo, "-o", out, "--sparsity", "0.5", code=1)
+    assert not modules & {*TRAINING, "onnxruntime", "numba", "onnx_graphsurgeon"}
 
 
 def test_channels_are_chosen_and_cut_before_a_model_runs(imported, demo, tmp_path):
     how = ("--sparsity", "0.5", "--recover", "none", "--no-verify")
-    found = imported("prune", demo, "-o", tmp_path / "small.onnx", *how)
-    assert not found & {*TRAINING, "onnxruntime", "numba"}
+    modules = imported("prune", demo, "-o", tmp_path / "small.onnx", *how)
+    assert not modules & {*TRAINING, "onnxruntime", "numba"}
 
 
 @pytest.mark.parametrize("method", ["reprune", "l1"])
 def test_prune_imports_no_training_framework(imported, demo, tmp_path, method):
-    found = imported(
+    modules = imported(
         *("prune", demo, "-o", tmp_path / "small.onnx", "--sparsity", "0.5", "--method", method)
     )
-    assert "onnxruntime" in found
-    assert not found & {*TRAINING, "numba"}, "the demo is too small for numba to be worth it"
+    assert "onnxruntime" in modules
+    assert not modules & {*TRAINING, "numba"}, "the demo is too small for numba to be worth it"
 
 
 def test_evaluate_imports_no_training_framework(imported, demo, digits):

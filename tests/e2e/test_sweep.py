@@ -24,12 +24,12 @@ def test_a_table_a_plot_and_the_models(call, model, digits, tmp_path):
     data = ("--data", digits, "--preprocess", "scale=1/16")
     result = call("sweep", model, *REDUCTIONS, *WAYS, *data, "-o", out)
     assert (result.code, result.err) == (0, "")
-    found = rows(out)
-    assert [(r["method"], r["macs_reduction"]) for r in found] == [
+    table = rows(out)
+    assert [(r["method"], r["macs_reduction"]) for r in table] == [
         *[("l1", 0.3), ("l1", 0.5)],
         *[("l2", 0.3), ("l2", 0.5)],
     ]
-    for row in found:
+    for row in table:
         assert abs(row["achieved"]["macs_reduction"] - row["macs_reduction"]) < 0.01
         onnx.checker.check_model(onnx.load(out / row["model"]))
         measured = call("evaluate", out / row["model"], *data)

@@ -67,16 +67,16 @@ def test_the_latency_here_is_measured_and_can_be_repeated(prune, tmp_path, monke
     """Also where the model as a whole gains less than its layers."""
     SteadyMachine(monkeypatch, of_model, of_work)
     report, out = prune("--latency-reduction", "0.3", *HOW)
-    found = report["latency"]
-    assert found["after_ms"] == pytest.approx(1e3 * (RUN + of_model(onnx.load(out))))
-    reached = 1 - found["after_ms"] / found["before_ms"]
+    entry = report["latency"]
+    assert entry["after_ms"] == pytest.approx(1e3 * (RUN + of_model(onnx.load(out))))
+    reached = 1 - entry["after_ms"] / entry["before_ms"]
     assert report["achieved"]["latency_reduction"] == pytest.approx(reached, abs=1e-6)
     assert report["settings"]["round_to"] == 8
     assert any("--round-to 1" in note for note in report["notes"])
     assert report["rounding"]["unrounded"] is None
     assert reached == pytest.approx(0.3, abs=0.04)  # as near as whole channels come
     names = {layer["node"] for layer in report["layers"]}
-    assert {row["layer"] for row in found["layers"]} == names
+    assert {row["layer"] for row in entry["layers"]} == names
     again, _ = prune(
         *("--latency-reduction", "0.3", "--latency-table", tmp_path / "small.report.json"),
         *HOW,
@@ -144,13 +144,13 @@ def test_the_smallest_model_within_a_drop(prune, digits, tmp_path, labels):
         images = tmp_path / "unlabelled.npz"
         np.savez(images, x_train=np.load(digits)["x_train"])
     report, _ = prune("--max-drop", "1", "--calibration", images, *IMAGES)
-    found = report["drop"]
-    assert found["measure"] == ("accuracy" if labels else "agreement")
-    assert 280 <= found["images"] <= 320
-    assert report["achieved"]["max_drop"] == pytest.approx(found["before"] - found["after"])
+    entry = report["drop"]
+    assert entry["measure"] == ("accuracy" if labels else "agreement")
+    assert 280 <= entry["images"] <= 320
+    assert report["achieved"]["max_drop"] == pytest.approx(entry["before"] - entry["after"])
     assert report["achieved"]["max_drop"] <= 1
     assert report["achieved"]["macs_reduction"] > 0.5
-    assert report["recovery"]["samples"] <= 900 - found["images"]
+    assert report["recovery"]["samples"] <= 900 - entry["images"]
 
 
 def test_a_drop_that_cannot_be_measured(refuses, model, digits, tmp_path):

@@ -54,8 +54,8 @@ def schedule(name: str, steps: int) -> Schedule:
     return replace(SCHEDULES[name].shortened(steps), lr=rate, milestones=())
 
 
-def pruned(whole: rp.Model, cut: float, shape: tuple[int, ...]) -> rp.Model:
-    entry = whole.proto.graph.input[0].name
+def pruned(network: rp.Model, cut: float, shape: tuple[int, ...]) -> rp.Model:
+    entry = network.proto.graph.input[0].name
     settings = rp.Settings(
         macs_reduction=cut,
         include=("*backbone*",),
@@ -65,7 +65,7 @@ def pruned(whole: rp.Model, cut: float, shape: tuple[int, ...]) -> rp.Model:
         verify=False,
         input_shapes=((entry, shape),),
     )
-    return rp.prune(whole, settings).model
+    return rp.prune(network, settings).model
 
 
 def tensors(model: rp.Model) -> dict[str, np.ndarray]:

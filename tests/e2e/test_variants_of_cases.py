@@ -319,8 +319,8 @@ def test_a_foreign_quantizer_is_named() -> None:
         ModelError, match=r"made by nodes of the domain 'own\.quant', such as Round"
     ):
         analyze(rp.Model(proto))
-    plain = onnx.parser.parse_model(
+    standard = onnx.parser.parse_model(
         '<ir_version: 8, opset_import: ["" : 17]>' + QUANTIZED.replace("own.quant.Round", "Mul")
     )
-    plain.graph.initializer.extend(proto.graph.initializer)
-    assert len(analyze(rp.Model(plain)).layers) == 2  # the same, made by ONNX's own op
+    standard.graph.initializer.extend(proto.graph.initializer)
+    assert len(analyze(rp.Model(standard)).layers) == 2  # the same, made by ONNX's own op

@@ -40,8 +40,8 @@ class Way:
         assert smaller["pruned_from"] == original["source"]["sha256"] == report["source"]["sha256"]
         for entry, when in ((original, "before"), (smaller, "after")):
             file = str(Path("bundle") / entry["files"]["fp32"])
-            found = self.run("analyze", file, "--json", "packed.json", writes="packed.json")
-            assert (found["macs"], found["params"]) == tuple(
+            outputs = self.run("analyze", file, "--json", "packed.json", writes="packed.json")
+            assert (outputs["macs"], outputs["params"]) == tuple(
                 report[when][k] for k in ("macs", "params")
             )
 
@@ -107,7 +107,9 @@ def test_from_the_model_to_the_page(way, digits, trained):
     assert {report[when]["macs"] for when in ("before", "after")} <= set(pruning)
     assert {report[when]["params"] for when in ("before", "after")} <= set(pruning)
     assert page.values["analysis-0"][0] == analysis["summary"]["largest_macs_reduction"]
-    assert {found["top1"] for found in accuracies.values()} <= set(page.values["accuracy"])
+    assert {evaluation["top1"] for evaluation in accuracies.values()} <= set(
+        page.values["accuracy"]
+    )
     speeds = [(row["batch_size"], row["images_per_s"]) for row in bench["rows"]]
     assert sorted(page.values["throughput points"]) == sorted(speeds)
     if trained:

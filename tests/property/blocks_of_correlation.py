@@ -10,7 +10,7 @@ from random_recipes import BATCH, Block, Kind
 
 def _correlation(net: Net, x: str, block: Block) -> str:
     """``x`` is searched with kernels that another layer makes of it."""
-    ways = [_whole, _per_channel, _per_channel, _transposed, _in_groups, _made]
+    ways = [_kernel, _per_channel, _per_channel, _transposed, _in_groups, _made]
     return ways[block.variant % len(ways)](net, x, block)
 
 
@@ -21,7 +21,7 @@ def _searched(net: Net, x: str, n: int) -> tuple[str, str]:
     return image, means
 
 
-def _whole(net: Net, x: str, block: Block) -> str:
+def _kernel(net: Net, x: str, block: Block) -> str:
     """Each image of the batch is one kernel: what is made has a channel for each."""
     image, kernel = _searched(net, x, block.width)
     y = net.node("Conv", [image, kernel], (BATCH, net.shapes[x][1]))

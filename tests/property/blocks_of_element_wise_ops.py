@@ -123,10 +123,10 @@ def _logic(net: Net, x: str, block: Block) -> str:
         c = net.node("Or", [net.same("IsNaN", x), net.same("IsInf", x)], shape)
         c = net.node("Xor", [c, a], shape)
     elif net.opset >= 18:
-        whole = net.same("Cast", net.same("Mul", x, net.number(8.0)), to=TensorProto.INT32)
+        integers = net.same("Cast", net.same("Mul", x, net.number(8.0)), to=TensorProto.INT32)
         bits = net.constant(net.rng.integers(0, 16, (shape[0], 1, 1)).astype(np.int32))
-        one = net.node("BitwiseAnd", [whole, bits], shape)
-        two = net.node("BitwiseXor", [net.same("BitwiseNot", whole), bits], shape)
+        one = net.node("BitwiseAnd", [integers, bits], shape)
+        two = net.node("BitwiseXor", [net.same("BitwiseNot", integers), bits], shape)
         c = net.node("BitwiseOr", [one, two], shape)
         c = net.node("Mod", [c, net.constant(np.array(4, dtype=np.int32))], shape)
     else:

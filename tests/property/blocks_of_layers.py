@@ -42,19 +42,19 @@ def _concat(net: Net, x: str, block: Block) -> str:
 
 def _split(net: Net, x: str, block: Block) -> str:
     way, n = block.variant % 6, 2 * block.width
-    whole = net.act(net.conv(x, n), 0)
+    activation = net.act(net.conv(x, n), 0)
     if way == 4:
         parts = net.split(net.act(net.conv(x, 3 * block.width), 0), [block.width] * 3, False)
         parts[1] = net.conv(parts[1], 2)
     elif way == 5 and net.opset >= 18:  # the last part is smaller
-        part, side = -(-n // 3), net.shapes[whole][1]
+        part, side = -(-n // 3), net.shapes[activation][1]
         shapes = [(part, side), (part, side), (n - 2 * part, side)]
         if shapes[2][0] < 1:
-            return whole
-        parts = net.nodes_out("Split", [whole], shapes, axis=1, num_outputs=3)[::-1]
+            return activation
+        parts = net.nodes_out("Split", [activation], shapes, axis=1, num_outputs=3)[::-1]
     else:
         sizes = [n // 2, n // 2] if way < 2 else [n - 1, 1]
-        left, right = net.split(whole, sizes, written=way == 1)
+        left, right = net.split(activation, sizes, written=way == 1)
         left = net.act(net.conv(left, 3), 0)
         parts = [right, left] if way == 3 else [left, right]
     return net.concat(parts)

@@ -233,10 +233,10 @@ def _chunk(net: Net, x: str, block: Block) -> str:
     side, one = net.shapes[x][1], net.integers(1)
     extent = net.aside("Gather", net.aside("Shape", x), net.integers(1), axis=0)
     half = net.aside("Div", net.add(extent, one), net.integers(2))
-    whole = net.aside("Mul", half, net.integers(2))
+    doubled = net.aside("Mul", half, net.integers(2))
     middle = -(-n // 2)
     left = net.node("Slice", [x, net.integers(0), half, one], (middle, side))
-    right = net.node("Slice", [x, half, whole, one], (n - middle, side))
+    right = net.node("Slice", [x, half, doubled, one], (n - middle, side))
     left = net.act(net.conv(left, 3), 0) if block.variant % 4 < 2 else left
     return net.concat([right, left])
 

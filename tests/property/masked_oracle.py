@@ -105,11 +105,11 @@ def _name_in_body(name: str) -> str:
 
 def constants(proto: onnx.ModelProto) -> dict[str, Array]:
     """Initializers and Constant nodes by name."""
-    found = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
+    tensors = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
     for node in nodes_within(proto.graph):
         if node.op_type == "Constant" and node.attribute[0].HasField("t"):
-            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-    return found
+            tensors[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+    return tensors
 
 
 def computed(proto: onnx.ModelProto, names: set[str], feeds: Feeds) -> dict[str, Array]:
@@ -121,20 +121,20 @@ def computed(proto: onnx.ModelProto, names: set[str], feeds: Feeds) -> dict[str,
     return dict(zip(sorted(names), run(more, [feeds])[0], strict=True))
 
 
-def masked(original: onnx.ModelProto, found: rp.Pruned, feeds: Feeds) -> onnx.ModelProto:
+def masked(original: onnx.ModelProto, result: rp.Pruned, feeds: Feeds) -> onnx.ModelProto:
     """The original, with zeros where layers, and products of activations, met channels that went.
 
     Each reads a weight of its own, so that what another layer makes of a shared weight is not
     touched. ``feeds`` are any inputs that the model takes.
     """
-    proto, changed = (_with_zeros(original, found, feeds, other) for other in (0.0, 3.0))
-    pruned = found.model.proto
+    proto, changed = (_with_zeros(original, result, feeds, other) for other in (0.0, 3.0))
+    pruned = result.model.proto
     mask_sums(proto, changed, pruned, lambda model, names: computed(model, names, feeds))
     return proto
 
 
 def _with_zeros(
-    original: onnx.ModelProto, found: rp.Pruned, feeds: Feeds, other: float
+    original: onnx.ModelProto, pruned: rp.Pruned, feeds: Feeds, other: float
 ) -> onnx.ModelProto:
     """The original, with zeros in weights where layers met channels that went.
 
@@ -142,17 +142,17 @@ def _with_zeros(
     a variance below zero makes NaN of its channel, and zero times NaN of all that a layer makes.
     """
     cuts: dict[str, list[tuple[int, list[int]]]] = {}
-    for cut in found.report["cuts"]:
+    for cut in pruned.report["cuts"]:
         cuts.setdefault(cut["initializer"], []).append((cut["axis"], cut["keep"]))
     proto = onnx.ModelProto()
     proto.CopyFrom(original)
-    own = {result(node): node for node in nodes_within(found.model.proto.graph)}
-    for node in list(own.values()):  # a name of a file's own may hold a slash, and goes first
-        own.setdefault(_name_in_body(result(node)), node)
+    nodes = {result(node): node for node in nodes_within(pruned.model.proto.graph)}
+    for node in list(nodes.values()):  # a name of a file's own may hold a slash, and goes first
+        nodes.setdefault(_name_in_body(result(node)), node)
     wanted = []
     for node in nodes_within(proto.graph):
         read = set(input_axes(node))
-        for i, name in enumerate(own[result(node)].input if result(node) in own else ()):
+        for i, name in enumerate(nodes[result(node)].input if result(node) in nodes else ()):
             axes = cuts.get(name, [])
             if any((i, axis) in read for axis, _ in axes) or (other and axes):
                 wanted.append((node, i, axes, read))
@@ -223,7 +223,7 @@ def own_rounding(proto: onnx.ModelProto, inputs: Sequence[Feeds]) -> float:
         off = 1 + last * rng.choice([-1, 1], v.shape)
         return (v * off).astype(v.dtype) if v.dtype.kind == "f" else v
 
-    again = [{k: moved(v) for k, v in own.items()} for own in inputs]
+    again = [{k: moved(v) for k, v in feeds.items()} for feeds in inputs]
     return difference(run(proto, inputs), run(proto, again))
 
 
@@ -234,9 +234,9 @@ def difference(a: Sequence[Sequence[Array]], b: Sequence[Sequence[Array]]) -> fl
     finite; it is infinite where that differs, or where nothing is left to compare.
     """
     worst = []
-    for expected, found in zip(zip(*a, strict=True), zip(*b, strict=True), strict=True):
-        assert [x.shape for x in expected] == [y.shape for y in found]
-        x, y = (np.concatenate([np.ravel(v) for v in w]).astype(float) for w in (expected, found))
+    for expected, value in zip(zip(*a, strict=True), zip(*b, strict=True), strict=True):
+        assert [x.shape for x in expected] == [y.shape for y in value]
+        x, y = (np.concatenate([np.ravel(v) for v in w]).astype(float) for w in (expected, value))
         finite = np.isfinite(x)
         if not np.array_equal(finite, np.isfinite(y)):
             return float("inf")

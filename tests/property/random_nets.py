@@ -75,8 +75,8 @@ class Net:
     def _opsets(self) -> list[onnx.OperatorSetIdProto]:
         """ONNX's, and the first of every other domain that a node is of."""
         others = sorted({node.domain for node in self.nodes} - {""})
-        own = helper.make_opsetid("", self.opset)
-        return [own, *(helper.make_opsetid(domain, 1) for domain in others)]
+        standard = helper.make_opsetid("", self.opset)
+        return [standard, *(helper.make_opsetid(domain, 1) for domain in others)]
 
     def _stated(self, node: onnx.NodeProto) -> onnx.ValueInfoProto:
         """The shape of an output that onnx cannot infer; a strict inference stops there."""
@@ -244,9 +244,9 @@ def _put_weights(model: onnx.ModelProto, form: Form) -> None:
         weights = list(graph.initializer)
         del graph.initializer[:]
         nodes = [helper.make_node("Constant", [], [t.name], value=t) for t in weights]
-        own = list(graph.node)
+        nodes_now = list(graph.node)
         del graph.node[:]
-        graph.node.extend([*nodes, *own])
+        graph.node.extend([*nodes, *nodes_now])
     elif form == "inputs":
         model.ir_version = 3
         graph.input.extend(

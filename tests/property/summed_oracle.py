@@ -65,13 +65,13 @@ def _in_order(nodes: Sequence[onnx.NodeProto]) -> list[int]:
 
 def summed_axis(node: onnx.NodeProto) -> int | None:
     """The axis of its first input that a product sums over; None for any other node."""
-    own = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     if node.op_type in ("MatMul", "FusedMatMul", "Gemm"):
-        return -2 if own.get("transA", 0) else -1
+        return -2 if attributes.get("transA", 0) else -1
     if node.op_type in ("Conv", "ConvTranspose"):
         return 1
     if node.op_type == "Einsum" and len(node.input) == 2:
-        terms, _, out = own["equation"].decode().replace(" ", "").partition("->")
+        terms, _, out = attributes["equation"].decode().replace(" ", "").partition("->")
         left, right = terms.split(",")
         summed = [axis for axis, x in enumerate(left) if x in right and x not in out]
         return summed[0] if len(summed) == 1 else None

@@ -36,8 +36,8 @@ FOUND = {
 @pytest.mark.parametrize("name", FOUND)
 def test_what_a_campaign_found_stays_found(name):
     recipe, options = FOUND[name]
-    plain = {"method": "l1", "allocation": "uniform", "recover": "none", "input_shapes": SHAPE}
-    outcome = random_case.tried(random_case.Case(recipe, rp.Settings(**plain, **options)))
+    settings = {"method": "l1", "allocation": "uniform", "recover": "none", "input_shapes": SHAPE}
+    outcome = random_case.tried(random_case.Case(recipe, rp.Settings(**settings, **options)))
     assert outcome.end == "exact", outcome.detail
 
 
@@ -54,10 +54,10 @@ def test_rounding_that_a_graph_amplifies_is_no_wrong_output(monkeypatch):
 
 
 def test_random_graphs_are_pruned_exactly():
-    found, _ = random_case.outcomes(2, 0, GRAPHS)
-    assert [o.detail for o in found if o.end == "failed"] == []
-    assert sum(o.end == "exact" for o in found) > 0.7 * GRAPHS
-    controls = [o.control for o in found if o.control is not None]
+    outcomes, _ = random_case.outcomes(2, 0, GRAPHS)
+    assert [o.detail for o in outcomes if o.end == "failed"] == []
+    assert sum(o.end == "exact" for o in outcomes) > 0.7 * GRAPHS
+    controls = [o.control for o in outcomes if o.control is not None]
     assert controls
     assert min(controls) > judgement.ALLOWED
 
@@ -68,25 +68,25 @@ def test_random_graphs_are_pruned_exactly():
     " of rank 4 before a BatchNormalization (MatMulBnFusion), and aborts at one graph",
 )
 def test_graphs_are_pruned_exactly_by_images_and_recovered():
-    found, _ = image_case.outcomes(2, 0, IMAGES)
-    assert [o.detail for o in found if o.end == "failed"] == []
-    assert sum(o.end == "exact" for o in found) > 0.6 * IMAGES
+    outcomes, _ = image_case.outcomes(2, 0, IMAGES)
+    assert [o.detail for o in outcomes if o.end == "failed"] == []
+    assert sum(o.end == "exact" for o in outcomes) > 0.6 * IMAGES
 
 
 def test_changed_files_are_pruned_exactly_or_refused():
     if reason := mutated_case.absent():
         pytest.skip(reason)
-    found, _ = mutated_case.outcomes(2, 0, FILES)
-    assert [o.detail for o in found if o.end == "failed"] == []
-    assert {o.end for o in found} == {"exact", "refused"}
+    outcomes, _ = mutated_case.outcomes(2, 0, FILES)
+    assert [o.detail for o in outcomes if o.end == "failed"] == []
+    assert {o.end for o in outcomes} == {"exact", "refused"}
 
 
 def test_a_wrong_pruning_fails_and_is_made_small(monkeypatch):
     """A tool that keeps the wrong channels of one weight, and does not verify."""
-    whole = rp.prune
+    prune = rp.prune
 
     def wrong(model, request):
-        result = whole(model, request)
+        result = prune(model, request)
         for cut in result.report["cuts"]:
             tensor = next(
                 (t for t in model.proto.graph.initializer if t.name == cut["initializer"]), None

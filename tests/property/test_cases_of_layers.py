@@ -141,7 +141,7 @@ def test_convs_in_if(cases: Path) -> None:
     x = np.random.default_rng(1).standard_normal((1, 3, 16, 16)).astype(np.float32)
     for flag in (True, False):
         expected = branches_oracle.run(branches_oracle.masked(proto, report), x=x, flag=flag)
-        found = branches_oracle.run(result.model.proto, x=x, flag=flag)
-        assert branches_oracle.difference(expected, found) < 1e-5
-        whole = branches_oracle.run(proto, x=x, flag=flag)
-        assert branches_oracle.difference(whole, found) > 1e-2
+        outputs = branches_oracle.run(result.model.proto, x=x, flag=flag)
+        assert branches_oracle.difference(expected, outputs) < 1e-5
+        original = branches_oracle.run(proto, x=x, flag=flag)
+        assert branches_oracle.difference(original, outputs) > 1e-2

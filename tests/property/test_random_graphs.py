@@ -72,13 +72,13 @@ def test_pruned_equals_masked(recipe: Recipe, request: rp.Settings) -> None:
     result = pruned(original, request)
 
     assert original.SerializeToString(deterministic=True) == before
-    found = result.model.proto
-    onnx.checker.check_model(found, full_check=True)
+    small = result.model.proto
+    onnx.checker.check_model(small, full_check=True)
     empty = {t.name for t in original.graph.initializer if 0 in t.dims}
-    assert all(t.name in empty or 0 not in t.dims for t in found.graph.initializer)
+    assert all(t.name in empty or 0 not in t.dims for t in small.graph.initializer)
     images = random_images(2, original)
     expected = run(masked(original, result, images[0]), images)
-    assert difference(expected, run(found, images)) <= 1e-4
+    assert difference(expected, run(small, images)) <= 1e-4
 
 
 @quick
@@ -99,14 +99,16 @@ def test_the_report_tells_what_happened_to_every_tensor(
         name = cut["initializer"]
         array = wanted[name] if name in wanted else arrays[cut["source"]]
         wanted[name] = array.take(cut["keep"], axis=cut["axis"])
-    found = constants(result.model.proto)
+    tensors = constants(result.model.proto)
     read = {name for node in result.model.proto.graph.node for name in node.input}
     for name, array in wanted.items():
         if array.dtype == np.float32 and name in read:
-            np.testing.assert_array_equal(found[name], array, err_msg=name)
+            np.testing.assert_array_equal(tensors[name], array, err_msg=name)
     if "made-weight" not in kinds(recipe) and recipe.head != "matmul":
         sizes = sum(
-            found[name].size for name in read if name in found and found[name].dtype == np.float32
+            tensors[name].size
+            for name in read
+            if name in tensors and tensors[name].dtype == np.float32
         )
         assert result.report["after"]["params"] == sizes
 
@@ -143,11 +145,11 @@ def test_the_oracle_sees_a_wrong_channel() -> None:
         n = lengths[cut["initializer"]][cut["axis"]]
         cut["keep"] = [(k + 1) % n for k in cut["keep"]]
     images = random_images(2, original)
-    found = run(result.model.proto, images)
+    outputs = run(result.model.proto, images)
 
-    assert difference(run(masked(original, result, images[0]), images), found) <= 1e-5
-    assert difference(run(masked(original, wrong, images[0]), images), found) > 1e-2
-    assert difference(run(original, images), found) > 1e-2
+    assert difference(run(masked(original, result, images[0]), images), outputs) <= 1e-5
+    assert difference(run(masked(original, wrong, images[0]), images), outputs) > 1e-2
+    assert difference(run(original, images), outputs) > 1e-2
 
 
 def test_the_oracle_sees_a_wrong_channel_where_two_activations_are_summed() -> None:
@@ -158,15 +160,15 @@ def test_the_oracle_sees_a_wrong_channel_where_two_activations_are_summed() -> N
         rp.Settings(recover="none", sparsity=0.5, method="l1", allocation="uniform"),
     )
     images = random_images(2, original)
-    found = run(result.model.proto, images)
+    outputs = run(result.model.proto, images)
     right = masked(original, result, images[0])
     assert any(name.endswith("_mask") for name in (t.name for t in right.graph.initializer))
-    assert difference(run(right, images), found) <= 1e-5
+    assert difference(run(right, images), outputs) <= 1e-5
     for tensor in right.graph.initializer:
         if tensor.name.endswith("_mask"):
             mask = np.roll(numpy_helper.to_array(tensor), 1, axis=-1)
             tensor.CopyFrom(numpy_helper.from_array(mask, tensor.name))
-    assert difference(run(right, images), found) > 1e-4
+    assert difference(run(right, images), outputs) > 1e-4
 
 
 def test_the_oracle_tells_what_is_summed_behind_a_normalization() -> None:
@@ -176,9 +178,9 @@ def test_the_oracle_tells_what_is_summed_behind_a_normalization() -> None:
     options = {"sparsity": 0.3, "method": "l1", "residual": "prune", "recover": "none"}
     result = rp.prune(rp.Model(original), rp.Settings(**options))
     images = random_images(2, original)
-    found = run(result.model.proto, images)
+    outputs = run(result.model.proto, images)
     assert {"w4", "w5"} <= {cut["initializer"] for cut in result.report["cuts"]}
-    assert difference(run(masked(original, result, images[0]), images), found) <= 1e-5
+    assert difference(run(masked(original, result, images[0]), images), outputs) <= 1e-5
 
 
 def test_the_oracle_masks_products_in_the_order_in_which_they_are_computed() -> None:
@@ -188,10 +190,10 @@ def test_the_oracle_masks_products_in_the_order_in_which_they_are_computed() -> 
     options = {"sparsity": 0.5, "method": "l1", "allocation": "uniform", "recover": "none"}
     result = rp.prune(rp.Model(original), rp.Settings(**options))
     images = random_images(2, original)
-    found = run(result.model.proto, images)
+    outputs = run(result.model.proto, images)
     right = run(masked(original, result, images[0]), images)
-    assert difference(right, found) <= 1e-5
-    assert difference(run(original, images), found) > 1e-2
+    assert difference(right, outputs) <= 1e-5
+    assert difference(run(original, images), outputs) > 1e-2
 
 
 RETIRED = {"Affine", "Crop", "ImageScaler", "ParametricSoftplus", "ScaledTanh", "Upsample"}
@@ -207,13 +209,13 @@ WITHOUT_KERNEL = {  # here, or no longer written
 
 
 def test_the_blocks_hold_the_whole_rule_table() -> None:
-    found: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str]] = set()
     for opset in (min(OPSETS), 18, max(OPSETS)):
         for kind in BLOCKS:
             for variant in range(0, VARIANTS, 1 if opset == 18 else 7):
                 recipe = Recipe((Block(kind, 4, variant),), 5, "pool", opset, variant)
-                found |= {(node.domain, node.op_type) for node in build(recipe).graph.node}
+                seen |= {(node.domain, node.op_type) for node in build(recipe).graph.node}
     head = Recipe((), 5, "flatten", 18, 0)
-    found |= {(node.domain, node.op_type) for node in build(head).graph.node}
+    seen |= {(node.domain, node.op_type) for node in build(head).graph.node}
 
-    assert set(RULES) - found == {("", op) for op in RETIRED | NOT_OF_ONNX} | WITHOUT_KERNEL
+    assert set(RULES) - seen == {("", op) for op in RETIRED | NOT_OF_ONNX} | WITHOUT_KERNEL

@@ -69,15 +69,15 @@ def test_recovery_changes_values_only(recipe: Recipe, seed: int, method: Any) ->
     keep = selection(channels, seed)
     assume(not keep.all())
     result = cut(model, graph, channels, keep)
-    found = recover(CutNetwork(graph, channels, keep, result.model), method, images())
+    recovered = recover(CutNetwork(graph, channels, keep, result.model), method, images())
     report = EarlierReport(
         result.cuts,
         settings={"residual": "prune", "input_shapes": [[k, v] for k, v in SHAPE.items()]},
     )
-    again = rp.verify(model, found.model, report)
+    again = rp.verify(model, recovered.model, report)
     if method == "least-squares" and again.result is None:
-        assert found.layers > 0
-        assert found.error_after is None or np.isfinite(found.error_after)
+        assert recovered.layers > 0
+        assert recovered.error_after is None or np.isfinite(recovered.error_after)
 
 
 def even(channels: rp.ChannelMap, groups: list[Group]) -> bool:

@@ -130,11 +130,11 @@ def test_a_signal_waits_until_all_files_are_in_their_places(tmp_path, monkeypatc
     def stop(*_: object) -> None:
         raise StoppedError
 
-    whole, idle = Path.replace, threading.Event()
+    replace_, idle = Path.replace, threading.Event()
 
     def replace(self: Path, target: Path) -> Path:
         os.kill(os.getpid(), signal.SIGTERM)
-        return whole(self, target)
+        return replace_(self, target)
 
     monkeypatch.setattr(Path, "replace", replace)
     before, other = signal.signal(signal.SIGTERM, stop), threading.Thread(target=idle.wait)

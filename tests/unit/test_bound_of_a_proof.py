@@ -27,18 +27,18 @@ def volume(tail: str, sides: str = "64, 64, 8", **weights: object) -> rp.Model:
         [reader] s = Conv (r, second)
         {tail}
     }}"""
-    own = {
+    weights_ = {
         "first": RNG.standard_normal((6, 64, 1, 1, 1)) / 8,
         "second": RNG.standard_normal((4, 6, 1, 1, 1)),
     }
-    return rp.Model(text_graphs.model(text, **own, **weights))
+    return rp.Model(text_graphs.model(text, **weights_, **weights))
 
 
 def test_a_large_volume_is_proven_on_a_smaller_one(monkeypatch):
     model = volume("y = Identity (s)")
-    whole = rp.prune(model, HALF).report["verification"]
-    assert whole["sizes"] is None
-    assert whole["runs"] == 2
+    unbounded = rp.prune(model, HALF).report["verification"]
+    assert unbounded["sizes"] is None
+    assert unbounded["runs"] == 2
     monkeypatch.setattr(bound, "MOST", 10**6)
     seen = []
     real = inputs.random_inputs
@@ -48,11 +48,11 @@ def test_a_large_volume_is_proven_on_a_smaller_one(monkeypatch):
         return real(ports, shapes, rng, draw)
 
     monkeypatch.setattr(inputs, "random_inputs", drawn)
-    found = rp.prune(model, HALF).report["verification"]
-    assert found["passed"]
-    assert found["sizes"] == "x = 1×64×32×32×8"  # neither channels nor a side below 32 is halved
+    proof = rp.prune(model, HALF).report["verification"]
+    assert proof["passed"]
+    assert proof["sizes"] == "x = 1×64×32×32×8"  # neither channels nor a side below 32 is halved
     assert set(seen) == {(1, 64, 32, 32, 8)}
-    assert found["negative_control"] > 1e-2 * found["scale"]
+    assert proof["negative_control"] > 1e-2 * proof["scale"]
     forged = verification.FedModel
 
     def wrong(proto):
@@ -93,25 +93,25 @@ def test_what_positions_make_with_positions_shrinks_by_its_square(monkeypatch, m
     model = rp.Model(text_graphs.model(ATTENTION, **weights))
     given = replace(HALF, input_shapes=(("x", (1, 3, 128, 128)),))
     monkeypatch.setattr(bound, "MOST", most)
-    found = rp.prune(model, given).report["verification"]
-    assert found["passed"]
-    assert found["sizes"] == f"x = 1×3×{side}×{side}"
-    assert found["negative_control"] > 1e-2 * found["scale"]
+    proof = rp.prune(model, given).report["verification"]
+    assert proof["passed"]
+    assert proof["sizes"] == f"x = 1×3×{side}×{side}"
+    assert proof["negative_control"] > 1e-2 * proof["scale"]
 
 
 def test_what_is_fixed_inside_is_proven_at_its_own_size(monkeypatch):
     monkeypatch.setattr(bound, "MOST", 10**6)
     table = RNG.standard_normal((1, 4, 64, 64, 8))
-    found = rp.prune(volume("y = Add (s, table)", table=table), HALF).report["verification"]
-    assert found["passed"]
-    assert found["sizes"] is None
+    proof = rp.prune(volume("y = Add (s, table)", table=table), HALF).report["verification"]
+    assert proof["passed"]
+    assert proof["sizes"] is None
 
 
 def test_a_heavy_model_runs_once_per_size(monkeypatch):
     monkeypatch.setattr(inputs, "HEAVY", 10**5)
-    found = rp.prune(volume("y = Identity (s)", "8, 8, 8"), HALF).report["verification"]
-    assert found["passed"]
-    assert found["runs"] == 1
+    proof = rp.prune(volume("y = Identity (s)", "8, 8, 8"), HALF).report["verification"]
+    assert proof["passed"]
+    assert proof["runs"] == 1
 
 
 def test_what_is_held_at_once_counts_what_is_still_to_be_read():

@@ -70,9 +70,9 @@ WEIGHTS = {
 
 def graph(text: str, domain: str = "", **weights: Any) -> onnx.ModelProto:
     """The text's graph, with those of the weights that it names."""
-    whole = HEAD.format(domain=domain) + text.format(of=OF)
+    source = HEAD.format(domain=domain) + text.format(of=OF)
     weights = {k: v for k, v in (WEIGHTS | weights).items() if f"{k})" in text or f"{k}," in text}
-    return model(whole, **weights)
+    return model(source, **weights)
 
 
 def moved(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -105,9 +105,9 @@ def exact(proto: onnx.ModelProto, n_cut: int, **settings: Any) -> dict[str, Any]
     for flag in (True, False):
         for sign in (1, -1):
             expected = oracle.run(oracle.masked(proto, report), x=sign * x, flag=flag)
-            found = oracle.run(pruned, x=sign * x, flag=flag)
-            assert oracle.difference(expected, found) < 1e-5
-            seen.append(oracle.difference(oracle.run(proto, x=sign * x, flag=flag), found) > 1e-2)
+            outputs = oracle.run(pruned, x=sign * x, flag=flag)
+            assert oracle.difference(expected, outputs) < 1e-5
+            seen.append(oracle.difference(oracle.run(proto, x=sign * x, flag=flag), outputs) > 1e-2)
     assert any(seen)
     return report
 
@@ -214,20 +214,20 @@ def test_a_copy_by_identity_in_a_branch_is_the_same_weight(outside: str, togethe
 
 def test_a_local_function_called_in_a_branch() -> None:
     text = TWO.replace("d = Relu (b)", "d = own.twice (b)")
-    whole = HEAD.format(domain=', "own" : 1') + text.format(of=OF)
-    whole += (
+    source = HEAD.format(domain=', "own" : 1') + text.format(of=OF)
+    source += (
         '<domain: "own", opset_import: ["" : 17]> twice (p) => (q) { r = Relu (p)  q = Add (r, p) }'
     )
     named = {k: v for k, v in WEIGHTS.items() if f"{k})" in text}
-    proto = model(whole, **named)
+    proto = model(source, **named)
 
     result = rp.prune(rp.Model(proto), Settings(**HALF))
 
     x = rng.standard_normal((1, 3, 8, 8)).astype(np.float32)
     for flag in (True, False):
         expected = oracle.run(oracle.masked(proto, result.report), x=x, flag=flag)
-        found = oracle.run(result.model.proto, x=x, flag=flag)
-        assert oracle.difference(expected, found) < 1e-5
+        outputs = oracle.run(result.model.proto, x=x, flag=flag)
+        assert oracle.difference(expected, outputs) < 1e-5
 
 
 @pytest.mark.parametrize("text", [TWO, PASSED, NESTED])

@@ -18,11 +18,11 @@ def test_pruning_and_recovering_shuffle_the_images(
         name = "x_train" if "x_train" in data else "x"
         np.savez(tmp_path / "sorted.npz", x=data[name][order][:300])
     seen: list[Images] = []
-    whole = knowledge.measure_losses
+    measure_losses = knowledge.measure_losses
 
     def watched(*args: Any) -> Any:
         seen.append(args[3])
-        return whole(*args)
+        return measure_losses(*args)
 
     monkeypatch.setattr(knowledge, "measure_losses", watched)
     calibration = {"calibration": str(tmp_path / "sorted.npz"), "preprocess": "scale=1/16"}

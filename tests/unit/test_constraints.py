@@ -22,10 +22,10 @@ DEPENDENCIES = [Requirement(line) for line in PROJECT["dependencies"]]
 def pinned(name: str) -> dict[str, str]:
     """``{package: version}`` of a file in which every line that is no comment is one version."""
     lines = (ROOT / "constraints" / name).read_text(encoding="utf-8").splitlines()
-    found = [re.fullmatch(r"([\w.-]+)==([\w.]+)", line) for line in lines if line[:1] != "#"]
-    assert found
-    assert all(found)
-    return {canonicalize_name(match[1]): match[2] for match in found if match}
+    matches = [re.fullmatch(r"([\w.-]+)==([\w.]+)", line) for line in lines if line[:1] != "#"]
+    assert matches
+    assert all(matches)
+    return {canonicalize_name(match[1]): match[2] for match in matches if match}
 
 
 @pytest.mark.parametrize("dependency", DEPENDENCIES, ids=lambda r: r.name)

@@ -87,10 +87,10 @@ HALF = rp.Settings(sparsity=0.5, method="l1", recover="none", allocation="unifor
 @pytest.mark.parametrize("text", [RANKING, BRANCHES])
 def test_what_follows_a_choice_is_compared_with_the_same_choice(text, monkeypatch):
     report = rp.prune(ranking(text), HALF).report
-    found = report["verification"]
-    assert found["passed"]
-    assert found["max_abs_diff"] / found["scale"] < 1e-5
-    assert found["negative_control"] / found["scale"] > 1e-2
+    proof = report["verification"]
+    assert proof["passed"]
+    assert proof["max_abs_diff"] / proof["scale"] < 1e-5
+    assert proof["negative_control"] / proof["scale"] > 1e-2
     monkeypatch.setattr(
         verification, "decisions", lambda graph, channels, keep: Decisions([], [], [])
     )
@@ -117,16 +117,16 @@ def test_a_wrong_cut_before_a_choice_is_seen(text, monkeypatch):
 def test_what_is_rounded_counts_in_whole_numbers():
     """A small number that comes from large ones is off by their rounding, not by its own."""
     model = ranking(STEPS)
-    found = rp.prune(model, HALF).report["verification"]
-    assert found["passed"]
-    assert found["scale"] == 1.0
-    assert 1e-5 < found["max_abs_diff"] < 1e-4
-    assert found["negative_control"] > 1e-2
+    proof = rp.prune(model, HALF).report["verification"]
+    assert proof["passed"]
+    assert proof["scale"] == 1.0
+    assert 1e-5 < proof["max_abs_diff"] < 1e-4
+    assert proof["negative_control"] > 1e-2
 
 
 def test_a_small_difference_of_large_numbers_is_compared_by_these():
-    found = rp.prune(ranking(SIDES), HALF).report["verification"]
-    assert found["passed"]
-    assert 0.1 < found["scale"] < 10
-    assert found["max_abs_diff"] < 1e-5
-    assert found["negative_control"] > 1e-2
+    proof = rp.prune(ranking(SIDES), HALF).report["verification"]
+    assert proof["passed"]
+    assert 0.1 < proof["scale"] < 10
+    assert proof["max_abs_diff"] < 1e-5
+    assert proof["negative_control"] > 1e-2

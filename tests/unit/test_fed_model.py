@@ -69,9 +69,9 @@ def test_a_rewired_input_is_that_of_one_node_in_one_copy():
     before = model.session(["y", "z"]).run(x)
     other = model.copy()
     other.rewire(other.proto.graph.node[1], 1, np.zeros((40, 40, 1, 1), np.float32))
-    found = other.session(["y", "z"]).run(x)
-    np.testing.assert_array_equal(found["y"], before["y"])
-    np.testing.assert_array_equal(found["z"], np.ones((1, 40, 6, 6), np.float32))
+    outputs = other.session(["y", "z"]).run(x)
+    np.testing.assert_array_equal(outputs["y"], before["y"])
+    np.testing.assert_array_equal(outputs["z"], np.ones((1, 40, 6, 6), np.float32))
     np.testing.assert_array_equal(model.session(["y", "z"]).run(x)["z"], before["z"])
 
 

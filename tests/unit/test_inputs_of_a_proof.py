@@ -31,11 +31,11 @@ def network(tail: str, inputs: str = "float[1, 8, 32, 32] x", **weights: object)
         [reader] s = Conv (r, second)
         {tail}
     }}"""
-    own = {
+    weights_ = {
         "first": RNG.standard_normal((WIDE, 8, 3, 3)) / 5,
         "second": RNG.standard_normal((8, WIDE, 1, 1)) / 30,
     }
-    return rp.Model(text_graphs.model(text, **own, **weights))
+    return rp.Model(text_graphs.model(text, **weights_, **weights))
 
 
 def with_a_wrong_weight(monkeypatch, node: str, tensor: str):
@@ -58,19 +58,19 @@ def test_a_branch_whose_scale_makes_it_vanish_is_proven_before_it_does(
     scale, next_one, monkeypatch
 ):
     model = network(f"t = Mul (s, gamma)\n {next_one}", gamma=np.full((8, 1, 1), scale))
-    found = rp.prune(model, HALF).report["verification"]
-    assert found["passed"]
-    assert found["inner"]
-    assert found["max_abs_diff"] < 1e-5 * found["scale"]
-    assert found["negative_control"] > 1e-2 * found["scale"]
+    proof = rp.prune(model, HALF).report["verification"]
+    assert proof["passed"]
+    assert proof["inner"]
+    assert proof["max_abs_diff"] < 1e-5 * proof["scale"]
+    assert proof["negative_control"] > 1e-2 * proof["scale"]
     with_a_wrong_weight(monkeypatch, "reader", "second")
     with pytest.raises(VerificationError, match="differs from the masked original"):
         rp.prune(model, HALF)
 
 
 def test_where_a_cut_shows_in_the_outputs_nothing_else_is_looked_at():
-    found = rp.prune(network("y = Mul (s, gamma)", gamma=np.full((8, 1, 1), 1e-6)), HALF)
-    assert not found.report["verification"]["inner"]
+    pruned = rp.prune(network("y = Mul (s, gamma)", gamma=np.full((8, 1, 1), 1e-6)), HALF)
+    assert not pruned.report["verification"]["inner"]
 
 
 UNSTABLE = """a = Neg (x)
@@ -85,9 +85,9 @@ UNSTABLE = """a = Neg (x)
 def test_inputs_like_images_are_tried_where_rounding_is_amplified_on_others(monkeypatch):
     """The sine is of a million times the activation, unless all inputs are positive."""
     model = network(UNSTABLE, million=np.array(1e6))
-    found = rp.prune(model, HALF).report["verification"]
-    assert found["passed"]
-    assert found["inputs"] == ["patches in [0, 1]"]
+    proof = rp.prune(model, HALF).report["verification"]
+    assert proof["passed"]
+    assert proof["inputs"] == ["patches in [0, 1]"]
     with_a_wrong_weight(monkeypatch, "reader", "second")
     with pytest.raises(VerificationError):
         rp.prune(model, HALF)
@@ -105,9 +105,9 @@ def test_the_users_images_come_before_inputs_that_are_drawn(tmp_path):
         calibration=str(path),
         preprocess="layout=nchw",
     )
-    found = rp.prune(model, settings).report["verification"]
-    assert found["passed"]
-    assert found["inputs"] == ["the --calibration images"]
+    proof = rp.prune(model, settings).report["verification"]
+    assert proof["passed"]
+    assert proof["inputs"] == ["the --calibration images"]
 
 
 def test_a_refusal_says_which_inputs_were_tried():
@@ -127,9 +127,9 @@ LENGTHS = """j = Cast <to = 1> (n)
 def test_whole_numbers_are_small_and_positive_before_they_are_zero():
     """Zero lengths would make every output zero."""
     model = network(LENGTHS, inputs="float[1, 8, 32, 32] x, int32[1] n")
-    found = rp.prune(model, HALF).report["verification"]
-    assert found["passed"]
-    assert found["inputs"] == ["N(0, 1)"]
+    proof = rp.prune(model, HALF).report["verification"]
+    assert proof["passed"]
+    assert proof["inputs"] == ["N(0, 1)"]
     session = Session(model.proto, optimize=False)
     shapes = {"x": (1, 8, 32, 32), "n": (1,)}
     drawn = {
@@ -145,9 +145,9 @@ def test_a_model_that_takes_only_ones_or_zeros_gets_them():
     tail = "c = Gather <axis = 0> (table, n)\n y = Mul (s, c)"
     inputs = "float[1, 8, 32, 32] x, int64[1] n"
     model = network(tail, inputs=inputs, table=np.ones((1, 1)))
-    found = rp.prune(model, HALF).report["verification"]
-    assert found["passed"]
-    assert found["inputs"] == ["a tenth of N(0, 1)"]
+    proof = rp.prune(model, HALF).report["verification"]
+    assert proof["passed"]
+    assert proof["inputs"] == ["a tenth of N(0, 1)"]
 
 
 CHOICE = """<ir_version: 8, opset_import: ["" : 17]>
@@ -195,10 +195,10 @@ def test_what_vanishes_in_float16_is_proven_in_float32(monkeypatch):
     for tensor in model.proto.graph.initializer:
         array = numpy_helper.to_array(tensor).astype(np.float16) * np.float16(1e-5)
         tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
-    found = rp.prune(model, HALF).report["verification"]
-    assert found["passed"]
-    assert found["inputs"] == ["N(0, 1), in float32"]
-    assert found["tolerance"] == 1e-4
+    proof = rp.prune(model, HALF).report["verification"]
+    assert proof["passed"]
+    assert proof["inputs"] == ["N(0, 1), in float32"]
+    assert proof["tolerance"] == 1e-4
     real = verification.FedModel
 
     def wrong(proto, *wide):

@@ -29,6 +29,6 @@ def test_what_is_not_json(text: str) -> None:
 def test_metadata_that_is_no_record_of_settings_is_replaced(stated: str) -> None:
     proto = onnx.ModelProto()
     proto.metadata_props.add(key="reprune_onnx.settings", value=stated)
-    found = stamp_recovery(Model(proto), rp.Settings(sparsity=0.5, recover="none")).proto
-    (written,) = found.metadata_props
+    stamped = stamp_recovery(Model(proto), rp.Settings(sparsity=0.5, recover="none")).proto
+    (written,) = stamped.metadata_props
     assert json.loads(written.value)["recover"] == "none"

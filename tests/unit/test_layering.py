@@ -38,7 +38,7 @@ def imports_of(root: Path) -> dict[str, set[str]]:
 def test_no_module_imports_what_imports_it(root: Path) -> None:
     imports = imports_of(root)
     # the package's own names are read by no module but for its version, which is written there
-    assert {m for m, found in imports.items() if PACKAGE in found} <= {
+    assert {m for m, imported in imports.items() if PACKAGE in imported} <= {
         f"{PACKAGE}.{m}"
         for m in (
             *("benchmark.run", "cli.app", "deployment.convert", "report.record"),

@@ -120,9 +120,9 @@ def test_what_lies_behind_a_weight_shows_what_a_whole_run_shows(tail, sessions):
     del sessions[:]
     shown = control.shown(tried, recorded, 1e-4)
     last = next(s for s in channels.sites if s.role == "in" and s.tensor == "w4")
-    whole = WrongCuts(pruned.copy(), graph, channels, keep, [last], ["y"])
+    full_run = WrongCuts(pruned.copy(), graph, channels, keep, [last], ["y"])
     assert shown > 0.1
-    assert shown == pytest.approx(whole.differ([last], tried, 1e-2), rel=1e-4)
+    assert shown == pytest.approx(full_run.differ([last], tried, 1e-2), rel=1e-4)
     (nodes, runs), (all_nodes, _) = sessions
     assert nodes < all_nodes - 5
     assert runs == [1]
@@ -137,9 +137,9 @@ def test_what_cannot_be_fed_is_seen_in_whole_runs(monkeypatch, sessions):
         raise ModelError("only constants")
 
     monkeypatch.setattr(FedModel, "part", refused)
-    found = rp.prune(network(TAILS["plain"]), HALF).report["verification"]
-    assert found["passed"]
-    assert found["negative_control"] > 1e-2 * found["scale"]
+    proof = rp.prune(network(TAILS["plain"]), HALF).report["verification"]
+    assert proof["passed"]
+    assert proof["negative_control"] > 1e-2 * proof["scale"]
     assert len({nodes for nodes, _ in sessions}) == 1
 
 
@@ -159,9 +159,9 @@ def test_weights_that_lead_to_nothing_that_is_looked_at_are_left_out():
         n = Size (m)
         f = Cast <to = 1> (n)
         y = Mul (t, f)"""
-    found = rp.prune(network(tail), HALF).report["verification"]
-    assert found["passed"]
-    assert found["negative_control"] > 1e-2 * found["scale"]
+    proof = rp.prune(network(tail), HALF).report["verification"]
+    assert proof["passed"]
+    assert proof["negative_control"] > 1e-2 * proof["scale"]
 
 
 def deep(n: int, scales: dict[int, float]) -> rp.Model:
@@ -181,22 +181,22 @@ def deep(n: int, scales: dict[int, float]) -> rp.Model:
 @pytest.mark.parametrize("seen", [0, 5, 11])
 def test_the_one_weight_that_shows_is_found_by_halves(seen, sessions):
     model = deep(12, {k: 1e-7 for k in range(12) if k != seen})
-    found = rp.prune(model, HALF).report["verification"]
-    assert found["passed"]
-    assert not found["inner"]
-    assert found["negative_control"] > 1e-2 * found["scale"]
-    whole = [runs[0] for nodes, runs in sessions if nodes == 4 * 12 + 1]
-    assert sum(whole) <= 4 + 2 + 2 * 5  # both models twice, and halves of twelve
+    proof = rp.prune(model, HALF).report["verification"]
+    assert proof["passed"]
+    assert not proof["inner"]
+    assert proof["negative_control"] > 1e-2 * proof["scale"]
+    full_runs = [runs[0] for nodes, runs in sessions if nodes == 4 * 12 + 1]
+    assert sum(full_runs) <= 4 + 2 + 2 * 5  # both models twice, and halves of twelve
 
 
 def test_where_no_wrong_cut_shows_they_are_wrong_together_and_no_more(sessions):
     """All branches vanish: their own outputs are compared, where the last control shows."""
     model = deep(12, dict.fromkeys(range(12), 1e-07))
-    found = rp.prune(model, HALF).report["verification"]
-    assert found["passed"]
-    assert found["inner"]
-    whole = [runs[0] for nodes, runs in sessions if nodes == 4 * 12 + 1]
-    assert sum(whole) == 2 * 4 + 2 * 2  # twice both models, and readers and makers together
+    proof = rp.prune(model, HALF).report["verification"]
+    assert proof["passed"]
+    assert proof["inner"]
+    full_runs = [runs[0] for nodes, runs in sessions if nodes == 4 * 12 + 1]
+    assert sum(full_runs) == 2 * 4 + 2 * 2  # twice both models, and readers and makers together
 
 
 def test_a_cut_that_nothing_shows_is_refused():
@@ -213,7 +213,7 @@ class _Together:
 
     def differ(self, sites, tried, goal):
         self.runs += 1
-        return 1.0 if any(own <= {*sites} for own in self.needed) else 0.0
+        return 1.0 if any(needed <= {*sites} for needed in self.needed) else 0.0
 
 
 @pytest.mark.parametrize(

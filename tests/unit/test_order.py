@@ -79,10 +79,10 @@ def test_nodes_stay_where_they_are_unless_they_stand_too_late():
     }"""
     from reprune_onnx.order import in_order
 
-    found = in_order(rp.Model(model(text)))
-    assert "".join(node.name for node in found.proto.graph.node) == "afdbce"
-    assert found.moved == 2
-    assert in_order(found) is found
+    rewritten = in_order(rp.Model(model(text)))
+    assert "".join(node.name for node in rewritten.proto.graph.node) == "afdbce"
+    assert rewritten.moved == 2
+    assert in_order(rewritten) is rewritten
 
 
 @pytest.mark.parametrize(

@@ -39,10 +39,10 @@ def pair(tmp_path: Path) -> Pair:
             back=np.array([1, 8, 8, 8]),
         )
     )
-    found = rp.prune(original, rp.Settings(sparsity=0.5, method="l1", recover="none"))
+    pruned = rp.prune(original, rp.Settings(sparsity=0.5, method="l1", recover="none"))
     file = tmp_path / "small.report.json"
-    file.write_text(json.dumps(found.report))
-    return original, found.model, earlier_report(file)
+    file.write_text(json.dumps(pruned.report))
+    return original, pruned.model, earlier_report(file)
 
 
 def test_whole_numbers_are_those_of_the_cut(pair: Pair) -> None:

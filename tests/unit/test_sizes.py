@@ -26,11 +26,11 @@ def model(tail: str, inputs: str, domain: str = "", **weights: object) -> onnx.M
         {LAYERS}
         {tail}
     }}"""
-    own = {
+    weights_ = {
         "first": RNG.standard_normal((16, 3, 3, 3)),
         "second": RNG.standard_normal((8, 16, 3, 3)),
     }
-    return text_graphs.model(text, **own, **weights)
+    return text_graphs.model(text, **weights_, **weights)
 
 
 OPEN = "float[b, 3, h, w] x"
@@ -307,10 +307,10 @@ def test_no_size_is_run_that_takes_more_memory_than_a_proof_may(monkeypatch):
     monkeypatch.setattr(sizes._Search, "determined", lambda *_: False)
     monkeypatch.setattr(sizes, "MOST", 2**23)
     monkeypatch.setattr(tried_sizes.Session, "run", lambda *_: {})
-    found = fitting_shapes(proto, {})
-    assert ran == [{"x": found.shapes["x"]}] == [{"x": (1, 3, 48, 320)}]
+    fitted = fitting_shapes(proto, {})
+    assert ran == [{"x": fitted.shapes["x"]}] == [{"x": (1, 3, 48, 320)}]
     said = "a node reads and makes 19,668,992 numbers, and a proof holds at most 8,388,608"
-    assert said in found.note
+    assert said in fitted.note
 
 
 def test_batches_are_tried_at_small_sides_where_the_assumed_ones_take_too_much(monkeypatch):
@@ -339,9 +339,9 @@ def test_a_search_names_the_first_node_that_does_not_fit():
 
 def test_sizes_that_fit_as_they_are_assumed_stay():
     proto = model("y = Relu (r)", OPEN)
-    found = fitting_shapes(proto, {})
-    assert found.shapes == {"x": (1, 3, 224, 224)}
-    assert found.note is None
+    sizes = fitting_shapes(proto, {})
+    assert sizes.shapes == {"x": (1, 3, 224, 224)}
+    assert sizes.note is None
 
 
 def test_what_the_user_gives_is_not_searched():
@@ -402,6 +402,6 @@ def test_a_recurrent_state_is_of_one_batch():
     settings = rp.Settings(
         sparsity=0.5, method="l1", recover="none", input_shapes=(("x", (1, 512)),)
     )
-    found = rp.prune(rp.Model(proto), settings)
-    assert found.report["verification"]["passed"]
+    pruned = rp.prune(rp.Model(proto), settings)
+    assert pruned.report["verification"]["passed"]
     assert fitting_shapes(proto, {}).shapes["state"] == (2, 1, 8)

@@ -45,10 +45,10 @@ def test_a_weight_that_the_graph_computes_is_written_down_and_cut(tmp_path: Path
 
     result = prune_to(proto, tmp_path, {"weight": [0, 2, 3]})
 
-    found = tensors(result.model.proto)
+    values_left = tensors(result.model.proto)
     expected = 0.5 * (w - w.mean(axis=(1, 2, 3), keepdims=True))
-    np.testing.assert_allclose(found["weight"], expected[[0, 2, 3]], atol=1e-6)
-    assert set(found) == {"weight", "head"}, "what only computed the weight is gone"
+    np.testing.assert_allclose(values_left["weight"], expected[[0, 2, 3]], atol=1e-6)
+    assert set(values_left) == {"weight", "head"}, "what only computed the weight is gone"
     assert [n.op_type for n in result.model.proto.graph.node] == ["Conv", "Conv"]
     assert result.report["after"]["params"] == 3 * 27 + 2 * 3
     assert result.report["before"]["params"] == 4 * 27 + 2 * 4 + 1
@@ -89,9 +89,9 @@ def test_a_constant_that_needs_two_cuts_is_copied_and_names_its_source(tmp_path:
     result = prune_to(proto, tmp_path, {"a_w": [0, 3], "b_w": [1, 2, 3]})
 
     nodes = result.model.proto.graph.node
-    found = tensors(result.model.proto)
-    assert found[nodes[0].input[2]].tolist() == [1.0, 4.0]
-    assert found[nodes[1].input[2]].tolist() == [2.0, 3.0, 4.0]
+    values_left = tensors(result.model.proto)
+    assert values_left[nodes[0].input[2]].tolist() == [1.0, 4.0]
+    assert values_left[nodes[1].input[2]].tolist() == [2.0, 3.0, 4.0]
     copies = [c for c in result.report["cuts"] if "source" in c]
     assert [c["source"] for c in copies] == ["zeros"]
     assert copies[0]["initializer"] in {nodes[0].input[2], nodes[1].input[2]}
@@ -111,10 +111,10 @@ def test_a_constant_that_one_reader_needs_whole_keeps_its_name_there(tmp_path: P
     result = prune_to(proto, tmp_path, {"a_w": [0, 3]})
 
     nodes = result.model.proto.graph.node
-    found = tensors(result.model.proto)
+    values_left = tensors(result.model.proto)
     assert [nodes[1].input[2], nodes[3].input[1]] == ["zeros", "zeros"]
-    assert found["zeros"].tolist() == [1.0, 2.0, 3.0, 4.0]
-    assert found[nodes[0].input[2]].tolist() == [1.0, 4.0]
+    assert values_left["zeros"].tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert values_left[nodes[0].input[2]].tolist() == [1.0, 4.0]
 
 
 def test_declared_shapes_of_activations_follow(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_what_an_output_is_made_of_is_not_compared_alone_where_more_goes_into_it
 
 
 @pytest.mark.parametrize(
-    ("expected", "found"),
+    ("expected", "computed"),
     [
         ([1.0, 2.0], [[1.0, 2.0]]),
         ([1.0, np.nan], [1.0, 2.0]),
@@ -144,9 +144,9 @@ def test_what_an_output_is_made_of_is_not_compared_alone_where_more_goes_into_it
     ],
 )
 def test_another_shape_or_a_number_that_is_none_is_no_small_difference(
-    expected: list[float], found: list[float]
+    expected: list[float], computed: list[float]
 ) -> None:
-    seen = difference({"y": np.array(expected)}, {"y": np.array(found)}, ["y"])
+    seen = difference({"y": np.array(expected)}, {"y": np.array(computed)}, ["y"])
     assert seen.relative == np.inf
 
 

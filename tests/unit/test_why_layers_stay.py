@@ -55,12 +55,12 @@ def told(graph: Graph, channels: ChannelMap) -> dict[str, tuple[str, int]]:
 
 
 def test_the_lock_that_reaches_each_layer_is_named() -> None:
-    found = {name: reason for name, (reason, _) in told(*detector()).items()}
+    reasons = {name: reason for name, (reason, _) in told(*detector()).items()}
 
-    assert found["stem"] == found["branch"] == "meets the residual Add 'join' (--residual keep)"
-    assert found["counted"] == "no rule for op CumSum 'sums'"
-    assert found["output"] == "its channels are graph output 'raw'"
-    assert found["head"] == (
+    assert reasons["stem"] == reasons["branch"] == "meets the residual Add 'join' (--residual keep)"
+    assert reasons["counted"] == "no rule for op CumSum 'sums'"
+    assert reasons["output"] == "its channels are graph output 'raw'"
+    assert reasons["head"] == (
         "a head: no layer reads it before graph output 'best', and no rule for op CumSum 'top'"
     )
 
@@ -75,26 +75,28 @@ def test_the_cost_is_what_would_go_with_all_channels_but_one() -> None:
     (group,) = (g for g in channels.groups if g.producers[0].layer.name == "stem")
     keep[group.units[1:]] = False
 
-    found = told(graph, channels)
+    reasons = told(graph, channels)
 
-    assert found["stem"][1] == cost(graph, channels).macs - cost(graph, channels, keep).macs
+    assert reasons["stem"][1] == cost(graph, channels).macs - cost(graph, channels, keep).macs
     # by hand: the rows of two layers and the columns of three, 64 positions each
-    assert found["stem"][1] == 64 * ((8 - 1) * 3 * 9 + (8 * 8 - 1) * 9 + (8 - 1) * 6 + (8 - 1) * 4)
-    assert found["output"][1] == 64 * (4 - 1) * 8
+    assert reasons["stem"][1] == 64 * (
+        (8 - 1) * 3 * 9 + (8 * 8 - 1) * 9 + (8 - 1) * 6 + (8 - 1) * 4
+    )
+    assert reasons["output"][1] == 64 * (4 - 1) * 8
 
 
 def test_analysis_and_report_say_the_same() -> None:
     graph, channels = detector("prune")
-    found: list[dict[str, Any]] = describe(graph, channels, "m", "prune")["layers"]
-    assert [(x["node"], x["channels"], x["prunable"]) for x in found] == [
+    described: list[dict[str, Any]] = describe(graph, channels, "m", "prune")["layers"]
+    assert [(x["node"], x["channels"], x["prunable"]) for x in described] == [
         ("stem", 8, 8),
         ("branch", 8, 8),
         ("counted", 6, 0),
         ("head", 5, 0),
         ("output", 4, 0),
     ]
-    assert sum(x["macs"] for x in found) == cost(graph, channels).macs
-    assert found[2]["stays"]["reason"] == "no rule for op CumSum 'sums'"
+    assert sum(x["macs"] for x in described) == cost(graph, channels).macs
+    assert described[2]["stays"]["reason"] == "no rule for op CumSum 'sums'"
 
     settings = rp.Settings(sparsity=0.5, residual="prune", recover="none")
     proto = graph.proto
@@ -102,7 +104,7 @@ def test_analysis_and_report_say_the_same() -> None:
 
     layers: Any = report["layers"]
     assert [x["stays"] is None for x in layers] == [True, True, False, False, False]
-    for x, y in zip(found[2:], layers[2:], strict=True):
+    for x, y in zip(described[2:], layers[2:], strict=True):
         assert (x["stays"]["reason"], x["stays"]["macs"]) == (y["stays"], y["stays_macs"])
 
 
@@ -132,9 +134,9 @@ def test_an_option_is_named_where_nothing_else_holds(include: tuple[str, ...], s
     proto = detector()[0].proto
     graph, channels = followed(proto, residual="prune", include=include)
 
-    found = told(graph, channels)
-    assert found["stem"][0] == said
-    assert found["counted"][0] == "no rule for op CumSum 'sums'"
+    reasons = told(graph, channels)
+    assert reasons["stem"][0] == said
+    assert reasons["counted"][0] == "no rule for op CumSum 'sums'"
 
 
 def test_a_node_that_is_named_like_an_option_is_none() -> None:

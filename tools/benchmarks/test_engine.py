@@ -31,8 +31,8 @@ def test_compiled(benchmark, kernels, linkage):
 
 def test_twin(benchmark, kernels):
     few = kernels[:, :32]
-    found = benchmark.pedantic(plain_dendrograms, (few, "ward"), rounds=3)
-    assert len(found.pairs) == 32
+    tree = benchmark.pedantic(plain_dendrograms, (few, "ward"), rounds=3)
+    assert len(tree.pairs) == 32
 
 
 def test_cut_and_cover(benchmark, kernels):

@@ -76,9 +76,9 @@ def main(argv: list[str]) -> int:
     with Progress(*columns, TimeRemainingColumn()) as bar:
         task = bar.add_task(args.kind, total=args.cases, completed=summary.cases)
         wanted = range(summary.cases, args.cases)
-        for found, seconds in chunks(kind.outcomes, args.seed, wanted, args.jobs):
+        for outcomes, seconds in chunks(kind.outcomes, args.seed, wanted, args.jobs):
             before = set(summary.failed)
-            summary.add(found, seconds, ALLOWED)
+            summary.add(outcomes, seconds, ALLOWED)
             for number in summary.failed.keys() - before:
                 bar.print(f"case {number}: {summary.failed[number]}")
             bar.update(task, completed=summary.cases)

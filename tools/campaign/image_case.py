@@ -42,11 +42,11 @@ def folder() -> tempfile.TemporaryDirectory[str]:
 
 def case(seed: int, number: int) -> random_case.Case:
     """Return the case of this number, always the same."""
-    found = random_case.case(seed, number)
-    blocks = tuple(b for b in found.recipe.blocks if b.kind not in MORE_INPUTS)
+    graph_case = random_case.case(seed, number)
+    blocks = tuple(b for b in graph_case.recipe.blocks if b.kind not in MORE_INPUTS)
     rng = random.Random(f"images {seed}:{number}")
     request = replace(
-        found.request,
+        graph_case.request,
         calibration=f"{folder().name}/images.npz",
         calibration_size=IMAGES,
         preprocess="none",
@@ -57,7 +57,7 @@ def case(seed: int, number: int) -> random_case.Case:
         recover=rng.choice(RECOVERIES),
         verify=False,
     )
-    return random_case.Case(replace(found.recipe, blocks=blocks), request)
+    return random_case.Case(replace(graph_case.recipe, blocks=blocks), request)
 
 
 def outcomes(seed: int, first: int, n: int) -> tuple[list[Outcome], float]:
@@ -66,15 +66,15 @@ def outcomes(seed: int, first: int, n: int) -> tuple[list[Outcome], float]:
     return [tried(case(seed, k)) for k in range(first, first + n)], time.process_time() - start
 
 
-def tried(found: random_case.Case) -> Outcome:
+def tried(case: random_case.Case) -> Outcome:
     """Prune, let the judge compare, and recover."""
-    original, request = build(found.recipe), found.request
+    original, request = build(case.recipe), case.request
     seen = (request.method, f"allocation {request.allocation}", f"recover {request.recover}")
     try:
-        plain = rp.prune(rp.Model(original), replace(request, recover="none"))
-        verdict = random_case.judged(original, plain, control=False)
+        unrecovered = rp.prune(rp.Model(original), replace(request, recover="none"))
+        verdict = random_case.judged(original, unrecovered, control=False)
         recovered = rp.prune(rp.Model(original), request)
-        wrong = verdict.wrong or _wrong(original, plain, recovered)
+        wrong = verdict.wrong or _wrong(original, unrecovered, recovered)
     except rp.SelectionError as error:
         return Outcome("refused", str(error), seen)
     except Exception as error:  # whatever it is, the campaign reports it and goes on
@@ -89,9 +89,9 @@ def show(seed: int, number: int) -> int:
     return random_case.shown(case(seed, number), tried)
 
 
-def _wrong(original: onnx.ModelProto, plain: rp.Pruned, recovered: rp.Pruned) -> str:
+def _wrong(original: onnx.ModelProto, unrecovered: rp.Pruned, recovered: rp.Pruned) -> str:
     """What recovery did that it must not."""
-    cuts: list[Any] = [found.report["cuts"] for found in (plain, recovered)]
+    cuts: list[Any] = [result.report["cuts"] for result in (unrecovered, recovered)]
     if cuts[0] != cuts[1]:
         return "recovery changed the cuts"
     onnx.checker.check_model(recovered.model.proto, full_check=True)

@@ -58,32 +58,32 @@ def outcomes(seed: int, first: int, n: int) -> tuple[list[Outcome], float]:
 def tried(seed: int, number: int) -> Outcome:
     """Change a file, prune it, and let the judge compare what was written."""
     name = FILES[number % len(FILES)]
-    own = target(name)
+    seed_file = target(name)
     data = changed(seed, number)
-    found: list[Judgement] = []
+    problems: list[Judgement] = []
     try:
-        refusal = kept(own, data, lambda folder: found.append(_judged(folder)))
+        refusal = kept(seed_file, data, lambda folder: problems.append(_judged(folder)))
     except Exception as error:  # whatever it is, the campaign reports it and goes on
         return Outcome("failed", f"{name}: {type(error).__name__}: {error}", (name,))
     if refusal:
         return Outcome("refused", refusal, (name,))
-    if found[0].wrong:
-        return Outcome("failed", f"{name}: {found[0].wrong}", (name,))
-    seen = (name, "(amplifies rounding)") if found[0].rounding else (name,)
-    return Outcome("exact", "", seen, found[0].apart)
+    if problems[0].wrong:
+        return Outcome("failed", f"{name}: {problems[0].wrong}", (name,))
+    seen = (name, "(amplifies rounding)") if problems[0].rounding else (name,)
+    return Outcome("exact", "", seen, problems[0].apart)
 
 
 def changed(seed: int, number: int) -> bytes:
     """Return the file of this case."""
-    own = target(FILES[number % len(FILES)])
+    seed_file = target(FILES[number % len(FILES)])
     draw = random.Random(f"{seed}:{number}").randrange(2**32)
-    return mutated(own.seeds[0], draw, own, lambda data, most: data)
+    return mutated(seed_file.seeds[0], draw, seed_file, lambda data, most: data)
 
 
 def _judged(folder: Path) -> Judgement:
-    original, found = onnx.load(folder / NAME), onnx.load(folder / "out.onnx")
+    original, small = onnx.load(folder / NAME), onnx.load(folder / "out.onnx")
     report = json.loads((folder / "out.report.json").read_text(encoding="utf-8"))
-    return judged(original, rp.Pruned(rp.Model(found), report), _inputs(original))
+    return judged(original, rp.Pruned(rp.Model(small), report), _inputs(original))
 
 
 def _inputs(model: onnx.ModelProto) -> list[Feeds]:

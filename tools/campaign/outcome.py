@@ -85,10 +85,10 @@ class Summary:
         facts = json.loads(path.read_text(encoding="utf-8"))
         if (facts["kind"], facts["seed"]) != (kind, seed):
             raise ValueError(f"'{path}' is of another campaign: {facts['kind']} {facts['seed']}")
-        own = {name: facts[name] for name in cls.__dataclass_fields__}
+        fields = {name: facts[name] for name in cls.__dataclass_fields__}
         for name in ("refused", "seen"):
-            own[name] = Counter(own[name])
-        return cls(**own)
+            fields[name] = Counter(fields[name])
+        return cls(**fields)
 
 
 def anonymous(reason: str) -> str:

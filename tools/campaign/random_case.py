@@ -102,18 +102,18 @@ def random_request(rng: random.Random) -> rp.Settings:
 def outcomes(seed: int, first: int, n: int) -> tuple[list[Outcome], float]:
     """Cases ``first`` to ``first + n - 1``, and the CPU seconds that they took."""
     start = time.process_time()
-    found = [tried(case(seed, k)) for k in range(first, first + n)]
-    return found, time.process_time() - start
+    outcomes_ = [tried(case(seed, k)) for k in range(first, first + n)]
+    return outcomes_, time.process_time() - start
 
 
-def tried(found: Case) -> Outcome:
+def tried(case: Case) -> Outcome:
     """Prune, and let the judge compare."""
-    original = build(found.recipe)
+    original = build(case.recipe)
     before = original.SerializeToString(deterministic=True)
     ops = tuple(sorted({node.op_type for node in original.graph.node}))
     try:
-        result, proven = prune_and_prove(original, found.request)
-        verdict = judged(original, result, found.control)
+        result, proven = prune_and_prove(original, case.request)
+        verdict = judged(original, result, case.control)
     except rp.SelectionError as error:
         return Outcome("refused", str(error), ops)
     except Exception as error:  # whatever it is, the campaign reports it and goes on
@@ -122,31 +122,31 @@ def tried(found: Case) -> Outcome:
         return Outcome("failed", "the source was changed", ops)
     if verdict.wrong:
         return Outcome("failed", verdict.wrong, ops)
-    hidden = found.request.verify and not proven
+    hidden = case.request.verify and not proven
     seen = (*ops, "(hardly shows)") if hidden else ops
     seen = (*seen, "(amplifies rounding)") if verdict.rounding else seen
-    seen = (*seen, *_traits(found, ops))
+    seen = (*seen, *_traits(case, ops))
     return Outcome("exact", "", seen, verdict.apart, verdict.control)
 
 
-def _traits(found: Case, ops: Collection[str]) -> Iterator[str]:
+def _traits(case: Case, ops: Collection[str]) -> Iterator[str]:
     """What is worth counting of a case beside its ops."""
-    recipe = found.recipe
+    recipe = case.recipe
     if not any(op in ops for op in ("Conv", "ConvTranspose", "FusedConv")):
         yield "(no Conv)"
     if recipe.shuffled:
         yield "(nodes not sorted)"
-    if not found.request.input_shapes:
+    if not case.request.input_shapes:
         yield "(sizes not given)"
     yield from sorted({f"(block {b.kind})" for b in recipe.blocks})
 
 
 def judged(original: onnx.ModelProto, result: rp.Pruned, control: bool) -> Judgement:
     """Compare a pruned file with the masked original, and with a wrong one as ``control``."""
-    found = result.model.proto
-    onnx.checker.check_model(found, full_check=True)
+    small = result.model.proto
+    onnx.checker.check_model(small, full_check=True)
     empty = {t.name for t in original.graph.initializer if 0 in t.dims}
-    lost = [t.name for t in found.graph.initializer if 0 in t.dims and t.name not in empty]
+    lost = [t.name for t in small.graph.initializer if 0 in t.dims and t.name not in empty]
     assert not lost, f"nothing is left of {lost}"
     images = random_images(2, original)
     control = control and bool(result.report["cuts"])
@@ -169,16 +169,16 @@ def _shifted(original: onnx.ModelProto, result: rp.Pruned, feeds: Feeds) -> rp.P
     return wrong
 
 
-def shrunk(found: Case, attempt: Callable[[Case], Outcome] = tried) -> Case:
+def shrunk(case: Case, attempt: Callable[[Case], Outcome] = tried) -> Case:
     """Return the smallest case that still fails, by leaving out and simplifying while it does."""
     smaller = True
     while smaller:
         smaller = False
-        for candidate in _simpler(found):
+        for candidate in _simpler(case):
             if attempt(candidate).end == "failed":
-                found, smaller = candidate, True
+                case, smaller = candidate, True
                 break
-    return found
+    return case
 
 
 def absent() -> str:
@@ -191,32 +191,32 @@ def show(seed: int, number: int) -> int:
     return shown(case(seed, number), tried)
 
 
-def shown(found: Case, attempt: Callable[[Case], Outcome]) -> int:
+def shown(case: Case, attempt: Callable[[Case], Outcome]) -> int:
     """Print what comes of a case, and the smallest that fails; the exit code."""
-    outcome = attempt(found)
-    print(f"{outcome.end} {outcome.detail}\n{found.recipe}\n{found.request}")
+    outcome = attempt(case)
+    print(f"{outcome.end} {outcome.detail}\n{case.recipe}\n{case.request}")
     if outcome.end != "failed":
         return 0
-    found = shrunk(found, attempt)
-    print(f"made small:\n{attempt(found).detail}\n{found.recipe}\n{found.request}")
+    case = shrunk(case, attempt)
+    print(f"made small:\n{attempt(case).detail}\n{case.recipe}\n{case.request}")
     return 1
 
 
-def _simpler(found: Case) -> Iterator[Case]:
-    recipe, request = found.recipe, found.request
+def _simpler(case: Case) -> Iterator[Case]:
+    recipe, request = case.recipe, case.request
     blocks = recipe.blocks
     for k, block in enumerate(blocks):
-        yield replace(found, recipe=replace(recipe, blocks=blocks[:k] + blocks[k + 1 :]))
+        yield replace(case, recipe=replace(recipe, blocks=blocks[:k] + blocks[k + 1 :]))
         narrow = (*blocks[:k], replace(block, width=2), *blocks[k + 1 :])
         if narrow != blocks:
-            yield replace(found, recipe=replace(recipe, blocks=narrow))
-    plain = Recipe((), stem=4, head="conv", opset=17, seed=0)
+            yield replace(case, recipe=replace(recipe, blocks=narrow))
+    simplest = Recipe((), stem=4, head="conv", opset=17, seed=0)
     for field in fields(Recipe)[1:]:
-        value = getattr(plain, field.name)
+        value = getattr(simplest, field.name)
         if value != getattr(recipe, field.name):
-            yield replace(found, recipe=replace(recipe, **{field.name: value}))
+            yield replace(case, recipe=replace(recipe, **{field.name: value}))
     usual = rp.Settings(sparsity=0.5, method="l1", allocation="uniform", recover="none")
     for field in fields(rp.Settings):
         value = getattr(usual, field.name)
         if field.name not in KEPT_OPTIONS and value != getattr(request, field.name):
-            yield replace(found, request=replace(request, **{field.name: value}))
+            yield replace(case, request=replace(request, **{field.name: value}))

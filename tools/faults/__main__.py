@@ -91,21 +91,21 @@ class Faults:
         children = [start(folder, argv, fault) for argv in lines]
         ended = [wait(child, fault) for child in children]
         now = results(folder, scenario.name)
-        found = [] if now in (scenario.expected, results(other, "prune")) else ["a mixed pair"]
+        problems = [] if now in (scenario.expected, results(other, "prune")) else ["a mixed pair"]
         codes = sorted(e.code for e in ended)
         if codes not in ([0, 0], [0, 1]) or (earlier and codes != [0, 0]):
-            found.append(f"exit codes {codes}: {ended}")
-        found += [f"left behind: {p.name}" for p in folder.glob(".*")]
-        self._note(number, "prune: two at once", found)
+            problems.append(f"exit codes {codes}: {ended}")
+        problems += [f"left behind: {p.name}" for p in folder.glob(".*")]
+        self._note(number, "prune: two at once", problems)
         self.ends[f"prune: two at once: exits {codes}"] += 1
         shutil.rmtree(folder)
 
-    def _note(self, number: int, title: str, found: list[str], again: bool = False) -> None:
+    def _note(self, number: int, title: str, problems: list[str], again: bool = False) -> None:
         if not again:
             self.counts[title] += 1
-        if found:
-            self.broken.setdefault(f"{number} {title}", []).extend(found)
-            print(f"{number} {title}: {found}"[:600], file=sys.stderr)
+        if problems:
+            self.broken.setdefault(f"{number} {title}", []).extend(problems)
+            print(f"{number} {title}: {problems}"[:600], file=sys.stderr)
 
 
 def _fault(kind: str, scenario: Scenario, rng: random.Random) -> Fault:
@@ -140,12 +140,12 @@ def _tmpfs(path: Path) -> Path | None:
 def faults(commands: list[str]) -> Iterator[Faults]:
     """Faults in a temporary folder, which is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="faults") as name:
-        found = Faults(Path(name), commands)
+        session = Faults(Path(name), commands)
         try:
-            yield found
+            yield session
         finally:
-            if found.disk is not None:
-                subprocess.run(["umount", str(found.disk)], check=True)
+            if session.disk is not None:
+                subprocess.run(["umount", str(session.disk)], check=True)
 
 
 def main(argv: list[str]) -> int:
@@ -159,22 +159,22 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     trained = find_spec("torch") and find_spec("lightning_fabric")
     commands = args.command or [c for c in ARGUMENTS if c != "finetune" or trained]
-    with faults(commands) as found:
+    with faults(commands) as session:
         for number in track(range(args.runs), "faults"):
-            found.one(number, random.Random(f"{args.seed}:{number}"))
+            session.one(number, random.Random(f"{args.seed}:{number}"))
         facts = {
             "seed": args.seed,
-            "commands": {s.name: round(s.seconds, 2) for s in found.scenarios},
-            "tmpfs": found.disk is not None,
-            "another user": found.root,
-            "faults": sum(found.counts.values()),
-            "by kind": dict(sorted(found.counts.items())),
-            "ends": dict(sorted(found.ends.items())),
-            "broken": found.broken,
+            "commands": {s.name: round(s.seconds, 2) for s in session.scenarios},
+            "tmpfs": session.disk is not None,
+            "another user": session.root,
+            "faults": sum(session.counts.values()),
+            "by kind": dict(sorted(session.counts.items())),
+            "ends": dict(sorted(session.ends.items())),
+            "broken": session.broken,
         }
     args.out.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    print(f"{facts['faults']} faults, {len(found.broken)} broken promises; {args.out}")
-    return 1 if found.broken else 0
+    print(f"{facts['faults']} faults, {len(session.broken)} broken promises; {args.out}")
+    return 1 if session.broken else 0
 
 
 if __name__ == "__main__":

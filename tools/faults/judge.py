@@ -16,27 +16,27 @@ def broken(
     scenario: Scenario, folder: Path, fault: Fault, ended: Ended, earlier: bool
 ) -> list[str]:
     """The promises that were broken."""
-    found = _ending(fault, ended, scenario)
+    problems = _ending(fault, ended, scenario)
     for path in scenario.template.iterdir():
         if (folder / path.name).read_bytes() != path.read_bytes():
-            found.append(f"the source {path.name} was changed")
+            problems.append(f"the source {path.name} was changed")
     now = results(folder, scenario.name)
     old = dict.fromkeys(PAIR, EARLIER) if earlier and scenario.name != "sweep" else {}
-    found += [
+    problems += [
         f"{name} is neither old nor new"
         for name, data in now.items()
         if data not in (scenario.expected.get(name), old.get(name))
     ]
     if scenario.name != "sweep" and now not in (old, scenario.expected):
-        found += ["the model is of one run and its report of another"] * (not _between(fault))
+        problems += ["the model is of one run and its report of another"] * (not _between(fault))
     if ended.code == 0 and now != scenario.expected:
-        found.append("exit code 0 without the result")
-    found += _left(scenario, folder, fault)
-    return found
+        problems.append("exit code 0 without the result")
+    problems += _left(scenario, folder, fault)
+    return problems
 
 
 def _ending(fault: Fault, ended: Ended, scenario: Scenario) -> list[str]:
-    found = []
+    problems = []
     expected = {0, CODES.get(fault.signal, 1)}  # 0 where it had ended by then
     before = fault.step is not None and fault.step[0] != "replace"  # and not the signal is held up
     if fault.signal and before and scenario.name != "sweep":  # which may write fewer files
@@ -44,12 +44,12 @@ def _ending(fault: Fault, ended: Ended, scenario: Scenario) -> list[str]:
     if fault.name in REFUSED:
         expected = {1}
     if ended.code not in expected:
-        found.append(f"exit code {ended.code}, not {sorted(expected)}: {ended.said}")
+        problems.append(f"exit code {ended.code}, not {sorted(expected)}: {ended.said}")
     if fault.signal != signal.SIGKILL and ended.code:
         lines = ended.said.strip().splitlines()
         if len(lines) != 1 or not lines[0].startswith("reprune-onnx: "):
-            found.append(f"not one line: {ended.said}")
-    return found
+            problems.append(f"not one line: {ended.said}")
+    return problems
 
 
 def _between(fault: Fault) -> bool:
@@ -59,10 +59,10 @@ def _between(fault: Fault) -> bool:
 
 def _left(scenario: Scenario, folder: Path, fault: Fault) -> list[str]:
     """Temporary files; only a process that is killed cannot remove them."""
-    known = {p.name for p in scenario.template.iterdir()} | {*PAIR, "out", "out.training.json"}
-    found = [p.name for p in folder.rglob("*") if p.name.startswith(".")]
-    found += [p.name for p in folder.iterdir() if p.name not in known and p.name[0] != "."]
-    checkpoint = [n for n in found if n == "out.checkpoint.pt"]  # to go on from
+    expected = {p.name for p in scenario.template.iterdir()} | {*PAIR, "out", "out.training.json"}
+    hidden = [p.name for p in folder.rglob("*") if p.name.startswith(".")]
+    hidden += [p.name for p in folder.iterdir() if p.name not in expected and p.name[0] != "."]
+    checkpoint = [n for n in hidden if n == "out.checkpoint.pt"]  # to go on from
     if fault.signal == signal.SIGKILL:
-        found = [n for n in found if not n.startswith(".")]
-    return [f"left behind: {name}" for name in sorted({*found} - {*checkpoint})]
+        hidden = [n for n in hidden if not n.startswith(".")]
+    return [f"left behind: {name}" for name in sorted({*hidden} - {*checkpoint})]

@@ -120,7 +120,7 @@ def _at_step(step: str, n: int, happens: Callable[[], None]) -> None:
     """Let it happen right before the n-th call of this step."""
     module = reprune_onnx.atomic
     owner = {"mkstemp": module.tempfile, "chmod": Path, "replace": Path}.get(step, os)
-    whole = getattr(owner, step)
+    real = getattr(owner, step)
     calls = 0
 
     def counted(*args: object, **named: object) -> object:
@@ -128,7 +128,7 @@ def _at_step(step: str, n: int, happens: Callable[[], None]) -> None:
         calls += 1
         if calls == n:
             happens()
-        return whole(*args, **named)
+        return real(*args, **named)
 
     setattr(owner, step, counted)
 

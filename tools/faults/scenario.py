@@ -69,12 +69,12 @@ def prepared(name: str, folder: Path) -> Scenario:
     if name in ("recover", "finetune"):
         argv = ["prune", "model.onnx", "-o", "small.onnx", *HOW]
         _succeeds(run(template, argv, Fault("none")), name)
-    whole = folder / f"{name}.whole"
-    shutil.copytree(template, whole)
+    complete = folder / f"{name}.whole"
+    shutil.copytree(template, complete)
     begin = time.monotonic()
-    _succeeds(run(whole, list(ARGUMENTS[name]), Fault("none")), name)
+    _succeeds(run(complete, list(ARGUMENTS[name]), Fault("none")), name)
     seconds = time.monotonic() - begin
-    return Scenario(name, template, results(whole, name), seconds)
+    return Scenario(name, template, results(complete, name), seconds)
 
 
 def run(folder: Path, argv: list[str], fault: Fault) -> Ended:
@@ -85,10 +85,10 @@ def run(folder: Path, argv: list[str], fault: Fault) -> Ended:
 def results(folder: Path, name: str) -> dict[str, bytes]:
     """What the command writes, by name; without times and the folder's own name."""
     if name == "sweep":
-        found = sorted((folder / "out").rglob("*")) if (folder / "out").exists() else []
+        files = sorted((folder / "out").rglob("*")) if (folder / "out").exists() else []
         return {
             str(p.relative_to(folder)): _timeless(p).replace(str(folder).encode(), b"")
-            for p in found
+            for p in files
             if p.is_file() and not p.name.startswith(".") and p.suffix in (".onnx", ".json", ".md")
         }
     return {p: _timeless(folder / p) for p in PAIR if (folder / p).exists()}

@@ -77,9 +77,9 @@ def raw(data: bytes, rng: random.Random, seeds: Sequence[bytes], flip: Bytes) ->
 def _messages(message: Message) -> Iterator[Message]:
     stack = [message]
     while stack:
-        found = stack.pop()
-        yield found
-        for field, value in found.ListFields():
+        inner = stack.pop()
+        yield inner
+        for field, value in inner.ListFields():
             if field.cpp_type == Field.CPPTYPE_MESSAGE:
                 stack.extend(value if field.is_repeated else [value])
 

@@ -54,7 +54,7 @@ def array(values: np.ndarray) -> bytes:
 def models() -> tuple[bytes, ...]:
     """Return small networks: a residual one, one with a channel shuffle, one with a free size."""
     rng = np.random.default_rng(0)
-    found = []
+    files = []
     for text in GRAPHS:
         proto = parser.parse_model(HEAD + text)
         read = {name for node in proto.graph.node for name in node.input}
@@ -66,8 +66,8 @@ def models() -> tuple[bytes, ...]:
             )
             proto.graph.initializer.append(numpy_helper.from_array(value, name))
         onnx.checker.check_model(proto, full_check=True)
-        found.append(proto.SerializeToString())
-    return tuple(found)
+        files.append(proto.SerializeToString())
+    return tuple(files)
 
 
 def report() -> bytes:

@@ -50,9 +50,9 @@ def _attribute(proto: onnx.ModelProto, rng: random.Random) -> None:
 
 def _operation(proto: onnx.ModelProto, rng: random.Random) -> None:
     of = {op: kind for kind in OTHER_OPS for op in kind}
-    found = [n for n in proto.graph.node if n.op_type in of]
-    if found:
-        node = rng.choice(found)
+    nodes = [n for n in proto.graph.node if n.op_type in of]
+    if nodes:
+        node = rng.choice(nodes)
         node.op_type = rng.choice(of[node.op_type])
 
 
@@ -81,10 +81,10 @@ def _constant(proto: onnx.ModelProto, rng: random.Random) -> None:
     """The numbers of a Reshape, a Slice, a Split or a Pad."""
     tensors = [*proto.graph.initializer]
     tensors += [a.t for n in proto.graph.node if n.op_type == "Constant" for a in n.attribute]
-    whole = [t for t in tensors if t.data_type == onnx.TensorProto.INT64]
+    integers = [t for t in tensors if t.data_type == onnx.TensorProto.INT64]
     array = None
-    if whole:
-        tensor = rng.choice(whole)
+    if integers:
+        tensor = rng.choice(integers)
         array = numpy_helper.to_array(tensor).copy()
     if array is not None and array.size:
         at = rng.randrange(array.size)

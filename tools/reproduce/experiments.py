@@ -140,5 +140,5 @@ def runs_of(name: str) -> tuple[Run, ...]:
     """The runs of a table; of "all", those of Tables 2, 5 and 10, each once."""
     if name != "all":
         return EXPERIMENTS[name].runs
-    found = {r.name: r for t in ("table10", "table5", "table2") for r in EXPERIMENTS[t].runs}
-    return tuple(found.values())
+    by_name = {r.name: r for t in ("table10", "table5", "table2") for r in EXPERIMENTS[t].runs}
+    return tuple(by_name.values())

@@ -85,12 +85,12 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", metavar="NETWORK", help="default: all")
     arguments = parser.parse_args()
     rows = [r for r in ROWS if not arguments.rows or r.network in arguments.rows]
-    found = []
+    counted_rows = []
     with tempfile.TemporaryDirectory() as folder:
         for row in rows:
-            found.append(reach(row, Path(folder)))
-            print(line(found[-1]), flush=True)
-    data = {"machine": machine(), "rows": found}
+            counted_rows.append(reach(row, Path(folder)))
+            print(line(counted_rows[-1]), flush=True)
+    data = {"machine": machine(), "rows": counted_rows}
     arguments.out.with_suffix(".json").write_text(
         json.dumps(data, indent=1, ensure_ascii=False) + "\n"
     )
@@ -174,11 +174,11 @@ def machine() -> dict[str, str]:
     lines = info.read_text().splitlines() if info.exists() else []
     names = [text.split(":", 1)[1].strip() for text in lines if text.startswith("model name")]
     packages = ("onnx", "onnxruntime", "numpy", "torch", "torchvision")
-    found = {
+    facts = {
         "cpu": names[0] if names else platform.processor(),
         "python": platform.python_version(),
     }
-    return found | {name: version(name) for name in packages}
+    return facts | {name: version(name) for name in packages}
 
 
 if __name__ == "__main__":

@@ -75,16 +75,16 @@ def measured(run: Run, seed: int, setting: Setting) -> Result:
 
 def _earlier(file: Path, settings: TrainSettings, setting: Setting) -> Result:
     """The result in ``file``; an error where it was trained otherwise."""
-    found: Result = json.loads(file.read_text())
+    stored: Result = json.loads(file.read_text())
     places = ("accelerator", "devices", "workers")
     asked = {**settings.as_report(), "images": len(setting.train), "source": setting.model.sha256}
-    had = {**found["settings"], "images": found["data"]["images"], "source": found["network"]}
+    had = {**stored["settings"], "images": stored["data"]["images"], "source": stored["network"]}
     different = [k for k, v in asked.items() if k not in places and had.get(k) != v]
     if different:
         raise OutputError(
             f"'{file}' was trained with another {', '.join(different)}: give another folder -o"
         )
-    return found
+    return stored
 
 
 def _finetuned(
@@ -123,7 +123,7 @@ def _result(run: Run, start: Model, trained: Finetuned, setting: Setting) -> Res
     epochs = trained.log["epochs"]
     report = trained.report
     achieved = {"macs_reduction": 0.0, "sparsity": 0.0} if report is None else report["achieved"]
-    found: Result = {
+    result: Result = {
         "run": run.name,
         "kind": run.kind,
         "top1": rp.evaluate(trained.model, setting.test).top1,
@@ -138,19 +138,19 @@ def _result(run: Run, start: Model, trained: Finetuned, setting: Setting) -> Res
         "epochs": epochs,
     }
     if run.kind == "finetuned":
-        found["start_top1"] = rp.evaluate(start, setting.test).top1
-        found["shift"] = _shift(start, trained.model)
-    return found
+        result["start_top1"] = rp.evaluate(start, setting.test).top1
+        result["shift"] = _shift(start, trained.model)
+    return result
 
 
 def _times(epochs: list[Result]) -> Result:
     """Of the first epoch, when nothing is pruned, and the median of the last third; also of CPU."""
     last = epochs[-max(1, len(epochs) // 3) :]
-    found = {}
+    times = {}
     for key in ("seconds", "cpu_seconds"):
-        found[f"{key}_first"] = epochs[0][key]
-        found[f"{key}_last"] = statistics.median(e[key] for e in last)
-    return found
+        times[f"{key}_first"] = epochs[0][key]
+        times[f"{key}_last"] = statistics.median(e[key] for e in last)
+    return times
 
 
 def _shift(before: Model, after: Model) -> float:

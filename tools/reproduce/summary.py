@@ -23,15 +23,15 @@ def write(table: str, results: dict[str, dict[int, Result]], facts: Result, fold
 
 
 def _row(name: str, by_seed: dict[int, Result]) -> Result:
-    found = list(by_seed.values())
-    row: Result = {"run": name, "seeds": sorted(by_seed), "machine": found[0]["machine"]}
+    results = list(by_seed.values())
+    row: Result = {"run": name, "seeds": sorted(by_seed), "machine": results[0]["machine"]}
     for key in ("top1", "flops_cut", "start_top1", "shift"):
-        values = [r[key] for r in found if key in r]
+        values = [r[key] for r in results if key in r]
         if values:
             row[key] = values
-    for key in found[0]["seconds_per_epoch"]:
-        row[key] = [r["seconds_per_epoch"][key] for r in found]
-    row["val_top1"] = [[e.get("val_top1") for e in r["epochs"]] for r in found]
+    for key in results[0]["seconds_per_epoch"]:
+        row[key] = [r["seconds_per_epoch"][key] for r in results]
+    row["val_top1"] = [[e.get("val_top1") for e in r["epochs"]] for r in results]
     return row
 
 

@@ -31,12 +31,12 @@ def test_the_model_is_a_folder(refuses, tmp_path):
     "kind", ["empty", "text", "half", "less one byte", "random", "zeros", "zip"]
 )
 def test_the_file_is_not_onnx_or_truncated(refuses, tmp_path, demo, digits, command, kind):
-    whole = demo.read_bytes()
+    content = demo.read_bytes()
     data = {
         "empty": b"",
         "text": b"this is a shopping list: bread, milk, apples\n",
-        "half": whole[: len(whole) // 2],
-        "less one byte": whole[:-1],
+        "half": content[: len(content) // 2],
+        "less one byte": content[:-1],
         "random": np.random.default_rng(1).bytes(5000),
         "zeros": bytes(5000),
         "zip": digits.read_bytes(),
@@ -217,8 +217,8 @@ def test_a_layer_whose_weights_are_all_infinite(refuses, tmp_path):
     path = write(tmp_path / "m.onnx", f"{text} {{ a = Conv (x, W1)\n y = Conv (a, W2) }}")
 
     def change(m):
-        found = m.graph.initializer[0]
-        found.raw_data = np.full(found.dims, np.inf, np.float32).tobytes()
+        tensors = m.graph.initializer[0]
+        tensors.raw_data = np.full(tensors.dims, np.inf, np.float32).tobytes()
 
     refuses("prune", altered(path, path, change), "--sparsity", "0.5", says=("infinite",))
 

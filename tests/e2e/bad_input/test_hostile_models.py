@@ -40,8 +40,8 @@ def output_missing(model):
 
 
 def too_many_inputs(model):
-    found = node(model, "Relu")
-    found.input.append(found.input[0])
+    relu = node(model, "Relu")
+    relu.input.append(relu.input[0])
 
 
 def opset_of_no_onnx(model):
@@ -74,20 +74,20 @@ def type_that_does_not_exist(model):
 
 
 def weight_of_complex_numbers(model):
-    found = tensor(model, INNER)
-    found.data_type = onnx.TensorProto.COMPLEX64
-    found.raw_data = found.raw_data * 2
+    weight = tensor(model, INNER)
+    weight.data_type = onnx.TensorProto.COMPLEX64
+    weight.raw_data = weight.raw_data * 2
 
 
 def weight_of_signaling_nans(model):
-    found = tensor(model, INNER)
-    found.raw_data = np.full(len(found.raw_data) // 4, 0x7FA00000, np.uint32).tobytes()
+    weight = tensor(model, INNER)
+    weight.raw_data = np.full(len(weight.raw_data) // 4, 0x7FA00000, np.uint32).tobytes()
 
 
 def weight_of_four_bits(model):
-    found = tensor(model, INNER)
-    found.data_type = onnx.TensorProto.INT4
-    found.raw_data = found.raw_data[: -(-len(found.raw_data) // 8)]
+    weight = tensor(model, INNER)
+    weight.data_type = onnx.TensorProto.INT4
+    weight.raw_data = weight.raw_data[: -(-len(weight.raw_data) // 8)]
 
 
 def input_of_a_terabyte(model):
@@ -125,9 +125,9 @@ def extent_of_zero(model):
 
 
 def weight_of_nothing(model):
-    found = tensor(model, INNER)
-    found.dims[0] = 0
-    found.raw_data = b""
+    weight = tensor(model, INNER)
+    weight.dims[0] = 0
+    weight.raw_data = b""
 
 
 def function_that_calls_itself(model):
@@ -135,8 +135,8 @@ def function_that_calls_itself(model):
     opsets = [onnx.helper.make_opsetid("own", 1)]
     model.functions.append(onnx.helper.make_function("own", "Loop1", ["a"], ["b"], [call], opsets))
     model.opset_import.append(opsets[0])
-    found = node(model, "Relu")
-    found.op_type, found.domain = "Loop1", "own"
+    relu = node(model, "Relu")
+    relu.op_type, relu.domain = "Loop1", "own"
 
 
 def function_of_functions(model):
@@ -149,8 +149,8 @@ def function_of_functions(model):
         made = onnx.helper.make_function("own", f"F{k}", ["a"], ["b"], body, opsets)
         model.functions.append(made)
     model.opset_import.append(opsets[0])
-    found = node(model, "Relu")
-    found.op_type, found.domain = "F19", "own"
+    relu = node(model, "Relu")
+    relu.op_type, relu.domain = "F19", "own"
 
 
 def function_below_functions(model):
@@ -161,8 +161,8 @@ def function_below_functions(model):
         made = onnx.helper.make_function("own", f"F{k}", ["a"], ["b"], body, opsets)
         model.functions.append(made)
     model.opset_import.append(opsets[0])
-    found = node(model, "Relu")
-    found.op_type, found.domain = "F2999", "own"
+    relu = node(model, "Relu")
+    relu.op_type, relu.domain = "F2999", "own"
 
 
 def bodies_in_bodies(model):

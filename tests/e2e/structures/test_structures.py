@@ -112,10 +112,10 @@ def with_weights(proto: onnx.ModelProto, weights: Arrays) -> onnx.ModelProto:
 
 def nodes(proto: onnx.ModelProto) -> list[tuple[Any, ...]]:
     def value(attribute: onnx.AttributeProto) -> Any:
-        found = helper.get_attribute_value(attribute)
-        if not isinstance(found, onnx.TensorProto):
-            return found
-        return numpy_helper.to_array(found).tolist()
+        held = helper.get_attribute_value(attribute)
+        if not isinstance(held, onnx.TensorProto):
+            return held
+        return numpy_helper.to_array(held).tolist()
 
     return [
         (n.op_type, n.name, list(n.input), list(n.output), {a.name: value(a) for a in n.attribute})
@@ -163,11 +163,11 @@ def test_equals_the_graph_made_by_hand(case: Case, tmp_path: Path) -> None:
     onnx.checker.check_model(pruned, full_check=True)
     expected = by_hand(case, weights, pruned)
     assert nodes(pruned) == nodes(expected)
-    wanted, found = initializers(expected), initializers(pruned)
-    assert {n: a.shape for n, a in found.items()} == {n: a.shape for n, a in wanted.items()}
+    wanted, tensors = initializers(expected), initializers(pruned)
+    assert {n: a.shape for n, a in tensors.items()} == {n: a.shape for n, a in wanted.items()}
     for name, array in wanted.items():
-        assert found[name].dtype == array.dtype
-        np.testing.assert_array_equal(found[name], array, err_msg=name)
+        assert tensors[name].dtype == array.dtype
+        np.testing.assert_array_equal(tensors[name], array, err_msg=name)
     assert list(pruned.graph.input) == list(original.graph.input)
     assert list(pruned.graph.output) == list(original.graph.output)
     np.testing.assert_allclose(outputs(pruned), outputs(expected), rtol=1e-6, atol=1e-6)

@@ -96,10 +96,10 @@ def test_a_killed_run_goes_on_to_the_same_result(call, small, few, tmp_path, roo
     """kill -9 at a random moment, twice; then the same command again."""
     script = tmp_path / "often.py"
     script.write_text(OFTEN + SCRIPT)
-    whole, broken = tmp_path / "whole.onnx", tmp_path / "broken.onnx"
+    unbroken, broken = tmp_path / "whole.onnx", tmp_path / "broken.onnx"
 
     how = ("--data", few, *PRE, *COMMON, *LR, "--epochs", "4", "--ema", "0.9")
-    assert call("finetune", small, *how, "-o", whole).code == 0
+    assert call("finetune", small, *how, "-o", unbroken).code == 0
     command = [sys.executable, script, *map(str, ("finetune", small, *how, "-o", broken))]
     checkpoint = tmp_path / "broken.checkpoint.pt"
     stops = []
@@ -117,10 +117,10 @@ def test_a_killed_run_goes_on_to_the_same_result(call, small, few, tmp_path, roo
     assert stops[1] > stops[0] > (0, 0)
     assert call("finetune", small, *how, "-o", broken).code == 0
     assert not checkpoint.exists()
-    a, b = weights(whole), weights(broken)
+    a, b = weights(unbroken), weights(broken)
     for name, values in a.items():
         np.testing.assert_array_equal(values, b[name], err_msg=name)
-    logs = [json.loads(p.with_suffix(".training.json").read_text()) for p in (whole, broken)]
+    logs = [json.loads(p.with_suffix(".training.json").read_text()) for p in (unbroken, broken)]
     assert [e["loss"] for e in logs[0]["epochs"]] == [e["loss"] for e in logs[1]["epochs"]]
 
 
@@ -178,10 +178,10 @@ def test_rounds_that_were_stopped_go_on_to_the_same_result(demo, images, tmp_pat
         how = rp.TrainSettings(epochs=2, batch_size=32)
         return finetune_in_rounds(model, rp.Task(data), how, rounds, run), len(seen)
 
-    whole, epochs = go("whole", 0)
+    unbroken, epochs = go("whole", 0)
     with pytest.raises(KeyboardInterrupt):
         go("broken", 3)  # in the second round
     broken, more = go("broken", 0)
     assert (epochs, more) == (4, 2)
-    assert whole.model.proto == broken.model.proto
-    assert whole.report == broken.report
+    assert unbroken.model.proto == broken.model.proto
+    assert unbroken.report == broken.report

@@ -91,10 +91,10 @@ def test_one_image_is_asked_about_once(demo: Path, digits: Path) -> None:
 
     with np.load(digits) as arrays:
         x = torch.from_numpy(arrays["x"][:12] / np.float32(16))
-    plain = torch_module(rp.load(demo))
+    module = torch_module(rp.load(demo))
     asked: list[int] = []
-    plain.register_forward_pre_hook(lambda _, inputs: asked.append(len(inputs[0])))
-    teacher = RememberedAnswers(plain)
+    module.register_forward_pre_hook(lambda _, inputs: asked.append(len(inputs[0])))
+    teacher = RememberedAnswers(module)
     first = torch.cat([teacher(x[:8]), teacher(x[8:])])
     assert asked == [8, 4]
     order = torch.tensor([11, 0, 5, 7])

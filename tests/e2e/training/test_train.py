@@ -102,22 +102,22 @@ def test_a_run_that_stopped_goes_on_to_the_same_result(demo, images, tmp_path, m
         run = Run(tmp_path / f"{name}.onnx", on_epoch=on_epoch)
         return train(model, Task(data), settings, plan, run)
 
-    whole = go("whole", None)
+    unbroken = go("whole", None)
     for stop in (2, 4):  # in the middle of an update, before it is saved
         with pytest.raises(KilledError):
             go("broken", stop)
     broken = go("broken", None)
-    assert whole.model.proto == broken.model.proto
-    assert {n.op_type for n in whole.model.proto.graph.node} == {
+    assert unbroken.model.proto == broken.model.proto
+    assert {n.op_type for n in unbroken.model.proto.graph.node} == {
         n.op_type for n in model.proto.graph.node
     }
     without = ("seconds", "cpu_seconds", "update_seconds")
     histories = [
         [{k: v for k, v in e.items() if k not in without} for e in r.log["epochs"]]
-        for r in (whole, broken)
+        for r in (unbroken, broken)
     ]
     assert histories[0] == histories[1]
-    assert whole.report["cuts"] == broken.report["cuts"]
+    assert unbroken.report["cuts"] == broken.report["cuts"]
 
 
 def test_it_starts_from_random_values_too(demo, digits, tmp_path, call):

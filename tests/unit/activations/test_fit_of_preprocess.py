@@ -109,8 +109,10 @@ def test_the_misfit_of_statistics_is_the_divergence_of_normal_distributions():
     proto = model(text, gamma=one, beta=one, mean=np.array([0.0, 5.0]), var=np.array([1.0, 4.0]))
     x = np.array([[[[0, 2]], [[3, 7]]]], np.float32)  # means 1 and 5, variances 1 and 4
     port = image_input(proto, {})
-    found = StatisticsEvidence(Model(proto), port).misfit(x)
-    assert found == pytest.approx(np.log1p(0.5) / 2)  # ½·(1 − 0)² of one channel, none of the other
+    misfit = StatisticsEvidence(Model(proto), port).misfit(x)
+    assert misfit == pytest.approx(
+        np.log1p(0.5) / 2
+    )  # ½·(1 − 0)² of one channel, none of the other
 
 
 @pytest.mark.parametrize("truth", USUAL)
@@ -120,9 +122,9 @@ def test_statistics_tell_every_usual_way_from_every_other(noted: Any, truth: str
     assert noted(proto, truth, x=x) == ""
     for given in set(USUAL) - {truth}:
         line = noted(proto, given, x=x)
-        plain = line.replace("'", "").replace(";color=rgb", "")  # what cifar10 says of colours
+        spec = line.replace("'", "").replace(";color=rgb", "")  # what cifar10 says of colours
         named = "scale=1.0" if (truth, given) == ("none", "cifar10") else truth
-        assert f"with --preprocess {named} than with" in plain
+        assert f"with --preprocess {named} than with" in spec
         assert "BatchNormalization" in line
 
 

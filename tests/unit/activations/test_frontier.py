@@ -99,10 +99,10 @@ def images(names: Sequence[str], batches: int = 3) -> list[Arrays]:
     ]
 
 
-def whole(proto: onnx.ModelProto, feeds: Arrays, names: Sequence[str]) -> Arrays:
+def in_one_run(proto: onnx.ModelProto, feeds: Arrays, names: Sequence[str]) -> Arrays:
     computed = [n for n in names if n not in feeds]
-    found = Session(proto, optimize=False, outputs=computed).run(feeds) if computed else {}
-    return {**found, **{n: feeds[n] for n in names if n in feeds}}
+    outputs = Session(proto, optimize=False, outputs=computed).run(feeds) if computed else {}
+    return {**outputs, **{n: feeds[n] for n in names if n in feeds}}
 
 
 def network(text: str) -> onnx.ModelProto:
@@ -134,11 +134,11 @@ def test_stretches_make_what_one_run_makes(
     for names, count in zip(steps, counts, strict=False):
         batches = taken(frontier)
         assert len(batches) == count
-        for found, feed in zip(batches, feeds, strict=False):
-            expected = whole(proto, feed, names)
-            assert set(found) == set(names)
+        for arrays, feed in zip(batches, feeds, strict=False):
+            expected = in_one_run(proto, feed, names)
+            assert set(arrays) == set(names)
             for name in names:
-                np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)
+                np.testing.assert_allclose(arrays[name], expected[name], rtol=1e-4, atol=1e-5)
 
 
 def test_each_node_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,18 +240,18 @@ def test_a_changed_weight_acts_on_later_nodes_only(kind: str, once: None) -> Non
     frontier = Frontier(Model(proto), feeds, [["a"], ["b"], ["out", "c"]], [3] * 3, Store(Room()))
     taken(frontier)
     frontier.change({"w0": new, "w1": new})
-    found = [arrays["b"] for arrays in taken(frontier)]
+    made_then = [arrays["b"] for arrays in taken(frontier)]
     last = taken(frontier)
     changed = network(text)
     for tensor in changed.graph.initializer:
         if tensor.name == "w1":
             tensor.CopyFrom(numpy_helper.from_array(new, "w1"))
     for k, feed in enumerate(feeds):
-        expected = whole(changed, feed, ["b", "out", "c"])
-        np.testing.assert_allclose(found[k], expected["b"], rtol=1e-4, atol=1e-4)
+        expected = in_one_run(changed, feed, ["b", "out", "c"])
+        np.testing.assert_allclose(made_then[k], expected["b"], rtol=1e-4, atol=1e-4)
         for name in ("out", "c"):
             np.testing.assert_allclose(last[k][name], expected[name], rtol=1e-4, atol=1e-4)
-    assert not np.allclose(found[0], whole(network(text), feeds[0], ["b"])["b"], atol=1e-2)
+    assert not np.allclose(made_then[0], in_one_run(network(text), feeds[0], ["b"])["b"], atol=1e-2)
 
 
 def test_outputs_of_a_layer_are_rescaled_for_what_follows() -> None:
@@ -265,7 +265,7 @@ def test_outputs_of_a_layer_are_rescaled_for_what_follows() -> None:
     frontier.rescale(Linear(op, (4, 4, 3, 3)), scale, shift)
     after = [store.get("b", k) for k in range(3)]
     for k, arrays in enumerate(taken(frontier)):
-        expected = whole(proto, feeds[k], ["a", "b"])
+        expected = in_one_run(proto, feeds[k], ["a", "b"])
         b = expected["b"] * scale[:, None, None] + shift[:, None, None]
         assert after[k].dtype == np.float32
         np.testing.assert_allclose(after[k], b, rtol=1e-4, atol=1e-5)

@@ -35,7 +35,7 @@ USUAL = (
 )
 
 
-def plain(shape: str, kind: str = "float") -> onnx.ModelProto:
+def bare_network(shape: str, kind: str = "float") -> onnx.ModelProto:
     return model(PLAIN.replace("TYPE", kind).replace("SHAPE", shape))
 
 
@@ -70,20 +70,20 @@ def trained_on(x: np.ndarray) -> onnx.ModelProto:
 
 @pytest.mark.parametrize("truth", USUAL)
 def test_statistics_tell_the_range(truth: str) -> None:
-    found = made(trained_on(others(3, (12, 12), truth)), "generated:24").generated.range
-    assert (str(found.preprocess), found.by) == (truth, "statistics")
-    assert "BatchNormalization" in found.evidence and "misfit" in found.evidence
+    chosen_range = made(trained_on(others(3, (12, 12), truth)), "generated:24").generated.range
+    assert (str(chosen_range.preprocess), chosen_range.by) == (truth, "statistics")
+    assert "BatchNormalization" in chosen_range.evidence and "misfit" in chosen_range.evidence
 
 
 @pytest.mark.parametrize("truth", USUAL[:3])
 @pytest.mark.parametrize("space", [(60,), (6, 6, 6)])
 def test_of_signals_and_volumes_too(truth: str, space: tuple[int, ...]) -> None:
-    found = made(trained_on(others(1, space, truth)), "generated:16").generated.range
-    assert str(found.preprocess) == truth
+    chosen_range = made(trained_on(others(1, space, truth)), "generated:16").generated.range
+    assert str(chosen_range.preprocess) == truth
 
 
 def test_a_range_that_is_given_wins() -> None:
-    images = made(plain("n,3,12,12"), preprocess="imagenet")
+    images = made(bare_network("n,3,12,12"), preprocess="imagenet")
     assert images.generated.range.by == "given"
     expected = others(3, (12, 12), "cifar10", 1)
     assert images.fed(0, 1).shape == expected.shape
@@ -111,14 +111,14 @@ def by_brightness(white: float) -> onnx.ModelProto:
 def test_answers_tell_the_range_of_a_classifier_without_statistics(
     white: float, truth: str
 ) -> None:
-    found = made(by_brightness(white), "generated:32").generated.range
-    assert (str(found.preprocess), found.by) == (truth, "answers")
+    chosen_range = made(by_brightness(white), "generated:32").generated.range
+    assert (str(chosen_range.preprocess), chosen_range.by) == (truth, "answers")
 
 
 def test_where_nothing_tells_it_is_said() -> None:
-    found = made(plain("n,3,8,8")).generated.range
-    assert (found.preprocess, found.by) == (Preprocess(scale=1 / 255), "nothing")
-    assert "assumed" in found.evidence
+    chosen_range = made(bare_network("n,3,8,8")).generated.range
+    assert (chosen_range.preprocess, chosen_range.by) == (Preprocess(scale=1 / 255), "nothing")
+    assert "assumed" in chosen_range.evidence
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_where_nothing_tells_it_is_said() -> None:
     ],
 )
 def test_sizes_and_types(shape: str, kind: str, expected: tuple[int, ...]) -> None:
-    proto = plain(shape, kind)
+    proto = bare_network(shape, kind)
     images = calibration_images(proto, Settings(sparsity=0.5, calibration="generated:8"))
     x = np.concatenate([batch["x"] for batch in images.batches])
     assert x.shape == expected
@@ -144,19 +144,19 @@ def test_sizes_and_types(shape: str, kind: str, expected: tuple[int, ...]) -> No
 
 
 def test_channels_last_holds_the_same_images() -> None:
-    first, last = made(plain("n,3,9,7")), made(plain("n,9,7,3"))
+    first, last = made(bare_network("n,3,9,7")), made(bare_network("n,9,7,3"))
     np.testing.assert_array_equal(first.fed(0, 8), np.moveaxis(last.fed(0, 8), -1, 1))
 
 
 def test_a_static_batch_is_filled() -> None:
     settings = Settings(sparsity=0.5, calibration="generated:23")
-    images = calibration_images(plain("4,3,6,6"), settings)
+    images = calibration_images(bare_network("4,3,6,6"), settings)
     assert images.n == 20 and [len(b["x"]) for b in images.batches] == [4] * 5
     assert images.generated is not None and images.generated.n == 20
 
 
 def test_the_seed_and_the_number_count() -> None:
-    proto = plain("n,3,8,8")
+    proto = bare_network("n,3,8,8")
     assert made(proto, "generated", calibration_size=9).generated.n == 9
     assert made(proto, "generated:5", calibration_size=9).generated.n == 5
     same, other = made(proto, seed=1).fed(0, 8), made(proto, seed=2).fed(0, 8)
@@ -204,18 +204,18 @@ def test_a_folder_of_that_name_is_no_guess(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_family_for_other_axes_is_refused() -> None:
     with pytest.raises(UsageError, match=r"chirps.*input has 2 axes of space.*leaves"):
-        made(plain("n,3,8,8"), "generated:chirps")
+        made(bare_network("n,3,8,8"), "generated:chirps")
 
 
 @pytest.mark.parametrize("shape", ["n,40", "n", "n,3,2,2,2,2"])
 def test_inputs_without_space_are_refused(shape: str) -> None:
     with pytest.raises(DataError, match=r"3 to 5 axes.*give own data"):
-        made(plain(shape))
+        made(bare_network(shape))
 
 
 def test_a_mean_of_other_channels_is_refused() -> None:
     with pytest.raises(DataError, match=r"takes 1 channels.*3 values of mean"):
-        made(plain("n,1,8,8"), preprocess="cifar10")
+        made(bare_network("n,1,8,8"), preprocess="cifar10")
 
 
 def test_nothing_is_measured_by_them() -> None:
@@ -245,9 +245,9 @@ def folded(x: np.ndarray, layers: int) -> onnx.ModelProto:
 @pytest.mark.parametrize("truth", [how for how in USUAL if "0.5" not in how])
 def test_biases_tell_the_range_where_statistics_were_folded_away(truth: str) -> None:
     proto = folded(others(3, (12, 12), truth), layers=4)
-    found = made(proto, "generated:24").generated.range
-    assert (str(found.preprocess), found.by) == (truth, "biases")
-    assert "4 layers with biases" in found.evidence  # ±1 and cifar10 are near to each other
+    chosen_range = made(proto, "generated:24").generated.range
+    assert (str(chosen_range.preprocess), chosen_range.by) == (truth, "biases")
+    assert "4 layers with biases" in chosen_range.evidence  # ±1 and cifar10 are near to each other
 
 
 def test_three_biases_are_too_few() -> None:

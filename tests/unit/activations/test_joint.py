@@ -55,17 +55,17 @@ def joint(proto: onnx.ModelProto, through_adds: bool = True) -> Joint:
     op = graph.producer("y")
     assert op is not None
     layer = Linear(op, graph.shape(op.inputs[1]))
-    found = joint_of(graph, channels, layer, through_adds)
+    junction = joint_of(graph, channels, layer, through_adds)
     x = np.random.default_rng(0).standard_normal((2, C, 5, 4)).astype(np.float32)
-    names = [*dict.fromkeys(["y", found.tensor, *([found.other] if found.other else [])])]
+    names = [*dict.fromkeys(["y", junction.tensor, *([junction.other] if junction.other else [])])]
     arrays = Session(proto, optimize=False, outputs=names).run({"x": x})
     y = np.moveaxis(arrays["y"], y_axis(layer), -1)
-    z = y * found.scale + found.shift
-    if found.other is not None:
-        z = z + np.moveaxis(arrays[found.other], y_axis(layer), -1)
-    expected = np.moveaxis(arrays[found.tensor], y_axis(layer), -1)
+    z = y * junction.scale + junction.shift
+    if junction.other is not None:
+        z = z + np.moveaxis(arrays[junction.other], y_axis(layer), -1)
+    expected = np.moveaxis(arrays[junction.tensor], y_axis(layer), -1)
     np.testing.assert_allclose(z, expected, rtol=1e-4, atol=1e-4)
-    return found
+    return junction
 
 
 def y_axis(layer: Linear) -> int:
@@ -89,8 +89,8 @@ STEPS = {
 
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
 def test_a_step_that_scales_or_shifts_is_followed(step: str) -> None:
-    found = joint(network(f"{CONV}\n z = {step}\n out = Tanh (z)"))
-    assert (found.tensor, found.other, found.bounded) == ("z", None, False)
+    junction = joint(network(f"{CONV}\n z = {step}\n out = Tanh (z)"))
+    assert (junction.tensor, junction.other, junction.bounded) == ("z", None, False)
 
 
 def test_several_steps_and_a_shortcut() -> None:
@@ -102,17 +102,17 @@ def test_several_steps_and_a_shortcut() -> None:
       f = Div (d, channel4)
       a = Add (e, f)
       out = Relu (a)"""
-    found = joint(network(body))
-    assert (found.tensor, found.other, found.low, found.high) == ("a", "e", 0.0, np.inf)
-    assert found.bounded
+    junction = joint(network(body))
+    assert (junction.tensor, junction.other, junction.low, junction.high) == ("a", "e", 0.0, np.inf)
+    assert junction.bounded
     before = joint(network(body), through_adds=False)
     assert (before.tensor, before.other, before.bounded) == ("f", None, False)
 
 
 @pytest.mark.parametrize("add", ["Add (y, s)", "Add (s, y)", "Sum (y, s)"])
 def test_what_comes_after_the_shortcut_is_not_part_of_it(add: str) -> None:
-    found = joint(network(f"{SHORT}\n{CONV}\n a = {add}\n b = Mul (a, number)\n out = Tanh (b)"))
-    assert (found.tensor, found.other) == ("a", "s")
+    junction = joint(network(f"{SHORT}\n{CONV}\n a = {add}\n b = Mul (a, number)\n out = Tanh (b)"))
+    assert (junction.tensor, junction.other) == ("a", "s")
 
 
 STOPS = {
@@ -150,8 +150,8 @@ STOPS = {
 
 @pytest.mark.parametrize(("tensor", "body"), STOPS.values(), ids=STOPS)
 def test_where_it_stops(tensor: str, body: str) -> None:
-    found = joint(network(body))
-    assert (found.tensor, found.other, found.bounded) == (tensor, None, False)
+    junction = joint(network(body))
+    assert (junction.tensor, junction.other, junction.bounded) == (tensor, None, False)
 
 
 def test_a_tensor_that_is_an_output_too_is_not_passed() -> None:
@@ -186,9 +186,9 @@ BOUNDS = {
 
 @pytest.mark.parametrize(("op", "opset", "bounds"), BOUNDS.values(), ids=BOUNDS)
 def test_bounds(op: str, opset: int, bounds: tuple[float, float]) -> None:
-    found = joint(network(f"{CONV}\n r = {op}\n out = Conv <pads = [1,1,1,1]> (r, w)", opset))
-    assert found.tensor == "y"
-    assert (found.low, found.high) == pytest.approx(bounds)
+    junction = joint(network(f"{CONV}\n r = {op}\n out = Conv <pads = [1,1,1,1]> (r, w)", opset))
+    assert junction.tensor == "y"
+    assert (junction.low, junction.high) == pytest.approx(bounds)
 
 
 def test_a_bound_that_is_computed_is_none() -> None:
@@ -207,11 +207,11 @@ def test_after_a_matrix_product_the_channels_are_the_last_axis(step: str) -> Non
       z = {step}
       a = Add (z, e)
       out = Relu (a)"""
-    found = joint(network(body))
-    assert (found.tensor, found.other) == ("a", "e")
+    junction = joint(network(body))
+    assert (junction.tensor, junction.other) == ("a", "e")
 
 
 @pytest.mark.parametrize("step", [BN, "Add (y, channel)"])
 def test_after_a_matrix_product_another_axis_is_not_the_channels(step: str) -> None:
-    found = joint(network(f"y = MatMul (e, m)\n z = {step}\n out = Relu (z)"))
-    assert found.tensor == "y"
+    junction = joint(network(f"y = MatMul (e, m)\n z = {step}\n out = Relu (z)"))
+    assert junction.tensor == "y"

@@ -40,18 +40,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The temporary files that were opened."""
     files: list[Any] = []
-    plain: Callable[..., Any] = tempfile.TemporaryFile
+    real: Callable[..., Any] = tempfile.TemporaryFile
 
     def recorded(*args: Any, **kwargs: Any) -> Any:
-        files.append(plain(*args, **kwargs))
+        files.append(real(*args, **kwargs))
         return files[-1]
 
     monkeypatch.setattr(tempfile, "TemporaryFile", recorded)
     return files
 
 
-def same(found: np.ndarray, array: np.ndarray) -> bool:
-    return (found.dtype, found.shape, found.tobytes()) == (
+def same(read: np.ndarray, array: np.ndarray) -> bool:
+    return (read.dtype, read.shape, read.tobytes()) == (
         array.dtype,
         array.shape,
         array.tobytes(),

@@ -17,9 +17,9 @@ def unknown(
 ) -> Case:
     """A case whose ``op`` reads ``p``, of these values; ``weights`` are further constants."""
     numbers = ", ".join(map(str, value))
-    own = f"int64 zero = {{0}}, int64[{len(value)}] value = {{{numbers}}}"
+    constants = f"int64 zero = {{0}}, int64[{len(value)}] value = {{{numbers}}}"
     title = f"{op}: {which} from the image"
-    return Case(title, MADE + body, f"{own}, {weights}".rstrip(", "), opset=opset, reason=op)
+    return Case(title, MADE + body, f"{constants}, {weights}".rstrip(", "), opset=opset, reason=op)
 
 
 UNKNOWN = [

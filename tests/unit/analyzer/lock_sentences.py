@@ -46,12 +46,12 @@ def _stated(tree: ast.Module, everywhere: dict[str, ast.FunctionDef]) -> Iterato
     own_functions = _functions(tree)
     functions = everywhere | own_functions
     for function in own_functions.values():
-        own = {a.arg for a in function.args.args}
+        parameters = {a.arg for a in function.args.args}
         for call in ast.walk(function):
             if not (isinstance(call, ast.Call) and call.args and _name(call.func) in STATES):
                 continue
             reason = call.args[-1]
-            if isinstance(reason, ast.Name) and reason.id not in own:
+            if isinstance(reason, ast.Name) and reason.id not in parameters:
                 values = list(_assigned(function, reason.id))
                 assert values, f"the reason '{reason.id}' of {function.name} is not written there"
                 for value in values:

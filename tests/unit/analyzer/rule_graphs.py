@@ -121,12 +121,12 @@ def kept(result: rp.Pruned) -> list[int]:
 
 def constants(proto: onnx.ModelProto) -> dict[str, np.ndarray]:
     """Initializers and Constant nodes by name."""
-    found = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
+    tensors = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
     for node in proto.graph.node:
         if node.op_type == "Constant":
-            found[node.output[0]] = np.asarray(
+            tensors[node.output[0]] = np.asarray(
                 numpy_helper.to_array(node.attribute[0].t)
                 if node.attribute[0].name == "value"
                 else helper.get_attribute_value(node.attribute[0])
             )
-    return found
+    return tensors

@@ -26,8 +26,8 @@ def deep_residual_network() -> onnx.ModelProto:
         weights.append(numpy_helper.from_array(kernel, f"w{k}"))
         weights.extend(numpy_helper.from_array(ones, f"{p}{k}") for p in "gbmv")
         nodes.append(helper.make_node("Conv", [source, f"w{k}"], [f"c{k}"], pads=[1, 1, 1, 1]))
-        own = [f"c{k}", *(f"{p}{k}" for p in "gbmv")]
-        nodes.append(helper.make_node("BatchNormalization", own, [f"n{k}"]))
+        names = [f"c{k}", *(f"{p}{k}" for p in "gbmv")]
+        nodes.append(helper.make_node("BatchNormalization", names, [f"n{k}"]))
         return f"n{k}"
 
     stream = "x"

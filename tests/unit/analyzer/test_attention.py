@@ -138,13 +138,13 @@ def positions(n: int, gone: int, blocks: int, within: int) -> np.ndarray:
 def network(kind: Kind, n: int, weights: dict[str, np.ndarray]) -> onnx.ModelProto:
     text = f"""<ir_version: 8, opset_import: ["": 17]>
     g (float[1,3,4,4] x) => (float[] y) {{ {kind.body} }}"""
-    plain = {"thirds": [D] * 3, "pads": [0, 0, 0, 0, 0, 0, 1, 0], "c0": [0], "c1": [1]}
-    plain |= {"c_1": [-1], "c2": [2], "end": [2**31], **kind.integers(n)}
+    integers = {"thirds": [D] * 3, "pads": [0, 0, 0, 0, 0, 0, 1, 0], "c0": [0], "c1": [1]}
+    integers |= {"c_1": [-1], "c2": [2], "end": [2**31], **kind.integers(n)}
     scalars = {f"i{k}": np.int64(k) for k in range(3)}
     floats = {"one": np.float32(1), "eps": np.float32(0.5)}
-    arrays = {name: np.array(v, np.int64) for name, v in plain.items()}
-    own = {**arrays, **scalars, **floats, **weights}
-    return model(text, **{name: a for name, a in own.items() if name in kind.body})
+    arrays = {name: np.array(v, np.int64) for name, v in integers.items()}
+    initializers = {**arrays, **scalars, **floats, **weights}
+    return model(text, **{name: a for name, a in initializers.items() if name in kind.body})
 
 
 def by_hand(kind: Kind, gone: int) -> onnx.ModelProto:

@@ -14,7 +14,7 @@ from text_graphs import model
 import reprune_onnx as rp
 
 
-def plain() -> onnx.ModelProto:
+def unfused() -> onnx.ModelProto:
     """Layers and what the optimizer joins to them: ReLUs, a shortcut, a scale, a Transpose."""
     rng = np.random.default_rng(3)
     shapes = {"a": (10, 3, 3, 3), "b": (10, 10, 3, 3), "c": (12, 10, 3, 3)}
@@ -66,11 +66,11 @@ def layers(proto: onnx.ModelProto) -> list[Any]:
 
 
 def test_a_saved_optimized_file_is_cut_like_the_plain_one(tmp_path: Path) -> None:
-    fused = optimized(plain(), tmp_path / "fused.onnx")
+    fused = optimized(unfused(), tmp_path / "fused.onnx")
 
     kinds = {node.op_type for node in fused.graph.node if node.domain == "com.microsoft"}
     assert {"FusedConv", "FusedGemm", "FusedMatMul"} <= kinds
-    assert [kept for _, kept in layers(fused)] == [kept for _, kept in layers(plain())]
+    assert [kept for _, kept in layers(fused)] == [kept for _, kept in layers(unfused())]
 
 
 def test_the_file_keeps_its_fused_nodes_and_names_them() -> None:
@@ -87,8 +87,8 @@ def test_the_file_keeps_its_fused_nodes_and_names_them() -> None:
     result = rp.prune(rp.Model(proto), rp.Settings(sparsity=0.5, recover="none"))
 
     assert [n.op_type for n in result.model.proto.graph.node] == ["FusedConv"] * 2
-    found: Any = result.report["layers"]
-    assert [(x["op"], x["out_channels"]) for x in found] == [
+    entry: Any = result.report["layers"]
+    assert [(x["op"], x["out_channels"]) for x in entry] == [
         ("FusedConv", [6, 3]),
         ("FusedConv", [4, 4]),
     ]

@@ -97,9 +97,9 @@ def parts(
 ) -> list[list[list[int]]]:
     groups = grouped(layers, n_units=n_units)
     named = {f"t{k}": t for k, t in enumerate(tensors)}
-    found = never_empty(groups, named, np.isin(np.arange(n_units), locked))
-    assert [(g.id, g.producers) for g in found] == [(g.id, g.producers) for g in groups]
-    return [[part.tolist() for part in g.nonempty] for g in found]
+    filled = never_empty(groups, named, np.isin(np.arange(n_units), locked))
+    assert [(g.id, g.producers) for g in filled] == [(g.id, g.producers) for g in groups]
+    return [[part.tolist() for part in g.nonempty] for g in filled]
 
 
 def test_of_a_part_of_a_group_one_channel_must_stay() -> None:

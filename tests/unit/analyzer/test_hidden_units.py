@@ -102,8 +102,8 @@ def test_the_masked_original_masks_the_recurrence_too() -> None:
             if t.name == "r" and recurrence:
                 value[..., gone] = 0
             t.CopyFrom(numpy_helper.from_array(value, t.name))
-        found: NDArray[np.float32] = Session(copy, optimize=False).run(feeds)["y"]
-        return found
+        outputs: NDArray[np.float32] = Session(copy, optimize=False).run(feeds)["y"]
+        return outputs
 
     assert np.abs(masked(recurrence=True) - expected).max() < 1e-5
     assert np.abs(masked(recurrence=False) - expected).max() > 1e-2
@@ -145,8 +145,8 @@ def test_units_stay_where_a_state_is_the_users(end: str, more: str, reason: str)
 
     group = next(g for g in channels.groups if g.producers[0].layer.name == "layer")
     assert not group.free.any()
-    own = [k for k in channels.locks if np.isin(group.units, k.ids).all()]
-    assert any(reason in f"{k.node} {k.reason}" for k in own)
+    locks = [k for k in channels.locks if np.isin(group.units, k.ids).all()]
+    assert any(reason in f"{k.node} {k.reason}" for k in locks)
 
 
 def test_batch_first_is_followed() -> None:

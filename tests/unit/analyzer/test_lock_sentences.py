@@ -59,9 +59,9 @@ def test_without_the_cause_the_same_channels_can_go(row: Row) -> None:
 
     free = np.concatenate([g.units[g.free] for g in twin.groups])
     for name in row.stays:
-        own = channels_of(twin, name)
-        assert not any(np.intersect1d(lock.ids, own).size for lock in said(twin, row))
-        assert np.intersect1d(free, own).size, name
+        without_cause = channels_of(twin, name)
+        assert not any(np.intersect1d(lock.ids, without_cause).size for lock in said(twin, row))
+        assert np.intersect1d(free, without_cause).size, name
 
 
 def test_every_sentence_of_the_source_has_a_row() -> None:

@@ -117,12 +117,12 @@ def images(proto: onnx.ModelProto) -> dict[str, np.ndarray]:
 def test_what_is_written_out_computes_the_same(text: str, place: Any) -> None:
     proto = place(network(text))
 
-    plain = written_out(rp.Model(proto)).proto
+    unrolled = written_out(rp.Model(proto)).proto
 
-    assert not {"Loop", "Scan"} & {node.op_type for node in plain.graph.node}
-    onnx.checker.check_model(plain, full_check=True)
+    assert not {"Loop", "Scan"} & {node.op_type for node in unrolled.graph.node}
+    onnx.checker.check_model(unrolled, full_check=True)
     x = images(proto)
-    for a, b in zip(oracle.run(proto, **x), oracle.run(plain, **x), strict=True):
+    for a, b in zip(oracle.run(proto, **x), oracle.run(unrolled, **x), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -181,8 +181,8 @@ def masked(proto: onnx.ModelProto, cuts: list[dict[str, Any]]) -> onnx.ModelProt
             if cut["axis"] == (1 if len(stored.dims) == 4 else 0):
                 array = np.moveaxis(numpy_helper.to_array(stored).copy(), cut["axis"], 0)
                 array[np.setdiff1d(np.arange(len(array)), cut["keep"])] = 0
-                whole = np.ascontiguousarray(np.moveaxis(array, 0, cut["axis"]))
-                stored.CopyFrom(numpy_helper.from_array(whole, name))
+                leading = np.ascontiguousarray(np.moveaxis(array, 0, cut["axis"]))
+                stored.CopyFrom(numpy_helper.from_array(leading, name))
     return copy
 
 
@@ -219,8 +219,8 @@ def test_the_refusal_says_which_loops_are_followed() -> None:
 def test_older_opsets_have_the_axes_in_an_attribute() -> None:
     proto = network(SCANNED.format(back=0, turned=0), opset=11)
 
-    plain = written_out(rp.Model(proto)).proto
+    unrolled = written_out(rp.Model(proto)).proto
 
-    onnx.checker.check_model(plain, full_check=True)
+    onnx.checker.check_model(unrolled, full_check=True)
     x = images(proto)
-    np.testing.assert_array_equal(oracle.run(proto, **x)[0], oracle.run(plain, **x)[0])
+    np.testing.assert_array_equal(oracle.run(proto, **x)[0], oracle.run(unrolled, **x)[0])

@@ -43,8 +43,8 @@ def test_nodes_of_another_domain_before_every_weight() -> None:
 
 
 def test_the_same_nodes_of_the_standard_are_followed() -> None:
-    plain = QUANT.replace("some.tool.Scaled", "Mul")
-    proto = model(plain, w=np.ones((6, 3, 1, 1)), v=np.ones((4, 6, 1, 1)), s=np.float32(2))
+    standard = QUANT.replace("some.tool.Scaled", "Mul")
+    proto = model(standard, w=np.ones((6, 3, 1, 1)), v=np.ones((4, 6, 1, 1)), s=np.float32(2))
 
     assert rp.analyze(rp.Model(proto)).groups[0].free.all()
 

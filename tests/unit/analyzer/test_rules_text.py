@@ -40,11 +40,11 @@ def assert_as_expected(case: Case, result: rp.Pruned) -> None:
     assert len(kept(result)) == case.left, result.report["locked"]
     if case.keep:
         assert kept(result) == case.keep
-    found = constants(proto)
+    tensors = constants(proto)
     for name, shape in case.shapes.items():
-        assert found[name].shape == shape, name
+        assert tensors[name].shape == shape, name
     for name, values in case.integers.items():
-        assert found[name].tolist() == values, name
+        assert tensors[name].tolist() == values, name
 
 
 @pytest.mark.parametrize("case", runnable(FREE))
@@ -199,8 +199,8 @@ def test_initializers_may_be_inputs_too(case: Case) -> None:
     result = pruned(proto)
 
     given = constants(proto)  # a weight that the graph computes becomes one more input: a new name
-    own = {name: shape for name, shape in case.shapes.items() if name in given}
-    assert_as_expected(replace(case, shapes=own), result)
+    sizes = {name: shape for name, shape in case.shapes.items() if name in given}
+    assert_as_expected(replace(case, shapes=sizes), result)
     dims = {t.name: tuple(t.dims) for t in result.model.proto.graph.initializer}
     inputs = {
         i.name: tuple(d.dim_value for d in i.type.tensor_type.shape.dim)

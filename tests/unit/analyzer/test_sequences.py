@@ -51,15 +51,15 @@ def test_slices_are_the_parts(
     model = network(PARTS.format(axis=axis), weights)
     before = model.proto.SerializeToString()
 
-    found = as_slices(model)
+    rewritten = as_slices(model)
 
     assert model.proto.SerializeToString() == before
-    assert {n.op_type for n in found.proto.graph.node} == {"Constant", "Slice"}
-    assert not found.proto.graph.initializer, (
+    assert {n.op_type for n in rewritten.proto.graph.node} == {"Constant", "Slice"}
+    assert not rewritten.proto.graph.initializer, (
         "sizes and indices that nobody reads any more are gone"
     )
-    onnx.checker.check_model(found.proto, full_check=True)
-    expected, values = outputs(model), outputs(found)
+    onnx.checker.check_model(rewritten.proto, full_check=True)
+    expected, values = outputs(model), outputs(rewritten)
     assert [values[name].shape for name in ("y", "z")] == shapes
     for name, array in expected.items():
         np.testing.assert_array_equal(values[name], array)
@@ -71,11 +71,11 @@ def test_a_constant_with_another_reader_stays() -> None:
     )
     model = network(body, "int64 size = {3}, int64 first = {0}, int64 second = {1}")
 
-    found = as_slices(model)
+    rewritten = as_slices(model)
 
-    assert [t.name for t in found.proto.graph.initializer] == ["size"]
+    assert [t.name for t in rewritten.proto.graph.initializer] == ["size"]
     for name, array in outputs(model).items():
-        np.testing.assert_array_equal(outputs(found)[name], array)
+        np.testing.assert_array_equal(outputs(rewritten)[name], array)
 
 
 @pytest.mark.parametrize(

@@ -210,8 +210,8 @@ def test_the_report_says_which_pair_it_is_about(tmp_path: Path, way: str) -> Non
     result = rp.prune(source, SETTINGS)
     path = tmp_path / "report.json"
     path.write_text(json.dumps(result.report))
-    found = verify(source, result.model, read_report(path))
-    assert found.result is not None and found.result.passed
+    proof = verify(source, result.model, read_report(path))
+    assert proof.result is not None and proof.result.passed
     uncut = rp.prune(source, rp.Settings(sparsity=0.0, recover="none"))
     path.write_text(json.dumps(uncut.report))
     assert verify(source, uncut.model, read_report(path)).changed == 0

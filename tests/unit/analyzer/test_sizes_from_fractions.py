@@ -21,7 +21,7 @@ agraph (float[1, 3, h, w] x) => (float[1, 4, p, q] z) {{
     {kept}
     g = Mul (same, f)
     n = Div (g, three)
-    r = {whole} (n)
+    r = {rounding} (n)
     i = Cast <to = 7> (r)
     front = Constant <value = int64[2] {{1, 8}}> ()
     size = Concat <axis = 0> (front, i)
@@ -51,18 +51,18 @@ WEIGHTS = {
 
 
 @pytest.mark.parametrize("kept", ["same = Cast <to = 1> (ratio)", "same = CastLike (ratio, f)"])
-@pytest.mark.parametrize("whole", ["Floor", "Ceil", "Round", "Identity"])
-def test_a_size_that_was_a_fraction_is_that_of_the_run(kept, whole):
-    text = SCALED.format(kept=kept, whole=whole)
+@pytest.mark.parametrize("rounding", ["Floor", "Ceil", "Round", "Identity"])
+def test_a_size_that_was_a_fraction_is_that_of_the_run(kept, rounding):
+    text = SCALED.format(kept=kept, rounding=rounding)
     numbers = {"wanted": np.array([10.0, 11.0]), "three": np.array(3.0)}
     model = Model(text_graphs.model(text, **WEIGHTS, **numbers))
     x = RNG.standard_normal((1, 3, 14, 13)).astype(np.float32)
     made = Session(model.proto, optimize=False).run({"x": x})["z"]
-    found = analyze(model, Scope(input_shapes={"x": x.shape}))
-    second = next(layer for layer in found.layers if layer.weight == "second")
+    channels = analyze(model, Scope(input_shapes={"x": x.shape}))
+    second = next(layer for layer in channels.layers if layer.weight == "second")
     assert second.positions == made.shape[2] * made.shape[3] == {
         "Floor": 9, "Ceil": 16, "Round": 12, "Identity": 9
-    }[whole]  # fmt: skip
+    }[rounding]  # fmt: skip
 
 
 def test_unknown_multiply_adds_are_no_target(monkeypatch):

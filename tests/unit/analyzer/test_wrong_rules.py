@@ -37,8 +37,8 @@ def rolled(rule: Rule) -> Rule:
     """The outputs carry the labels of the neighbouring channels."""
 
     def wrong(op: Op, w: Walk) -> Any:
-        found = rule(op, w)
-        outputs = found if isinstance(found, list) else [found]
+        labels = rule(op, w)
+        outputs = labels if isinstance(labels, list) else [labels]
         return [_rolled(x) for x in outputs]
 
     return wrong

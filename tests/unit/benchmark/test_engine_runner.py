@@ -79,8 +79,8 @@ def write(path, data, **facts):
     """An engine, and beside it what it was built for."""
     path.write_bytes(data)
     engine = {"sha256": hashlib.sha256(data).hexdigest()}
-    known = {"engine": engine, "gpu": {"name": "H200", "sm": "9.0"}, "tensorrt": "10.0"}
-    path.with_name(f"{path.name}.json").write_text(json.dumps(known | facts))
+    about = {"engine": engine, "gpu": {"name": "H200", "sm": "9.0"}, "tensorrt": "10.0"}
+    path.with_name(f"{path.name}.json").write_text(json.dumps(about | facts))
 
 
 @pytest.fixture
@@ -116,21 +116,21 @@ def test_an_engine_is_fed_run_and_read(engine):
 
 
 def test_an_engine_is_measured(engine):
-    found = bench([engine], BenchSettings("tensorrt", (1, 8), seconds=0.01))
-    assert [row["batch_size"] for row in found["rows"]] == [1, 8]
-    assert found["machine"]["versions"]["tensorrt"] == "10.0"
-    assert found["threads"] is None
-    assert found["models"][0]["bytes"] == 5
+    result = bench([engine], BenchSettings("tensorrt", (1, 8), seconds=0.01))
+    assert [row["batch_size"] for row in result["rows"]] == [1, 8]
+    assert result["machine"]["versions"]["tensorrt"] == "10.0"
+    assert result["threads"] is None
+    assert result["models"][0]["bytes"] == 5
 
 
 def test_larger_than_built_for_and_larger_than_the_memory(engine):
-    found = bench([engine], BenchSettings("tensorrt", (1, 9), seconds=0.01))
-    assert [row["batch_size"] for row in found["rows"]] == [1]
-    (failure,) = found["failures"]
+    result = bench([engine], BenchSettings("tensorrt", (1, 9), seconds=0.01))
+    assert [row["batch_size"] for row in result["rows"]] == [1]
+    (failure,) = result["failures"]
     assert "built for (1, 2) to (8, 2) at input 'x', not for (9, 2)" in failure["error"]
-    found = bench([engine], BenchSettings("tensorrt", (1, 7), seconds=0.01))
-    assert "no memory on the GPU for 'x' (7, 2)" in found["failures"][0]["error"]
-    assert len(found["rows"]) == 1
+    result = bench([engine], BenchSettings("tensorrt", (1, 7), seconds=0.01))
+    assert "no memory on the GPU for 'x' (7, 2)" in result["failures"][0]["error"]
+    assert len(result["rows"]) == 1
 
 
 def test_what_is_no_engine_of_this_machine(engine, demo):

@@ -39,27 +39,27 @@ def test_rounds_follow_from_the_time_that_there_is(clock, seconds, rounds):
 
 def test_a_row_is_what_the_times_say():
     seconds = np.array([0.010, 0.012, 0.014, 0.011, 0.013])
-    found = row("m.onnx", 8, seconds, 3 * seconds)
-    assert found["latency_ms"] == {"median": 12, "p90": 13.6, "iqr": 2, "min": 10}
-    assert found["images_per_s"] == pytest.approx(8 / 0.012, rel=1e-4)
-    assert found["speedup"] == 3
-    assert found["runs"] == [10, 12, 14, 11, 13]
-    assert found["noisy"]
+    result = row("m.onnx", 8, seconds, 3 * seconds)
+    assert result["latency_ms"] == {"median": 12, "p90": 13.6, "iqr": 2, "min": 10}
+    assert result["images_per_s"] == pytest.approx(8 / 0.012, rel=1e-4)
+    assert result["speedup"] == 3
+    assert result["runs"] == [10, 12, 14, 11, 13]
+    assert result["noisy"]
     assert (
         "noisy: 1 of 2 rows; the runs of 'm.onnx' at batch size 8"
-        in warning([found, row("n.onnx", 8, np.full(5, 0.01), None)])[0]
+        in warning([result, row("n.onnx", 8, np.full(5, 0.01), None)])[0]
     )
 
 
 def test_a_machine_that_slows_down_leaves_the_speedup_as_it_is():
-    own = np.linspace(1.0, 5.0, 41)
-    found = row("m.onnx", 1, own, 2 * own)
-    assert found["noisy"]
-    assert found["speedup"] == 2
+    times = np.linspace(1.0, 5.0, 41)
+    result = row("m.onnx", 1, times, 2 * times)
+    assert result["noisy"]
+    assert result["speedup"] == 2
 
 
 def test_a_steady_row_is_not_noisy():
-    found = row("m.onnx", 1, np.full(20, 0.004), None)
-    assert not found["noisy"]
-    assert found["speedup"] is None
-    assert warning([found]) == []
+    result = row("m.onnx", 1, np.full(20, 0.004), None)
+    assert not result["noisy"]
+    assert result["speedup"] is None
+    assert warning([result]) == []

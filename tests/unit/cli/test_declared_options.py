@@ -42,16 +42,18 @@ def test_every_field_is_documented_where_it_is_declared(declared):
         assert len(option.help) > 10 and option.help.endswith("."), name
 
 
-@pytest.mark.parametrize(("command", "declared", "own"), DECLARED)
-def test_a_command_has_every_field_with_its_help_and_default(command_line, command, declared, own):
+@pytest.mark.parametrize(("command", "declared", "defaults"), DECLARED)
+def test_a_command_has_every_field_with_its_help_and_default(
+    command_line, command, declared, defaults
+):
     params = {p.name: p for p in command_line.commands[command].params}
     for f in fields(declared):
         param, (_, option) = params[f.name], options(declared)[f.name]
         assert param.help == option.help
         names = option.names or (f"--{f.name.replace('_', '-')}",)
         assert tuple(param.opts) == names
-        if f.name in own:
-            assert param.default == own[f.name]
+        if f.name in defaults:
+            assert param.default == defaults[f.name]
         elif option.read is not_:  # a flag that turns off
             assert param.default is False
         elif f.default is MISSING:

@@ -131,8 +131,8 @@ def test_default_preprocess_is_told(save):
 def test_types(save):
     half = opened(save(x=images()), dtype=np.float16)
     assert everything(half)[0].dtype == np.float16
-    whole = opened(save(x=images()), dtype=np.uint8, preprocess=None)
-    np.testing.assert_array_equal(everything(whole)[0], images())
+    integers = opened(save(x=images()), dtype=np.uint8, preprocess=None)
+    np.testing.assert_array_equal(everything(integers)[0], images())
     refused(save(x=images(dtype=np.int64)), "int64", "uint8")
     refused(save(x=np.full((1, 3, 5, 7), 1e30)), "x[0]", "infinite", dtype=np.float16)
 

@@ -62,8 +62,8 @@ def test_nothing_is_used_whose_last_bit_depends_on_a_library(root: Path) -> None
     for file in files:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                known = {"np": allowed, "rng": drawn}.get(node.value.id)
-                assert known is None or node.attr in known, f"{file.name}: {node.attr}"
+                listed = {"np": allowed, "rng": drawn}.get(node.value.id)
+                assert listed is None or node.attr in listed, f"{file.name}: {node.attr}"
             if isinstance(node, ast.BinOp):
                 assert not isinstance(node.op, ast.MatMult), file.name
                 power = isinstance(node.op, ast.Pow)
@@ -72,10 +72,10 @@ def test_nothing_is_used_whose_last_bit_depends_on_a_library(root: Path) -> None
 
 def test_an_image_depends_on_its_number_and_the_seed_alone() -> None:
     recipe = Recipe(3, (16, 16), seed=3)
-    whole = stack(recipe, 8)
-    np.testing.assert_array_equal(np.stack(list(generate(recipe, 3, 5))), whole[5:])
+    all_images = stack(recipe, 8)
+    np.testing.assert_array_equal(np.stack(list(generate(recipe, 3, 5))), all_images[5:])
     other = stack(Recipe(3, (16, 16), seed=4), 8)
-    assert not any(np.array_equal(a, b) for a, b in zip(whole, other, strict=True))
+    assert not any(np.array_equal(a, b) for a, b in zip(all_images, other, strict=True))
 
 
 def test_a_mixture_takes_turns() -> None:

@@ -58,13 +58,13 @@ def against_wheel(trt):
         text = getattr(getattr(trt, owner), method).__doc__.strip()
         line = next(t for t in text.splitlines() if "self:" in t)
         listed = re.match(r".*?\((.*)\) -> ", line).group(1)
-        found = re.findall(r"(?:^|, )(\w+):", listed)
-        assert found[1:] == list(parameters), (name, found)
+        arguments = re.findall(r"(?:^|, )(\w+):", listed)
+        assert arguments[1:] == list(parameters), (name, arguments)
     for name in FUNCTIONS:
         assert callable(getattr(trt, name)), name
     for name in PROPERTIES:
-        owner, _, own = name.partition(".")
-        assert isinstance(getattr(getattr(trt, owner), own), property), name
+        owner, _, member = name.partition(".")
+        assert isinstance(getattr(getattr(trt, owner), member), property), name
     for name, versions in VALUES.items():
-        owner, _, own = name.partition(".")
-        assert hasattr(getattr(trt, owner), own) == ("8.5" in versions), name
+        owner, _, member = name.partition(".")
+        assert hasattr(getattr(trt, owner), member) == ("8.5" in versions), name

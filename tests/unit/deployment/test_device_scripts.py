@@ -30,9 +30,9 @@ FLAGS = {
 def installed(program: str) -> str:
     """A program of the extra [dev]."""
     beside = Path(sys.executable).parent / program
-    found = str(beside) if beside.exists() else shutil.which(program)
-    assert found, f"pip install -e '.[dev]' has {program}"
-    return found
+    checker = str(beside) if beside.exists() else shutil.which(program)
+    assert checker, f"pip install -e '.[dev]' has {program}"
+    return checker
 
 
 @pytest.fixture
@@ -74,7 +74,9 @@ def test_every_flag_is_one_that_the_release_has(folder, name):
     used |= {f"{which}Shapes" for which in ("min", "opt", "max")}
     used |= {p for p in target.precisions if p != "fp32"}
     assert {"onnx", "exportTimes", "avgRuns"} <= used
-    own = {re.match(r"--(\w+)", f)[1] for f in (target.build.workspace, target.build.build_only)}
-    assert used | own <= FLAGS[target.build.tensorrt]
+    flags_named = {
+        re.match(r"--(\w+)", f)[1] for f in (target.build.workspace, target.build.build_only)
+    }
+    assert used | flags_named <= FLAGS[target.build.tensorrt]
     if target.build.tensorrt == "8.2":
-        assert own == {"workspace", "buildOnly"}
+        assert flags_named == {"workspace", "buildOnly"}

@@ -32,16 +32,16 @@ def model_of(body, outputs="float[N, C, H, W] y", opset=17, **weights):
 
 def in_half(model, expected):
     """Convert; check the file; the names of the nodes that have no range, with their reasons."""
-    found = convert(model, CUDA, "fp16")
-    proto = found.model.proto
+    converted = convert(model, CUDA, "fp16")
+    proto = converted.model.proto
     onnx.checker.check_model(proto, full_check=True)
     assert {n.name for n in proto.graph.node} >= {n.name for n in model.proto.graph.node if n.name}
     assert [i.type.tensor_type.elem_type for i in proto.graph.input] == [SINGLE]
     made = [o for n in proto.graph.node for o in n.output]
     types = {p.name: p.dtype for p in Session(proto, optimize=False, outputs=made).outputs}
     assert np.float16 in types.values()
-    assert {b.node.partition("_")[0] for b in found.beyond} == set(expected)
-    return found
+    assert {b.node.partition("_")[0] for b in converted.beyond} == set(expected)
+    return converted
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,9 @@ def in_half(model, expected):
     ],
 )  # fmt: skip
 def test_what_float16_has_no_range_for_stays_float32(body, weights, beyond, says):
-    found = in_half(model_of(body, **weights), beyond)
-    assert all(says in b.reason for b in found.beyond[:1])
-    assert found.as_json()["beyond_float16"] == [b.as_json() for b in found.beyond]
+    halved = in_half(model_of(body, **weights), beyond)
+    assert all(says in b.reason for b in halved.beyond[:1])
+    assert halved.as_json()["beyond_float16"] == [b.as_json() for b in halved.beyond]
 
 
 def test_the_proof_rounds_what_onnx_runtime_does_not():
@@ -102,15 +102,15 @@ def test_images_have_room_beside_them_and_random_inputs_have_none(size, factor, 
     signs = np.sign(W[1].reshape(1, 4, 1, 1))
     batch = {"x": np.broadcast_to((size or 0) * signs, (1, 4, 6, 6)).astype(np.float32)}
     images = None if size is None else Images("images", (batch,), 1)
-    found = half(model, lambda: measured_on(model.proto, {"x": (1, 4, 6, 6)}, images))
-    assert [b.op for b in found.beyond] == ["Mul", "Div"] * beyond
+    half_model = half(model, lambda: measured_on(model.proto, {"x": (1, 4, 6, 6)}, images))
+    assert [b.op for b in half_model.beyond] == ["Mul", "Div"] * beyond
 
 
 def test_rounding_is_what_differs():
     model = model_of("y = Relu (c)")
-    found = half(model, lambda: measured_on(model.proto, {"x": (1, 4, 6, 6)}, None))
+    halved = half(model, lambda: measured_on(model.proto, {"x": (1, 4, 6, 6)}, None))
     feeds = {"x": RNG.standard_normal((1, 4, 6, 6)).astype(np.float32)}
-    got = Session(rounded(found.model.proto), optimize=False).run(feeds)["y"]
+    got = Session(rounded(halved.model.proto), optimize=False).run(feeds)["y"]
     assert np.array_equal(got, got.astype(np.float16).astype(np.float32))
 
 
@@ -129,8 +129,8 @@ def test_rounding_is_what_differs():
     ],
 )  # fmt: skip
 def test_what_stays_float32_by_its_type(body, weights, singles):
-    found = in_half(model_of(body, **weights), ())
-    proto = found.model.proto
+    halved = in_half(model_of(body, **weights), ())
+    proto = halved.model.proto
     made = [o for n in proto.graph.node for o in n.output]
     types = {p.name: p.dtype for p in Session(proto, optimize=False, outputs=made).outputs}
     types |= {t.name: np.float32 for t in proto.graph.initializer if t.data_type == SINGLE}
@@ -138,18 +138,18 @@ def test_what_stays_float32_by_its_type(body, weights, singles):
 
 
 def test_a_tensor_that_is_read_in_both_types_and_is_an_output():
-    found = in_half(model_of("r = Relu (c)\n l = Mul (r, k)\n m = Div (l, k)\n y = Add (m, r)",
+    halved = in_half(model_of("r = Relu (c)\n l = Mul (r, k)\n m = Div (l, k)\n y = Add (m, r)",
                              "float[N, C, H, W] y, float[N, C, H, W] r", k=1e5),
                     ("Mul", "Div"))  # fmt: skip
-    assert [o.name for o in found.model.proto.graph.output] == ["y", "r"]
+    assert [o.name for o in halved.model.proto.graph.output] == ["y", "r"]
 
 
 def test_a_flag_tells_which_nodes_overflow_on_the_device():
     model = model_of("l = Mul (c, k)\n m = Div (l, k)\n y = Relu (m)", k=1e5)
-    found = convert(model, read_target("jetson-tx2"), "fp16")
-    assert found.flag == "fp16"
-    assert [b.op for b in found.beyond] == ["Mul", "Div"]
-    assert SINGLE in {t.data_type for t in found.model.proto.graph.initializer}
+    converted = convert(model, read_target("jetson-tx2"), "fp16")
+    assert converted.flag == "fp16"
+    assert [b.op for b in converted.beyond] == ["Mul", "Div"]
+    assert SINGLE in {t.data_type for t in converted.model.proto.graph.initializer}
 
 
 def test_what_rounding_changes_too_much_is_refused():
@@ -169,9 +169,9 @@ def test_models_of_types_that_no_cpu_runs_become_float32(kind, target):
     (tensor,) = model.proto.graph.initializer
     tensor.CopyFrom(onnx.helper.make_tensor("w", kind, W.shape, W.ravel()))
     next(n for n in model.proto.graph.node if n.op_type == "Cast").attribute[0].i = kind
-    found = convert(model, read_target(target), "fp32")
-    assert {t.data_type for t in found.model.proto.graph.initializer} == {SINGLE}
-    assert found.difference < 1e-4
+    converted = convert(model, read_target(target), "fp32")
+    assert {t.data_type for t in converted.model.proto.graph.initializer} == {SINGLE}
+    assert converted.difference < 1e-4
     rng = np.random.default_rng(1)
     batch = {"x": rng.standard_normal((1, 4, 6, 6)).astype(np.float32)}
     half_found = convert(model, CUDA, "fp16", images=Images("images", (batch,), 1))

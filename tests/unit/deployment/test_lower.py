@@ -30,13 +30,13 @@ def model_of(body: str, opset: int, tensors: dict | None = None, out: str = "flo
 
 def lowered(model: Model, limits: Limits = OLD):
     """Lower, check the versions, and compare."""
-    found = lower(model, limits, "the device")
-    proto = found.model.proto
+    low = lower(model, limits, "the device")
+    proto = low.model.proto
     assert proto.opset_import[0].version <= limits.opset
     assert proto.ir_version <= limits.ir
     onnx.checker.check_model(proto)
     assert compare(model.proto, proto, SHAPES) <= 1e-4
-    return found
+    return low
 
 
 @pytest.mark.parametrize(
@@ -79,10 +79,10 @@ def lowered(model: Model, limits: Limits = OLD):
     ],
 )
 def test_what_is_said_another_way(body, opset, tensors, kinds):
-    found = lowered(model_of(body, opset, tensors))
-    assert {n.op_type for n in found.model.proto.graph.node} == {"Conv", *kinds}
-    assert {"node": "", "before": f"opset {opset}", "after": "opset 13"} in found.rewritten
-    names = [n.name for n in found.model.proto.graph.node]
+    low = lowered(model_of(body, opset, tensors))
+    assert {n.op_type for n in low.model.proto.graph.node} == {"Conv", *kinds}
+    assert {"node": "", "before": f"opset {opset}", "after": "opset 13"} in low.rewritten
+    names = [n.name for n in low.model.proto.graph.node]
     assert all(names)
     assert len(set(names)) == len(names)
 
@@ -126,8 +126,8 @@ def test_what_a_jetson_tx2_lacks():
         lower(cubic, limits, "jetson-tx2")
     with pytest.raises(ModelError, match=r"Hardmax 'Hardmax_1'.*its parser has no such op"):
         lower(model_of("y = Hardmax (c)", 13), limits, "jetson-tx2")
-    found = lowered(model_of("e = Exp (c)\n y = Reciprocal (e)", 13), limits)
-    assert [n.op_type for n in found.model.proto.graph.node] == ["Conv", "Exp", "Div"]
+    low = lowered(model_of("e = Exp (c)\n y = Reciprocal (e)", 13), limits)
+    assert [n.op_type for n in low.model.proto.graph.node] == ["Conv", "Exp", "Div"]
 
 
 def test_inputs_that_must_be_initializers_are(tmp_path):
@@ -135,21 +135,21 @@ def test_inputs_that_must_be_initializers_are(tmp_path):
         t = Identity (k)
         y = Squeeze (p, t)"""
     model = model_of("p = GlobalAveragePool (c)\n" + body, 13, out="float[N, C] y")
-    found = lowered(model, read_target("jetson-tx2").limits)
-    assert [n.op_type for n in found.model.proto.graph.node] == [
+    low = lowered(model, read_target("jetson-tx2").limits)
+    assert [n.op_type for n in low.model.proto.graph.node] == [
         *("Conv", "GlobalAveragePool", "Squeeze")
     ]
     made = {
-        t.name: onnx.numpy_helper.to_array(t).tolist() for t in found.model.proto.graph.initializer
+        t.name: onnx.numpy_helper.to_array(t).tolist() for t in low.model.proto.graph.initializer
     }
     assert made["t"] == [2, 3]
     assert model.proto.graph.node[2].op_type == "Constant", "the original is not changed"
 
 
 def test_a_model_that_is_old_enough_stays_as_it_is():
-    found = lowered(model_of("y = Relu (c)", 11), Limits(opset=13, ir=10))
-    assert found.rewritten == []
-    assert found.model.proto.opset_import[0].version == 11
+    low = lowered(model_of("y = Relu (c)", 11), Limits(opset=13, ir=10))
+    assert low.rewritten == []
+    assert low.model.proto.opset_import[0].version == 11
 
 
 def test_a_wrong_conversion_is_seen():

@@ -157,8 +157,8 @@ def test_every_row_of_a_table_has_a_case(target):
         text = row.says
         for name in (*row.where, *row.unless):
             text = text.replace(f"'{{{name}}}'", "")
-        known = any(_same(part, text) for part in said)
-        assert known or row.ops in expanded, row.says
+        has_case = any(_same(part, text) for part in said)
+        assert has_case or row.ops in expanded, row.says
 
 
 def _same(part, text):

@@ -21,14 +21,14 @@ DELEGATE = network("y = com.foo.Delegate (c2)", "float[N] y", imports=', "com.fo
 def test_a_plugin_passes_where_tensorrt_has_it(name, target):
     model, entering = TAILS[name]
     for precision in ("fp32", "fp16"):
-        found = convert(model, read_target(target), precision)
-        assert found.difference <= found.allowed
-        assert all(f"'{tensor}'" in found.note for tensor in entering)
-        last, before = found.model.proto.graph.node[-1], model.proto.graph.node[-1]
+        converted = convert(model, read_target(target), precision)
+        assert converted.difference <= converted.allowed
+        assert all(f"'{tensor}'" in converted.note for tensor in entering)
+        last, before = converted.model.proto.graph.node[-1], model.proto.graph.node[-1]
         assert (last.op_type, last.attribute[:]) == (before.op_type, before.attribute[:])
         assert (last.input, last.output) == (before.input, before.output)
-        assert list(found.model.proto.graph.output) == list(model.proto.graph.output)
-        types = {t.data_type for t in found.model.proto.graph.initializer}
+        assert list(converted.model.proto.graph.output) == list(model.proto.graph.output)
+        types = {t.data_type for t in converted.model.proto.graph.initializer}
         inside = precision == "fp16" and read_target(target).limits.types == "file"
         assert (onnx.TensorProto.FLOAT16 in types) == inside
 
@@ -53,9 +53,9 @@ def test_what_onnx_runtime_has_passes_for_it_alone():
     model = network(
         "y = com.microsoft.QuickGelu (c2)", "float[A, B, C, D] y", imports=', "com.microsoft" : 1'
     )
-    found = convert(model, read_target("cpu"), "fp32")
-    assert found.note is None
-    assert found.model.proto.graph.node[-1].op_type == "QuickGelu"
+    converted = convert(model, read_target("cpu"), "fp32")
+    assert converted.note is None
+    assert converted.model.proto.graph.node[-1].op_type == "QuickGelu"
     with pytest.raises(ModelError, match="QuickGelu"):
         convert(model, read_target("jetson-orin"), "fp32")
 
@@ -66,9 +66,9 @@ def test_a_plugin_of_ones_own_passes_by_a_target_of_ones_own(tmp_path):
         'precisions = ["fp32"]\nmultiples = {}\n[onnx]\nparser = "tensorrt-8.2"\n'
         'plugins = ["Delegate"]\n'
     )
-    found = convert(DELEGATE, read_target(str(path)), "fp32")
-    assert found.model.proto.graph.node[-1].op_type == "Delegate"
-    assert "ONNX Runtime lacks com.foo.Delegate 'Delegate_5'" in found.note
+    converted = convert(DELEGATE, read_target(str(path)), "fp32")
+    assert converted.model.proto.graph.node[-1].op_type == "Delegate"
+    assert "ONNX Runtime lacks com.foo.Delegate 'Delegate_5'" in converted.note
 
 
 def test_int8_measures_and_compares_up_to_the_plugin(call, tmp_path):
@@ -89,12 +89,12 @@ def test_int8_measures_and_compares_up_to_the_plugin(call, tmp_path):
 def test_a_bundle_says_that_outputs_behind_a_plugin_have_no_reference(call, tmp_path):
     model, out = tmp_path / "model.onnx", tmp_path / "bundle"
     onnx.save(TAILS["two tails, and an output of the head"][0].proto, model)
-    own = tmp_path / "mine.toml"
-    own.write_text(
+    target_file = tmp_path / "mine.toml"
+    target_file.write_text(
         'precisions = ["fp32"]\nmultiples = {}\n[onnx]\nparser = "tensorrt-8.2"\n'
         'plugins = ["Count"]\n[build]\nwith = "trtexec"\ntensorrt = "8.2"\n'
     )
-    result = call("bundle", model, "--target", own, "-o", out)
+    result = call("bundle", model, "--target", target_file, "-o", out)
     assert result.code == 0, result.err
     assert "note: ONNX Runtime lacks EfficientNMS_TRT" in result.out
     (entry,) = json.loads((out / "bundle.json").read_text())["models"]

@@ -44,13 +44,13 @@ def test_a_recovery_method_of_ones_own(demo, digits):
     pruned = rp.prune(demo, rp.Settings(recover=doubled, **how))
     report = pruned.report["recovery"]
     assert report["method"] == f"{__name__}.doubled" and report["layers"] > 3
-    plain, twice = (
+    unrepaired, twice = (
         {t.name: onnx.numpy_helper.to_array(t) for t in proto.graph.initializer}
         for proto in (before, pruned.model.proto)
     )
-    changed = [name for name in plain if not np.array_equal(plain[name], twice[name])]
+    changed = [name for name in unrepaired if not np.array_equal(unrepaired[name], twice[name])]
     assert len(changed) == report["layers"]
-    assert all(np.array_equal(2 * plain[name], twice[name]) for name in changed)
+    assert all(np.array_equal(2 * unrepaired[name], twice[name]) for name in changed)
 
 
 def test_one_that_needs_images_gets_them_and_the_error_is_measured(demo, digits):
@@ -70,7 +70,7 @@ def test_one_that_needs_images_gets_them_and_the_error_is_measured(demo, digits)
 
 
 @pytest.mark.parametrize(
-    ("field", "own", "says"),
+    ("field", "row", "says"),
     [
         ("method", lambda *_: [0, 0], "keeps 2 channels, [0, 0]: it has to keep"),
         ("method", lambda p, *_: np.arange(p.n), "each once"),
@@ -78,8 +78,8 @@ def test_one_that_needs_images_gets_them_and_the_error_is_measured(demo, digits)
         ("recover", lambda work: {work.steps[0].weight: np.zeros(1)}, "it has ("),
     ],
 )
-def test_what_a_row_returns_is_checked(demo, field, own, says):
-    how = {"recover": "none", "verify": False} | {field: own}
+def test_what_a_row_returns_is_checked(demo, field, row, says):
+    how = {"recover": "none", "verify": False} | {field: row}
     with pytest.raises((rp.SelectionError, rp.DataError)) as error:
         rp.prune(demo, rp.Settings(sparsity=0.5, **how))
     assert says in str(error.value) and "<lambda>" in str(error.value)

@@ -40,15 +40,19 @@ def everything(path: str, proto: onnx.ModelProto) -> None:
     proof: rp.FileVerification = rp.verify(path, pruned.model, pruned)
     rp.verify(proto, "small.onnx")
     again = rp.recover(model, pruned.model, rp.Settings(keep=pruned, calibration="images/"))
-    found: rp.Evaluation = rp.evaluate(again.model, "images/", against=path)
+    evaluation: rp.Evaluation = rp.evaluate(again.model, "images/", against=path)
     data: rp.Dataset = rp.open_data("images/", input_shape=(None, 3, 32, 32))
     rp.evaluate(proto, data)
     swept = rp.sweep(path, "out", paper, {"method": ["l1"]}, rp.SweepOptions(data="images/"))
-    own = rp.Settings(sparsity=0.5, method=first, recover=rp.RecoveryMethod(lambda work: {}))
-    print(swept[0]["achieved"], own, rp.Criterion(first, needs="losses"))
+    custom = rp.Settings(sparsity=0.5, method=first, recover=rp.RecoveryMethod(lambda work: {}))
+    print(swept[0]["achieved"], custom, rp.Criterion(first, needs="losses"))
     rows = rp.bench([path, pruned.model], rp.BenchSettings(batch_sizes=(1,)))["rows"]
     print(
-        kept, proof.to_dict(), found.to_dict(), rows, rp.read_report("small.report.json")["notes"]
+        kept,
+        proof.to_dict(),
+        evaluation.to_dict(),
+        rows,
+        rp.read_report("small.report.json")["notes"],
     )
     rp.save(pruned.model, Path("small.onnx"))
     try:

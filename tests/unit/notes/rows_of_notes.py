@@ -66,8 +66,8 @@ def network(body: str = NET, head: str = HEAD, **more: Any) -> onnx.ModelProto:
 
 def report(proto: onnx.ModelProto | None = None, **options: Any) -> list[str]:
     """The notes of a pruning that is neither proven nor recovered."""
-    own = {"sparsity": 0.5, "recover": "none", "verify": False, "method": "l1"}
-    asked = rp.Settings(**own | {"residual": "prune"} | options)
+    settings = {"sparsity": 0.5, "recover": "none", "verify": False, "method": "l1"}
+    asked = rp.Settings(**settings | {"residual": "prune"} | options)
     return rp.prune(network() if proto is None else proto, asked).report["notes"]
 
 

@@ -71,9 +71,9 @@ def test_every_note_has_a_row_or_a_test_of_its_own(tmp_path):
     for k, (words, provoke) in enumerate(ROWS):
         if words not in SEEN:
             (tmp_path / str(k)).mkdir()
-            with pytest.MonkeyPatch.context() as own:
-                notes_of(words, provoke, tmp_path / str(k), own)
-    notes = [n for words, own in SEEN.items() for n in own if words in n]
+            with pytest.MonkeyPatch.context() as patch:
+                notes_of(words, provoke, tmp_path / str(k), patch)
+    notes = [n for words, seen in SEEN.items() for n in seen if words in n]
     left = [s for s in sites() if not (any(map(s.made, notes)) or pointed_at(s))]
     assert not left, "\n".join(map(str, left))
 

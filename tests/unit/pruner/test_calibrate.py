@@ -70,12 +70,12 @@ def test_deviations_and_energies_are_along_the_layers_own_axes(
     x = np.concatenate([batch["x"] for batch in images().batches])
     tensors = Session(model.proto, optimize=False, outputs=[source, "y"]).run({"x": x})
 
-    found = layer_statistics(model, graph, channels, images(), energies=True)
+    statistics = layer_statistics(model, graph, channels, images(), energies=True)
 
     expected = (over(tensors[source], read) ** 2).mean(axis=0)
-    np.testing.assert_allclose(found.energy[layer.node], expected, rtol=1e-4)
+    np.testing.assert_allclose(statistics.energy[layer.node], expected, rtol=1e-4)
     expected = over(tensors["y"], made).std(axis=0)
-    np.testing.assert_allclose(found.deviation[layer.node], expected, rtol=1e-4)
+    np.testing.assert_allclose(statistics.deviation[layer.node], expected, rtol=1e-4)
     assert layer_statistics(model, graph, channels, images(), energies=False).energy == {}
 
 
@@ -104,8 +104,8 @@ def test_a_grouped_layers_kernels_get_the_mean_energy_of_their_place() -> None:
     channels = channels_of(graph, rp.Scope())
     grouped = channels.layers[1]
     (group,) = [g for g in channels.groups if g.producers[0].layer is grouped]
-    known = Knowledge({group.id: np.ones(group.n)}, {grouped.node: np.arange(6.0)})
-    for part in group_problem(graph, channels, group, 1, known).filters:
+    knowledge = Knowledge({group.id: np.ones(group.n)}, {grouped.node: np.arange(6.0)})
+    for part in group_problem(graph, channels, group, 1, knowledge).filters:
         assert part.kernels.shape[1] == len(part.energy)
         of_groups = part.energy.reshape(-1, 3)
         np.testing.assert_array_equal(of_groups, [[1.5, 2.5, 3.5]] * len(of_groups))

@@ -113,6 +113,6 @@ def test_remembered_dendrograms_give_the_same_clusters_at_any_number(kernels, cu
         for n_merges in range(len(kernels)):
             expected = clusters(kernels, n_merges, way, cutoff)
             made.clear()
-            found = clusters(kernels, n_merges, way, cutoff, trees)
-            np.testing.assert_array_equal(found, expected)
+            labels = clusters(kernels, n_merges, way, cutoff, trees)
+            np.testing.assert_array_equal(labels, expected)
             assert made == ([way] if n_merges == 1 and kernels.size else [])

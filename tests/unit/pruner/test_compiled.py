@@ -59,9 +59,9 @@ def test_the_step_of_the_cover_equals_its_twin_to_the_last_bit(n, clusters, seed
     rng = np.random.default_rng(seed)
     members = csc_array(rng.random((n, clusters)) < 0.3, dtype=np.float64)
     newly = np.flatnonzero(rng.random(clusters) < 0.5)
-    worth = rng.random(clusters)
+    values = rng.random(clusters)
     np.testing.assert_array_equal(
-        lost(members.indptr, members.indices, newly, worth, n), plain_lost(members, newly, worth)
+        lost(members.indptr, members.indices, newly, values, n), plain_lost(members, newly, values)
     )
 
 
@@ -83,8 +83,8 @@ def test_numbers_without_ties_merge_as_scipy_merges_them(linkage, m):
 def test_a_large_layer_is_compiled_and_a_small_one_need_not_be(monkeypatch):
     rng = np.random.default_rng(0)
     monkeypatch.setattr(cluster, "plain_dendrograms", None)
-    found = dendrograms(rng.normal(size=(130, 130, 1)), "ward")
-    assert found.pairs.shape == (130, 129, 2)
+    tree = dendrograms(rng.normal(size=(130, 130, 1)), "ward")
+    assert tree.pairs.shape == (130, 129, 2)
 
 
 @pytest.mark.parametrize("d", [1, 9])
@@ -97,8 +97,8 @@ def test_any_number_of_threads_gives_the_same(monkeypatch, d):
         monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
         pairs, heights = compiled.merges(K, "ward")
         results.append((pairs, heights, compiled.cut(pairs, np.full(50, 20))))
-    for found in results[1:]:
-        for array, first in zip(found, results[0], strict=True):
+    for result in results[1:]:
+        for array, first in zip(result, results[0], strict=True):
             np.testing.assert_array_equal(array, first)
 
 
@@ -148,10 +148,10 @@ def run(root, tmp_path):
 def test_without_numba_the_twin_runs_and_says_so_once(run):
     compiled = run()
     assert compiled[2] == "0"
-    plain = run(before="import sys; sys.modules['numba'] = None")
-    assert plain[:2] == compiled[:2]
-    assert plain[2] == "1"
-    assert "numba cannot be imported" in plain[3]
+    without = run(before="import sys; sys.modules['numba'] = None")
+    assert without[:2] == compiled[:2]
+    assert without[2] == "1"
+    assert "numba cannot be imported" in without[3]
 
 
 def test_where_nothing_can_be_cached_it_is_compiled_anew(run):

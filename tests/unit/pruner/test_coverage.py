@@ -23,18 +23,18 @@ def problem(clusters, n_keep, fixed=(), n=None, channels=None):
     return Problem(n, parts, np.ones(n), np.isin(np.arange(n), fixed), n_keep)
 
 
-def run(clusters, n_keep, tie_break="max-l2", norms=None, seed=0, worth=None, **kwargs):
+def run(clusters, n_keep, tie_break="max-l2", norms=None, seed=0, values=None, **kwargs):
     clusters = [np.asarray(C) for C in clusters]
     p = problem(clusters, n_keep, **kwargs)
     norms = np.ones(p.n) if norms is None else np.asarray(norms, dtype=float)
-    return cover(p, clusters, tie_break, norms, np.random.default_rng(seed), worth)
+    return cover(p, clusters, tie_break, norms, np.random.default_rng(seed), values)
 
 
 def sets_of(clusters, channels, n):
     """What each channel covers, as sets of (producer, input channel, cluster)."""
     sets = [set() for _ in range(n)]
-    for p, (C, own) in enumerate(zip(clusters, channels, strict=True)):
-        for row, i in zip(C, own, strict=True):
+    for p, (C, of_channel) in enumerate(zip(clusters, channels, strict=True)):
+        for row, i in zip(C, of_channel, strict=True):
             sets[i] |= {(p, j, c) for j, c in enumerate(row)}
     return sets
 
@@ -67,8 +67,10 @@ def partitions(draw):
     if draw(st.booleans()):
         channels.append(np.sort(rng.choice(n, rng.integers(1, n + 1), replace=False)))
     matrices = []
-    for own in channels:
-        raw = rng.integers(0, draw(st.integers(1, 4)), size=(len(own), draw(st.integers(1, 4))))
+    for of_producer in channels:
+        raw = rng.integers(
+            0, draw(st.integers(1, 4)), size=(len(of_producer), draw(st.integers(1, 4)))
+        )
         columns = [np.unique(column, return_inverse=True)[1] for column in raw.T]
         matrices.append(np.stack(columns, axis=1))
     n_keep = draw(st.integers(1, n))
@@ -94,9 +96,9 @@ def test_equals_the_plain_greedy(case, tie_break):
 def test_equals_the_plain_greedy_where_clusters_differ_in_worth(case, unit):
     n, channels, matrices, n_keep, fixed, norms = case
     ids, size = numbered(matrices)
-    worth = np.random.default_rng(n).integers(0, 9, size)
+    values = np.random.default_rng(n).integers(0, 9, size)
     choice = run(
-        matrices, n_keep, "max-l2", norms, worth=worth * unit, fixed=fixed, n=n, channels=channels
+        matrices, n_keep, "max-l2", norms, worth=values * unit, fixed=fixed, n=n, channels=channels
     )
     u_of = {
         (p, j, int(C[i, j])): int(ids[p][i, j])
@@ -109,7 +111,7 @@ def test_equals_the_plain_greedy_where_clusters_differ_in_worth(case, unit):
         n_keep,
         fixed,
         key=lambda i: -norms[i],
-        worth_of=lambda u: int(worth[u_of[u[0], u[1], int(u[2])]]),
+        worth_of=lambda u: int(values[u_of[u[0], u[1], int(u[2])]]),
     )
     assert choice.kept.tolist() == expected
 
@@ -237,13 +239,13 @@ def test_the_choice_is_the_same_with_and_without_numba(monkeypatch, compiles):
         [np.unique(c, return_inverse=True)[1] for c in rng.integers(0, 5, (6, 12))], axis=1
     )
     (ids,), size = numbered([C])
-    worth = rng.integers(1, 9, size)
+    values = rng.integers(1, 9, size)
     for n_keep in range(1, 13):
         expected = plain_greedy(
             sets_of([C], [range(12)], 12),
             n_keep,
             [],
             key=lambda i: i,
-            worth_of=lambda u: int(worth[ids[C[:, u[1]] == u[2], u[1]][0]]),
+            worth_of=lambda u: int(values[ids[C[:, u[1]] == u[2], u[1]][0]]),
         )
-        assert run([C], n_keep, worth=worth * 0.1).kept.tolist() == expected
+        assert run([C], n_keep, worth=values * 0.1).kept.tolist() == expected

@@ -81,8 +81,8 @@ def test_the_smallest_change_that_is_near_is_taken():
 
 
 def said(**options) -> str:
-    _, found = reach(chain(*options.pop("sizes")), **options)
-    return _missed(found)
+    _, missed = reach(chain(*options.pop("sizes")), **options)
+    return _missed(missed)
 
 
 def test_a_target_that_was_reached_needs_no_reason():
@@ -90,14 +90,14 @@ def test_a_target_that_was_reached_needs_no_reason():
 
 
 def test_steps_of_few_channels_are_named_with_their_neighbours():
-    reached, found = reach(chain(2, 3), macs_reduction=0.25)
+    reached, missed = reach(chain(2, 3), macs_reduction=0.25)
     shares = reachable(2, 3)
     assert abs(reached - 0.25) > 0.01
-    assert found["less"] == pytest.approx(shares[shares <= 0.25].max(), abs=1e-6)
-    assert found["more"] == pytest.approx(shares[shares >= 0.25].min(), abs=1e-6)
-    line = _missed(found)
+    assert missed["less"] == pytest.approx(shares[shares <= 0.25].max(), abs=1e-6)
+    assert missed["more"] == pytest.approx(shares[shares >= 0.25].min(), abs=1e-6)
+    line = _missed(missed)
     assert "steps are coarse: a channel of 'Conv2', the smallest, is" in line
-    assert f"{found['less']:.2%} and {found['more']:.2%} can be reached" in line
+    assert f"{missed['less']:.2%} and {missed['more']:.2%} can be reached" in line
 
 
 @pytest.mark.parametrize(

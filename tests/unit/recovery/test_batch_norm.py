@@ -50,14 +50,14 @@ def moments(model: rp.Model, name: str) -> tuple[Array, Array]:
 @pytest.mark.parametrize(("body", "tensors"), NETWORKS.values(), ids=NETWORKS)
 def test_means_and_deviations_are_the_originals(body: str, tensors: list[str]) -> None:
     pruned = prune(network(f"{FIRST}\n{body}", WEIGHTS), a=[1, 2, 5, 6])
-    found = pruned.recover("batch-norm", images())
-    assert (found.method, found.layers) == ("batch-norm", 2)
+    recovered = pruned.recover("batch-norm", images())
+    assert (recovered.method, recovered.layers) == ("batch-norm", 2)
     for name in tensors:
         mean, deviation = moments(pruned.original, name)
         cut_mean, cut_deviation = moments(pruned.model, name)
         assert not np.allclose(cut_mean, mean, atol=0.02)
         assert not np.allclose(cut_deviation, deviation, rtol=0.02)
-        new_mean, new_deviation = moments(found.model, name)
+        new_mean, new_deviation = moments(recovered.model, name)
         np.testing.assert_allclose(new_mean, mean, atol=2e-4)
         np.testing.assert_allclose(new_deviation, deviation, rtol=1e-3)
 
@@ -65,10 +65,10 @@ def test_means_and_deviations_are_the_originals(body: str, tensors: list[str]) -
 def test_a_layer_that_cannot_be_shifted_is_only_scaled() -> None:
     body = "c = Conv (r, w2)\n s = Tanh (c)\n y = Conv (s, w3, b3)"
     pruned = prune(network(f"{FIRST}\n{body}", WEIGHTS), a=[1, 2, 5])
-    found = pruned.recover("batch-norm", images())
-    deviation, new = (moments(m, "c")[1] for m in (pruned.original, found.model))
+    recovered = pruned.recover("batch-norm", images())
+    deviation, new = (moments(m, "c")[1] for m in (pruned.original, recovered.model))
     np.testing.assert_allclose(new, deviation, rtol=1e-3)
-    for a, b in zip(*(moments(m, "y") for m in (pruned.original, found.model)), strict=True):
+    for a, b in zip(*(moments(m, "y") for m in (pruned.original, recovered.model)), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-3, atol=2e-4)
 
 
@@ -76,9 +76,9 @@ def test_channels_that_are_cut_themselves() -> None:
     """The statistics are compared with those of the original's channels that are left."""
     body, _ = NETWORKS["live"]
     pruned = prune(network(f"{FIRST}\n{body}", WEIGHTS), a=[1, 2, 5], c=[0, 4])
-    found = pruned.recover("batch-norm", images())
+    recovered = pruned.recover("batch-norm", images())
     mean, deviation = moments(pruned.original, "n")
-    new_mean, new_deviation = moments(found.model, "n")
+    new_mean, new_deviation = moments(recovered.model, "n")
     np.testing.assert_allclose(new_mean, mean[[1, 2, 3, 5]], atol=2e-4)
     np.testing.assert_allclose(new_deviation, deviation[[1, 2, 3, 5]], rtol=1e-3)
 
@@ -90,9 +90,9 @@ def test_a_channel_that_hardly_varies_any_more_is_not_blown_up() -> None:
     weights["w2"][1, :4] = 0.0  # reads nothing but what goes
     body, _ = NETWORKS["folded"]
     pruned = prune(network(f"{FIRST}\n{body}", weights), a=[4, 5, 6, 7])
-    found = pruned.recover("batch-norm", images())
-    before, after = values(pruned.model.proto)["w2"], values(found.model.proto)["w2"]
+    recovered = pruned.recover("batch-norm", images())
+    before, after = values(pruned.model.proto)["w2"], values(recovered.model.proto)["w2"]
     np.testing.assert_allclose(after[0], 10 * before[0], rtol=1e-5)
     np.testing.assert_array_equal(after[1], before[1])
-    mean, new = moments(pruned.original, "c")[0], moments(found.model, "c")[0]
+    mean, new = moments(pruned.original, "c")[0], moments(recovered.model, "c")[0]
     np.testing.assert_allclose(new, mean, atol=2e-4)

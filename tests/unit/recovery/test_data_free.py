@@ -67,11 +67,13 @@ def means(proto: Any) -> Array:
 @pytest.mark.parametrize(("head", "weights"), HEADS.values(), ids=HEADS)
 def test_the_mean_of_the_outputs_is_the_originals(head: str, weights: dict[str, Any]) -> None:
     pruned = prune(calibrated(f"r = Relu (n)\n{head}", weights), a=[0, 3, 6])
-    found = pruned.recover("data-free")
-    assert (found.method, found.samples, found.layers) == ("data-free", 0, 1)
-    whole, left, repaired = (means(m.proto) for m in (pruned.original, pruned.model, found.model))
-    assert np.abs(repaired - whole).max() < 0.25 * np.abs(left - whole).max()
-    assert error(pruned.original, found.model, gaussian(seed=1)) < error(
+    recovered = pruned.recover("data-free")
+    assert (recovered.method, recovered.samples, recovered.layers) == ("data-free", 0, 1)
+    full, left, repaired = (
+        means(m.proto) for m in (pruned.original, pruned.model, recovered.model)
+    )
+    assert np.abs(repaired - full).max() < 0.25 * np.abs(left - full).max()
+    assert error(pruned.original, recovered.model, gaussian(seed=1)) < error(
         pruned.original, pruned.model, gaussian(seed=1)
     )
 
@@ -80,10 +82,12 @@ def test_the_mean_of_the_outputs_is_the_originals(head: str, weights: dict[str, 
 def test_activations_that_are_known(activation: str) -> None:
     head, weights = HEADS["3×3"]
     pruned = prune(calibrated(f"{activation}\n{head}", weights), a=[0, 3, 6])
-    found = pruned.recover("data-free")
-    whole, left, repaired = (means(m.proto) for m in (pruned.original, pruned.model, found.model))
-    assert np.abs(repaired - whole).max() < 0.03
-    assert np.abs(repaired - whole).max() < 0.3 * np.abs(left - whole).max()
+    recovered = pruned.recover("data-free")
+    full, left, repaired = (
+        means(m.proto) for m in (pruned.original, pruned.model, recovered.model)
+    )
+    assert np.abs(repaired - full).max() < 0.03
+    assert np.abs(repaired - full).max() < 0.3 * np.abs(left - full).max()
 
 
 def test_a_filter_that_repeats_another_goes_for_little() -> None:
@@ -96,23 +100,23 @@ def test_a_filter_that_repeats_another_goes_for_little() -> None:
     pruned = prune(
         calibrated(f"r = Relu (n)\n{head}", {**weights, "w1": w1, "g": g, "b": b}), a=[5]
     )
-    found = pruned.recover("data-free")
+    recovered = pruned.recover("data-free")
     before = error(pruned.original, pruned.model, gaussian())
-    assert error(pruned.original, found.model, gaussian()) < 0.05 * before
-    old, new = values(pruned.original.proto)["w2"], values(found.model.proto)["w2"]
+    assert error(pruned.original, recovered.model, gaussian()) < 0.05 * before
+    old, new = values(pruned.original.proto)["w2"], values(recovered.model.proto)["w2"]
     np.testing.assert_allclose(new[:, 2], old[:, 2] + old[:, 5], atol=0.1)
 
 
 @pytest.mark.parametrize("rho", [-0.9, -0.3, 0.0, 0.6, 1.0])
 def test_moments_after_an_activation_are_those_of_samples(rho: float) -> None:
     beta, gamma = np.array([0.3, -0.5]), np.array([1.2, 0.7])
-    found = _moments(
+    moments = _moments(
         _Gaussian(beta, gamma, np.array([[1.0, rho], [rho, 1.0]])), [lambda x: np.maximum(x, 0)]
     )
     u, v = np.random.default_rng(0).standard_normal((2, 400_000))
     z = np.maximum(beta + gamma * np.stack([u, rho * u + np.sqrt(1 - rho**2) * v], axis=1), 0)
-    np.testing.assert_allclose(found.mean, z.mean(axis=0), atol=0.01)
-    np.testing.assert_allclose(found.covariance, np.cov(z.T), atol=0.01)
+    np.testing.assert_allclose(moments.mean, z.mean(axis=0), atol=0.01)
+    np.testing.assert_allclose(moments.covariance, np.cov(z.T), atol=0.01)
 
 
 def test_both_sides_of_a_concat() -> None:
@@ -127,21 +131,23 @@ def test_both_sides_of_a_concat() -> None:
       h = Concat <axis = 1> (r, e)
       y = Conv (h, w2, b2)"""
     pruned = prune(calibrated(body, weights), a=[1, 4])
-    found = pruned.recover("data-free")
-    assert found.method == "data-free"
-    old, new = values(pruned.model.proto), values(found.model.proto)
+    recovered = pruned.recover("data-free")
+    assert recovered.method == "data-free"
+    old, new = values(pruned.model.proto), values(recovered.model.proto)
     assert not np.array_equal(old["w2"], new["w2"])
-    whole, left, repaired = (means(m.proto) for m in (pruned.original, pruned.model, found.model))
-    assert np.abs(repaired - whole).max() < 0.5 * np.abs(left - whole).max()
+    full, left, repaired = (
+        means(m.proto) for m in (pruned.original, pruned.model, recovered.model)
+    )
+    assert np.abs(repaired - full).max() < 0.5 * np.abs(left - full).max()
 
 
 @pytest.mark.parametrize("op", ["Relu (a)", "Softplus (a)", "Identity (a)"])
 def test_without_statistics_nothing_is_done(op: str) -> None:
     body = f"a = Conv (x, w1)\n r = {op}\n y = Conv (r, w2)"
     pruned = prune(network(body, {"w1": normal(8, 3, 3, 3), "w2": normal(4, 8, 1, 1)}), a=[1, 4])
-    found = pruned.recover("data-free")
-    assert (found.method, found.layers) == ("none", 0)
-    assert found.model.proto == pruned.model.proto
+    recovered = pruned.recover("data-free")
+    assert (recovered.method, recovered.layers) == ("none", 0)
+    assert recovered.model.proto == pruned.model.proto
 
 
 def test_an_activation_that_is_not_known_stops_it() -> None:

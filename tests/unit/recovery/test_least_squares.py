@@ -68,13 +68,13 @@ def test_repeated_channels_go_for_nothing(body: str, weights: dict[str, Any]) ->
     data, other = images(), images(seed=9)
     before = error(pruned.original, pruned.model, other)
     assert before > 1e-3
-    found = pruned.recover(data=data)
-    assert error(pruned.original, found.model, other) < 1e-7
-    assert (found.method, found.samples, found.layers) == ("least-squares", 64, 1)
-    assert found.error_before is not None
-    assert found.error_before > 1e-3
-    assert found.error_after is not None
-    assert found.error_after < 1e-7
+    recovered = pruned.recover(data=data)
+    assert error(pruned.original, recovered.model, other) < 1e-7
+    assert (recovered.method, recovered.samples, recovered.layers) == ("least-squares", 64, 1)
+    assert recovered.error_before is not None
+    assert recovered.error_before > 1e-3
+    assert recovered.error_after is not None
+    assert recovered.error_after < 1e-7
 
 
 GROUPED = [0, 1, 2, 0, 3, 4, 5, 3]  # in both groups the last channel repeats the first
@@ -90,10 +90,10 @@ GROUPED = [0, 1, 2, 0, 3, 4, 5, 3]  # in both groups the last channel repeats th
 def test_channels_repeated_within_each_group(reader: str, shape: tuple[int, ...]) -> None:
     weights = {"w1": normal(8, 3, 3, 3)[GROUPED], "b1": normal(8)[GROUPED], "w2": normal(*shape)}
     pruned = prune(network(f"{FIRST}\ny = {reader}", weights), a=[3, 7])
-    found = pruned.recover(data=images())
+    recovered = pruned.recover(data=images())
     other = images(seed=9)
     assert error(pruned.original, pruned.model, other) > 1e-3
-    assert error(pruned.original, found.model, other) < 1e-7
+    assert error(pruned.original, recovered.model, other) < 1e-7
 
 
 def test_channels_that_pass_a_depthwise_layer() -> None:
@@ -103,11 +103,11 @@ def test_channels_that_pass_a_depthwise_layer() -> None:
       y = Conv (e, w3)"""
     weights = {**W1, "w2": repeated(8, 1, 3, 3, seed=2), "w3": normal(5, 8, 1, 1)}
     pruned = prune(network(body, weights), a=DROPPED)
-    found = pruned.recover(data=images())
-    assert found.layers == 1, "the depthwise layer sees what it saw before"
+    recovered = pruned.recover(data=images())
+    assert recovered.layers == 1, "the depthwise layer sees what it saw before"
     other = images(seed=9)
     assert error(pruned.original, pruned.model, other) > 1e-3
-    assert error(pruned.original, found.model, other) < 1e-7
+    assert error(pruned.original, recovered.model, other) < 1e-7
 
 
 def test_a_channel_that_is_a_combination_of_others() -> None:
@@ -118,9 +118,9 @@ def test_a_channel_that_is_a_combination_of_others() -> None:
     data = images()
     weights = {"w1": w1, "b1": b1, "w2": normal(4, 6, 1, 1), "b2": normal(4)}
     pruned = prune(network(body.replace("1,1,1,1", "0,0,0,0"), weights), a=[5])
-    found = pruned.recover(data=data)
+    recovered = pruned.recover(data=data)
     assert error(pruned.original, pruned.model, images(seed=9)) > 1e-3
-    assert error(pruned.original, found.model, images(seed=9)) < 1e-7
+    assert error(pruned.original, recovered.model, images(seed=9)) < 1e-7
 
 
 RESIDUAL = """a = Conv <pads = [1,1,1,1]> (x, w1, b1)
@@ -157,10 +157,10 @@ def residual(seed: int = 0) -> Any:
 def test_no_network_is_worse_on_other_images(seed: int, method: Any) -> None:
     gone = np.random.default_rng(seed).permutation(12)[:5].tolist()
     pruned = prune(residual(seed), a=gone, e=gone)
-    found = pruned.recover(method, images(128, seed))
+    recovered = pruned.recover(method, images(128, seed))
     other = images(seed=99)
     before = error(pruned.original, pruned.model, other)
-    after = error(pruned.original, found.model, other)
+    after = error(pruned.original, recovered.model, other)
     assert after < before
     if method == "least-squares":
         assert after < 0.5 * before
@@ -169,14 +169,14 @@ def test_no_network_is_worse_on_other_images(seed: int, method: Any) -> None:
 def test_a_layer_makes_up_for_what_the_shortcut_carries(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = list(range(0, 12, 2))
     pruned, data, other = prune(residual(), a=gone), images(128), images(seed=9)
-    found = pruned.recover(data=data).model
+    recovered = pruned.recover(data=data).model
     module = import_module("reprune_onnx.recovery.plan")  # not the function of that name
     monkeypatch.setattr(module, "joint_of", partial(joint_of, through_adds=False))
     without = pruned.recover(data=data).model
-    assert error(pruned.original, found, other, "i") < 0.95 * error(
+    assert error(pruned.original, recovered, other, "i") < 0.95 * error(
         pruned.original, without, other, "i"
     )
-    assert error(pruned.original, found, other) < error(pruned.original, without, other)
+    assert error(pruned.original, recovered, other) < error(pruned.original, without, other)
 
 
 def test_of_two_branches_the_later_one_makes_up_for_the_sum() -> None:
@@ -192,17 +192,19 @@ def test_of_two_branches_the_later_one_makes_up_for_the_sum() -> None:
     assert (first.joint.tensor, first.joint.other) == ("b", None)
     assert (second.joint.tensor, second.joint.other) == ("d", "b")
     other = images(seed=9)
-    found = pruned.recover(data=images()).model
-    assert error(pruned.original, found, other) < error(pruned.original, pruned.model, other)
+    recovered = pruned.recover(data=images()).model
+    assert error(pruned.original, recovered, other) < error(pruned.original, pruned.model, other)
 
 
 def test_moved_targets_use_what_a_relu_hides(monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind the Relu the error is smaller than that of a plain fit."""
     pruned, data, other = prune(residual(), a=list(range(6))), images(128), images(seed=9)
-    found = pruned.recover(data=data).model
+    recovered = pruned.recover(data=data).model
     monkeypatch.setattr(least_squares, "_ROUNDS", 0)
-    plain = pruned.recover(data=data).model
-    assert error(pruned.original, found, other, "d") < error(pruned.original, plain, other, "d")
+    unmoved = pruned.recover(data=data).model
+    assert error(pruned.original, recovered, other, "d") < error(
+        pruned.original, unmoved, other, "d"
+    )
 
 
 def test_a_layer_before_a_clip_is_fitted_as_described(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,9 +233,9 @@ def test_a_layer_before_a_clip_is_fitted_as_described(monkeypatch: pytest.Monkey
         target = np.where(z <= -0.2, np.minimum(now, -0.2), z)
         target = np.where(z >= 0.4, np.maximum(now, 0.4), target)
     assert n == 64 * 64
-    found = values(pruned.recover(data=data).model.proto)
-    np.testing.assert_allclose(found["w2"].reshape(5, 5), W, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(found["b2"], b, rtol=1e-3, atol=1e-4)
+    recovered = values(pruned.recover(data=data).model.proto)
+    np.testing.assert_allclose(recovered["w2"].reshape(5, 5), W, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(recovered["b2"], b, rtol=1e-3, atol=1e-4)
 
 
 def test_weights_that_are_shared_or_computed_stay() -> None:
@@ -249,11 +251,11 @@ def test_weights_that_are_shared_or_computed_stay() -> None:
         **{"w4": normal(4, 4, 1, 1), "w5": normal(4, 4, 1, 1)},
     }
     pruned = prune(network(body, weights), a=[0, 1, 5])
-    found = pruned.recover(data=images())
-    before, after = values(pruned.model.proto), values(found.model.proto)
+    recovered = pruned.recover(data=images())
+    before, after = values(pruned.model.proto), values(recovered.model.proto)
     changed = {k for k in before if before[k].tobytes() != after[k].tobytes()}
     assert changed == {"w2", "w5"}
-    assert found.layers == 2
+    assert recovered.layers == 2
 
 
 def test_a_gemm_that_adds_an_activation_stays() -> None:
@@ -264,17 +266,19 @@ def test_a_gemm_that_adds_an_activation_stays() -> None:
       h = Flatten (q)
       y = Gemm (f, w2, h)"""
     pruned = prune(network(body, {**W1, "w2": normal(8, 3)}), a=[0, 1, 5])
-    found = pruned.recover(data=images())
-    assert found.layers == 0
-    np.testing.assert_array_equal(values(found.model.proto)["w2"], values(pruned.model.proto)["w2"])
+    recovered = pruned.recover(data=images())
+    assert recovered.layers == 0
+    np.testing.assert_array_equal(
+        values(recovered.model.proto)["w2"], values(pruned.model.proto)["w2"]
+    )
 
 
 def test_channels_that_nothing_reads_keep_their_weights() -> None:
     """A γ of zero: the layer's output does not reach the rest, so nothing can be fitted."""
     body, weights = READERS["with batch norm"]
     pruned = prune(network(f"{FIRST}\n{body}", {**W1, **weights}), a=[0, 1])
-    found = pruned.recover(data=images())
-    before, after = values(pruned.model.proto)["w2"], values(found.model.proto)["w2"]
+    recovered = pruned.recover(data=images())
+    before, after = values(pruned.model.proto)["w2"], values(recovered.model.proto)["w2"]
     np.testing.assert_array_equal(after[3], before[3])
     assert not np.allclose(after[2], before[2], atol=1e-3)
 

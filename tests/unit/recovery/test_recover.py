@@ -54,19 +54,19 @@ def residual(**drop: list[int]) -> Pruned:
 def test_only_values_of_what_reads_the_cut_change(method: Any) -> None:
     pruned = residual()
     before = pruned.model.proto.SerializeToString(deterministic=True)
-    found = pruned.recover(method, images())
+    recovered = pruned.recover(method, images())
     assert pruned.model.proto.SerializeToString(deterministic=True) == before
     report = EarlierReport(
         cut(pruned.original, pruned.graph, pruned.channels, pruned.keep).cuts,
         settings={"residual": "prune", "input_shapes": [["x", [1, 3, 8, 8]]]},
     )
-    result = rp.verify(pruned.original, found.model, report)
+    result = rp.verify(pruned.original, recovered.model, report)
     assert result.result is None
-    old, new = values(pruned.model.proto), values(found.model.proto)
+    old, new = values(pruned.model.proto), values(recovered.model.proto)
     changed = {k for k in old if not np.array_equal(old[k], new[k])}
     assert result.changed == len(changed)
     assert {"w2", "b2"} <= changed <= {"w2", "b2", "w3", "w4", "b4"}
-    kept = [*found.model.proto.graph.node, *found.model.proto.graph.input]
+    kept = [*recovered.model.proto.graph.node, *recovered.model.proto.graph.input]
     assert kept == [*pruned.model.proto.graph.node, *pruned.model.proto.graph.input]
 
 
@@ -81,12 +81,12 @@ def test_the_same_bits_with_any_number_of_threads(
     method: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pruned = residual()
-    found = set()
+    seen = set()
     for n in (1, 2, 3):
         monkeypatch.setattr(package, "workers", lambda n=n: threads(n))
         proto = pruned.recover(method, images()).model.proto
-        found.add(proto.SerializeToString(deterministic=True))
-    assert len(found) == 1
+        seen.add(proto.SerializeToString(deterministic=True))
+    assert len(seen) == 1
 
 
 def digests() -> str:
@@ -100,15 +100,15 @@ def digests() -> str:
 def test_the_same_bits_with_any_order_of_sets() -> None:
     here = Path(__file__).parent
     paths = [str(here), str(here.parents[1]), *sys.path]
-    found = set()
+    seen = set()
     for seed in ("1", "2"):
         env = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(paths)}
         code = "from test_recover import digests; print(digests())"
         result = subprocess.run(
             [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
         )
-        found.add(result.stdout.strip())
-    assert found == {digests()}
+        seen.add(result.stdout.strip())
+    assert seen == {digests()}
 
 
 def in_type(proto: onnx.ModelProto, code: int) -> onnx.ModelProto:
@@ -130,14 +130,14 @@ def test_other_float_types_stay(method: Any, kind: str) -> None:
     if kind == "FLOAT16":
         batches = tuple({"x": b["x"].astype(np.float16)} for b in data.batches)
         data = Images(data.name, batches, data.n)
-    found = pruned.recover(method, data)
-    assert {t.data_type for t in found.model.proto.graph.initializer} == {code}
-    old, new = values(pruned.model.proto), values(found.model.proto)
+    recovered = pruned.recover(method, data)
+    assert {t.data_type for t in recovered.model.proto.graph.initializer} == {code}
+    old, new = values(pruned.model.proto), values(recovered.model.proto)
     assert not np.array_equal(old["w2"], new["w2"])
     if method != "data-free":
-        assert found.error_after is not None
-        assert found.error_before is not None
-        assert found.error_after < found.error_before
+        assert recovered.error_after is not None
+        assert recovered.error_before is not None
+        assert recovered.error_after < recovered.error_before
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -150,14 +150,14 @@ def test_weights_in_constant_nodes(method: Any) -> None:
     del proto.graph.node[:]
     made = [onnx.helper.make_node("Constant", [], [t.name], value=t) for t in tensors]
     proto.graph.node.extend([*made, *nodes])
-    found = prune(proto, a=[0, 3, 4, 8, 9]).recover(method, images()).model.proto
+    recovered = prune(proto, a=[0, 3, 4, 8, 9]).recover(method, images()).model.proto
     after = {
         node.output[0]: numpy_helper.to_array(node.attribute[0].t)
-        for node in found.graph.node
+        for node in recovered.graph.node
         if node.op_type == "Constant"
     }
     for name in ("w2", "b2", "w3", "w4", "b4"):
-        mine = after[name] if name in after else values(found)[name]
+        mine = after[name] if name in after else values(recovered)[name]
         np.testing.assert_array_equal(mine, expected[name])
 
 
@@ -169,18 +169,20 @@ def test_a_bias_of_plain_numbers_in_a_constant_node() -> None:
       y = Conv (r, w2, bias)"""
     weights = {"w1": normal(8, 3, 3, 3), "w2": normal(3, 8, 1, 1)}
     pruned = prune(network(body, weights), a=[0, 5])
-    found = pruned.recover("least-squares", images())
-    assert list(found.model.proto.graph.node) == list(pruned.model.proto.graph.node)
+    recovered = pruned.recover("least-squares", images())
+    assert list(recovered.model.proto.graph.node) == list(pruned.model.proto.graph.node)
     other = images(seed=9)
-    assert error(pruned.original, found.model, other) < error(pruned.original, pruned.model, other)
+    assert error(pruned.original, recovered.model, other) < error(
+        pruned.original, pruned.model, other
+    )
 
 
 def test_nothing_was_cut() -> None:
     pruned = residual()
     everything = np.ones_like(pruned.keep)
     network = CutNetwork(pruned.graph, pruned.channels, everything, pruned.original)
-    found = recover(network, "least-squares", images())
-    assert (found.model, found.method, found.layers) == (pruned.original, "none", 0)
+    recovered = recover(network, "least-squares", images())
+    assert (recovered.model, recovered.method, recovered.layers) == (pruned.original, "none", 0)
 
 
 @pytest.mark.parametrize("method", METHODS[:2])
@@ -205,8 +207,11 @@ def test_progress_is_told_layer_by_layer(method: Any) -> None:
 
 def test_the_error_is_that_of_the_outputs() -> None:
     pruned, data = residual(), images()
-    found = pruned.recover("least-squares", data)
-    for model, told in ((pruned.model, found.error_before), (found.model, found.error_after)):
+    recovered = pruned.recover("least-squares", data)
+    for model, told in (
+        (pruned.model, recovered.error_before),
+        (recovered.model, recovered.error_after),
+    ):
         assert told == pytest.approx(error(pruned.original, model, data), rel=1e-3)
     assert output_error(pruned.original, pruned.original, data) == 0.0
 
@@ -220,6 +225,6 @@ def test_several_outputs_count_alike_and_those_without_spread_do_not() -> None:
     proto = network(body, WEIGHTS)
     names = (("z", 1, ["n", 5]), ("zero", 1, ["n", 5]), ("k", 7, [1, 5]))
     proto.graph.output.extend(onnx.helper.make_tensor_value_info(*parts) for parts in names)
-    pruned, plain = prune(proto, a=[0, 3]), residual(a=[0, 3])
-    found = output_error(pruned.original, pruned.model, images())
-    assert found == pytest.approx(output_error(plain.original, plain.model, images()), rel=1e-5)
+    pruned, single = prune(proto, a=[0, 3]), residual(a=[0, 3])
+    error = output_error(pruned.original, pruned.model, images())
+    assert error == pytest.approx(output_error(single.original, single.model, images()), rel=1e-5)

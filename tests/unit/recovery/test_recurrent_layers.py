@@ -102,6 +102,6 @@ def test_losses_are_measured_at_a_recurrent_layer(tmp_path: Path) -> None:
         losses = measure_losses(given, graph, channels_of(graph, rp.Scope()), data, None)
         return [float(e) for e in losses.error[0]]
 
-    told, own = errors(redundant=True), errors(redundant=False)
+    told, independent = errors(redundant=True), errors(redundant=False)
     assert told[4] < 1e-2 * told[3]
-    assert own[4] > 0.1 * own[3]
+    assert independent[4] > 0.1 * independent[3]

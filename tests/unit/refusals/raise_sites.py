@@ -46,7 +46,7 @@ def sites() -> tuple[Site, ...]:
 def recorded() -> Iterator[set[Site]]:
     """The sites whose errors are made meanwhile."""
     reached: set[Site] = set()
-    plain = errors.RepruneError.__init__
+    real = errors.RepruneError.__init__
 
     def init(self: errors.RepruneError, *args: Any) -> None:
         frame = sys._getframe(1)
@@ -56,10 +56,10 @@ def recorded() -> Iterator[set[Site]]:
             reached.update(
                 s for s in sites() if s.path == name and s.first <= frame.f_lineno <= s.last
             )
-        plain(self, *args)
+        real(self, *args)
 
     errors.RepruneError.__init__ = init
     try:
         yield reached
     finally:
-        errors.RepruneError.__init__ = plain
+        errors.RepruneError.__init__ = real

@@ -152,13 +152,13 @@ def renumbered(p):
     """A pruned model, one of whose integers was changed since."""
     body = "a = Conv(x, w) b = Reshape(a, s) c = Relu(b) d = Reshape(c, t) y = Conv(d, v)"
     shapes = {"s": np.array([1, 8, 36]), "t": np.array([1, 8, 6, 6])}
-    whole, out = p.graph(body, **shapes), p.tmp / "small.onnx"
-    p("prune", whole, "--sparsity", 0.5, "-o", out)
+    original, out = p.graph(body, **shapes), p.tmp / "small.onnx"
+    p("prune", original, "--sparsity", 0.5, "-o", out)
     proto = onnx.load(out)
     tensor = next(t for t in proto.graph.initializer if t.name == "s")
     tensor.CopyFrom(numpy_helper.from_array(np.array([1, 4, -1]), "s"))
     onnx.save(proto, out)
-    return p("verify", whole, out)
+    return p("verify", original, out)
 
 
 def halved(p):

@@ -36,8 +36,8 @@ def labelled(p, most=3):
 
 def tuned(p, model=None, data=None, *more, command="finetune"):
     model, data = model or classifier(p), data or labelled(p)
-    own = [] if "--epochs" in more else ["--epochs", 1]
-    return p(command, model, "--data", data, "-o", p.tmp / "out.onnx", "--lr", 0.01, *own, *more)
+    epochs = [] if "--epochs" in more else ["--epochs", 1]
+    return p(command, model, "--data", data, "-o", p.tmp / "out.onnx", "--lr", 0.01, *epochs, *more)
 
 
 def trained(p, *more, model=None, data=None):
@@ -45,7 +45,7 @@ def trained(p, *more, model=None, data=None):
     return tuned(p, model, data, "--sparsity", 0.5, *epochs, *more, command="train")
 
 
-def own(p, data, *more):
+def by_own_loss(p, data, *more):
     (p.tmp / "own_task.py").write_text(OWN, encoding="utf-8")
     return tuned(p, None, f"own_task:{data}", "--loss", "own_task:loss", *more)
 
@@ -138,8 +138,8 @@ ROWS = [
     (" fails in PyTorch: ", unfitting),
     ("no channel of the model can go", lambda p: trained(p, "--exclude", "*")),
     ("a Python loader's images must fit into ", more_than_memory),
-    ("yields no batches", lambda p: own(p, "none")),
-    ("as a batch; with --loss, yield (x, target)", lambda p: own(p, "bare")),
+    ("yields no batches", lambda p: by_own_loss(p, "none")),
+    ("as a batch; with --loss, yield (x, target)", lambda p: by_own_loss(p, "bare")),
     ("so it cannot start from random values", folded),
     ("a function that yields batches as data needs a loss", lambda p: with_functions(
         p, data="function"

@@ -97,9 +97,9 @@ def test_every_refusal_has_a_row_or_a_test_of_its_own(place, tmp_path, monkeypat
     """Of several processes each has run some of the rows: the others are run here."""
     for k, (words, provoke) in enumerate(ROWS):
         if words not in REACHED:
-            own = replace(place, tmp=tmp_path / str(k), files={})
-            own.tmp.mkdir()
-            test_the_line_has_these_words(words, provoke, own, monkeypatch)
+            fresh = replace(place, tmp=tmp_path / str(k), files={})
+            fresh.tmp.mkdir()
+            test_the_line_has_these_words(words, provoke, fresh, monkeypatch)
     left = list(missing())
     if find_spec("torch") is None:  # without it those of training are not reached
         left = [s for s in left if not s.path.startswith("training/")]

@@ -94,13 +94,13 @@ def test_a_head_runs_and_the_tail_goes_back_as_it_was(model, entering):
     onnx.checker.check_model(tail.head.proto, full_check=True)
     values = Session(tail.head.proto, optimize=False).run({"x": np.ones((1, 3, 8, 8), np.float32)})
     assert {name: v.ndim for name, v in values.items()}.keys() == set(outputs)
-    whole = tail.put_back(tail.head).proto
-    before, after = model.proto.graph, whole.graph
+    joined = tail.put_back(tail.head).proto
+    before, after = model.proto.graph, joined.graph
     assert list(after.output) == list(before.output)
     assert list(after.input) == list(before.input)
     assert {n.output[0]: n for n in after.node} == {n.output[0]: n for n in before.node}
     assert {t.name for t in after.initializer} == {t.name for t in before.initializer}
-    assert list(whole.opset_import) == list(model.proto.opset_import)
+    assert list(joined.opset_import) == list(model.proto.opset_import)
 
 
 @pytest.mark.parametrize(
@@ -275,10 +275,10 @@ def test_bench_measures_up_to_the_tail_and_says_so(call, tmp_path):
     result = call("bench", model, small, "--batch-size", 1, "--seconds", 0.02, "--json", out)
     assert result.code == 0, result.err
     assert f"'{model}': ONNX Runtime lacks com.foo.Decide 'y'" in " ".join(result.out.split())
-    found = json.loads(out.read_text())
-    assert [entry["verified"] for entry in found["models"]] == [None, "cut"]
-    assert len(found["rows"]) == 2
-    assert [note.count("run up to 'f'") for note in found["notes"][:2]] == [1, 1]
+    stored = json.loads(out.read_text())
+    assert [entry["verified"] for entry in stored["models"]] == [None, "cut"]
+    assert len(stored["rows"]) == 2
+    assert [note.count("run up to 'f'") for note in stored["notes"][:2]] == [1, 1]
 
 
 def with_an_input_of_the_tail_alone():
@@ -306,12 +306,12 @@ def test_an_input_that_the_tail_alone_reads_is_none_of_the_heads(call, tmp_path)
     assert list(onnx.load(small).graph.input) == list(like.proto.graph.input)
     compared = call("evaluate", small, "--data", data, "--against", model, *images)
     assert compared.code == 0, compared.err
-    own = tmp_path / "mine.toml"
-    own.write_text(
+    target_file = tmp_path / "mine.toml"
+    target_file.write_text(
         'precisions = ["fp32"]\nmultiples = {}\n[onnx]\nparser = "tensorrt-8.5"\n'
         'plugins = ["Decide"]\n[build]\nwith = "trtexec"\ntensorrt = "8.5"\n'
     )
-    packed = call("bundle", small, "--target", own, "-o", tmp_path / "bundle")
+    packed = call("bundle", small, "--target", target_file, "-o", tmp_path / "bundle")
     assert packed.code == 0, packed.err
     (entry,) = json.loads((tmp_path / "bundle" / "bundle.json").read_text())["models"]
     assert [port["name"] for port in entry["inputs"]] == ["x", "sizes"]

@@ -78,9 +78,9 @@ def test_one_of_two_outputs_is_written_down() -> None:
     result = cut_to(proto, c=[1, 3])
 
     assert [list(n.output) for n in result.model.proto.graph.node[:2]] == [["", "b"], ["c"]]
-    found = arrays(result)
-    assert set(found) == {"w", "sizes", "head", "head2", "a"}
-    np.testing.assert_array_equal(found["a"], found["w"][[1, 3]])
+    tensors = arrays(result)
+    assert set(tensors) == {"w", "sizes", "head", "head2", "a"}
+    np.testing.assert_array_equal(tensors["a"], tensors["w"][[1, 3]])
 
 
 def test_both_of_two_outputs_are_written_down() -> None:
@@ -116,11 +116,11 @@ def test_a_weight_becomes_a_constant_node_where_initializers_are_inputs(ir: int)
     assert {"c_w", "two"} <= set(arrays(result)), "they are inputs: a caller may give them"
     if ir == 3:
         assert (node(result, "v").op_type, list(node(result, "v").input)) == ("Constant", [])
-        found = numpy_helper.to_array(node(result, "v").attribute[0].t)
+        tensors = numpy_helper.to_array(node(result, "v").attribute[0].t)
     else:
         assert ops(result) == ["Conv", "Conv"]
-        found = arrays(result)["v"]
-    np.testing.assert_array_equal(found, 2 * weight[[1, 3]])
+        tensors = arrays(result)["v"]
+    np.testing.assert_array_equal(tensors, 2 * weight[[1, 3]])
 
 
 CHAIN = """p = Mul (w, two)  q = Neg (p)  v = Neg (q)  c = Conv (x, v)  y = Conv (c, head)
@@ -188,9 +188,9 @@ def test_numbers_that_would_not_follow_are_written_down() -> None:
 
     assert list(node(result, "l").input) == ["c", "zero", "h_pruned", "one"]
     assert list(node(result, "r").input) == ["c", "h_pruned2", "n", "one"]
-    found = arrays(result)
+    tensors = arrays(result)
     for name in ("h_pruned", "h_pruned2"):
-        assert (found[name].tolist(), found[name].dtype) == ([1], np.int64)
+        assert (tensors[name].tolist(), tensors[name].dtype) == ([1], np.int64)
     assert result.rewrites == (Rewrite("left", True, None, [1]), Rewrite("right", True, None, [1]))
 
 

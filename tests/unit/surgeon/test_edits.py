@@ -25,10 +25,10 @@ def test_uses_that_need_the_same_share_one_tensor() -> None:
 
     result = cut_to(proto, c=[1, 3], d=[0, 1, 2], e=[1, 3])
 
-    found = arrays(result)
+    tensors = arrays(result)
     assert [node(result, o).input[2] for o in "cde"] == ["bias", "bias_pruned", "bias"]
-    assert found["bias"].tolist() == [2.0, 4.0]
-    assert found["bias_pruned"].tolist() == [1.0, 2.0, 3.0]
+    assert tensors["bias"].tolist() == [2.0, 4.0]
+    assert tensors["bias_pruned"].tolist() == [1.0, 2.0, 3.0]
     cuts = [(c.initializer, c.axis, c.keep.tolist(), c.source) for c in result.cuts]
     assert cuts == [
         ("c_w", 0, [1, 3], None),

@@ -55,12 +55,12 @@ def arrays(result: Cut) -> dict[str, np.ndarray]:
 
 def node(result: Cut, output: str) -> onnx.NodeProto:
     """The node that makes ``output``."""
-    (found,) = (n for n in result.model.proto.graph.node if output in n.output)
-    return found
+    (maker,) = (n for n in result.model.proto.graph.node if output in n.output)
+    return maker
 
 
 def attributes(result: Cut, output: str) -> dict[str, Any]:
     """The attributes of the node that makes ``output``."""
-    found = node(result, output).attribute
-    assert len({a.name for a in found}) == len(found)
-    return {a.name: onnx.helper.get_attribute_value(a) for a in found}
+    listed = node(result, output).attribute
+    assert len({a.name for a in listed}) == len(listed)
+    return {a.name: onnx.helper.get_attribute_value(a) for a in listed}

@@ -51,8 +51,8 @@ def test_strided_logits_are_resized_to_the_mask(call, strided, blocks, tmp_path)
     assert seen(call, strided, *SEMANTIC, "--data", tmp_path / "d.npz")["mean_iou"] == 100.0
     big[:, :2] = 255
     np.savez(tmp_path / "e.npz", x=x, y=big)
-    found = seen(call, strided, "--task", "segmentation", "--data", tmp_path / "e.npz")
-    assert found["task"] == "semantic-segmentation" and found["mean_iou"] > 60
+    scores = seen(call, strided, "--task", "segmentation", "--data", tmp_path / "e.npz")
+    assert scores["task"] == "semantic-segmentation" and scores["mean_iou"] > 60
     wrong = np.where(big == 255, 255, 1 - big)
     np.savez(tmp_path / "f.npz", x=x, y=wrong)  # the control
     assert seen(call, strided, *SEMANTIC, "--data", tmp_path / "f.npz")["mean_iou"] < 40
@@ -79,11 +79,11 @@ def test_a_folder_of_images_and_masks(call, refuses, strided, blocks, tmp_path):
         palette.putdata(big[k].reshape(-1).tolist())
         palette.save(tmp_path / "d/masks" / f"{k}_mask.png")
         Image.fromarray(big[k] * 255).save(tmp_path / "d/white/masks" / f"{k}.png")
-    found = seen(call, strided, *SEMANTIC, "--data", tmp_path / "d/white")
-    assert "255 is taken as class 1" in found["notes"][0] and found["mean_iou"] > 80
+    scores = seen(call, strided, *SEMANTIC, "--data", tmp_path / "d/white")
+    assert "255 is taken as class 1" in scores["notes"][0] and scores["mean_iou"] > 80
     (tmp_path / "d/white").rename(tmp_path / "w")
-    plain = seen(call, strided, *SEMANTIC, "--data", tmp_path / "d")
-    assert plain["notes"] == [] and plain["mean_iou"] == found["mean_iou"]
+    without_white = seen(call, strided, *SEMANTIC, "--data", tmp_path / "d")
+    assert without_white["notes"] == [] and without_white["mean_iou"] == scores["mean_iou"]
     cropped = seen(call, strided, *SEMANTIC, "--data", tmp_path / "d", "--preprocess", "crop=4")
     assert cropped["mean_iou"] > 80  # masks lose the same border
     (tmp_path / "d/masks/2_mask.png").unlink()
@@ -97,8 +97,8 @@ def test_two_models_without_masks(call, strided, blocks, tmp_path):
     other = written(tmp_path / "other.onnx", text, W=PLANES)
     np.savez(tmp_path / "d.npz", x=blocks[0])
     data = ("--data", tmp_path / "d.npz", *SEMANTIC)
-    found = seen(call, strided, *data, "--against", other)
-    assert 70 < found["agreement_mean_iou"] <= 100 and "mean_iou" not in found
+    scores = seen(call, strided, *data, "--against", other)
+    assert 70 < scores["agreement_mean_iou"] <= 100 and "mean_iou" not in scores
     turned = written(tmp_path / "turned.onnx", text, W=-PLANES)
     assert seen(call, turned, *data, "--against", other)["agreement_mean_iou"] < 70
     assert seen(call, other, *data, "--against", other)["agreement"] == 100.0
@@ -140,8 +140,8 @@ def test_regression_with_and_without_targets(call, refuses, numbers, pictures, t
     mean = pictures.mean((1, 2, 3))
     np.savez(tmp_path / "d.npz", x=pictures, y=np.stack([mean + 0.25, -mean - 0.25], 1))
     task = ("--task", "regression", "--data", tmp_path / "d.npz")
-    found = seen(call, numbers, *task)
-    assert found["rmse"] == pytest.approx(0.25, rel=1e-5) and found["psnr"] is None
+    scores = seen(call, numbers, *task)
+    assert scores["rmse"] == pytest.approx(0.25, rel=1e-5) and scores["psnr"] is None
     assert seen(call, numbers, *task, "--against", numbers)["agreement_relative_error"] == 0
     np.savez(tmp_path / "d.npz", x=pictures, y=mean)
     refuses("evaluate", numbers, *task, says=("targets of shape ()", "(2,)"))

@@ -38,23 +38,25 @@ def test_mean_average_precision_leaves_unknown_labels_and_labels_without_a_one_o
     scores, wanted = rng.random((20, 3)), (rng.random((20, 3)) < 0.5) * 1.0
     wanted[:, 2] = 0
     wanted[3, 0] = np.nan
-    found = halves(LabelTally(), scores, wanted)
-    known = np.arange(20) != 3
-    first = metrics.average_precision_score(wanted[known, 0], scores[known, 0])
+    measured = halves(LabelTally(), scores, wanted)
+    labelled = np.arange(20) != 3
+    first = metrics.average_precision_score(wanted[labelled, 0], scores[labelled, 0])
     second = metrics.average_precision_score(wanted[:, 1], scores[:, 1])
-    assert found["ap"] == pytest.approx([100 * first, 100 * second, None])
-    assert found["mean_ap"] == pytest.approx(50 * (first + second))
+    assert measured["ap"] == pytest.approx([100 * first, 100 * second, None])
+    assert measured["mean_ap"] == pytest.approx(50 * (first + second))
 
 
 def test_iou_is_that_of_scikit_learn():
     rng = np.random.default_rng(1)
-    own, wanted = rng.integers(0, 4, (6, 5, 7)), rng.integers(-1, 3, (6, 5, 7))
-    found = halves(ConfusionTally(TITLES), own, wanted)
-    known = wanted >= 0
-    expected = 100 * metrics.jaccard_score(wanted[known], own[known], average=None, labels=range(4))
-    np.testing.assert_allclose(found["iou"], expected)
-    assert found["mean_iou"] == pytest.approx(expected.mean())
-    assert found["pixel_accuracy"] == pytest.approx(100 * (own == wanted)[known].mean())
+    answers, wanted = rng.integers(0, 4, (6, 5, 7)), rng.integers(-1, 3, (6, 5, 7))
+    measured = halves(ConfusionTally(TITLES), answers, wanted)
+    labelled = wanted >= 0
+    expected = 100 * metrics.jaccard_score(
+        wanted[labelled], answers[labelled], average=None, labels=range(4)
+    )
+    np.testing.assert_allclose(measured["iou"], expected)
+    assert measured["mean_iou"] == pytest.approx(expected.mean())
+    assert measured["pixel_accuracy"] == pytest.approx(100 * (answers == wanted)[labelled].mean())
     absent = ConfusionTally(TITLES)
     absent.add(np.array([[[0, 2]]]), np.array([[[0, 2]]]))
     assert absent.scores()["iou"] == [100.0, None, 100.0]
@@ -63,29 +65,29 @@ def test_iou_is_that_of_scikit_learn():
 
 def test_errors_are_those_of_scikit_learn():
     rng = np.random.default_rng(2)
-    own, wanted = rng.random((9, 2)), rng.random((9, 2)) + 0.1
-    found = halves(ErrorTally(), own, wanted)
-    a, b = wanted.reshape(-1), own.reshape(-1)
-    assert found["rmse"] == pytest.approx(metrics.root_mean_squared_error(a, b))
-    assert found["mae"] == pytest.approx(metrics.mean_absolute_error(a, b))
-    assert found["r2"] == pytest.approx(metrics.r2_score(a, b))
-    assert found["relative_error"] == pytest.approx(np.linalg.norm(a - b) / np.linalg.norm(a))
-    assert found["psnr"] is None
+    answers, wanted = rng.random((9, 2)), rng.random((9, 2)) + 0.1
+    measured = halves(ErrorTally(), answers, wanted)
+    a, b = wanted.reshape(-1), answers.reshape(-1)
+    assert measured["rmse"] == pytest.approx(metrics.root_mean_squared_error(a, b))
+    assert measured["mae"] == pytest.approx(metrics.mean_absolute_error(a, b))
+    assert measured["r2"] == pytest.approx(metrics.r2_score(a, b))
+    assert measured["relative_error"] == pytest.approx(np.linalg.norm(a - b) / np.linalg.norm(a))
+    assert measured["psnr"] is None
     wanted[0, 0] = np.nan
-    less = halves(ErrorTally(), own, wanted)
+    less = halves(ErrorTally(), answers, wanted)
     assert less["mae"] == pytest.approx(np.abs(a - b)[1:].mean())
 
 
 def test_psnr_is_the_mean_over_images():
     wanted = np.zeros((2, 1, 4, 4))
-    own = wanted + np.array([0.1, 0.01])[:, None, None, None]
-    assert halves(ErrorTally(), own, wanted)["psnr"] == pytest.approx((20 + 40) / 2)
+    answers = wanted + np.array([0.1, 0.01])[:, None, None, None]
+    assert halves(ErrorTally(), answers, wanted)["psnr"] == pytest.approx((20 + 40) / 2)
 
 
 def test_decisions_of_two_models():
-    found = halves(DecisionTally(), np.array([[1.0, -1], [2, 3]]), np.array([[3.0, 1], [2, 3]]))
-    assert found["agreement"] == 75.0
-    assert found["agreement_difference"] == pytest.approx(
+    measured = halves(DecisionTally(), np.array([[1.0, -1], [2, 3]]), np.array([[3.0, 1], [2, 3]]))
+    assert measured["agreement"] == 75.0
+    assert measured["agreement_difference"] == pytest.approx(
         (abs(1 / (1 + np.exp(-1)) - 1 / (1 + np.exp(-3))) + np.tanh(0.5)) / 4
     )
 

@@ -72,8 +72,8 @@ def test_a_tensor_that_the_file_duplicated_gets_its_copies():
             {"initializer": "w_pruned", "axis": 0, "keep": [2], "source": "w"},
         ]
     }
-    found = apply_cuts(report, {"w": torch.arange(3.0)})
-    assert {k: v.tolist() for k, v in found.items()} == {"w": [0.0, 1.0], "w_pruned": [2.0]}
+    cut = apply_cuts(report, {"w": torch.arange(3.0)})
+    assert {k: v.tolist() for k, v in cut.items()} == {"w": [0.0, 1.0], "w_pruned": [2.0]}
 
 
 def test_widen_undoes_narrowed_and_leaves_the_rest():

@@ -352,8 +352,10 @@ def test_an_op_computes_what_onnx_runtime_computes(case):
     feeds = {i.name: np.asarray(d) for i, d in zip(proto.graph.input, case.data, strict=True)}
     expected = Session(proto, optimize=False).run(feeds)
     module = torch_module(Model(proto))
-    found = module(*[torch.from_numpy(feeds[n].copy()) for n in module.input_names])
-    for name, value in zip(names, found if isinstance(found, tuple) else (found,), strict=True):
+    outputs = module(*[torch.from_numpy(feeds[n].copy()) for n in module.input_names])
+    for name, value in zip(
+        names, outputs if isinstance(outputs, tuple) else (outputs,), strict=True
+    ):
         y = value.detach().numpy()
         assert y.dtype == expected[name].dtype
         assert y.shape == expected[name].shape

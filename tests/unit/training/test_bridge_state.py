@@ -41,8 +41,8 @@ def agrees(written: rp.Model, module, x=X) -> None:
     name = module.input_names[0]
     (expected,) = Session(written.proto, optimize=False).run({name: x.numpy()}).values()
     with torch.no_grad():
-        found = module(x).numpy()
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+        outputs = module(x).numpy()
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
 CONV_BN = """

@@ -22,7 +22,7 @@ def plan(**more) -> PrunePlan:
 
 
 @pytest.fixture
-def whole(demo) -> Whole:
+def network(demo) -> Whole:
     return Whole.of(rp.load(demo), plan())
 
 
@@ -48,29 +48,29 @@ def momentum_of(module, optimizer) -> dict:
     return {k: optimizer.state[p]["momentum_buffer"] for k, p in module.named_parameters()}
 
 
-def train_narrow(whole: Whole, seed: int) -> None:
-    module, memory = whole.narrow(None)
+def train_narrow(network: Whole, seed: int) -> None:
+    module, memory = network.narrow(None)
     momentum = memory.get("momentum_buffer", {})
     *_, optimizer = steps(module, momentum, seed)
-    whole.take_in(module, {"momentum_buffer": momentum_of(module, optimizer)})
+    network.take_in(module, {"momentum_buffer": momentum_of(module, optimizer)})
 
 
-def masks_of(whole: Whole) -> dict[str, torch.Tensor]:
+def masks_of(network: Whole) -> dict[str, torch.Tensor]:
     """1 where an element belongs to channels that are there, by tensor."""
-    masks = {name: torch.ones_like(v) for name, v in whole.values.items()}
-    for site in whole.channels.sites:
+    masks = {name: torch.ones_like(v) for name, v in network.values.items()}
+    for site in network.channels.sites:
         shape = [1] * masks[site.tensor].ndim
         shape[site.axis] = -1
-        masks[site.tensor] *= torch.from_numpy(whole.keep[site.ids]).float().reshape(shape)
+        masks[site.tensor] *= torch.from_numpy(network.keep[site.ids]).float().reshape(shape)
     return masks
 
 
-def test_training_the_narrow_network_is_training_the_masked_one(whole):
+def test_training_the_narrow_network_is_training_the_masked_one(network):
     """The paper's masks on parameters, BN and momentum, after every step; the same values."""
-    whole.update(2, seed=0)
-    masks = masks_of(whole)
+    network.update(2, seed=0)
+    masks = masks_of(network)
     assert sum((m == 0).any().item() for m in masks.values()) > 20
-    masked = torch_module(whole.full_model())
+    masked = torch_module(network.full_model())
     with torch.no_grad():
         for name, value in masked.values().items():
             value.mul_(masks[name])
@@ -80,31 +80,33 @@ def test_training_the_narrow_network_is_training_the_masked_one(whole):
                 value.mul_(masks[name])
                 if isinstance(value, torch.nn.Parameter):
                     optimizer.state[value]["momentum_buffer"] *= masks[name]
-    train_narrow(whole, seed=5)
+    train_narrow(network, seed=5)
     for name, value in masked.values().items():
-        own = whole.values[name] * masks[name]
-        torch.testing.assert_close(own, value.detach() * masks[name], rtol=2e-4, atol=2e-5)
+        masked_values = network.values[name] * masks[name]
+        torch.testing.assert_close(
+            masked_values, value.detach() * masks[name], rtol=2e-4, atol=2e-5
+        )
 
 
-def test_a_dropped_channel_regrows_with_exactly_the_values_it_had(whole):
-    train_narrow(whole, seed=1)
-    whole.update(2, seed=0)
-    dropped = ~whole.keep
+def test_a_dropped_channel_regrows_with_exactly_the_values_it_had(network):
+    train_narrow(network, seed=1)
+    network.update(2, seed=0)
+    dropped = ~network.keep
     assert dropped.sum() > 40
-    snapshot = {k: v.clone() for k, v in whole.values.items()}
-    gone = {k: m == 0 for k, m in masks_of(whole).items()}
-    train_narrow(whole, seed=2)  # the others move on
-    for name, values in whole.values.items():
+    snapshot = {k: v.clone() for k, v in network.values.items()}
+    gone = {k: m == 0 for k, m in masks_of(network).items()}
+    train_narrow(network, seed=2)  # the others move on
+    for name, values in network.values.items():
         assert torch.equal(values[gone[name]], snapshot[name][gone[name]])
         if gone[name].any() and not gone[name].all():
             assert not torch.equal(values[~gone[name]], snapshot[name][~gone[name]])
-    whole.update(4, seed=0)
-    back = dropped & whole.keep
+    network.update(4, seed=0)
+    back = dropped & network.keep
     assert back.any()
-    module, memory = whole.narrow(None)
+    module, memory = network.narrow(None)
     momentum = memory["momentum_buffer"]
     narrow = dict(module.values())
-    masks = masks_of(whole)
+    masks = masks_of(network)
     regrown_elements = 0
     for name, mask in masks.items():
         again = gone[name] & (mask == 1)
@@ -119,18 +121,18 @@ def test_a_dropped_channel_regrows_with_exactly_the_values_it_had(whole):
         assert not wide[gone[name]].any()
 
 
-def test_how_many_regrow_differs_per_layer_and_follows_delta(whole):
+def test_how_many_regrow_differs_per_layer_and_follows_delta(network):
     totals = []
     for t in (2, 4, 6, 8):
-        train_narrow(whole, seed=t)
+        train_narrow(network, seed=t)
         gammas = {
-            g.id: np.abs(whole.values[g.producers[0].layer.bn].numpy()) * whole.keep[g.units]
-            for g in whole.channels.groups
+            g.id: np.abs(network.values[g.producers[0].layer.bn].numpy()) * network.keep[g.units]
+            for g in network.channels.groups
             if g.free.all()
         }
-        update = whole.update(t, seed=0)
+        update = network.update(t, seed=0)
         ids = sorted(update.kept)
-        n = np.array([whole.channels.groups[i].n for i in ids])
+        n = np.array([network.channels.groups[i].n for i in ids])
         looser = max(0.0, SPARSITY - delta(t, EPOCHS, 0.2))
         expected = {
             s: np.maximum(1, n - np.array(bn_gamma([gammas[i] for i in ids], s)))
@@ -139,7 +141,7 @@ def test_how_many_regrow_differs_per_layer_and_follows_delta(whole):
         np.testing.assert_array_equal([update.kept[i] for i in ids], expected[SPARSITY])
         grown = np.array([update.regrown[i] for i in ids])
         np.testing.assert_array_equal(grown, expected[looser] - expected[SPARSITY])
-        assert sum(whole.keep[g.units].sum() for g in whole.channels.groups if g.id in ids) == (
+        assert sum(network.keep[g.units].sum() for g in network.channels.groups if g.id in ids) == (
             expected[looser].sum()
         )
         totals.append(grown.sum())

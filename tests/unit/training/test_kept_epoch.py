@@ -124,8 +124,8 @@ class Valley:
 def test_the_rate_that_is_found_is_what_the_network_bears(optimizer, curvature):
     """Steps of more than 2 / c lead away from the bottom; of far less they do not reach it."""
     trainer = Valley(curvature, optimizer)
-    found = find_rate(trainer, trainer.judge)
-    assert 0.1 < found.lr * curvature < 3
+    trial = find_rate(trainer, trainer.judge)
+    assert 0.1 < trial.lr * curvature < 3
     assert trainer.module.weight.item() == 1
 
 

@@ -57,32 +57,34 @@ def test_masks_without_any_pixel_that_counts_ask_for_nothing():
 
 def test_one_plane_is_binary_cross_entropy():
     scores, masks = random(2, 1, 4, 4), torch.randint(0, 2, (2, 4, 4), generator=DRAW)
-    plain = F.binary_cross_entropy_with_logits(scores[:, 0], masks.float())
-    torch.testing.assert_close(PIXELS.labels(scores, masks, Terms()), plain)
+    unweighted = F.binary_cross_entropy_with_logits(scores[:, 0], masks.float())
+    torch.testing.assert_close(PIXELS.labels(scores, masks, Terms()), unweighted)
     weights = torch.tensor([1.0, 3.0])
-    own = torch.where(masks == 1, 3.0, 1.0)
+    by_class = torch.where(masks == 1, 3.0, 1.0)
     each = F.binary_cross_entropy_with_logits(scores[:, 0], masks.float(), reduction="none")
     weighted = PIXELS.labels(scores, masks, Terms(weights))
-    torch.testing.assert_close(weighted, (own * each).sum() / own.sum())
+    torch.testing.assert_close(weighted, (by_class * each).sum() / by_class.sum())
 
 
 def test_flags_are_binary_cross_entropy_of_those_that_are_known():
     scores, flags = random(4, 3), torch.tensor([[0, 1, math.nan]] * 4)
     loss = FLAGS.labels(scores, flags, Terms(WEIGHTS))
-    known = F.binary_cross_entropy_with_logits(scores[:, :2], flags[:, :2], pos_weight=WEIGHTS[:2])
-    torch.testing.assert_close(loss, known)
+    expected = F.binary_cross_entropy_with_logits(
+        scores[:, :2], flags[:, :2], pos_weight=WEIGHTS[:2]
+    )
+    torch.testing.assert_close(loss, expected)
 
 
 @pytest.mark.parametrize(
-    ("name", "plain"), [("mse", F.mse_loss), ("l1", F.l1_loss), ("smooth-l1", F.smooth_l1_loss)]
+    ("name", "reference"), [("mse", F.mse_loss), ("l1", F.l1_loss), ("smooth-l1", F.smooth_l1_loss)]
 )
-def test_numbers_are_compared_where_they_are_known(name, plain):
+def test_numbers_are_compared_where_they_are_known(name, reference):
     y, target = random(4, 2, 3, 3), random(4, 3, 3, 2)
     loss = LOSSES["regression"][name].labels(y, target, Terms())
-    torch.testing.assert_close(loss, plain(y, target.permute(0, 3, 1, 2)))
+    torch.testing.assert_close(loss, reference(y, target.permute(0, 3, 1, 2)))
     target[0] = math.nan
     loss = LOSSES["regression"][name].labels(y, target, Terms())
-    torch.testing.assert_close(loss, plain(y[1:], target[1:].permute(0, 3, 1, 2)))
+    torch.testing.assert_close(loss, reference(y[1:], target[1:].permute(0, 3, 1, 2)))
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (3, 4, 5, 5), (3, 1, 5, 5)])
@@ -118,8 +120,8 @@ def test_probabilities_have_the_loss_of_their_logits(task, maker, squash):
     torch.testing.assert_close(
         loss.labels(read, targets[task], Terms()), loss.labels(logits, targets[task], Terms())
     )
-    plain = loss.labels(loss.read(squash(logits), Head("y")), targets[task], Terms())
-    assert (plain - loss.labels(logits, targets[task], Terms())).abs() > 1e-3
+    by_probabilities = loss.labels(loss.read(squash(logits), Head("y")), targets[task], Terms())
+    assert (by_probabilities - loss.labels(logits, targets[task], Terms())).abs() > 1e-3
 
 
 # ── class weights ───────────────────────────────────────────────────────────────────────────
@@ -229,13 +231,13 @@ def test_a_map_moves_with_its_image(kind, last, numbers):
     y = x.clone() if numbers else masks
     views = Views(kind, torch.tensor([-7.0]), last)
     seen, moved = views.together(x, y, views.drawn(slice(0, 6), 6, DRAW))
-    flat, own = seen.squeeze(-1 if last else 1), moved.squeeze(-1 if last else 1)
-    own = own if numbers else own.float()
-    known = torch.isfinite(own) if numbers else own >= 0
+    flat, moved_map = seen.squeeze(-1 if last else 1), moved.squeeze(-1 if last else 1)
+    moved_map = moved_map if numbers else moved_map.float()
+    counts = torch.isfinite(moved_map) if numbers else moved_map >= 0
     exact = kind != "resized-crop" or numbers
-    near = (flat == own) if exact else ((flat - own).abs() <= 4)
-    assert near[known].all() and known.float().mean() > 0.6
-    assert (flat[~known] == -7).all()
+    near = (flat == moved_map) if exact else ((flat - moved_map).abs() <= 4)
+    assert near[counts].all() and counts.float().mean() > 0.6
+    assert (flat[~counts] == -7).all()
     assert not torch.equal(seen, x)
     assert moved.dtype == y.dtype
 

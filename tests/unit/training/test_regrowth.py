@@ -47,14 +47,14 @@ def test_epsilon_is_the_distance_from_the_span_of_the_kept_filters():
 
 def test_kept_filters_that_depend_on_each_other_span_no_more():
     W = np.array([[1.0, 0, 0], [2.0, 0, 0], [3.0, 4, 0], [0, 0, 0]])
-    found = residuals(group(4), (part(W),), np.array([0, 1, 3]))
-    np.testing.assert_allclose(found, [0, 0, 4, 0], atol=1e-12)
+    left_over = residuals(group(4), (part(W),), np.array([0, 1, 3]))
+    np.testing.assert_allclose(left_over, [0, 0, 4, 0], atol=1e-12)
 
 
 def test_layers_that_make_a_channel_together_add_up():
     a, b = np.eye(3), np.diag([3.0, 0, 4.0])
-    found = residuals(group(3), (part(a), part(b)), np.array([1]))
-    np.testing.assert_allclose(found, [np.sqrt(1 + 9), 0, np.sqrt(1 + 16)])
+    left_over = residuals(group(3), (part(a), part(b)), np.array([1]))
+    np.testing.assert_allclose(left_over, [np.sqrt(1 + 9), 0, np.sqrt(1 + 16)])
 
 
 def test_draws_follow_the_softmax_of_epsilon():
@@ -72,10 +72,10 @@ def test_draws_are_without_replacement_and_never_more_than_there_are():
     rng = np.random.default_rng(0)
     epsilon = np.ones(6)
     for count in range(9):
-        found = regrown(epsilon, np.array([1, 3, 5]), count, rng)
-        assert len(found) == min(count, 3)
-        assert set(found) <= {1, 3, 5}
-        assert (np.diff(found) > 0).all()
+        chosen = regrown(epsilon, np.array([1, 3, 5]), count, rng)
+        assert len(chosen) == min(count, 3)
+        assert set(chosen) <= {1, 3, 5}
+        assert (np.diff(chosen) > 0).all()
 
 
 def test_counts_are_the_global_quantile_with_masked_channels_first():

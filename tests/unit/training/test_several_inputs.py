@@ -90,19 +90,21 @@ def answers(path, arrays):
 @pytest.mark.parametrize("name", NETS)
 def test_pruned_then_taught(name, tmp_path, call):
     """Prune, which proves the cut, then learn the original's answers without labels."""
-    whole, arrays = written(tmp_path, name), NETS[name][3](64)
+    original, arrays = written(tmp_path, name), NETS[name][3](64)
     np.savez(tmp_path / "d.npz", **arrays)
     cut, out = tmp_path / "p.onnx", tmp_path / "o.onnx"
-    assert call("prune", whole, "--sparsity", "0.5", "--recover", "none", "-o", cut, "-q").code == 0
+    assert (
+        call("prune", original, "--sparsity", "0.5", "--recover", "none", "-o", cut, "-q").code == 0
+    )
     result = call("finetune", cut, "--data", tmp_path / "d.npz", *STEPS, "-o", out)
     assert result.code == 0, result.err
     log = json.loads((tmp_path / "o.training.json").read_text())
     assert log["result"]["scores"]["val_loss"] < log["start"]["val_loss"]
-    wanted, before, after = (answers(path, arrays) for path in (whole, cut, out))
+    wanted, before, after = (answers(path, arrays) for path in (original, cut, out))
     assert (after - wanted).square().mean() < (before - wanted).square().mean()
     assert list(onnx.load(out).graph.node) == list(onnx.load(cut).graph.node)
     report = ("--report", tmp_path / "p.report.json")
-    verified = call("verify", whole, out, *report)
+    verified = call("verify", original, out, *report)
     assert verified.code == 0, verified.err
     assert "trained since" in verified.out, verified.out
     other = written(tmp_path, OTHERS[name])
@@ -112,18 +114,18 @@ def test_pruned_then_taught(name, tmp_path, call):
 @pytest.mark.parametrize("name", NETS)
 def test_pruned_while_it_trains(name, tmp_path, call):
     """Algorithm 2 from labels: what is written has fewer channels, learned them, and is proven."""
-    whole, arrays = written(tmp_path, name), NETS[name][3](64)
-    sure = answers(whole, arrays) @ torch.tensor([-1.0, 1.0])
+    original, arrays = written(tmp_path, name), NETS[name][3](64)
+    sure = answers(original, arrays) @ torch.tensor([-1.0, 1.0])
     y = (sure > sure.median()).numpy().astype(np.int64)  # as many of one class as of the other
     np.savez(tmp_path / "d.npz", y=y, **arrays)
     out = tmp_path / "o.onnx"
     how = ("--sparsity", "0.5", "--interval", "1", "--prune-epochs", "1", "-o", out)
-    result = call("train", whole, "--data", tmp_path / "d.npz", *STEPS, *how)
+    result = call("train", original, "--data", tmp_path / "d.npz", *STEPS, *how)
     assert result.code == 0, result.err
     report = json.loads((tmp_path / "o.report.json").read_text())
     assert report["verification"]["passed"]
     assert report["after"]["params"] < report["before"]["params"]
-    assert call("verify", whole, out).code == 0
+    assert call("verify", original, out).code == 0
     right = answers(out, arrays).argmax(1).numpy() == y
     scores = json.loads((tmp_path / "o.training.json").read_text())["result"]["scores"]
     assert right.mean() > 0.6
@@ -132,30 +134,30 @@ def test_pruned_while_it_trains(name, tmp_path, call):
 
 @pytest.mark.parametrize("name", ["two vectors", "an image and a class"])
 def test_labels_beside_several_inputs(name, tmp_path, call):
-    whole, arrays = written(tmp_path, name), NETS[name][3](64)
-    y = 1 - answers(whole, arrays).argmax(1).numpy()  # all wrong at first
+    original, arrays = written(tmp_path, name), NETS[name][3](64)
+    y = 1 - answers(original, arrays).argmax(1).numpy()  # all wrong at first
     np.savez(tmp_path / "d.npz", y=y, **arrays)
     more = ("--distill", "none", "-o", tmp_path / "o.onnx")
-    result = call("finetune", whole, "--data", tmp_path / "d.npz", *STEPS, *more)
+    result = call("finetune", original, "--data", tmp_path / "d.npz", *STEPS, *more)
     assert result.code == 0, result.err
     right = answers(tmp_path / "o.onnx", arrays).argmax(1).numpy() == y
     assert right.mean() > 0.5
 
 
 def test_an_input_without_an_array(tmp_path, call):
-    whole = written(tmp_path, "two vectors")
+    original = written(tmp_path, "two vectors")
     np.savez(tmp_path / "d.npz", a=rows(8, 3))
     out = ("--distill", "none", "-o", tmp_path / "o.onnx")
-    result = call("finetune", whole, "--data", tmp_path / "d.npz", *out)
+    result = call("finetune", original, "--data", tmp_path / "d.npz", *out)
     assert result.code == 1
     assert "no array 'b', but the model has 2 inputs" in result.err
 
 
 def test_whole_numbers_are_not_mixed(tmp_path, call):
-    whole = written(tmp_path, "an image and a class")
+    original = written(tmp_path, "an image and a class")
     np.savez(tmp_path / "d.npz", y=RNG.integers(0, 2, 32), **NETS["an image and a class"][3](32))
     more = ("--distill", "none", "--mixup", "0.2", "-o", tmp_path / "o.onnx")
-    result = call("finetune", whole, "--data", tmp_path / "d.npz", *STEPS, *more)
+    result = call("finetune", original, "--data", tmp_path / "d.npz", *STEPS, *more)
     assert result.code == 1
     assert "--mixup mixes images, and " in result.err
     assert " holds whole numbers" in result.err
@@ -163,13 +165,13 @@ def test_whole_numbers_are_not_mixed(tmp_path, call):
 
 def test_a_teacher_of_other_inputs(tmp_path, call):
     """The original's inputs go by name, so they have to be the model's."""
-    whole = written(tmp_path, "two vectors")
+    original = written(tmp_path, "two vectors")
     text = HEAD.replace("INPUTS", "float[N,3] a, float[N,2] z")
     body = "{ c = Concat <axis = 1> (a, z) y = Gemm (c, w) }"
     onnx.save(parsed(text + body, w=normal(5, 2)), tmp_path / "other.onnx")
     np.savez(tmp_path / "d.npz", **NETS["two vectors"][3](8))
     more = ("--distill", tmp_path / "other.onnx", "-o", tmp_path / "o.onnx")
-    result = call("finetune", whole, "--data", tmp_path / "d.npz", *STEPS, *more)
+    result = call("finetune", original, "--data", tmp_path / "d.npz", *STEPS, *more)
     assert result.code == 1
     assert "--distill: the original has the inputs a, z, the model has a, b" in result.err
 

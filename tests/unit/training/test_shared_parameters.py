@@ -62,10 +62,10 @@ def trained(model: rp.Model) -> tuple[rp.Model, torch.nn.Module]:
 def test_the_file_computes_what_was_trained(shared: rp.Model) -> None:
     result, module = trained(shared)
     x = np.random.default_rng(1).normal(size=(2, 3, 6, 6)).astype(np.float32)
-    found = Session(result.proto, optimize=False).run({"x": x})["y"]
-    np.testing.assert_allclose(found, module(torch.from_numpy(x)).detach(), atol=1e-5)
+    outputs = Session(result.proto, optimize=False).run({"x": x})["y"]
+    np.testing.assert_allclose(outputs, module(torch.from_numpy(x)).detach(), atol=1e-5)
     original = Session(shared.proto, optimize=False).run({"x": x})["y"]
-    assert np.abs(found - original).max() > 0.1
+    assert np.abs(outputs - original).max() > 0.1
 
 
 def test_every_node_has_statistics_of_its_own(shared: rp.Model) -> None:
@@ -90,8 +90,8 @@ def test_before_ir_4_a_copy_becomes_a_constant(shared: rp.Model) -> None:
         proto.graph.input.append(info)
     result, module = trained(rp.Model(proto))
     x = np.random.default_rng(1).normal(size=(2, 3, 6, 6)).astype(np.float32)
-    found = Session(result.proto, optimize=False).run({"x": x})["y"]
-    np.testing.assert_allclose(found, module(torch.from_numpy(x)).detach(), atol=1e-5)
+    outputs = Session(result.proto, optimize=False).run({"x": x})["y"]
+    np.testing.assert_allclose(outputs, module(torch.from_numpy(x)).detach(), atol=1e-5)
     assert [n.op_type for n in result.proto.graph.node].count("Constant") == 6
     assert [v.name for v in result.proto.graph.input] == [v.name for v in proto.graph.input]
 
@@ -105,9 +105,9 @@ def test_a_trained_file_still_has_the_structure_of_its_cut(shared: rp.Model, tmp
     path = tmp_path / "report.json"
     path.write_text(json.dumps(pruned.report))
     result, _ = trained(pruned.model)
-    found = verify(shared, result, read_report(path))
-    assert found.result is None
-    assert found.changed > 0
+    proof = verify(shared, result, read_report(path))
+    assert proof.result is None
+    assert proof.changed > 0
 
 
 def test_a_file_that_was_pruned_while_it_trained_has_the_structure_of_its_cut(
@@ -126,6 +126,6 @@ def test_a_file_that_was_pruned_while_it_trained_has_the_structure_of_its_cut(
     result = rp.train(shared, rp.Task(data), rp.TrainSettings(epochs=2, batch_size=8), plan)
     path = tmp_path / "report.json"
     path.write_text(json.dumps(result.report))
-    found = verify(shared, result.model, read_report(path))
-    assert found.result is None
-    assert found.changed > 0
+    proof = verify(shared, result.model, read_report(path))
+    assert proof.result is None
+    assert proof.changed > 0

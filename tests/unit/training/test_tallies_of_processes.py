@@ -29,14 +29,14 @@ def test_two_processes_measure_what_one_does(root, tmp_path):
     ]
     ends = [(process.communicate(timeout=300)[1], process.returncode) for process in started]
     assert [code for _, code in ends] == [0, 0], ends
-    whole = {name: t.scores() for n in COUNTS for name, t in tallies(n, slice(None))}
+    by_one = {name: t.scores() for n in COUNTS for name, t in tallies(n, slice(None))}
     halves = {name: t.scores() for name, t in tallies(COUNTS[0], slice(0, None, 2))}
     for rank in (0, 1):
         together = json.loads((tmp_path / f"{rank}").read_text())
-        assert together.keys() == whole.keys()
-        for name, scores in whole.items():
+        assert together.keys() == by_one.keys()
+        for name, scores in by_one.items():
             for key, value in scores.items():
                 seen, wanted = (np.array(v, np.float64) for v in (together[name][key], value))
                 np.testing.assert_allclose(seen, wanted, rtol=1e-9, err_msg=f"{name}, {key}")
     # the control: one process alone measures something else
-    assert all(scores != whole[name] for name, scores in halves.items())
+    assert all(scores != by_one[name] for name, scores in halves.items())

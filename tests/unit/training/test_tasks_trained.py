@@ -49,9 +49,9 @@ def test_masks_train_what_class_maps_are_made_of(call, tmp_path, pictures, kind)
     out, log, said = trained(call, tmp_path, model, pictures, "semantic-segmentation")
     start, end = start_and_end(log, "val_mean_iou")
     assert start < 20 and end == 100.0
-    for path, own in ((model, start), (out, end)):  # as evaluate measures it
-        found = measured(call, path, pictures, "semantic-segmentation")
-        assert found["mean_iou"] == pytest.approx(own)
+    for path, scores_of in ((model, start), (out, end)):  # as evaluate measures it
+        scores = measured(call, path, pictures, "semantic-segmentation")
+        assert scores["mean_iou"] == pytest.approx(scores_of)
     assert "epoch   0  val mean IoU" in said and "val mean IoU 100.00 %" in said
     assert [o.name for o in onnx.load(out).graph.output] == ["y"]
 
@@ -91,8 +91,8 @@ def test_the_original_teaches_without_masks(call, tmp_path, pictures):
     start, end = start_and_end(log, "val_agreement_mean_iou")
     assert start < 20 and end > 90
     assert "mean IoU with the original" in said
-    found = measured(call, out, data, "semantic-segmentation", "--against", original)
-    assert found["agreement_mean_iou"] == pytest.approx(end)
+    scores = measured(call, out, data, "semantic-segmentation", "--against", original)
+    assert scores["agreement_mean_iou"] == pytest.approx(end)
 
 
 # ── numbers ─────────────────────────────────────────────────────────────────────────────────
@@ -196,8 +196,8 @@ def test_a_teacher_of_several_labels(call, tmp_path, flags):
     out, log, _ = trained(call, tmp_path, model, f"{flags}:x,", "multi-label", *how)
     start, end = start_and_end(log, "val_agreement")
     assert start < 20 and end > 90
-    found = measured(call, out, f"{flags}:x,", "multi-label", "--against", original)
-    assert found["agreement"] == pytest.approx(end)
+    scores = measured(call, out, f"{flags}:x,", "multi-label", "--against", original)
+    assert scores["agreement"] == pytest.approx(end)
 
 
 # ── a loss of one's own, rounds, and pruning while training ─────────────────────────────────
@@ -263,7 +263,7 @@ def test_a_task_is_pruned_in_rounds_and_while_it_trains(call, tmp_path, numbers,
     result = call(*ways[command], *how)
     assert result.code == 0, result.err
     log = json.loads((tmp_path / "out.training.json").read_text())
-    found = measured(call, out, numbers, "regression")
-    assert log["result"]["scores"]["val_rmse"] == pytest.approx(found["rmse"], rel=1e-4)
-    assert found["rmse"] < measured(call, model, numbers, "regression")["rmse"]
+    scores = measured(call, out, numbers, "regression")
+    assert log["result"]["scores"]["val_rmse"] == pytest.approx(scores["rmse"], rel=1e-4)
+    assert scores["rmse"] < measured(call, model, numbers, "regression")["rmse"]
     assert json.loads((tmp_path / "out.report.json").read_text())["achieved"]["sparsity"] > 0.3

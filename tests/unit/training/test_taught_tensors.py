@@ -41,22 +41,22 @@ def network(body: str) -> rp.Model:
 
 @pytest.mark.parametrize(("body", "tensor", "classes"), ENDS.values(), ids=ENDS)
 def test_what_a_choice_is_made_by_is_taught(body: str, tensor: str, classes: int | None) -> None:
-    own = network(body)
-    assert logits_of(own, IMAGES) == (None if classes is None else (tensor, classes))
-    (taught,) = taught_tensors(own, IMAGES)
+    student = network(body)
+    assert logits_of(student, IMAGES) == (None if classes is None else (tensor, classes))
+    (taught,) = taught_tensors(student, IMAGES)
     assert taught in (tensor, "s")
 
 
 def test_floating_point_outputs_are_taught_themselves() -> None:
-    own = network(CLASSIFIER + "y = Softmax (f)")
-    assert taught_tensors(own, IMAGES) == ["y"]
+    student = network(CLASSIFIER + "y = Softmax (f)")
+    assert taught_tensors(student, IMAGES) == ["y"]
 
 
 def test_whole_numbers_that_nothing_chooses_cannot_be_taught() -> None:
-    own = network(CLASSIFIER + "b = Greater (f, f)\n y = Cast <to = 7> (b)")
-    assert logits_of(own, IMAGES) is None
+    student = network(CLASSIFIER + "b = Greater (f, f)\n y = Cast <to = 7> (b)")
+    assert logits_of(student, IMAGES) is None
     with pytest.raises(DataError, match=r"\(y\) hold no floating-point.*nothing to teach"):
-        taught_tensors(own, IMAGES)
+        taught_tensors(student, IMAGES)
 
 
 @pytest.mark.parametrize("distilled", [True, False])

@@ -34,9 +34,9 @@ def test_an_epoch_has_every_image_once_and_another_order_each_time():
 
 
 def test_processes_share_a_batch():
-    whole = Sampler(50, 8).epoch(3)
+    by_one = Sampler(50, 8).epoch(3)
     parts = [Sampler(50, 8, rank=r, world=4).epoch(3) for r in range(4)]
-    for k, batch in enumerate(whole):
+    for k, batch in enumerate(by_one):
         np.testing.assert_array_equal(np.concatenate([p[k] for p in parts]), batch)
     with pytest.raises(UsageError, match="a batch of 8 images cannot be shared by 3 processes"):
         Sampler(50, 8, world=3)
@@ -63,11 +63,11 @@ def test_views_are_the_same_however_a_batch_is_shared(kind, last):
     def draw():
         return torch.Generator().manual_seed(3)
 
-    whole = views(x, slice(0, 4), 4, draw())
-    assert whole.shape == x.shape
-    assert (whole != x).any()
+    at_once = views(x, slice(0, 4), 4, draw())
+    assert at_once.shape == x.shape
+    assert (at_once != x).any()
     halves = [views(x[s], s, 4, draw()) for s in (slice(0, 2), slice(2, 4))]
-    torch.testing.assert_close(torch.cat(halves), whole)
+    torch.testing.assert_close(torch.cat(halves), at_once)
 
 
 def test_a_crop_is_a_shift_over_black():

@@ -69,9 +69,9 @@ def solved(
 
 
 def groups(channels: ChannelMap) -> list[Group]:
-    found = [g for g in channels.groups if g.free.any()]
-    assert [g.n for g in found] == SIZES
-    return found
+    prunable = [g for g in channels.groups if g.free.any()]
+    assert [g.n for g in prunable] == SIZES
+    return prunable
 
 
 def keep(channels: ChannelMap, kept: list[int]) -> Any:
@@ -88,9 +88,9 @@ def test_a_reduction_is_reached_and_hardly_passed(
 ) -> None:
     kept, notes = allocated(graph, channels, **{f"{measure}_reduction": share})
     left = getattr(cost(graph, channels, keep(channels, kept)), measure)
-    whole = getattr(cost(graph, channels), measure)
-    assert left <= (1 - share) * whole + 1e-6
-    assert left >= (1 - share - 0.05) * whole
+    full = getattr(cost(graph, channels), measure)
+    assert left <= (1 - share) * full + 1e-6
+    assert left >= (1 - share - 0.05) * full
     assert "sensitivity" in notes[0]
 
 
@@ -130,10 +130,10 @@ def test_overrides_hold(graph: Graph, channels: ChannelMap) -> None:
 
 def test_groups_that_lose_more_keep_more(graph: Graph, channels: ChannelMap) -> None:
     settings = rp.Settings(calibration="x", allocation="sensitivity", sparsity=0.5)
-    plain = {g.id: np.linspace(1, 0, g.n + 1) ** 2 for g in channels.groups}
+    errors = {g.id: np.linspace(1, 0, g.n + 1) ** 2 for g in channels.groups}
     first = groups(channels)[0]
-    dear = {**plain, first.id: 100 * plain[first.id]}
-    before, _ = solved(graph, channels, settings, Losses(plain, {}))
+    dear = {**errors, first.id: 100 * errors[first.id]}
+    before, _ = solved(graph, channels, settings, Losses(errors, {}))
     after, _ = solved(graph, channels, settings, Losses(dear, {}))
     assert after[first.id] > before[first.id]
 

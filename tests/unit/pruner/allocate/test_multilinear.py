@@ -103,8 +103,8 @@ def test_equals_the_count_of_any_selection(name: str, measure: Measure) -> None:
         else:
             assert price(k) == pytest.approx(getattr(selected, measure), abs=1e-6)
     full = np.array([g.n for g in groups])
-    whole = full.sum() if measure == "channels" else getattr(cost(graph, channels), measure)
-    assert price(full) == whole
+    full_cost = full.sum() if measure == "channels" else getattr(cost(graph, channels), measure)
+    assert price(full) == full_cost
 
 
 @pytest.mark.parametrize("measure", get_args(Measure))

@@ -50,9 +50,9 @@ def widths(model):
 def test_the_parts_of_a_padded_shortcut(padded):
     channels = rp.analyze(padded, rp.Scope(residual="prune"))
     (group,) = [g for g in channels.groups if g.free.any()]
-    found = parts(channels, group)
-    assert sorted(found.size) == [16, 24]
-    assert sorted((found.has @ found.size).tolist()) == [16, 40]
+    split = parts(channels, group)
+    assert sorted(split.size) == [16, 24]
+    assert sorted((split.has @ split.size).tolist()) == [16, 40]
 
 
 @pytest.mark.parametrize("method", ["reprune", "l1", "fpgm", "random"])
@@ -87,39 +87,39 @@ def problems(draw):
     return Parts(np.repeat(np.arange(len(size)), size), has), wanted, least, rounding
 
 
-def allowed(found, numbers, least, rounding):
+def allowed(split, numbers, least, rounding):
     """Whether all axes have suitable widths, none is empty, and enough stays."""
-    axes = zip((found.has @ found.size).tolist(), (found.has @ numbers).tolist(), strict=True)
+    axes = zip((split.has @ split.size).tolist(), (split.has @ numbers).tolist(), strict=True)
     return (numbers >= least).all() and all(k in rounding.choices(n, 1) for n, k in axes)
 
 
 @settings(deadline=None, max_examples=150)
 @given(problems())
 def test_numbers_suit_all_axes_or_stay(problem):
-    found, wanted, least, rounding = problem
-    numbers = suitable(found, wanted, least, rounding)
-    assert abs(numbers.sum() - wanted.sum()) <= rounding.step(len(found.of))
+    split, wanted, least, rounding = problem
+    numbers = suitable(split, wanted, least, rounding)
+    assert abs(numbers.sum() - wanted.sum()) <= rounding.step(len(split.of))
     if (numbers != wanted).any():
-        assert allowed(found, numbers, least, rounding)
+        assert allowed(split, numbers, least, rounding)
 
 
 @settings(deadline=None, max_examples=60)
 @given(problems())
 def test_no_other_numbers_are_nearer(problem):
-    found, wanted, least, rounding = problem
-    if np.prod(found.size + 1) > 20_000:
+    split, wanted, least, rounding = problem
+    if np.prod(split.size + 1) > 20_000:
         return
-    numbers = suitable(found, wanted, least, rounding)
-    every = np.stack(np.meshgrid(*[np.arange(n + 1) for n in found.size]), axis=-1)
-    every = every.reshape(-1, len(found.size))
+    numbers = suitable(split, wanted, least, rounding)
+    every = np.stack(np.meshgrid(*[np.arange(n + 1) for n in split.size]), axis=-1)
+    every = every.reshape(-1, len(split.size))
     apart = np.abs(every.sum(axis=1) - wanted.sum())
-    every = every[apart <= rounding.step(len(found.of))]
-    fits = [c for c in every if allowed(found, c, least, rounding)]
+    every = every[apart <= rounding.step(len(split.of))]
+    fits = [c for c in every if allowed(split, c, least, rounding)]
     if not fits:
         assert numbers.tolist() == wanted.tolist()
     else:
 
         def cost(c):
-            return len(found.of) * abs(c.sum() - wanted.sum()) + np.abs(c - wanted).sum()
+            return len(split.of) * abs(c.sum() - wanted.sum()) + np.abs(c - wanted).sum()
 
         assert cost(numbers) == min(cost(c) for c in fits)

@@ -34,7 +34,7 @@ def test_the_widths_a_layer_may_have(rounding, n, least, choices):
 
 
 @pytest.mark.parametrize(
-    ("kept", "budget", "found"),
+    ("kept", "budget", "nearest"),
     [
         ([34, 60], 94, [32, 56]),  # 60 lies between 56 and 64: the budget has room for neither
         ([34, 60], 96, [32, 64]),
@@ -43,9 +43,9 @@ def test_the_widths_a_layer_may_have(rounding, n, least, choices):
         ([3, 64], 67, [8, 64]),  # no layer is deleted
     ],
 )
-def test_the_nearest_multiples_within_a_budget(kept, budget, found):
+def test_the_nearest_multiples_within_a_budget(kept, budget, nearest):
     choices = [Rounding(8).choices(64, 1)] * 2
-    assert nearest_within(np.array(kept), choices, channels(2), budget).tolist() == found
+    assert nearest_within(np.array(kept), choices, channels(2), budget).tolist() == nearest
 
 
 @settings(deadline=None, max_examples=200)
@@ -56,9 +56,9 @@ def test_rounding_takes_a_step_at_most_and_keeps_to_the_budget(data, n, multiple
     kept = np.array([data.draw(st.integers(1, k)) for k in n])
     choices = [Rounding(multiple).choices(k, 1) for k in n]
     cost, budget = channels(len(n)), data.draw(st.integers(0, sum(n)))
-    found = nearest_within(kept, choices, cost, budget)
+    nearest = nearest_within(kept, choices, cost, budget)
     down = []
-    for own, k, new in zip(choices, kept, found, strict=True):
-        down.append(max([v for v in own if v <= k], default=own[0]))
-        assert new in (down[-1], min([v for v in own if v >= k], default=own[-1]))
-    assert cost(found) <= budget or found.tolist() == down
+    for allowed, k, new in zip(choices, kept, nearest, strict=True):
+        down.append(max([v for v in allowed if v <= k], default=allowed[0]))
+        assert new in (down[-1], min([v for v in allowed if v >= k], default=allowed[-1]))
+    assert cost(nearest) <= budget or nearest.tolist() == down

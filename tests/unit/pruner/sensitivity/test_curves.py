@@ -67,13 +67,13 @@ def refitted(proto: onnx.ModelProto, channels: ChannelMap, layer: str, dropped: 
     linear = Linear(op, weight.shape)
     joint = joint_of(graph, channels, linear)
     x = np.concatenate([b["x"] for b in images().batches])
-    found = Session(proto, optimize=False, outputs=[op.inputs[0], joint.tensor]).run({"x": x})
-    z = found[joint.tensor]
+    arrays = Session(proto, optimize=False, outputs=[op.inputs[0], joint.tensor]).run({"x": x})
+    z = arrays[joint.tensor]
     at = np.arange(linear.positions(z))
-    X = linear.inputs(found[op.inputs[0]], z.shape, at).astype(np.float64)
+    X = linear.inputs(arrays[op.inputs[0]], z.shape, at).astype(np.float64)
     W = linear.matrix(weight) * joint.scale.reshape(linear.groups, -1, 1)
     Z = linear.outputs(z, at).astype(np.float64)
-    taps = W.shape[2] // (found[op.inputs[0]].shape[1] // linear.groups)
+    taps = W.shape[2] // (arrays[op.inputs[0]].shape[1] // linear.groups)
     total = 0.0
     for g, (rows, w) in enumerate(zip(X, W, strict=True)):
         rows = rows - rows.mean(axis=0)  # noqa: PLW2901 - centred

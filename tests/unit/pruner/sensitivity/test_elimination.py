@@ -36,7 +36,7 @@ def refitted(readers: list[Reader], kept: list[int]) -> float:
         D = r.G.inputs
         ridged = r.G.matrix() + _RIDGE * r.G.scale * np.eye(D)
         X = np.linalg.cholesky(ridged).T  # XᵀX is the ridged G
-        gone = [j for i, own in enumerate(r.inputs) if i not in kept for j in own]
+        gone = [j for i, channel in enumerate(r.inputs) if i not in kept for j in channel]
         S = [j for j in range(D) if j not in gone]
         T = X @ r.W.T
         V = np.linalg.lstsq(X[:, S], T, rcond=None)[0]
@@ -84,8 +84,8 @@ def test_what_is_lost_is_that_of_a_refit(seed: int, sizes: list[int], second: bo
     assert (np.diff(curve.error) <= 0).all()
     assert sorted(curve.order) == list(range(len(sizes)))
     for k in range(len(sizes) + 1):
-        found = float(lost(readers, [curve.order[:k]])[0])
-        assert curve.error[k] == pytest.approx(found, rel=1e-5, abs=1e-8)
+        measured = float(lost(readers, [curve.order[:k]])[0])
+        assert curve.error[k] == pytest.approx(measured, rel=1e-5, abs=1e-8)
 
 
 def test_elimination_finds_channels_that_others_make_up_for() -> None:
