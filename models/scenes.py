@@ -7,7 +7,6 @@ draws the scenes from ``digits.npz``, trains both networks, and writes, beside t
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -68,28 +67,6 @@ def _place(taken: np.ndarray, rng: np.random.Generator) -> tuple[int, int, int]:
         x, y = (int(v) for v in rng.integers(0, SIDE - side + 1, 2))
         if not taken[y : y + side, x : x + side].any():
             return side, x, y
-
-
-def write_coco(scenes: Scenes, folder: Path) -> None:
-    """Write the images as PNG, and their boxes beside them as COCO's ``instances.json``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    images, objects = [], []
-    for k, x in enumerate(scenes.x):
-        name = f"{k}.png"
-        Image.fromarray(x[0]).save(folder / name)
-        images.append({"id": k + 1, "file_name": name, "width": SIDE, "height": SIDE})
-        for (x1, y1, x2, y2), digit in zip(
-            scenes.boxes[k].tolist(), scenes.digits[k].tolist(), strict=True
-        ):
-            box = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
-            ids = {"id": len(objects) + 1, "image_id": k + 1, "category_id": digit + 1}
-            objects.append({**ids, **box, "iscrowd": 0})
-    content = {
-        "images": images,
-        "annotations": objects,
-        "categories": [{"id": d + 1, "name": str(d)} for d in range(10)],
-    }
-    (folder / "instances.json").write_text(json.dumps(content))
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from reprune_onnx import __version__
 from reprune_onnx.analyzer import Scope, channels_of, graph_of
 from reprune_onnx.arguments import wrong_type
 from reprune_onnx.benchmark.backends import Loader, Runner, loader
@@ -30,6 +29,7 @@ from reprune_onnx.latency.interleaved import Turns, in_turns
 from reprune_onnx.latency.measure import measure_layers
 from reprune_onnx.model import ModelLike, as_model, save
 from reprune_onnx.runtime.tail import head_of
+from reprune_onnx.tool import this_tool
 from reprune_onnx.types import Floats
 from reprune_onnx.watch import Progress
 
@@ -142,7 +142,7 @@ def _head(settings: BenchSettings, backend: Loader, candidates: Sequence[Candida
     on_cpu = settings.backend in ON_CPU
     return {
         "schema": SCHEMA,
-        "tool": {"name": "reprune-onnx", "version": __version__},
+        "tool": this_tool(),
         "machine": machine(backend.versions(), gpu=not on_cpu),
         "backend": settings.backend,
         "threads": (settings.threads or cpus()) if on_cpu else None,

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import onnx
 
-from reprune_onnx.activations.images import Images
 from reprune_onnx.analyzer import analyze
 from reprune_onnx.atomic import write_atomically
 from reprune_onnx.data.reading import Reading
-from reprune_onnx.deployment.convert import Converted, convert
+from reprune_onnx.deployment.convert import convert
 from reprune_onnx.deployment.files import calibrated, read
 from reprune_onnx.deployment.references import ALLOWED, References, references
 from reprune_onnx.errors import ModelError, OutputError, UsageError
 from reprune_onnx.json_text import json_bytes
 from reprune_onnx.model import save
 from reprune_onnx.targets import Target, shipped_folder
+from reprune_onnx.tool import this_tool
 from reprune_onnx.types import Model
 from reprune_onnx.watch import Progress
 
@@ -104,17 +104,14 @@ def _write(
     shutil.copy(shipped_folder("jetson") / "run.sh", folder)
     (folder / "models").mkdir()
     entries: list[dict[str, Any]] = []
-    tool: object = None
     for k, path in enumerate(models):
         name = _name(path, [e["name"] for e in entries])
-        description, entry = _model(path, name, target, folder, options)
-        tool = description.as_json()["tool"]
-        entries.append(entry)
+        entries.append(_model(path, name, target, folder, options))
         if progress is not None:
             progress("converting", k + 1, len(models))
     manifest = {
         "schema": 1,
-        "tool": tool,
+        "tool": this_tool(),
         "target": target.name,
         "device": target.description.partition(" (")[0],
         "sm": target.build.sm,
@@ -133,17 +130,25 @@ def _write(
 
 def _model(
     path: Path, name: str, target: Target, folder: Path, options: BundleOptions
-) -> tuple[Converted, dict[str, Any]]:
+) -> dict[str, Any]:
+    """Write the models and references of ``path``; return its entry in bundle.json."""
     model = read(path)
     size, how = options.calibration_size, options.reading
     images = calibrated(model, options.calibration, size, how, options.input_shapes)
     names = options.precisions or [p for p in target.precisions if p != "int8" or images]
     precisions = [target.precision(p) for p in names]
-    description, files = _converted(model, name, precisions, (target, folder, options, images))
+    shapes = options.input_shapes
+    description = convert(model, target, "fp32", input_shapes=shapes)
+    save(description.model, folder / "models" / f"{name}.onnx")
+    files = dict.fromkeys(precisions, f"models/{name}.onnx")  # those that are flags share one
+    if "int8" in precisions:
+        files["int8"] = f"models/{name}-int8.onnx"
+        converted = convert(model, target, "int8", input_shapes=shapes, images=images)
+        save(converted.model, folder / files["int8"])
     taken = references(
         description.model.proto, options.input_shapes, images=images.batches[0] if images else None
     )
-    entry = {
+    return {
         "name": name,
         "files": files,
         "precisions": precisions,
@@ -160,26 +165,6 @@ def _model(
         "difference": description.difference,
         "note": description.note,
     }
-    return description, entry
-
-
-def _converted(
-    model: Model,
-    name: str,
-    precisions: Sequence[str],
-    where: tuple[Target, Path, BundleOptions, Images | None],
-) -> tuple[Converted, dict[str, str]]:
-    """The float conversion, and the file of every precision; those that are flags share one."""
-    target, folder, options, images = where
-    shapes = options.input_shapes
-    base = convert(model, target, "fp32", input_shapes=shapes)
-    files = dict.fromkeys(precisions, f"models/{name}.onnx")
-    save(base.model, folder / "models" / f"{name}.onnx")
-    if "int8" in precisions:
-        converted = convert(model, target, "int8", input_shapes=shapes, images=images)
-        files["int8"] = f"models/{name}-int8.onnx"
-        save(converted.model, folder / files["int8"])
-    return base, files
 
 
 def _batches(path: Path, taken: References, options: BundleOptions) -> list[int]:

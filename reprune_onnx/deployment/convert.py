@@ -10,7 +10,6 @@ from typing import Any
 
 import onnx
 
-from reprune_onnx import __version__
 from reprune_onnx.activations.images import Images
 from reprune_onnx.analyzer.quantized import counted, quantized_nodes
 from reprune_onnx.deployment import half as float16
@@ -26,6 +25,7 @@ from reprune_onnx.precision import as_float32
 from reprune_onnx.runtime.tail import find_tail, head_of
 from reprune_onnx.sizes import fitting_shapes
 from reprune_onnx.targets import Target
+from reprune_onnx.tool import this_tool
 from reprune_onnx.types import Model
 
 
@@ -57,7 +57,7 @@ class Converted:
         """Return what was done, in JSON's types."""
         opset = next(o.version for o in self.model.proto.opset_import if not o.domain)
         return {
-            "tool": {"name": "reprune-onnx", "version": __version__},
+            "tool": this_tool(),
             "source": {"path": str(self.model.path or ""), "sha256": self.model.sha256},
             "precision": self.precision,
             "flag": self.flag,

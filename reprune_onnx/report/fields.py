@@ -6,12 +6,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Protocol, TypeAlias, TypedDict
 
-
-class ToolEntry(TypedDict):
-    """The tool that wrote a report."""
-
-    name: str
-    version: str
+from reprune_onnx.tool import ToolEntry
 
 
 class SourceEntry(TypedDict):

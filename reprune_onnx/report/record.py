@@ -11,7 +11,6 @@ from typing import Any, cast
 import numpy as np
 import onnx
 
-from reprune_onnx import __version__
 from reprune_onnx.activations.images import Images
 from reprune_onnx.analyzer.dense import sparse_tensors
 from reprune_onnx.analyzer.graph import Graph
@@ -39,6 +38,7 @@ from reprune_onnx.report.stays import Stay, stays
 from reprune_onnx.results import Instead, PruneRecord, Recovery, Rewrite, TensorCut, Verification
 from reprune_onnx.runtime.custom_ops import loaded
 from reprune_onnx.settings import Settings
+from reprune_onnx.tool import this_tool
 from reprune_onnx.types import Bools, ChannelMap, Layer, Model
 
 SCHEMA = 1
@@ -51,7 +51,7 @@ def stamp(record: PruneRecord) -> Model:
     No paths, no times, no number of jobs: the same input, options and seed give the same bytes.
     """
     values = {
-        "reprune_onnx.version": __version__,
+        "reprune_onnx.version": this_tool()["version"],
         "reprune_onnx.settings": json.dumps(record.settings.as_report(), sort_keys=True),
         "reprune_onnx.source_sha256": record.source.sha256,
     }
@@ -104,7 +104,7 @@ def build_report(record: PruneRecord, pruned: Model, seconds: Mapping[str, float
     }
     return {
         "schema": SCHEMA,
-        "tool": {"name": "reprune-onnx", "version": __version__},
+        "tool": this_tool(),
         "source": {"path": str(source.path or ""), "sha256": source.sha256},
         "settings": _settings(record),
         "before": _cost(before, source.bytes or size(source.proto)),

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reprune_onnx import __version__
 from reprune_onnx.atomic import write_atomically
 from reprune_onnx.json_text import json_bytes
+from reprune_onnx.tool import this_tool
 
 SCHEMA = 1
 
@@ -36,7 +36,7 @@ class RunLog:
 
     def as_json(self) -> dict[str, Any]:
         """Everything, in JSON's types."""
-        head = {"schema": SCHEMA, "tool": {"name": "reprune-onnx", "version": __version__}}
+        head = {"schema": SCHEMA, "tool": this_tool()}
         return {**head, **self.facts, "epochs": self.epochs, "result": self.result}
 
     def add(self, record: Mapping[str, Any]) -> None:

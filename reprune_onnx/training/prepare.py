@@ -104,7 +104,8 @@ def prepare(
     settled = settle_goal(model, task, settings, Sample(*first, task.data))
     goal = settled.goal
     check_labels(train, val, goal, task)
-    train, val, said = _split(train, val, settings)
+    split = _split(train, val, settings)
+    train, said = split.train, split.said
     if goal is not None and task.class_weights is not None:
         weights = class_weights(task.class_weights, goal, train.targets(), task.data.classes)
         goal = goal.weighted(weights.to(fabric.device))
@@ -116,11 +117,11 @@ def prepare(
     classes = goal.ours.answering.size if goal is not None and goal.loss.right else None
     more = settings.workers, settings.mixup, classes
     feed = ImageFeed(train, sampler, views, fabric.device, *more)
-    batches = batches_of(val, fabric, sampler.size // fabric.world_size, settings.workers)
+    batches = batches_of(split.val, fabric, sampler.size // fabric.world_size, settings.workers)
     teacher = _on(settled.teacher, fabric)
     remembered = remembering(teacher, settings, fabric)
     objective = Objective(settings, goal, remembered, task.custom, n_outputs)
-    judge = Judge(objective, fabric, batches, said, val.labelled)
+    judge = Judge(objective, fabric, batches, said, split.val.labelled)
     original, notes = task.teacher, settled.notes
     if teacher is not None and goal is not None and task.if_better and train.labelled:
         why = better_alone(judge, torch_module(model, settled.outputs).to(fabric.device), teacher)
@@ -152,21 +153,28 @@ def _on(teacher: OnnxModule | None, fabric: Fabric) -> OnnxModule | None:
     return None if teacher is None else teacher.to(fabric.device)
 
 
-def _split(
-    train: Examples, val: Examples | None, settings: TrainSettings
-) -> tuple[Examples, Examples, str]:
+@dataclass(frozen=True)
+class _Split:
     """What is trained on, what is measured on, and how the latter is called."""
+
+    train: Examples
+    val: Examples
+    said: str
+
+
+def _split(train: Examples, val: Examples | None, settings: TrainSettings) -> _Split:
     if val is not None:
-        return train, val, f"{len(val)} images of {val.name}"
+        return _Split(train, val, f"{len(val)} images of {val.name}")
     if settings.keep_epoch == "last":
         some = spread(len(train))
-        return train, Subset(train, some), f"{len(some)} of the training images themselves"
+        said = f"{len(some)} of the training images themselves"
+        return _Split(train, Subset(train, some), said)
     held = held_back(len(train), settings.seed)
     if held is None:
         said = f"the {len(train)} training images themselves, too few to hold some back"
-        return train, train, said
+        return _Split(train, train, said)
     said = f"{len(held)} of {len(train)} images of {train.name}, held back from training"
-    return Subset(train, rest_of(len(train), held)), Subset(train, held), said
+    return _Split(Subset(train, rest_of(len(train), held)), Subset(train, held), said)
 
 
 def _prepare_stream(model: Model, task: Task, settings: TrainSettings, fabric: Fabric) -> Prepared:

@@ -36,8 +36,6 @@ from reprune_onnx.data.target import DataInput
 from reprune_onnx.errors import RepruneError
 from reprune_onnx.types import Floats, Model
 
-_BestOf = Callable[..., Preprocess]  # min or max
-
 _NORMS = 8  # early ones tell the range, later ones also how images differ from photographs
 _ALIKE = 1.3  # times the least misfit: ways that statistics do not tell apart
 _FITS = 0.5  # a misfit beyond which no usual way is what the file was trained with
@@ -83,11 +81,13 @@ def find_range(model: Model, port: DataInput, some: Pixels) -> Range:
         return Range(
             some.preprocess, "nothing", "nothing in the file tells, so it is assumed", False
         )
-    how, score, rest = _best(ways, by_answers, max)
+    scores = {how: by_answers(how) for how in ways}
+    how = max(scores, key=scores.__getitem__)
     return Range(
         how,
         "answers",
-        f"its answers are then surest and differ most ({score:.2f} nats, {_next(rest)})",
+        f"its answers are then surest and differ most ({scores[how]:.2f} nats,"
+        f" {_others(scores, how)})",
     )
 
 
@@ -104,7 +104,6 @@ def _by_statistics(
         best = max(alike, key=by_answers)
     else:
         best = min(ways, key=misfits.__getitem__)
-    rest = {how: m for how, m in misfits.items() if how != best}
     names = " to ".join(
         f"'{name}'" for name in dict.fromkeys((statistics.names[0], statistics.names[-1]))
     )
@@ -114,31 +113,25 @@ def _by_statistics(
         best,
         "statistics",
         f"it gives BatchNormalization {names} nearest to the means and variances that the file"
-        f" states (misfit {misfits[best]:.2f}, {_next(rest)}){doubt}",
+        f" states (misfit {misfits[best]:.2f}, {_others(misfits, best)}){doubt}",
         fits,
     )
 
 
 def _by_biases(biases: BiasEvidence, some: Pixels, ways: Sequence[Preprocess]) -> Range:
-    how, score, rest = _best(ways, lambda how: biases.imbalance(some.fed(how)), min)
+    off = {how: biases.imbalance(some.fed(how)) for how in ways}
+    how = min(off, key=off.__getitem__)
     return Range(
         how,
         "biases",
         f"what its {biases.layers} layers with biases make then lies nearest around zero (off by"
-        f" {score:.2f}, {_next(rest)})",
+        f" {off[how]:.2f}, {_others(off, how)})",
     )
 
 
-def _best(
-    ways: Sequence[Preprocess], score: Callable[[Preprocess], float], best_of: _BestOf
-) -> tuple[Preprocess, float, dict[Preprocess, float]]:
-    scores = {how: score(how) for how in ways}
-    best = best_of(ways, key=scores.__getitem__)
-    return best, scores[best], {how: s for how, s in scores.items() if how != best}
-
-
-def _next(rest: dict[Preprocess, float]) -> str:
-    return "others " + ", ".join(f"'{how}' {value:.2f}" for how, value in rest.items())
+def _others(scores: dict[Preprocess, float], best: Preprocess) -> str:
+    others = (f"'{how}' {value:.2f}" for how, value in scores.items() if how != best)
+    return "others " + ", ".join(others)
 
 
 def _answers(model: Model, some: Pixels) -> Callable[[Preprocess], float] | None:

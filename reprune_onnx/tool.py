@@ -1,0 +1,19 @@
+"""How every file that this tool writes names the tool."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from reprune_onnx import __version__
+
+
+class ToolEntry(TypedDict):
+    """The tool that wrote a file."""
+
+    name: str
+    version: str
+
+
+def this_tool() -> ToolEntry:
+    """Return name and version, as reports, logs, results and bundles have them."""
+    return {"name": "reprune-onnx", "version": __version__}
