@@ -50,9 +50,9 @@ def values(moments: Moments, name: str) -> np.ndarray:
     return np.stack([G.matrix() for G in field]) if name == "xx" else field
 
 
-def assert_close(found: Moments, wanted: Moments) -> None:
+def assert_close(computed: Moments, wanted: Moments) -> None:
     for name in FIELDS:
-        a, b = values(found, name), values(wanted, name)
+        a, b = values(computed, name), values(wanted, name)
         assert a.dtype == np.float64
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5, err_msg=name)
 
@@ -62,16 +62,16 @@ def assert_close(found: Moments, wanted: Moments) -> None:
 def test_portions_equal_the_whole(centred: bool, n: int, size: int) -> None:
     X, T = samples(n)
     with threads(1) as pool:
-        found = added(Sums(pool), X, T, size).moments(centred)
-    assert_close(found, expected(X, T, centred))
+        moments = added(Sums(pool), X, T, size).moments(centred)
+    assert_close(moments, expected(X, T, centred))
 
 
 def test_more_columns_than_one_block() -> None:
     X, T = samples(400, g=1, D=300, m=2)
     with threads(2) as pool:
-        found = added(Sums(pool), X, T, 100).moments()
-    assert_close(found, expected(X, T, True))
-    (G,) = values(found, "xx")
+        moments = added(Sums(pool), X, T, 100).moments()
+    assert_close(moments, expected(X, T, True))
+    (G,) = values(moments, "xx")
     np.testing.assert_allclose(G, G.T, atol=1e-5)
 
 
@@ -85,11 +85,11 @@ def test_means_that_are_large_do_not_hide_the_variance(centred: bool) -> None:
         first = added(Sums(pool), X[:, :5000], T[:, :5000], 900)
         second = added(Sums(pool), X[:, 5000:], T[:, 5000:], 900)
         m = first.moments(centred).merged(second.moments(centred))
-        whole = added(Sums(pool), X, other, 900).moments(centred)
-    for found, targets in ((m, T), (whole, other)):
+        far_off = added(Sums(pool), X, other, 900).moments(centred)
+    for computed, targets in ((m, T), (far_off, other)):
         wanted = expected(X, targets, centred)
         for name in FIELDS:
-            a, b = values(found, name), values(wanted, name)
+            a, b = values(computed, name), values(wanted, name)
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4, err_msg=name)
 
 
@@ -149,13 +149,13 @@ def test_error_is_that_of_the_prediction(centred: bool) -> None:
 
 def test_the_same_bits_with_any_number_of_threads() -> None:
     X, T = samples(5000, g=1, D=290, m=40)
-    found = []
+    collected = []
     for n in (1, 2, 5):
         with threads(n) as pool:
-            found.append(added(Sums(pool), X, T, 700).moments())
-    for other in found[1:]:
+            collected.append(added(Sums(pool), X, T, 700).moments())
+    for other in collected[1:]:
         for name in FIELDS:
-            assert values(other, name).tobytes() == values(found[0], name).tobytes(), name
+            assert values(other, name).tobytes() == values(collected[0], name).tobytes(), name
 
 
 def test_results_come_in_order_and_few_wait() -> None:
