@@ -17,6 +17,9 @@ _LENGTHS = (
 )
 _CUBES = (32, 64, 16, 48, 96, 128, 24, 8)
 
+FRAMES = (32, 64, 128)
+"""First extents to try of an input of rank 2, which may be a spectrogram: frames of a length."""
+
 
 def common_sizes(n: int, rank: int) -> Iterator[tuple[int, ...]]:
     """Yield sizes of ``n`` open sides of an input of that rank, the most common first."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx
 
 from reprune_onnx.model import copy_emptied
+from reprune_onnx.safe_inference import infer_shapes
 from reprune_onnx.types import Shape
 
 
@@ -30,7 +31,7 @@ def inferred(proto: onnx.ModelProto) -> Inferred:
     for domain in sorted({node.domain for node in light.graph.node} - stated):
         light.opset_import.append(onnx.helper.make_opsetid(domain, 1))  # else nothing is inferred
     try:
-        told = onnx.shape_inference.infer_shapes(light)
+        told = infer_shapes(light)
     except Exception:  # onnx's errors share no base class
         told = light
     types = {t.name: int(t.data_type) for t in light.graph.initializer}

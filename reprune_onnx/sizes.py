@@ -16,7 +16,7 @@ from math import prod
 import onnx
 
 from reprune_onnx.bodies import bodies, with_bodies
-from reprune_onnx.common_sizes import common_sizes
+from reprune_onnx.common_sizes import FRAMES, common_sizes
 from reprune_onnx.errors import ModelError
 from reprune_onnx.held import MOST, held_by_a_node
 from reprune_onnx.model import copy_emptied
@@ -26,6 +26,7 @@ from reprune_onnx.note import Note
 from reprune_onnx.plain_ops import in_plain_ops
 from reprune_onnx.runtime.extents import extents_in_a_run
 from reprune_onnx.runtime.tried_sizes import tried_sizes
+from reprune_onnx.safe_inference import infer_shapes, refuse_negative_extents
 from reprune_onnx.shapes import concrete_shapes, image_layout, stated_shapes, symbols
 
 Shapes = dict[str, tuple[int, ...]]
@@ -59,11 +60,12 @@ def fitting_shapes(
     """Return shapes without symbols that the model runs with: `concrete_shapes`, if these fit.
 
     Extents that the file states or ``overrides`` gives stay. Raises ModelError, naming sizes tried,
-    where a number inside fits none of them.
+    where a number inside fits none of them, or the file states sizes that make negative extents.
     """
     assumed = concrete_shapes(proto, overrides)
     search = _Search(proto, assumed, overrides)
     if not search.open or not assumed:
+        refuse_negative_extents(proto)
         return FittingShapes(assumed)
     misfit = search.misfit(assumed)
     if misfit is None and search.determined(assumed):
@@ -151,9 +153,7 @@ class _Search:
                 del dims.dim[:]
                 for n in shapes[value.name]:
                     dims.dim.add(dim_value=n)
-        return onnx.shape_inference.infer_shapes(
-            self._light, check_type=False, strict_mode=strict, data_prop=True
-        )
+        return infer_shapes(self._light, strict_mode=strict, data_prop=True)
 
     def misfit(self, shapes: Shapes) -> Need | None:
         """What does not fit by shape inference; the first, by the numbers of a node if possible."""
@@ -314,7 +314,8 @@ class _Search:
         def common() -> Iterator[Shapes]:
             for n, stride, batch in product(self._numbers, _STRIDES, stated):
                 yield self._with(start, batch, dict.fromkeys(sides, n * stride))
-            for batch, ends in product(stated, common_sizes(len(sides), len(shape))):
+            firsts = stated if len(shape) > 2 or not self._firsts else (*stated, *FRAMES)
+            for batch, ends in product(firsts, common_sizes(len(sides), len(shape))):
                 yield self._with(start, batch, dict(zip(sides, ends, strict=True)))
 
         yield from led(stated)

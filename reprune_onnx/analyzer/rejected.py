@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-import onnx
-
 from reprune_onnx.analyzer.graph import Graph, Op
+from reprune_onnx.safe_inference import infer_shapes
 from reprune_onnx.types import Labels, Shape
 
 _REJECTED = re.compile(
@@ -21,7 +20,7 @@ def rejected(graph: Graph, op: Op) -> str | None:
     It is the cause where ``op``, which reads what it makes, is where the trouble shows.
     """
     try:
-        onnx.shape_inference.infer_shapes(graph.proto, strict_mode=True, data_prop=True)
+        infer_shapes(graph.proto, strict_mode=True, data_prop=True)
     except Exception as error:  # a file beyond 2 GiB, or whatever else it stumbles over
         message = _REJECTED.search(str(error))
         if message is None:

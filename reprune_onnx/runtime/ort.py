@@ -22,6 +22,7 @@ from reprune_onnx import model as model_file
 from reprune_onnx.errors import KernelError, ModelError
 from reprune_onnx.runtime.custom_ops import register
 from reprune_onnx.runtime.older_opsets import raised
+from reprune_onnx.safe_inference import refuse_negative_extents
 from reprune_onnx.types import Model, Shape
 
 _SILENT = 4  # only what ends the process is logged; errors reach us as exceptions
@@ -89,6 +90,8 @@ class Session:
             level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
         )
         register(options)
+        if isinstance(model, onnx.ModelProto):
+            refuse_negative_extents(model)
         self._title = _title(model)
         start = partial(self._started, options=options, provider=provider)
         try:

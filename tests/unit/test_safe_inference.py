@@ -1,0 +1,92 @@
+"""Negative extents before a Slice, of which onnx and ONNX Runtime end the process (SIGABRT)."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import text_graphs
+
+import reprune_onnx as rp
+from reprune_onnx.runtime.ort import Session
+from reprune_onnx.safe_inference import infer_shapes
+from reprune_onnx.sizes import fitting_shapes
+
+SMALL = {
+    "a window": ("a = Conv (x, w)\n b = Conv (a, w)\n", [1, 4, -4, -4], "what Conv 'b' makes"),
+    "a window behind a Slice that fits": (
+        "a = Conv (x, w)\n c = Slice (a, zero, last, two)\n b = Conv (c, w)\n",
+        [1, 4, -5, -4],
+        "what Conv 'b' makes",
+    ),
+    "a pool": (
+        "b = MaxPool <kernel_shape = [11, 3]> (x)\n",
+        [1, 4, -2, 6],
+        "what MaxPool 'b' makes",
+    ),
+    "a Pad that takes away": ("b = Pad (x, less)\n", [1, 4, -2, 8], "what Pad 'b' makes"),
+}
+
+
+def model(before, x="float[1, 4, 8, 8] x", **weights):
+    text = f"""<ir_version: 8, opset_import: ["" : 17]>
+    g ({x}) => (float[] y) {{
+        {before}
+        y = Slice (b, zero, last, two)
+    }}"""
+    known = {
+        "w": np.ones((4, 4, 7, 7)),
+        "less": np.array([0, 0, -5, 0, 0, 0, -5, 0]),
+        "zero": np.array([0]),
+        "last": np.array([-1]),
+        "two": np.array([2]),
+    }
+    return text_graphs.model(text, **{k: v for k, v in known.items() if k in text}, **weights)
+
+
+@pytest.mark.parametrize("case", SMALL)
+def test_a_file_of_negative_extents_is_refused(case):
+    before, extents, maker = SMALL[case]
+    proto = model(before)
+    told = {v.name: v for v in infer_shapes(proto).graph.value_info}
+    assert [d.dim_value for d in told["b"].type.tensor_type.shape.dim] == extents
+    for refusing in (lambda: rp.analyze(rp.Model(proto)), lambda: Session(proto, optimize=False)):
+        with pytest.raises(rp.RepruneError) as error:
+            refusing()
+        assert f"{maker} has the extents {'×'.join(map(str, extents))}: " in str(error.value)
+        assert "export it with larger ones" in str(error.value)
+
+
+def test_an_input_of_negative_extents_is_refused():
+    proto = model("b = Identity (x)\n")
+    proto.graph.input[0].type.tensor_type.shape.dim[2].dim_value = -3
+    with pytest.raises(rp.RepruneError, match="'x' has the extents 1×4×-3×8"):
+        Session(proto, optimize=False)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_what_is_known_of_other_files_is_what_onnx_knows(strict):
+    before = """a = Conv (x, w)
+        c = Slice (a, zero, last, two)
+        e = Reshape (c, flat)
+        f = Reshape (c, unknown)
+        d = Slice (f, zero, last, two)
+        b = Slice (e, zero, last, two)"""
+    rest = {"flat": np.array([1, 4, -1, 2])}
+    proto = model(before, "float[1, 4, 9, 8] x, int64[rank] unknown", **rest)
+    own = infer_shapes(proto, strict_mode=strict, data_prop=True)
+    assert own == onnx.shape_inference.infer_shapes(proto, strict_mode=strict, data_prop=True)
+    assert {v.name for v in own.graph.value_info} >= {"a", "c", "e", "b"}
+
+
+def test_sizes_are_found_past_those_that_make_negative_extents():
+    """Unpadded windows of a spectrogram, whose frames and columns are open, then a Slice."""
+    before = """[image] i = Unsqueeze (x, first)
+        a = Conv (i, u)
+        b = Conv (a, w)"""
+    weights = {"first": np.array([0, 1]), "u": np.ones((4, 1, 7, 7))}
+    proto = model(before, "float[frames, columns] x", **weights)
+    found = fitting_shapes(proto, {})
+    assert min(found.shapes["x"]) >= 14
+    assert "Conv 'a' has a window of 7×7 in 1×1" in found.note
+    Session(proto, optimize=False).run({"x": np.ones(found.shapes["x"], np.float32)})
