@@ -71,7 +71,9 @@ def _extent(tensor: onnx.TensorProto, info: dict[str, str], target: Path) -> tup
     except ValueError as error:
         raise ModelError(f"tensor '{tensor.name}' has a damaged external data entry") from error
     if length is None:
-        raise ModelError(f"tensor '{tensor.name}' is of a type or shape that has no bytes")
+        raise ModelError(
+            f"tensor '{tensor.name}' is of a type or shape that has no bytes: the file is damaged"
+        )
     if stated not in (None, length):
         raise ModelError(
             f"tensor '{tensor.name}' of shape {list(tensor.dims)} has {length:,} bytes, and its"

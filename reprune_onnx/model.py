@@ -57,7 +57,7 @@ def load(path: str | PathLike[str]) -> Model:
             f"'{path}' is not an ONNX file, or it is truncated: copy or export it again"
         ) from error
     if not proto.graph.node or not proto.ir_version:
-        raise ModelError(f"'{path}' holds no ONNX graph")
+        raise ModelError(f"'{path}' holds no ONNX graph: copy or export it again")
     _check_texts(proto, path)
     files = load_external(proto, path)
     size = len(data) + sum(file.stat().st_size for file in files)

@@ -317,7 +317,8 @@ def to_array(tensor: onnx.TensorProto) -> NDArray[Any]:
         array = onnx.numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError) as error:
         raise ModelError(
-            f"tensor '{tensor.name}' of shape {list(tensor.dims)} has damaged values: {error}"
+            f"tensor '{tensor.name}' of shape {list(tensor.dims)} has damaged values ({error}):"
+            " copy or export the file again"
         ) from error
     if array.dtype.kind == "c":
         raise ModelError(

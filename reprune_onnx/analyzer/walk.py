@@ -90,7 +90,7 @@ class Walk:
             if value.name not in input_shapes:
                 self.unknown.add(value.name)
             self.tensors[value.name] = self._one_locked_label(
-                shape, f"input '{value.name}'", "the channels of a graph input stay"
+                shape, f"input '{value.name}'", f"the channels of graph input '{value.name}' stay"
             )
 
     def run(self, rules: dict[tuple[str, str], Rule]) -> None:

@@ -77,7 +77,7 @@ def _entries(folder: Path, parts: tuple[str, ...]) -> list[Entry]:
         children = sorted(folder.iterdir())
     except OSError as error:
         raise DataError(
-            f"{folder} cannot be listed: {error.strerror}; check its permissions"
+            f"{folder} cannot be listed: {error.strerror}; check its path and permissions"
         ) from error
     for child in children:
         if hidden(child.name):

@@ -58,7 +58,10 @@ class LoaderSource:
 
     def at(self, positions: Ints) -> LoaderSource:
         """Refuse: a loader's images come in its own order."""
-        raise DataError(f"{self.name}: a Python loader's images cannot be had by number")
+        raise DataError(
+            f"{self.name}: a Python loader's images cannot be had by number; give a folder of"
+            " images, or a .npz"
+        )
 
     def batches(self, size: int) -> Iterator[RawBatch]:
         """Yield the images in order. No batch joins images of two of the loader's batches."""

@@ -36,7 +36,7 @@ def paired_masks(entries: Sequence[Entry], name: str, split: Split) -> Pairs | N
         listed = ", ".join(lacking[:_LISTED]) + (", …" if len(lacking) > _LISTED else "")
         raise DataError(
             f"{name}: {len(lacking)} of {len(images)} images have no mask of the same name"
-            f" ({listed})"
+            f" ({listed}); add them, or remove these images"
         )
     keys = sorted(images)
     return tuple(images[key] for key in keys), tuple(masks[key] for key in keys)

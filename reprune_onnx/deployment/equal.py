@@ -36,7 +36,8 @@ def compare(
     tried = list(runs(original, before, dict(shapes)))
     if not any(finite(outputs) for _, outputs in tried):
         raise VerificationError(
-            "nothing could be compared: outputs are not finite on random inputs"
+            "nothing could be compared: the original's outputs are not finite on random inputs;"
+            " check its weights for values that are not finite, or too large"
         )
     try:
         worst = _worst(converted, tried)

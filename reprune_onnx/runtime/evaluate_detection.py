@@ -82,7 +82,9 @@ def _check_labels(
 ) -> None:
     """Refuse labels outside of the categories' numbers; COCO itself leaves gaps between ids."""
     if not categories:
-        raise DataError(f"'{data.name}' lists no categories")
+        raise DataError(
+            f"'{data.name}' lists no categories: give annotations with the model's classes"
+        )
     low, high = min(categories), max(categories)
     wrong = [label for label in labels if not low <= label <= high]
     if wrong:

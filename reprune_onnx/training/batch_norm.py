@@ -57,7 +57,8 @@ def insert_batch_norm(
     places = [p for p in _places(Graph(model)) if not frozen & {p.weight, p.bias}]
     if not places:
         raise ModelError(
-            "--batch-norm insert: no Conv with a bias of its own lacks a BatchNormalization"
+            "--batch-norm insert: no Conv with a bias of its own lacks a BatchNormalization;"
+            " leave the option out"
         )
     statistics = _measure(model, [p.output for p in places], feed, fabric)
     proto = onnx.ModelProto()

@@ -100,7 +100,10 @@ def beside_own_loss(model: Model, original: Model) -> OnnxModule:
     teacher = torch_module(original).requires_grad_(False)
     mine, theirs = len(torch_module(model).output_names), len(teacher.output_names)
     if mine != theirs:
-        raise DataError(f"--distill: the original has {theirs} outputs, the model has {mine}")
+        raise DataError(
+            f"--distill: the original has {theirs} outputs, the model has {mine}; give the file"
+            " that it was pruned from"
+        )
     return teacher
 
 
@@ -118,7 +121,10 @@ def _alike(ours: AnswerTensors, theirs: AnswerTensors | None, task: TaskKind) ->
     if theirs is None or theirs.size != ours.size:
         named = "no output for the task" if task.name != CLASSIFICATION.name else "no classes"
         said = named if theirs is None else f"{theirs.size} classes"
-        raise DataError(f"--distill: the original has {said}, the model has {ours.size}")
+        raise DataError(
+            f"--distill: the original has {said}, the model has {ours.size}; give the file that it"
+            " was pruned from"
+        )
     return Module(theirs, tuple(theirs.tensors()))
 
 

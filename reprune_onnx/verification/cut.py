@@ -299,7 +299,8 @@ def _worst(
                 progress("verifying", k + 1, len(tried))
     except ModelError as error:
         raise VerificationError(
-            f"the pruned model does not run, which is a bug of reprune-onnx: {error}"
+            f"the pruned model does not run ({error}): this is a bug of reprune-onnx; please report"
+            " the model"
         ) from error
     return max(differences, key=lambda d: (d.relative, d.scale)), recorded
 

@@ -121,12 +121,18 @@ def matched(original: Model, pruned: Model, report: EarlierReport) -> Pair:
     original = written_out(original if tail is None else tail.head)
     pruned = written_out(pruned)
     try:
-        return _pair(original, pruned, report, tail)
-    except VerificationError:
-        apart = with_own_parameters(original)  # as `train` has them from the beginning
-        if apart is original:
-            raise
-        return _pair(apart, pruned, report, tail)
+        try:
+            return _pair(original, pruned, report, tail)
+        except VerificationError:
+            apart = with_own_parameters(original)  # as `train` has them from the beginning
+            if apart is original:
+                raise
+            return _pair(apart, pruned, report, tail)
+    except VerificationError as error:
+        raise VerificationError(
+            f"{error}: the report tells of another file; give the one that was written with"
+            " this file"
+        ) from error
 
 
 def _pair(original: Model, pruned: Model, report: EarlierReport, tail: Tail | None) -> Pair:

@@ -176,8 +176,11 @@ def _nothing_prunable(channels: ChannelMap, settings: Settings) -> str:
             " shows which can lose channels"
         )
     made = np.concatenate([layer.out_ids for layer in channels.layers] or [np.empty(0, int)])
-    main = max(channels.locks, key=lambda lock: int(np.isin(made, lock.ids).sum()), default=None)
-    reason = main.reason if main is not None else "there are no channels"
+    reached = [(int(np.isin(made, lock.ids).sum()), lock.reason) for lock in channels.locks]
+    reasons = dict.fromkeys(reason for n, reason in sorted(reached, key=lambda r: -r[0]) if n)
+    reason = next(iter(reasons), "there are no channels")
+    if len(reasons) > 1:
+        reason += f", and {len(reasons) - 1} more reason{'s' if len(reasons) > 2 else ''}"
     residual = any(lock.kind == "residual" for lock in channels.locks)
     hint = "try --residual prune, or " if residual else ""
     return f"nothing can be pruned ({reason}): {hint}see `reprune-onnx analyze` for every reason"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import floor
+
 from reprune_onnx.choices import Reduction
 from reprune_onnx.errors import OutOfReachError
 from reprune_onnx.settings import Settings
@@ -24,9 +26,12 @@ def out_of_reach(
     """
     rounded = f" with widths in multiples of {multiple}" if multiple > 1 else ""
     options = allowing_more(settings, multiple)
+    reached = f"{most:.1%}"
+    if reached == f"{wanted.share:.1%}":  # of two numbers that look alike the one below says more
+        reached = f"{floor(most * 1000) / 1000:.1%}"
     next_step = f"allow more with {' or '.join(options)}" if options else "ask for less"
     error = OutOfReachError(
-        f"{wanted.share:.1%} {_NAMES[wanted.measure]} cannot be reached: at most {most:.1%} can go"
+        f"{wanted.share:.1%} {_NAMES[wanted.measure]} cannot be reached: at most {reached} can go"
         f" here{rounded}{how}; {next_step}"
     )
     error.most = most

@@ -144,7 +144,7 @@ ROWS = [
         change=sparse,
     ),
     Row(
-        "the channels of a graph input stay",
+        "the channels of graph input 'x' stay",
         "z = Relu (c)",
         "z = Relu (c)",
         stays=(),
