@@ -144,6 +144,8 @@ def test_any_other_task_trains_with_a_loss_of_ones_own(call, small, digits, tmp_
         "    for k in range(0, 320, 32):\n"
         "        x = a['x_train'][k:k+32].astype('float32') / 16\n"
         "        yield x, {'y': a['y_train'][k:k+32]}\n"
+        "def others():\n"
+        "    yield from list(batches())[:2]\n"
         "def loss(outputs, target):\n"
         "    return torch.nn.functional.cross_entropy(outputs, target['y'])\n"
     )
@@ -151,9 +153,10 @@ def test_any_other_task_trains_with_a_loss_of_ones_own(call, small, digits, tmp_
     monkeypatch.syspath_prepend(tmp_path)
     out = tmp_path / "out.onnx"
     how = ("--data", "digits_task:batches", "--loss", "digits_task:loss", "--epochs", "4")
-    how += ("--lr", "0.03")
+    how += ("--lr", "0.03", "--val", "digits_task:others")
     result = call("finetune", small, *how, "-o", out)
     assert result.code == 0, result.err
+    assert "measured on 2 batches of others" in result.out
     log = json.loads((tmp_path / "out.training.json").read_text())
     losses = [e["loss"] for e in log["epochs"]]
     assert losses[-1] < losses[0] / 2

@@ -14,11 +14,14 @@ from reprune_onnx.errors import SelectionError, UsageError
 torch = pytest.importorskip("torch", reason="training needs PyTorch")
 pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric")
 
+from reprune_onnx.activations.opened import batches_for
+from reprune_onnx.training.bridge import torch_module
 from reprune_onnx.training.finetune import usual_optimizer
 from reprune_onnx.training.frozen import frozen_parameters
 from reprune_onnx.training.held_out import held_back, rest_of
 from reprune_onnx.training.optimizers import OPTIMIZERS, memory_of, remember
 from reprune_onnx.training.plan import PrunePlan
+from reprune_onnx.training.prepare import prepare, start_fabric
 from reprune_onnx.training.rate import find_rate
 from reprune_onnx.training.run import Run
 from reprune_onnx.training.schedule import learning_rate
@@ -90,6 +93,25 @@ def test_the_rate_that_is_found_trains_a_network_of_any_scale(scale, optimizer):
     taken = learning_rate(rp.TrainSettings(epochs=2), log["lr"]["rate"], 0.5)
     assert log["epochs"][0]["lr"] == pytest.approx(taken)
     assert f"learning rate {log['lr']['rate']:g}: " in "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("n", "keep", "held", "both"),
+    [(300, "best", 30, 0), (1000, "best", 100, 0), (300, "last", 300, 300), (90, "best", 90, 90)],
+)
+def test_images_that_are_measured_on_are_not_trained_on(n, keep, held, both):
+    """Unless so few are there that none can be spared, or nothing is chosen by what is measured."""
+    model, settings = net(), rp.TrainSettings(batch_size=10, keep_epoch=keep)
+    x = np.arange(3 * n, dtype=np.float32).reshape(n, 3)
+    task = rp.Task(batches_for(model.proto, (x, np.arange(n) % 2)))
+    prepared = prepare(model, task, settings, start_fabric(settings))
+    trained, measured = (
+        {row[0].item() for part, _ in some for row in part}
+        for some in (prepared.feed.epoch(0, 0), prepared.judge.batches(torch_module(model)))
+    )
+    assert len(measured) == held
+    assert len(trained & measured) == both
+    assert len(trained | measured) == n
 
 
 class Valley:
