@@ -1,6 +1,7 @@
 """`train`: Algorithm 2 end to end on the demo network."""
 
 import json
+from importlib import import_module
 
 import numpy as np
 import onnx
@@ -13,6 +14,7 @@ import reprune_onnx as rp
 torch = pytest.importorskip("torch", reason="training needs PyTorch")
 pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric")
 
+from reprune_onnx.training.outcome import scores_of_file
 from reprune_onnx.training.plan import PrunePlan
 from reprune_onnx.training.run import Run
 from reprune_onnx.training.settings import TrainSettings
@@ -143,6 +145,32 @@ def test_what_is_printed_last_is_the_accuracy_of_the_file(call, demo, digits, tm
     )
     top1 = rp.evaluate(rp.load(out), data).top1
     assert f"OUT holds epoch 2: val {top1:.2f} %, measured on the written file" in result.out
+
+
+@pytest.mark.parametrize("command", ["finetune", "train"])
+def test_what_is_said_last_is_of_the_file_and_not_of_the_epoch(
+    call, demo, few, tmp_path, monkeypatch, command
+):
+    """A file that is spoiled behind the last epoch is told by its own accuracy."""
+    module = import_module(f"reprune_onnx.training.{command}")
+    measured = []
+
+    def spoiled(written, outputs, judge):
+        proto = onnx.ModelProto()
+        proto.CopyFrom(written.proto)
+        weight = next(t for t in proto.graph.initializer if list(t.dims[:1]) == [10])
+        weight.CopyFrom(onnx.numpy_helper.from_array(np.roll(to_array(weight), 1, 0), weight.name))
+        measured.append(scores_of_file(rp.Model(proto), outputs, judge))
+        return measured[0]
+
+    monkeypatch.setattr(module, "scores_of_file", spoiled)
+    how = ("--epochs", "2", "--lr", "0.02", "--distill", "none", "--keep-epoch", "last")
+    how += ("--sparsity", "0.5", "--interval", "1") if command == "train" else ()
+    result = call(command, demo, "--data", few, *PRE, *how, "-o", tmp_path / "out.onnx")
+    assert result.code == 0, result.err
+    assert measured[0]["val_top1"] < 10
+    said = f"OUT holds epoch 2: val {measured[0]['val_top1']:.2f} %, measured on the written file"
+    assert said in result.out
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,12 @@ def test_regression_with_and_without_targets(call, refuses, numbers, pictures, t
     scores = seen(call, numbers, *task)
     assert scores["rmse"] == pytest.approx(0.25, rel=1e-5) and scores["psnr"] is None
     assert seen(call, numbers, *task, "--against", numbers)["agreement_relative_error"] == 0
+    off = onnx.load(numbers)  # the first of the two numbers is a tenth larger
+    weight = next(t for t in off.graph.initializer if t.name == "W")
+    weight.CopyFrom(onnx.numpy_helper.from_array(np.array([[1.1, -1]], np.float32), "W"))
+    onnx.save(off, tmp_path / "off.onnx")
+    distance = seen(call, tmp_path / "off.onnx", *task, "--against", numbers)
+    assert distance["agreement_relative_error"] == pytest.approx(0.1 / np.sqrt(2), rel=1e-5)
     np.savez(tmp_path / "d.npz", x=pictures, y=mean)
     refuses("evaluate", numbers, *task, says=("targets of shape ()", "(2,)"))
 
