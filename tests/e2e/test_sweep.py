@@ -8,6 +8,7 @@ import sys
 import time
 from xml.etree import ElementTree
 
+import numpy as np
 import onnx
 import pytest
 
@@ -70,6 +71,19 @@ def test_agreement_is_measured_on_images_that_were_held_out(call, model, digits,
     assert row["n"] + report["recovery"]["samples"] == 300
     assert row["agreement"] >= 90
     assert 0 < row["output_error"] < 1
+
+
+def test_labels_of_another_kind_stop_no_sweep(call, model, digits, tmp_path):
+    """Without accuracy, the share of equal answers is what tells."""
+    with np.load(digits) as arrays:
+        np.savez(tmp_path / "odd.npz", x=arrays["x"][:40], y=np.zeros((40, 8, 8), np.uint8))
+    data = ("--data", tmp_path / "odd.npz", "--preprocess", "scale=1/16")
+    how = ("--macs-reduction", "0.2", "--method", "l1", "--recover", "none")
+    result = call("sweep", model, *how, *data, "-o", tmp_path / "sweep")
+    assert result.code == 0, result.err
+    (row,) = rows(tmp_path / "sweep")
+    assert (row["top1"], row["n"]) == (None, 40)
+    assert row["agreement"] > 50
 
 
 @pytest.mark.parametrize("option", ["--calibration", "--data"])

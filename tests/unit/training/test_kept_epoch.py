@@ -1,5 +1,6 @@
 """The start is measured, the best epoch is kept, and the rate suits the network."""
 
+import itertools
 import math
 from dataclasses import replace
 from types import SimpleNamespace
@@ -162,6 +163,24 @@ def test_the_values_that_are_written_are_those_of_the_best_epoch():
     last = tuned(epochs=4, lr=0.3, schedule="constant", keep_epoch="last").log["result"]
     assert last["kept_epoch"] == 4
     assert last["scores"]["val_loss"] == pytest.approx(losses[-1], rel=1e-5)
+
+
+@pytest.mark.parametrize("best", [1, 2, 3])
+def test_the_best_epoch_is_written_wherever_it_is(best):
+    """Behind it the labels are wrong, and the network learns them."""
+    calls = itertools.count()
+
+    def turning():
+        right = next(calls) <= best  # the first call counts the batches
+        for x, y in batches()():
+            yield x, y if right else 1 - y
+
+    settings = rp.TrainSettings(epochs=4, lr=0.1, schedule="constant")
+    log = rp.finetune(net(), rp.Task(turning, batches(4, seed=9), loss=loss), settings).log
+    losses = [e["val_loss"] for e in log["epochs"]]
+    assert (log["result"]["kept_epoch"], log["result"]["kept_share"]) == (best, 1)
+    assert log["result"]["scores"]["val_loss"] == pytest.approx(losses[best - 1], rel=1e-5)
+    assert losses[-1] > 2 * min(losses)
 
 
 def test_an_average_with_the_file_as_given_is_kept_where_it_is_better():
