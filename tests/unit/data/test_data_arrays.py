@@ -16,9 +16,12 @@ from reprune_onnx.activations.images import calibration_images
 from reprune_onnx.activations.opened import Wanted, open_for
 from reprune_onnx.data.labels import CLASSES, LabelFormat
 from reprune_onnx.data.reading import Reading
+from reprune_onnx.deployment.convert import convert
+from reprune_onnx.deployment.quantize import output_error
 from reprune_onnx.errors import DataError, ModelError
 from reprune_onnx.runtime.evaluate import Evaluation, evaluate
 from reprune_onnx.settings import Settings
+from reprune_onnx.targets import read_target
 from reprune_onnx.types import Model
 
 RNG = np.random.default_rng(0)
@@ -114,6 +117,19 @@ def test_every_kind_calibrates_in_the_type_of_the_input(tmp_path, kind):
     assert f"{N} " in note
     assert f"{x.shape[1:]} {x.dtype}" in note
     assert calibrated(proto, saved(tmp_path, "npy", x=x), 8).n == 8
+
+
+@pytest.mark.parametrize("kind", ["features", "a signal", "tokens", "a volume"])
+def test_ranges_for_int8_are_measured_on_arrays(tmp_path, kind):
+    inputs, x = KINDS[kind]
+    proto = network(inputs)
+    images = calibrated(proto, saved(tmp_path, "npy", x=x))
+    made = convert(Model(proto), read_target("cpu"), "int8", images=images)
+    assert "QuantizeLinear" in {node.op_type for node in made.model.proto.graph.node}
+    assert 0 < made.error < 0.05
+    low = calibrated(proto, saved(tmp_path, "npy", x=(x / 100).astype(x.dtype)))  # the control
+    narrow = convert(Model(proto), read_target("cpu"), "int8", images=low).model.proto
+    assert output_error(proto, narrow, images, "onnxruntime") > 0.5
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "open bands"])
