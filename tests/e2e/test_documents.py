@@ -47,7 +47,7 @@ WIDE = ("rtx-a6000",)
 """Words of commands for which half of the demo is too narrow; it is quicker for all others."""
 
 BLOCKS = ("/stage1/block2", "/stage2/block2", "/stage3/block2")
-"""Parts of the demo that are left out of its half: to look at every layer takes the time."""
+"""Parts of the demo that are left out: to look at every layer takes the time."""
 
 HALF = rp.Settings(sparsity=0.5, allocation="uniform", recover="data-free")
 
@@ -75,7 +75,7 @@ def put_images(place: Path, n: int) -> None:
 
 @pytest.fixture(scope="session")
 def speak_of(tmp_path_factory) -> Path:
-    """The files that documents speak of, in two folders: of the demo, and of half of the demo.
+    """The files that documents speak of, in two folders: of the demo, and of half its channels.
 
     They are a model, one pruned from it, images and measured times.
     """
@@ -84,9 +84,10 @@ def speak_of(tmp_path_factory) -> Path:
     for place in (full, half):
         place.mkdir()
         put_images(place, FEW)
-    shutil.copy(ROOT / "models" / "digits_resnet.onnx", full / "model.onnx")
+    demo = onnx.load(ROOT / "models" / "digits_resnet.onnx")
+    rp.save(rp.Model(shortened(demo)), full / "model.onnx")
     half_of(full / "model.onnx", full / "model-pruned.onnx")
-    rp.save(rp.Model(shortened(onnx.load(full / "model-pruned.onnx"))), half / "model.onnx")
+    shutil.copy(full / "model-pruned.onnx", half / "model.onnx")
     half_of(half / "model.onnx", half / "model-pruned.onnx")
     for place, rows, columns in ((full, 48, 32), (half, 24, 16)):
         layer = {"layer": "/stage3/block1/conv1/Conv", "rows": rows, "columns": columns, "ms": 1.0}

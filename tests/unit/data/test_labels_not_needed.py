@@ -3,8 +3,10 @@
 import sys
 
 import numpy as np
+import onnx
 import pytest
 
+import reprune_onnx as rp
 from reprune_onnx.data import open_data
 from reprune_onnx.data.images import ReadingOptions
 from reprune_onnx.data.labels import CLASSES, IF_CLASSES
@@ -41,6 +43,15 @@ def test_labels_of_another_kind_stop_nothing_where_they_are_not_needed(path, nam
     assert y is None and np.array_equal(x, X)
     with pytest.raises(DataError, match=r"d\.npz:"):
         opened(f"{path}{names}", CLASSES)
+
+
+def test_evaluate_from_python_needs_none_beside_an_original(path):
+    text = """<ir_version: 8, opset_import: ["": 17]> g (float[N,3,4,4] x) => (float[N,3] y) {
+        m = GlobalAveragePool (x) y = Flatten (m) }"""
+    proto = onnx.parser.parse_model(text)
+    assert rp.evaluate(proto, str(path), against=proto).agreement == 100
+    with pytest.raises(DataError, match=r"d\.npz:"):
+        rp.evaluate(proto, str(path))
 
 
 def test_class_numbers_are_kept_and_a_comma_leaves_them_out(tmp_path):
@@ -90,3 +101,29 @@ def test_commands_that_need_no_labels(call, model, digits, tmp_path):
     assert call("convert", model, *small, *how).code == 0
     seen = call("evaluate", tmp_path / "odd", "--data", data, "--against", model, *how)
     assert seen.code == 0 and "labels are not used" in seen.out and "agreement" in seen.out
+
+
+@pytest.mark.parametrize("kind", ["-1", "masks", "names", "another length"])
+def test_an_original_teaches_whatever_labels_there_are(
+    call, model, digits, tmp_path, monkeypatch, kind
+):
+    """Training stops right behind the reading of data here."""
+    pytest.importorskip("torch", reason="training needs PyTorch")
+    pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric")
+
+    def stop(*_, **__):
+        raise DataError("trained enough")
+
+    monkeypatch.setattr("reprune_onnx.training.finetune.finetune", stop)
+    with np.load(digits) as arrays:
+        x = arrays["x_train"][:4]
+    np.savez(tmp_path / "odd.npz", x=x, y=OTHER[kind])
+    how = ("--preprocess", "scale=1/16", "-o", tmp_path / "out.onnx")
+    for names in ("", ":x", ":x,y"):
+        data = ("--data", f"{tmp_path / 'odd.npz'}{names}")
+        taught = call("finetune", model, *data, *how, "--distill", model)
+        assert "trained enough" in taught.err
+        assert "labels are not used" in taught.err
+        alone = call("finetune", model, *data, *how, "--distill", "none")
+        assert alone.code == 1 and "odd.npz:" in alone.err
+        assert "trained enough" not in alone.err
