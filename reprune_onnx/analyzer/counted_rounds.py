@@ -38,10 +38,8 @@ def counted_rounds(
     try:
         session = Session(_part(graph, body, needed, ends), optimize=False)
         for k in range(min(most, _MOST)):
-            round_inputs = dict(
-                zip(inputs, (np.asarray(np.int64(k)), np.asarray(True)), strict=False)
-            )
-            made = session.run({**feeds, **{name: round_inputs[name] for name in given}})
+            fed = dict(zip(inputs, (np.asarray(np.int64(k)), np.asarray(True)), strict=False))
+            made = session.run({**feeds, **{name: fed[name] for name in given}})
             if not made[outputs[0]].all():
                 return k + 1
             feeds = {name: made[outputs[1 + at]] for name, at in carried.items()}

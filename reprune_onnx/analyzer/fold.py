@@ -111,11 +111,10 @@ class _Folding:
         takes = self._places.decided.get(node.input[0]) if made else None
         if takes is not None:
             passed = [
-                (name, both[0 if takes else 1])
-                for name, both in zip(node.output, made, strict=True)
+                (out, both[0 if takes else 1]) for out, both in zip(node.output, made, strict=True)
             ]
             passing = [onnx.helper.make_node("Identity", [z], [y]) for y, z in passed if y]
-            return [renamed(name, self._names) for name in passing]
+            return [renamed(each, self._names) for each in passing]
         copy = renamed(node, self._names)
         if made:
             for (branch, body), original in zip(

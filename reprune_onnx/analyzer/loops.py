@@ -98,10 +98,10 @@ class _Writing:
         states = list(self.rounds.states)
         parts: list[list[str]] = [[] for _ in self.rounds.scanned]
         for k in range(self.rounds.n):
-            round_prefix = f"{prefix}{k}/"
-            names = self._once | {n: round_prefix + n for node in again for n in node.output if n}
+            stem = f"{prefix}{k}/"
+            names = self._once | {n: stem + n for node in again for n in node.output if n}
             names |= dict(zip(self.rounds.carried, states, strict=True))
-            for name, made in self.rounds.given(k, round_prefix):
+            for name, made in self.rounds.given(k, stem):
                 names |= {name: made.output[0]} if name else {}
                 yield made
             for node in again:

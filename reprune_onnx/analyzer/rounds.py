@@ -76,9 +76,7 @@ def _loop(graph: Graph, op: Op, body: onnx.GraphProto) -> LoopRounds | None:
     return LoopRounds(body, n, carried, states, partial(_counter, body), ((0, False),) * scans)
 
 
-def _counter(
-    body: onnx.GraphProto, k: int, round_prefix: str
-) -> Iterator[tuple[str, onnx.NodeProto]]:
+def _counter(body: onnx.GraphProto, k: int, stem: str) -> Iterator[tuple[str, onnx.NodeProto]]:
     """The number of a round and the condition, which holds."""
     for value, number in zip(body.input, (np.int64(k), np.bool_(True)), strict=False):
         rank = len(value.type.tensor_type.shape.dim)
@@ -86,7 +84,7 @@ def _counter(
         tensor = numpy_helper.from_array(array)
         yield (
             value.name,
-            helper.make_node("Constant", [], [round_prefix + value.name], value=tensor),
+            helper.make_node("Constant", [], [stem + value.name], value=tensor),
         )
 
 
@@ -125,14 +123,14 @@ def _scan(graph: Graph, op: Op, body: onnx.GraphProto) -> LoopRounds | None:
 
 
 def _rows(
-    rows: list[tuple[str, str, int, bool]], n: int, k: int, round_prefix: str
+    rows: list[tuple[str, str, int, bool]], n: int, k: int, stem: str
 ) -> Iterator[tuple[str, onnx.NodeProto]]:
     """The rows that a round of a Scan sees."""
     for name, source, axis, back in rows:
         at = numpy_helper.from_array(np.asarray(np.int64(n - 1 - k if back else k)))
-        yield "", helper.make_node("Constant", [], [f"{round_prefix}{name} at"], value=at)
-        inputs = [source, f"{round_prefix}{name} at"]
-        yield name, helper.make_node("Gather", inputs, [round_prefix + name], axis=axis)
+        yield "", helper.make_node("Constant", [], [f"{stem}{name} at"], value=at)
+        inputs = [source, f"{stem}{name} at"]
+        yield name, helper.make_node("Gather", inputs, [stem + name], axis=axis)
 
 
 _KINDS = {"Loop": _loop, "Scan": _scan}

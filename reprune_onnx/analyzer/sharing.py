@@ -82,12 +82,8 @@ def _same(graph: onnx.GraphProto) -> dict[str, str]:
             same |= dict.fromkeys(node.output, read[0])
             continue
         attributes = sorted(a.SerializeToString(deterministic=True) for a in node.attribute)
-        first_outputs = first.setdefault(
-            (node.op_type, *read, None, *attributes), list(node.output)
-        )
-        same |= {
-            b: a for a, b in zip(first_outputs, node.output, strict=False) if a and b and a != b
-        }
+        earlier = first.setdefault((node.op_type, *read, None, *attributes), list(node.output))
+        same |= {b: a for a, b in zip(earlier, node.output, strict=False) if a and b and a != b}
     return same
 
 

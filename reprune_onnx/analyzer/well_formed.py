@@ -123,12 +123,10 @@ def _check_places(node: onnx.NodeProto, title: str, schema: onnx.defs.OpSchema) 
 
 def _check_attributes(node: onnx.NodeProto, title: str, schema: onnx.defs.OpSchema) -> None:
     given = {a.name for a in node.attribute}
-    for name, declared in schema.attributes.items():
-        if declared.required and name not in given:
+    for name, entry in schema.attributes.items():
+        if entry.required and name not in given:
             raise ModelError(f"{title} lacks its attribute '{name}': the file is damaged")
-    types = {
-        name: str(declared.type).rpartition(".")[2] for name, declared in schema.attributes.items()
-    }
+    types = {name: str(entry.type).rpartition(".")[2] for name, entry in schema.attributes.items()}
     for attribute in node.attribute:
         stated = onnx.AttributeProto.AttributeType.Name(attribute.type)
         if stated not in ("UNDEFINED", types.get(attribute.name, stated)):

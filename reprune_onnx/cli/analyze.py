@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from reprune_onnx.cli.options import (
-    Exclude,
-    Include,
-    InputShape,
-    JsonFile,
-    ModelArgument,
-    NormStatistics,
-    Quiet,
-    Residual,
-    check_json,
-    emit_json,
-)
+from typing import Any
+
+from reprune_onnx.cli.declared import with_settings
+from reprune_onnx.cli.options import JsonFile, ModelArgument, Quiet, check_json, emit_json
 
 
+@with_settings("residual", "norm_statistics", "include", "exclude", "input_shapes", into="given")
 def command(
     model: ModelArgument,
-    residual: Residual = "keep",
-    norm_statistics: NormStatistics = "lock",
-    include: Include = None,
-    exclude: Exclude = None,
-    input_shape: InputShape = None,
+    given: dict[str, Any],
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
@@ -31,18 +20,12 @@ def command(
     from reprune_onnx.model import load
     from reprune_onnx.report.analysis import describe
     from reprune_onnx.report.tables import print_analysis
-    from reprune_onnx.shapes import parse_input_shapes
 
     check_json(json, model)
-    scope = Scope(
-        residual=residual,
-        include=tuple(include or ()),
-        exclude=tuple(exclude or ()),
-        input_shapes=parse_input_shapes(input_shape or []),
-        norm_statistics=norm_statistics,
-    )
+    globs: dict[str, Any] = {name: tuple(given.pop(name)) for name in ("include", "exclude")}
+    scope = Scope(**given, **globs)
     graph = graph_of(load(model))
-    analysis = describe(graph, channels_of(graph, scope), str(model), residual)
+    analysis = describe(graph, channels_of(graph, scope), str(model), scope.residual)
     emit_json(analysis, json)
     if not quiet and json != "-":
         print_analysis(analysis)

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from reprune_onnx.cli.options import (
-    Calibration,
-    CalibrationSize,
-    Force,
-    InputShape,
-    ModelArgument,
-    Preprocess,
-    Quiet,
-    SkipBroken,
-    WrittenPrecision,
-)
+from reprune_onnx.cli.declared import first, with_settings
+from reprune_onnx.cli.options import Force, ModelArgument, Quiet, WrittenPrecision
 
 
+@first("target", "out", "precision", "batch_size", "workspace", "timing_cache")
+@with_settings("calibration", "calibration_size", into="images")
+@with_settings("preprocess", "skip_broken", into="reading")
+@with_settings("input_shapes", into="sizes")
 def command(
     model: ModelArgument,
     target: Annotated[str, typer.Option(metavar="NAME", help="The device: see targets.")],
+    images: dict[str, Any],
+    reading: dict[str, Any],
+    sizes: dict[str, Any],
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", metavar="ENGINE", help="Default: MODEL-PRECISION.engine."),
@@ -42,11 +40,6 @@ def command(
         Path | None,
         typer.Option(metavar="FILE", help="Times of kernels, kept for the next build."),
     ] = None,
-    calibration: Calibration = None,
-    calibration_size: CalibrationSize = 512,
-    preprocess: Preprocess = None,
-    skip_broken: SkipBroken = False,
-    input_shape: InputShape = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
@@ -59,20 +52,18 @@ def command(
     from reprune_onnx.deployment.files import calibrated, destination, read
     from reprune_onnx.report.devices import print_engine
     from reprune_onnx.runtime.tensorrt import require
-    from reprune_onnx.shapes import parse_input_shapes
     from reprune_onnx.targets import read_target
 
     device = read_target(target)
     check_target(device, precision)
-    shapes = parse_input_shapes(input_shape or [])
+    shapes = sizes["input_shapes"]
     options = BuildOptions(precision, _batches(batch_size), workspace, timing_cache, shapes)
     where = out or model.with_name(f"{model.stem}-{device.precision(precision)}.engine")
     destination(where, model, force=force)
     source = read(model)
     require()
-    how = Reading(preprocess, skip_broken=skip_broken)
-    images = calibrated(source, calibration, calibration_size, how, shapes)
-    facts = build(source, device, where, options, images)
+    given = calibrated(source, **images, how=Reading(**reading), shapes=shapes)
+    facts = build(source, device, where, options, given)
     if not quiet:
         print_engine(facts, str(where))
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from reprune_onnx.cli.options import (
-    Calibration,
-    CalibrationSize,
-    InputShape,
-    Preprocess,
-    Quiet,
-    SkipBroken,
-)
+from reprune_onnx.cli.declared import first, with_settings
+from reprune_onnx.cli.options import Quiet
 
 
+@first("target", "out", "batch_size", "precision")
+@with_settings("calibration", "calibration_size", into="images")
+@with_settings("preprocess", "skip_broken", into="reading")
+@with_settings("input_shapes", into="sizes")
 def command(
     models: Annotated[list[Path], typer.Argument(metavar="MODEL…", help="ONNX files.")],
     target: Annotated[str, typer.Option(metavar="NAME", help="The device: see targets.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="A new folder.")],
+    images: dict[str, Any],
+    reading: dict[str, Any],
+    sizes: dict[str, Any],
     batch_size: Annotated[
         str | None,
         typer.Option(metavar="N,N,…", help="Batch sizes to measure; default 1,2,4,8,16,32."),
@@ -28,11 +29,6 @@ def command(
     precision: Annotated[
         str | None, typer.Option(metavar="P,P,…", help="Default: all that the target has.")
     ] = None,
-    calibration: Calibration = None,
-    calibration_size: CalibrationSize = 512,
-    preprocess: Preprocess = None,
-    skip_broken: SkipBroken = False,
-    input_shape: InputShape = None,
     quiet: Quiet = False,
 ) -> None:
     """Write a folder that builds, checks and measures models on a device.
@@ -44,7 +40,6 @@ def command(
     from reprune_onnx.data.reading import Reading
     from reprune_onnx.deployment.bundle import BundleOptions, bundle
     from reprune_onnx.report.devices import print_bundle
-    from reprune_onnx.shapes import parse_input_shapes
     from reprune_onnx.targets import read_target
 
     device = read_target(target)
@@ -52,10 +47,9 @@ def command(
     options = BundleOptions(
         None if batch_size is None else tuple(_number(t) for t in batch_size.split(",")),
         precisions,
-        parse_input_shapes(input_shape or []),
-        calibration,
-        calibration_size,
-        Reading(preprocess, skip_broken=skip_broken),
+        **images,
+        **sizes,
+        reading=Reading(**reading),
     )
     with Bar(quiet) as bar:
         manifest = bundle(models, device, out, options, bar)

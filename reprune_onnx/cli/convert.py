@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from reprune_onnx.cli.declared import first, with_settings
 from reprune_onnx.cli.options import (
-    Calibration,
-    CalibrationSize,
     Force,
-    InputShape,
     JsonFile,
     ModelArgument,
-    Preprocess,
     Quiet,
-    SkipBroken,
     WrittenPrecision,
     check_json,
     emit_json,
 )
 
 
+@first("target", "out", "precision")
+@with_settings("calibration", "calibration_size", into="images")
+@with_settings("preprocess", "skip_broken", into="reading")
+@with_settings("input_shapes", into="sizes")
 def command(
     model: ModelArgument,
     target: Annotated[str, typer.Option(metavar="NAME", help="The device: see targets.")],
+    images: dict[str, Any],
+    reading: dict[str, Any],
+    sizes: dict[str, Any],
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", metavar="OUT", help="Default: MODEL-TARGET.onnx beside MODEL."),
     ] = None,
     precision: WrittenPrecision = None,
-    calibration: Calibration = None,
-    calibration_size: CalibrationSize = 512,
-    preprocess: Preprocess = None,
-    skip_broken: SkipBroken = False,
-    input_shape: InputShape = None,
     force: Force = False,
     json: JsonFile = None,
     quiet: Quiet = False,
@@ -45,7 +43,6 @@ def command(
     int8 needs --calibration images, and its accuracy is what evaluate says.
     """
     from reprune_onnx.deployment.files import calibrated, destination
-    from reprune_onnx.shapes import parse_input_shapes
     from reprune_onnx.targets import read_target
 
     device = read_target(target)
@@ -60,10 +57,9 @@ def command(
     from reprune_onnx.report.devices import print_conversion
 
     source = read(model)
-    shapes = parse_input_shapes(input_shape or [])
-    how = Reading(preprocess, skip_broken=skip_broken)
-    images = calibrated(source, calibration, calibration_size, how, shapes)
-    converted = convert(source, device, precision, input_shapes=shapes, images=images)
+    shapes = sizes["input_shapes"]
+    given = calibrated(source, **images, how=Reading(**reading), shapes=shapes)
+    converted = convert(source, device, precision, input_shapes=shapes, images=given)
     save(converted.model, where)
     emit_json(converted.as_json(), json)
     if not quiet and json != "-":

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from reprune_onnx.cli.options import (
-    Classes,
-    InputShape,
-    JsonFile,
-    ModelArgument,
-    Preprocess,
-    Quiet,
-    SkipBroken,
-    check_json,
-    emit_json,
-)
+from reprune_onnx.cli.declared import first, with_settings
+from reprune_onnx.cli.options import JsonFile, ModelArgument, Quiet, check_json, emit_json
 
 if TYPE_CHECKING:
     from reprune_onnx.data.coco import CocoData
@@ -25,6 +16,9 @@ if TYPE_CHECKING:
     from reprune_onnx.types import Model
 
 
+@first("data", "against", "task", "annotations", "labels", "ignore_index")
+@with_settings("preprocess", "classes", "skip_broken", into="reading")
+@with_settings("input_shapes", into="sizes")
 def command(
     model: ModelArgument,
     data: Annotated[
@@ -35,6 +29,8 @@ def command(
             " are the labels, or package.module:function.",
         ),
     ],
+    reading: dict[str, Any],
+    sizes: dict[str, Any],
     against: Annotated[
         Path | None,
         typer.Option(metavar="ORIGINAL", help="Compare with the model it was pruned from."),
@@ -74,10 +70,6 @@ def command(
             metavar="N", help="Value of a mask that does not count; default: 255, and all below 0."
         ),
     ] = None,
-    preprocess: Preprocess = None,
-    classes: Classes = None,
-    skip_broken: SkipBroken = False,
-    input_shape: InputShape = None,
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
@@ -98,7 +90,6 @@ def command(
     from reprune_onnx.report.tables import print_evaluation, print_task
     from reprune_onnx.runtime.evaluate import evaluate
     from reprune_onnx.runtime.evaluate_task import evaluate_task
-    from reprune_onnx.shapes import parse_input_shapes
     from reprune_onnx.tasks import TASKS
 
     check_json(json, model, against, Path(data), annotations)
@@ -111,7 +102,9 @@ def command(
             )
         from reprune_onnx.runtime.evaluate_detection import DetectionTask
 
-        plan = DetectionTask(task == "segmentation", labels, parse_preprocess(preprocess))
+        plan = DetectionTask(
+            task == "segmentation", labels, parse_preprocess(reading["preprocess"])
+        )
         _detect(load(model), open_coco(Path(data), annotations), plan, json, quiet)
         return
     if annotations is not None:
@@ -125,15 +118,15 @@ def command(
     labels_read = wanted if against is None else wanted.where_they_fit()
     dataset = open_for(
         loaded.proto,
-        Wanted(data, Reading(preprocess, classes, skip_broken), labels_read),
-        parse_input_shapes(input_shape or []),
+        Wanted(data, Reading(**reading), labels_read),
+        sizes["input_shapes"],
         None if original is None else original.proto,
     )
     named = {
         name: None if value is None else str(value)
         for name, value in (
             *(("model", model), ("against", against)),
-            *(("data", data), ("preprocess", preprocess)),
+            *(("data", data), ("preprocess", reading["preprocess"])),
         )
     }
     with Bar(quiet) as bar:

@@ -8,20 +8,13 @@ from typing import Annotated
 import typer
 
 from reprune_onnx import choices
-from reprune_onnx.cli.declared import option
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-InputShape = Annotated[list[str] | None, option("input_shapes")]
 JsonFile = Annotated[
     str | None,
     typer.Option("--json", metavar="FILE|-", help="Write the result as JSON; - for stdout."),
 ]
-Preprocess = Annotated[str | None, option("preprocess")]
-Classes = Annotated[Path | None, option("classes")]
-SkipBroken = Annotated[bool, option("skip_broken")]
-Calibration = Annotated[str | None, option("calibration")]
-CalibrationSize = Annotated[int, option("calibration_size")]
 WrittenPrecision = Annotated[
     choices.Precision | None,
     typer.Option(
@@ -37,10 +30,6 @@ CustomOps = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an existing OUT.")]
-Residual = Annotated[choices.Residual, option("residual")]
-NormStatistics = Annotated[choices.NormStatistics, option("norm_statistics")]
-Include = Annotated[list[str] | None, option("include")]
-Exclude = Annotated[list[str] | None, option("exclude")]
 
 
 def check_json(where: str | None, *read: Path | None) -> None:

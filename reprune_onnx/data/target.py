@@ -96,10 +96,8 @@ class ImageTarget:
 
     def takes_sample(self, shapes: Sequence[tuple[int, ...]]) -> bool:
         """Whether the array is one image, channels first or last, without the axis of a batch."""
-        channels = IMAGE_CHANNELS if self.channels is None else (self.channels,)
-        return all(
-            len(s) == IMAGE_RANK - 1 and (s[0] in channels or s[2] in channels) for s in shapes
-        )
+        usual = IMAGE_CHANNELS if self.channels is None else (self.channels,)
+        return all(len(s) == IMAGE_RANK - 1 and (s[0] in usual or s[2] in usual) for s in shapes)
 
     def check_rank(self, shape: tuple[int, ...], name: str) -> None:
         """Raise DataError where an array of this shape holds no images."""

@@ -49,17 +49,17 @@ def destination(path: Path, source: Path, *, force: bool) -> None:
 def calibrated(
     model: Model,
     calibration: str | None,
-    size: int,
+    calibration_size: int,
     how: Reading,
     shapes: Mapping[str, tuple[int, ...]],
 ) -> Images | None:
-    """Return up to ``size`` images of ``calibration``; None where none are given."""
+    """Return up to ``calibration_size`` images of ``calibration``; None where none are given."""
     if calibration is None:
         return None
     settings = Settings(
         sparsity=0.0,
         calibration=calibration,
-        calibration_size=size,
+        calibration_size=calibration_size,
         preprocess=how.preprocess,
         classes=how.classes,
         skip_broken=how.skip_broken,

@@ -45,10 +45,8 @@ def channel_gammas(
                 )
     scale = 1.0
     if true:
-        typical = float(np.median(np.concatenate([estimated[node] for node in true])))
-        scale = (
-            float(np.median(np.concatenate(list(true.values())))) / typical if typical > 0 else 1.0
-        )
+        mid = float(np.median(np.concatenate([estimated[node] for node in true])))
+        scale = float(np.median(np.concatenate(list(true.values())))) / mid if mid > 0 else 1.0
     per_layer = {node: true.get(node, estimated[node] * scale) for node in estimated}
     return {g.id: _largest(g, per_layer) for g in channels.groups}, source
 

@@ -53,12 +53,10 @@ def cost(graph: Graph, channels: ChannelMap, keep: Bools | None = None) -> Cost:
         within[branch] += own_macs if channels.counts_layer(layer) else 0
         out += len(layer.out_ids) if keep is None else int(keep[layer.out_ids].sum())
     for product in channels.passing:
-        macs_left = product.macs * (
-            len(product.ids) if keep is None else int(keep[product.ids].sum())
-        )
+        left = product.macs * (len(product.ids) if keep is None else int(keep[product.ids].sum()))
         branch = graph.branch_of(graph.ops[product.node])
-        macs[branch] += round(macs_left)
-        within[branch] += round(macs_left) if channels.scope is None else 0
+        macs[branch] += round(left)
+        within[branch] += round(left) if channels.scope is None else 0
     params = sum(
         _size(graph.shape(name), kept.get(reader, {}))
         for name, reader in weights(graph, channels, keep)
@@ -87,17 +85,15 @@ def weights(
     copied: dict[str, dict[str, tuple[int, int]]] = {}
     for name, reader in graph.weights():
         copied.setdefault(graph.origin(name), {})[name] = reader
-    several = {
-        reader for readers in copied.values() if len(readers) > 1 for reader in readers.values()
-    }
+    several = {reader for uses in copied.values() if len(uses) > 1 for reader in uses.values()}
     left: dict[tuple[int, int], set[tuple[int, bytes]]] = {}
     for site in channels.sites:
         if keep is not None and (site.node, site.input) in several:
             mask = (site.axis, keep[site.ids].tobytes())
             left.setdefault((site.node, site.input), set()).add(mask)
     used: list[tuple[str, tuple[int, int]]] = []
-    for readers in copied.values():
-        places = list(readers.items())
+    for uses in copied.values():
+        places = list(uses.items())
         alike = all(left.get(place) == left.get(places[0][1]) for _, place in places)
         used += places[:1] if alike else places
     return used

@@ -36,17 +36,15 @@ def stays(graph: Graph, channels: ChannelMap) -> dict[int, Stay]:
     free = np.zeros(channels.n_units, dtype=np.bool_)
     for g in channels.groups:
         free[g.units[g.free]] = True
-    unpruned = [x for x in channels.layers if not free[x.out_ids].any()]
-    if not unpruned:
+    fixed = [x for x in channels.layers if not free[x.out_ids].any()]
+    if not fixed:
         return {}
     owner = {p.layer.node: g for g in channels.groups for p in g.producers}
     savings = _Savings(channels)
-    costs = {
-        g.id: savings.of(g) for g in {owner[x.node].id: owner[x.node] for x in unpruned}.values()
-    }
+    costs = {g.id: savings.of(g) for g in {owner[x.node].id: owner[x.node] for x in fixed}.values()}
     locks = [(lock, _mask(lock, channels.n_units)) for lock in channels.locks]
     by_layer = {}
-    for layer in unpruned:
+    for layer in fixed:
         lock = _main(layer.out_ids, locks)
         node, reason = ("", "no channel may go") if lock is None else (lock.node, lock.reason)
         head = _head(graph, channels, layer)

@@ -48,25 +48,21 @@ def _of_one(op: Op, w: Walk, name: str, both: tuple[str, str], taken: str) -> La
 def _either(op: Op, w: Walk, name: str, both: tuple[str, str]) -> Labels | None:
     w.set_element_type(name, w.element_type(both[0]))
     shapes = [_shape(w, made) for made in both]
-    branches = [w.tensors[made] for made in both if made in w.tensors]
+    sides = [w.tensors[made] for made in both if made in w.tensors]
     common = _common(*shapes)
-    if len(branches) < len(both):
+    if len(sides) < len(both):
         why = f"the other branch of {op.title} gives what no layer makes"
-        return _stays(op, w, branches, common, why)
+        return _stays(op, w, sides, common, why)
     if None in shapes:
-        return _stays(
-            op, w, branches, None, f"a branch of {op.title} gives a tensor of unknown rank"
-        )
-    a, b = branches
+        return _stays(op, w, sides, None, f"a branch of {op.title} gives a tensor of unknown rank")
+    a, b = sides
     differ = common is None or any(
-        a.shape[axis] != b.shape[axis] for x in branches for axis in varying(x.ids)
+        a.shape[axis] != b.shape[axis] for x in sides for axis in varying(x.ids)
     )
     if differ:
-        sizes = " and ".join(
-            "×".join(str(n or "?") for n in x.shape) or "a number" for x in branches
-        )
+        sizes = " and ".join("×".join(str(n or "?") for n in x.shape) or "a number" for x in sides)
         why = f"the branches of {op.title} give other shapes ({sizes})"
-        return _stays(op, w, branches, common, why)
+        return _stays(op, w, sides, common, why)
     w.space.tie(a.ids, b.ids)
     return Labels(common or (), max(a.ids, b.ids, key=lambda ids: ids.size))
 

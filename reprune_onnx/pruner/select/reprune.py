@@ -30,22 +30,20 @@ def select(problem: Problem, options: SelectOptions, rng: np.random.Generator) -
         )
         for filters in problem.filters
     ]
-    values = (
-        None if options.coverage == "count" else _values(problem, clusterings, options.coverage)
-    )
-    return cover(problem, clusterings, options.tie_break, l2.norms(problem), rng, values)
+    value = None if options.coverage == "count" else _value(problem, clusterings, options.coverage)
+    return cover(problem, clusterings, options.tie_break, l2.norms(problem), rng, value)
 
 
-def _values(problem: Problem, clusterings: Sequence[Ints], coverage: Coverage) -> Floats:
+def _value(problem: Problem, clusterings: Sequence[Ints], coverage: Coverage) -> Floats:
     """What each cluster counts (|U|,): its kernels' squared norms, times their input's energy.
 
     Relative to the sum over a producer's clusters: no layer outweighs another by its scale.
     """
     ids, size = numbered(clusterings)
-    values = np.zeros(size)
+    value = np.zeros(size)
     for filters, u in zip(problem.filters, ids, strict=True):
         norms = (filters.kernels**2).sum(axis=2)  # (m, n_in)
         if coverage == "energy" and filters.energy is not None:
             norms = norms * filters.energy
-        values += np.bincount(u.ravel(), norms.ravel() / (norms.sum() or 1.0), minlength=size)
-    return values
+        value += np.bincount(u.ravel(), norms.ravel() / (norms.sum() or 1.0), minlength=size)
+    return value

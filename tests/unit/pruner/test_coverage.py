@@ -98,7 +98,7 @@ def test_equals_the_plain_greedy_where_clusters_differ_in_worth(case, unit):
     ids, size = numbered(matrices)
     values = np.random.default_rng(n).integers(0, 9, size)
     choice = run(
-        matrices, n_keep, "max-l2", norms, worth=values * unit, fixed=fixed, n=n, channels=channels
+        matrices, n_keep, "max-l2", norms, values=values * unit, fixed=fixed, n=n, channels=channels
     )
     u_of = {
         (p, j, int(C[i, j])): int(ids[p][i, j])
@@ -124,8 +124,8 @@ def test_clusters_are_numbered_by_producer_then_input_then_cluster():
 
 def test_worth_decides_before_number():
     C = np.array([[0, 0], [0, 1], [1, 1], [1, 1]])
-    assert run([C], 1, worth=np.array([1.0, 1.0, 5.0, 1.0])).kept.tolist() == [0]
-    assert run([C], 2, worth=np.array([1.0, 1.0, 5.0, 3.0])).kept.tolist() == [0, 2]
+    assert run([C], 1, values=np.array([1.0, 1.0, 5.0, 1.0])).kept.tolist() == [0]
+    assert run([C], 2, values=np.array([1.0, 1.0, 5.0, 3.0])).kept.tolist() == [0, 2]
 
 
 @settings(deadline=None, max_examples=50)
@@ -161,8 +161,8 @@ def test_ties_by_norm_then_by_lowest_index():
 
 def test_scores_are_equal_where_only_the_tenth_digit_differs():
     C, norms = np.array([[0], [1]]), [2, 1]
-    assert run([C], 1, norms=norms, worth=np.array([1, 1 + 4e-9])).kept.tolist() == [1]
-    assert run([C], 1, norms=norms, worth=np.array([1, 1 + 4e-10])).kept.tolist() == [0]
+    assert run([C], 1, norms=norms, values=np.array([1, 1 + 4e-9])).kept.tolist() == [1]
+    assert run([C], 1, norms=norms, values=np.array([1, 1 + 4e-10])).kept.tolist() == [0]
 
 
 def test_random_ties_are_uniform_and_seeded():
@@ -205,7 +205,7 @@ def test_without_clusters_there_is_no_rate():
     choice = run([np.zeros((3, 0), dtype=int)], 2)
     assert choice.coverage is None
     assert choice.kept.tolist() == [0, 1]
-    assert run([np.zeros((3, 0), dtype=int)], 2, worth=np.ones(0)).kept.tolist() == [0, 1]
+    assert run([np.zeros((3, 0), dtype=int)], 2, values=np.ones(0)).kept.tolist() == [0, 1]
 
 
 def test_every_producer_must_have_its_clusters():
@@ -248,4 +248,4 @@ def test_the_choice_is_the_same_with_and_without_numba(monkeypatch, compiles):
             key=lambda i: i,
             worth_of=lambda u: int(values[ids[C[:, u[1]] == u[2], u[1]][0]]),
         )
-        assert run([C], n_keep, worth=values * 0.1).kept.tolist() == expected
+        assert run([C], n_keep, values=values * 0.1).kept.tolist() == expected
