@@ -208,8 +208,9 @@ class Settings:
     preprocess: Annotated[
         str | None,
         Option(
-            "How pixels are scaled: cifar10, imagenet, imagenet-bgr, none, or"
-            " mean=…;std=…;scale=…;size=…;crop=…;color=…;layout=….",
+            "How images become the model's input: imagenet, imagenet-bgr, cifar10; of detectors"
+            " ultralytics, yolox, rt-detr, nanodet, scrfd, ultraface; none; or"
+            " mean=…;std=…;scale=…;size=…;crop=…;color=…;layout=…;fit=…;fill=….",
             "NAME|SPEC",
         ),
     ] = None

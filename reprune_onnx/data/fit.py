@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from reprune_onnx.data.geometry import centre_crop, resize
+from reprune_onnx.data.geometry import centre_crop, placed, resize
 from reprune_onnx.data.preprocess import Preprocess
 from reprune_onnx.data.source import Answers, Raw, RawBatch
 from reprune_onnx.data.target import ImageTarget
@@ -65,6 +65,8 @@ def _sized_array(batch: RawBatch, how: Preprocess, target: ImageTarget, source: 
         )
     if array_layout(x.shape, how, target, source) == "nchw":
         x = x.transpose(0, 2, 3, 1)
+    if how.fit is not None:
+        return np.stack([_whole(x[i], how, target, name) for i, name in enumerate(batch.names)])
     crop = _crop(how, target)
     if (how.size is None and crop is None) or x.shape[1:3] == (crop or how.size):
         return x
@@ -89,6 +91,8 @@ def _fitted_image(
     image: Raw, how: Preprocess, target: ImageTarget, name: str, mask: bool = False
 ) -> Raw:
     """Return a decoded image, or its mask, resized and cropped."""
+    if how.fit is not None:
+        return _whole(image, how, target, name)
     h, w = image.shape[:2]
     crop = _crop(how, target)
     if crop is None and how.size is None:
@@ -108,6 +112,11 @@ def fit_masks(batch: RawBatch, how: Preprocess, target: ImageTarget, source: str
     """
     if batch.y is None or (isinstance(batch.y, np.ndarray) and batch.y.ndim != 3):
         return batch.y
+    if how.fit is not None:
+        raise DataError(
+            f"{source}: --preprocess fit={how.fit} is of detectors, and masks do not follow it;"
+            " give size=… and crop=…"
+        )
     if isinstance(batch.x, np.ndarray):
         nchw = array_layout(batch.x.shape, how, target, source) == "nchw"
         size = batch.x.shape[2:] if nchw else batch.x.shape[1:3]
@@ -136,15 +145,29 @@ def covering(h: int, w: int, how: Preprocess, target: ImageTarget) -> tuple[int,
     """Return the size that an h×w image file is resized to before it is cropped to the model's.
 
     It is the least that covers the model's size in the image's proportions. None, and no resizing,
-    where ``how`` has a size or a crop, where the model leaves its size open, or where the image is
-    less than 1.5 times as large: images prepared for a crop, such as 256×256 for 224×224, are.
+    where ``how`` has a size, a crop or a fit, where the model leaves its size open, or where the
+    image is less than 1.5 times as large: images prepared for a crop, such as 256×256 for 224×224,
+    are.
     """
-    if how.size is not None or how.crop is not None or not (target.height and target.width):
+    if {how.size, how.crop, how.fit} != {None} or not (target.height and target.width):
         return None
     times = min(h / target.height, w / target.width)
     if times < _MUCH_LARGER:
         return None
     return max(round(h / times), target.height), max(round(w / times), target.width)
+
+
+def _whole(image: Raw, how: Preprocess, target: ImageTarget, name: str) -> Raw:
+    """The whole image at the model's size, as ``how.fit`` says."""
+    assert how.fit is not None
+    size = (how.size, how.size) if isinstance(how.size, int) else how.size or (None, None)
+    height, width = target.height or size[0], target.width or size[1]
+    if height is None or width is None:
+        raise DataError(
+            f"{name}: the model leaves its size open, so --preprocess fit={how.fit} needs one:"
+            " add size=H,W"
+        )
+    return placed(image, (height, width), how.fit, how.fill)
 
 
 def _crop(how: Preprocess, target: ImageTarget) -> tuple[int, int] | None:

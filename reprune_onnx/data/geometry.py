@@ -1,11 +1,16 @@
-"""Resizing and cropping of one image (h, w, c)."""
+"""Resizing, cropping and letterboxing of one image (h, w, c)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from reprune_onnx.data.preprocess import Fit
 from reprune_onnx.data.source import Raw
 from reprune_onnx.errors import DataError
+
+_GRAY, _WHITE = 114.0, 255.0  # of what a letterbox fills, where nothing else is asked for
 
 
 def resize(image: Raw, size: int | tuple[int, int], nearest: bool = False) -> Raw:
@@ -53,3 +58,44 @@ def centre_crop(image: Raw, h: int, w: int, name: str) -> Raw:
         )
     top, left = round((have_h - h) / 2), round((have_w - w) / 2)
     return image[top : top + h, left : left + w]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an image lies in one of another size: ``height`` by ``width`` at ``top``, ``left``."""
+
+    height: int
+    width: int
+    top: int
+    left: int
+
+
+def placement(h: int, w: int, sides: tuple[int, int], fit: Fit) -> Placement:
+    """Where an h×w image lies in one of ``sides``.
+
+    ``letterbox`` rounds as Ultralytics does, ``corner`` cuts off as YOLOX does.
+    """
+    if fit == "stretch":
+        return Placement(*sides, 0, 0)
+    times = min(sides[0] / h, sides[1] / w)
+    if fit == "corner":
+        return Placement(max(1, int(h * times)), max(1, int(w * times)), 0, 0)
+    height, width = max(1, round(h * times)), max(1, round(w * times))
+    top, left = ((side - n) / 2 for side, n in zip(sides, (height, width), strict=True))
+    return Placement(height, width, round(top - 0.1), round(left - 0.1))
+
+
+def placed(image: Raw, sides: tuple[int, int], fit: Fit, fill: float | None) -> Raw:
+    """Return the whole image in one of ``sides``, the rest of which is ``fill``.
+
+    By default that is a gray of 114 where white is 255, as it is but for floats of at most 1.
+    """
+    h, w, channels = image.shape
+    at = placement(h, w, sides, fit)
+    resized = resize(image, (at.height, at.width))
+    if fill is None:
+        fractions = image.dtype.kind == "f" and image.max() <= 1
+        fill = _GRAY / _WHITE if fractions else _GRAY
+    result = np.full((*sides, channels), fill, resized.dtype)
+    result[at.top : at.top + at.height, at.left : at.left + at.width] = resized
+    return result

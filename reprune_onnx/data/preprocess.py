@@ -19,6 +19,7 @@ from reprune_onnx.errors import UsageError
 from reprune_onnx.shapes import Layout
 
 Color = Literal["rgb", "bgr", "gray"]
+Fit = Literal["letterbox", "corner", "stretch"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,12 @@ class Preprocess:
         of channels says (1 is gray, 4 is RGBA).
     ``layout``
         of a data array; ``None`` detects it by the number of channels.
+    ``fit``
+        how detectors get whole images of the model's size: ``"letterbox"`` keeps the proportions
+        and fills what is left on both sides, ``"corner"`` on the right and below, ``"stretch"``
+        keeps no proportions. ``size`` is that size where the model leaves it open; no ``crop``.
+    ``fill``
+        the value, before scaling, of what is filled; ``None`` is a gray of 114, of white 255.
 
     An array that already has the cropped size is neither resized nor cropped.
     """
@@ -53,6 +60,8 @@ class Preprocess:
     crop: tuple[int, int] | Literal["model"] | None = None
     color: Color | None = None
     layout: Layout | None = None
+    fit: Fit | None = None
+    fill: float | None = None
 
     def resolve(self, raw: np.dtype[Any], model: np.dtype[Any]) -> Preprocess:
         """Return this with the ``scale`` that data of type ``raw`` gets for an input ``model``."""
@@ -84,6 +93,20 @@ PRESETS = {
     "imagenet-bgr": Preprocess(
         scale=1.0, mean=(104.0, 117.0, 123.0), size=256, crop="model", color="bgr"
     ),
+    "ultralytics": Preprocess(scale=1 / 255, color="rgb", fit="letterbox"),
+    "yolox": Preprocess(scale=1.0, color="bgr", fit="corner"),
+    "rt-detr": Preprocess(scale=1 / 255, color="rgb", fit="stretch"),
+    "nanodet": Preprocess(
+        scale=1.0,
+        mean=(103.53, 116.28, 123.675),
+        std=(57.375, 57.12, 58.395),
+        color="bgr",
+        fit="stretch",
+    ),
+    "scrfd": Preprocess(
+        scale=1.0, mean=(127.5,), std=(128.0,), color="rgb", fit="corner", fill=0.0
+    ),
+    "ultraface": Preprocess(scale=1.0, mean=(127.0,), std=(128.0,), color="rgb", fit="stretch"),
 }
 
 
@@ -93,8 +116,11 @@ def parse_preprocess(text: str | None) -> Preprocess:
     * ``cifar10``: x/255, then the mean and std of ImageNet;
     * ``imagenet``: shorter side 256, centre crop to the model's size, RGB, x/255, mean and std;
     * ``imagenet-bgr``: the same geometry, BGR, 0–255 minus 104, 117, 123;
+    * ``ultralytics`` (YOLOv5 and later), ``yolox``, ``rt-detr``, ``nanodet``, ``scrfd``,
+      ``ultraface``: as these detectors are trained, whole images at the model's size;
     * ``none``: values as they are, cast to the model's input type;
-    * ``mean=…;std=…;scale=…;size=…;crop=…;color=…;layout=…`` in any order, see ``Preprocess``;
+    * ``mean=…;std=…;scale=…;size=…;crop=…;color=…;layout=…;fit=…;fill=…`` in any order, see
+      ``Preprocess``;
     * ``None``: 8-bit data is scaled to 0–1, floats are taken as they are.
 
     >>> parse_preprocess("scale=1/16").scale
@@ -121,6 +147,14 @@ def parse_preprocess(text: str | None) -> Preprocess:
             raise UsageError(f"--preprocess: '{key}' is given twice; give it once")
         seen.add(key)
         result = replace(result, **{key: _READERS[key](key, value)})
+    if result.fit is not None and result.crop is not None:
+        raise UsageError(
+            "--preprocess: fit shows whole images and crop cuts them; leave one of them out"
+        )
+    if result.fill is not None and result.fit not in ("letterbox", "corner"):
+        raise UsageError(
+            "--preprocess: fill is of what fit=letterbox or fit=corner leaves open; add one of them"
+        )
     lengths = {len(v) for v in (result.mean, result.std) if len(v) > 1}
     if len(lengths) > 1:
         raise UsageError(
@@ -215,6 +249,8 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "crop": _crop,
     "color": _one_of("rgb", "bgr", "gray"),
     "layout": _one_of("nchw", "nhwc"),
+    "fit": _one_of("letterbox", "corner", "stretch"),
+    "fill": _number,
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reprune_onnx.data.fit import fit
-from reprune_onnx.data.geometry import resize
+from reprune_onnx.data.geometry import Placement, placement, resize
 from reprune_onnx.data.preprocess import Preprocess
 from reprune_onnx.data.source import Raw, RawBatch
 from reprune_onnx.data.target import image_target
@@ -72,14 +72,15 @@ class Detector:
         x = fit(RawBatch(image[None], None, (name,)), self._how, self._target, name)
         sides = x.shape[2:] if self._target.layout == "nchw" else x.shape[1:3]
         outputs = self._roles(self._session.run({self._name: x[0] if self._alone else x}))
-        scale = np.array([w / sides[1], h / sides[0]] * 2)
-        boxes = outputs["boxes"].astype(np.float64) * scale
+        at = placement(h, w, sides, self._how.fit or "stretch")
+        boxes = outputs["boxes"].astype(np.float64) - np.array([at.left, at.top] * 2)
+        boxes *= np.array([w / at.width, h / at.height] * 2)
         masks = outputs.get("masks")
         return Detections(
             boxes,
             outputs["labels"].astype(np.int64),
             outputs["scores"].astype(np.float64),
-            None if masks is None else _masks(masks, (h, w)),
+            None if masks is None else _masks(masks, sides, at, (h, w)),
         )
 
     def _roles(self, outputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -126,10 +127,15 @@ def _role(value: NDArray[Any]) -> str | None:
     return None
 
 
-def _masks(values: NDArray[Any], size: tuple[int, int]) -> Bools:
-    """Probabilities (d, ·, ·) on the model's input as masks (d, h, w) on the image."""
-    if values.shape[1:] == size:
+def _masks(
+    values: NDArray[Any], sides: tuple[int, int], at: Placement, size: tuple[int, int]
+) -> Bools:
+    """Probabilities (d, ·, ·) on the model's input as masks (d, h, w) on the image placed there."""
+    if values.shape[1:] == size == sides:
         return np.asarray(values >= 0.5)
-    resized = [resize(v[..., None].astype(np.float32), size)[..., 0] for v in values]
-    shares = np.array(resized, dtype=np.float32).reshape(-1, *size)
-    return np.asarray(shares >= 0.5)
+    shown = slice(at.top, at.top + at.height), slice(at.left, at.left + at.width)
+    planes = (v[..., None].astype(np.float32) for v in values)
+    if sides != (at.height, at.width):
+        planes = (resize(plane, sides)[shown] for plane in planes)
+    shares = np.array([resize(plane, size)[..., 0] for plane in planes], dtype=np.float32)
+    return np.asarray(shares.reshape(-1, *size) >= 0.5)

@@ -97,7 +97,8 @@ def make(model: Model, settings: Settings, progress: Progress | None = None) -> 
         chosen_range = find_range(model, port, _few(pixels))
     else:
         _check(how, recipe.channels)
-        given = replace(how.resolve(np.dtype(np.uint8), port.dtype), size=None, crop=None)
+        values = how.resolve(np.dtype(np.uint8), port.dtype)
+        given = replace(values, size=None, crop=None, fit=None, fill=None)
         chosen_range = Range(given, "given", "--preprocess says so")
     pixels = replace(pixels, preprocess=chosen_range.preprocess)
     chooser = Chooser(model, port, pixels)
@@ -133,9 +134,10 @@ def _target(
         )
     layout = _layout(port)
     channels, space = (shape[1], shape[2:]) if layout == "nchw" else (shape[-1], shape[1:-1])
-    if isinstance(how.crop, tuple) and len(space) == len(how.crop):
+    asked = how.size if how.fit is not None else how.crop
+    if isinstance(asked, tuple) and len(space) == len(asked):
         axes = port.shape[2:] if layout == "nchw" else port.shape[1:-1]
-        space = tuple(s or c for s, c in zip(axes, how.crop, strict=True))
+        space = tuple(s or a for s, a in zip(axes, asked, strict=True))
     return ImageTarget(layout, channels, None, None, port.dtype), space
 
 

@@ -26,6 +26,13 @@ side = st.integers(1, 5000)
         color=st.sampled_from([None, "rgb", "bgr", "gray"]),
         layout=st.sampled_from([None, "nchw", "nhwc"]),
     )
+    | st.builds(
+        Preprocess,
+        scale=st.none() | st.floats(1e-6, 1e6),
+        size=st.none() | side | st.tuples(side, side),
+        fit=st.sampled_from(["letterbox", "corner"]),
+        fill=st.none() | st.floats(-255, 255),
+    )
 )
 def test_text_round_trip(preprocess):
     assert parse_preprocess(str(preprocess)) == preprocess

@@ -55,6 +55,11 @@ def sizes(p):
     return p("evaluate", p.graph(POOLED, OPEN), "--data", folder)
 
 
+def whole(p):
+    folder = picture(p, "a", "1.png", mode="RGB")
+    return p("evaluate", p.graph(POOLED, OPEN), "--data", folder, "--preprocess", "ultralytics")
+
+
 def folder_of_json(p):
     for name in ("a.json", "b.json"):
         (p.tmp / name).write_text("{}")
@@ -103,6 +108,7 @@ ROWS = [
         lambda p: p.evaluate(p.digits, "--preprocess", "mean=1,2,3;std=1,1,1"),
     ),
     ("the model leaves the size open", sizes),
+    ("fit=letterbox needs one", whole),
     ("which resizes the shorter side", lambda p: p.evaluate(picture(p, "a", "1.png", size=(5, 5)))),
     ("folders deep, not 1", lambda p: p.evaluate(pictures(p, ("a", "b", "1.png"), ("a", "2.png")))),
     ("images both in the folder", lambda p: p.evaluate(pictures(p, ("1.png",), ("a", "2.png")))),

@@ -73,6 +73,8 @@ ROWS = [
         lambda p: p.evaluate(p.digits, "--preprocess", "mean=1,2;std=1,2,3"),
     ),
     ("give none, cifar10", lambda p: p.evaluate(p.digits, "--preprocess", "fancy")),
+    ("leave one of them out", lambda p: p.evaluate(p.digits, "--preprocess", "yolox;crop=8")),
+    ("leaves open; add one of them", lambda p: p.evaluate(p.digits, "--preprocess", "fill=0")),
     ("unknown key 'hue'", lambda p: p.evaluate(p.digits, "--preprocess", "hue=1")),
     ("matches no layer", lambda p: p.prune("--sparsity", 0.5, "--include", "nothing*")),
     ("of which at least", lambda p: p.prune("--sparsity", 0.5, "--layer", "*conv1*=999")),

@@ -114,6 +114,10 @@ ROWS = [
         "--preprocess resizes these; give masks of the images' size",
         lambda p: segmented(p, masks(p, 0, (4, 5, 5), size=(3, 9, 9)), "--preprocess", "size=8"),
     ),
+    (
+        "and masks do not follow it",
+        lambda p: segmented(p, masks(p, 0, (4, 5, 5), size=(3, 9, 9)), "--preprocess", "rt-detr"),
+    ),
     ("give a mask of the image's size", lambda p: segmented(p, masked(p, (8, 8), (6, 6)))),
     (
         "images have no mask of the same name (",
