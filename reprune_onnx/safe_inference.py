@@ -16,6 +16,7 @@ from reprune_onnx.errors import ModelError
 from reprune_onnx.need import times, title
 from reprune_onnx.needs import constants_of, integers
 
+EXPORT_LARGER = "export the model with larger ones"
 _HIDDEN = "hidden"  # a domain of which inference knows nothing
 _WINDOWS = {"AveragePool", "Conv", "ConvInteger", "DeformConv", "LpPool", "MaxPool", "QLinearConv"}
 
@@ -25,14 +26,16 @@ def infer_shapes(
 ) -> onnx.ModelProto:
     """Return ``proto`` with what `onnx.shape_inference` knows of it, without checking types.
 
-    Where an extent is negative, what follows from it is not known. Raises what onnx raises.
+    Negative extents that are stated are open ones, as they are to ONNX Runtime. Where one is made,
+    what follows from it is not known. Raises what onnx raises.
     """
-    if not _at_risk(proto):
+    if not at_risk(proto):
         return onnx.shape_inference.infer_shapes(
             proto, strict_mode=strict_mode, data_prop=data_prop
         )
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
+    _leave_open(copy)
     copy.opset_import.append(onnx.helper.make_opsetid(_HIDDEN, 1))
     slices = list(_slices(copy))
     for node in slices:
@@ -48,9 +51,12 @@ def infer_shapes(
         waiting = [node for node in waiting if node.domain]
 
 
-def refuse_negative_extents(proto: onnx.ModelProto) -> None:
-    """Raise ModelError for a model of which onnx or ONNX Runtime would end the process."""
-    if not _at_risk(proto):
+def refuse_negative_extents(proto: onnx.ModelProto, advice: str = EXPORT_LARGER) -> None:
+    """Raise ModelError, with ``advice``, where onnx or ONNX Runtime would end the process.
+
+    The model's inputs have sizes that are too small for what stands behind them.
+    """
+    if not at_risk(proto):
         return
     try:
         value = _negative(infer_shapes(proto))
@@ -61,16 +67,16 @@ def refuse_negative_extents(proto: onnx.ModelProto) -> None:
     maker = next((n for n in proto.graph.node if value.name in n.output), None)
     said = f"'{value.name}'" if maker is None else f"what {title(maker)} makes"
     raise ModelError(
-        f"{said} has the extents {times(_extents(value))}: the sizes in the file are too small for"
-        " it; export it with larger ones"
+        f"{said} has the extents {times(_extents(value))}: the inputs are too small for it;"
+        f" {advice}"
     )
 
 
-def _at_risk(proto: onnx.ModelProto) -> bool:
+def at_risk(proto: onnx.ModelProto) -> bool:
     """Whether there are Slices, and anything by which an extent may be negative."""
     if next(_slices(proto), None) is None:
         return False
-    stated = (*proto.graph.input, *proto.graph.value_info)
+    stated = (*proto.graph.input, *proto.graph.value_info, *proto.graph.output)
     if any(n < 0 for value in stated for n in _extents(value)):
         return True
     extents = {name: list(t.dims) for name, t in constants_of(proto.graph).items()}
@@ -115,6 +121,13 @@ def _slices(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
 def _extents(value: onnx.ValueInfoProto) -> list[int]:
     """The extents that are known; a symbol's is left out."""
     return [d.dim_value for d in value.type.tensor_type.shape.dim if d.HasField("dim_value")]
+
+
+def _leave_open(proto: onnx.ModelProto) -> None:
+    for value in (*proto.graph.input, *proto.graph.value_info, *proto.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_value < 0:
+                dim.ClearField("dim_value")
 
 
 def _negative(told: onnx.ModelProto) -> onnx.ValueInfoProto | None:

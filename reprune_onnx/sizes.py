@@ -26,11 +26,17 @@ from reprune_onnx.note import Note
 from reprune_onnx.plain_ops import in_plain_ops
 from reprune_onnx.runtime.extents import extents_in_a_run
 from reprune_onnx.runtime.tried_sizes import tried_sizes
-from reprune_onnx.safe_inference import infer_shapes, refuse_negative_extents
+from reprune_onnx.safe_inference import (
+    EXPORT_LARGER,
+    at_risk,
+    infer_shapes,
+    refuse_negative_extents,
+)
 from reprune_onnx.shapes import concrete_shapes, image_layout, stated_shapes, symbols
 
 Shapes = dict[str, tuple[int, ...]]
 
+_GIVE_LARGER = "give larger sizes with --input-shape"
 _BATCHES = (2, 4, 8, 16, 32)
 _STEPS = (32, 16, 8, 4, 1)  # sides that the numbers inside lead to are rounded to these
 _LARGE = 1024  # elements of a constant that shape inference need not see
@@ -60,12 +66,14 @@ def fitting_shapes(
     """Return shapes without symbols that the model runs with: `concrete_shapes`, if these fit.
 
     Extents that the file states or ``overrides`` gives stay. Raises ModelError, naming sizes tried,
-    where a number inside fits none of them, or the file states sizes that make negative extents.
+    where a number inside fits none of them, or sizes that are stated or given make negative ones.
     """
     assumed = concrete_shapes(proto, overrides)
     search = _Search(proto, assumed, overrides)
     if not search.open or not assumed:
-        refuse_negative_extents(proto)
+        if at_risk(proto):
+            advice = _GIVE_LARGER if overrides else EXPORT_LARGER
+            refuse_negative_extents(search.at(assumed), advice)
         return FittingShapes(assumed)
     misfit = search.misfit(assumed)
     if misfit is None and search.determined(assumed):
@@ -146,14 +154,18 @@ class _Search:
                 output.type.tensor_type.ClearField("shape")
         return light
 
-    def _inferred(self, shapes: Shapes, strict: bool) -> onnx.ModelProto:
+    def at(self, shapes: Shapes) -> onnx.ModelProto:
+        """The model for shape inference, with inputs of these shapes."""
         for value in self._light.graph.input:
             if value.name in shapes:
                 dims = value.type.tensor_type.shape
                 del dims.dim[:]
                 for n in shapes[value.name]:
                     dims.dim.add(dim_value=n)
-        return infer_shapes(self._light, strict_mode=strict, data_prop=True)
+        return self._light
+
+    def _inferred(self, shapes: Shapes, strict: bool) -> onnx.ModelProto:
+        return infer_shapes(self.at(shapes), strict_mode=strict, data_prop=True)
 
     def misfit(self, shapes: Shapes) -> Need | None:
         """What does not fit by shape inference; the first, by the numbers of a node if possible."""

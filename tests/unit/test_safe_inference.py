@@ -54,14 +54,30 @@ def test_a_file_of_negative_extents_is_refused(case):
         with pytest.raises(rp.RepruneError) as error:
             refusing()
         assert f"{maker} has the extents {'×'.join(map(str, extents))}: " in str(error.value)
-        assert "export it with larger ones" in str(error.value)
+        assert "export the model with larger ones" in str(error.value)
 
 
-def test_an_input_of_negative_extents_is_refused():
-    proto = model("b = Identity (x)\n")
-    proto.graph.input[0].type.tensor_type.shape.dim[2].dim_value = -3
-    with pytest.raises(rp.RepruneError, match="'x' has the extents 1×4×-3×8"):
-        Session(proto, optimize=False)
+def test_sizes_that_are_given_too_small_are_called_that():
+    proto = model(SMALL["a window"][0], "float[1, 4, h, w] x")
+    with pytest.raises(rp.RepruneError) as error:
+        rp.analyze(rp.Model(proto), rp.Scope(input_shapes={"x": (1, 4, 8, 8)}))
+    assert "what Conv 'b' makes has the extents 1×4×-4×-4" in str(error.value)
+    assert "give larger sizes with --input-shape" in str(error.value)
+    assert fitting_shapes(proto, {"x": (1, 4, 20, 20)}).shapes == {"x": (1, 4, 20, 20)}
+
+
+@pytest.mark.parametrize("extent", [-1, -3])
+def test_stated_negative_extents_are_open(extent):
+    """As some exporters write them."""
+    proto = model("a = Identity (x)\n b = Conv (a, w)\n")
+    proto.graph.input[0].type.tensor_type.shape.dim[2].dim_value = extent
+    x = np.ones((1, 4, 11, 8), np.float32)
+    assert Session(proto, optimize=False).run({"x": x})["y"].shape == (1, 4, 4, 2)
+    told = {v.name: v.type.tensor_type.shape.dim for v in infer_shapes(proto).graph.value_info}
+    assert [d.dim_value for d in told["b"]] == [1, 4, 0, 2]
+    assert fitting_shapes(proto, {}).shapes == {"x": (1, 4, 224, 8)}
+    text = {o.name: o.type.tensor_type.shape.dim for o in infer_shapes(proto).graph.output}
+    assert [d.dim_value for d in text["y"]] == [1, 4, 0, 2]
 
 
 @pytest.mark.parametrize("strict", [False, True])
