@@ -15,6 +15,7 @@ import pytest
 
 import reprune_onnx as rp
 from reprune_onnx import cli
+from reprune_onnx.cli.declared import first
 from reprune_onnx.cli.training import TaskOptions
 from reprune_onnx.options import choices, options
 from reprune_onnx.training.settings import TrainSettings
@@ -162,3 +163,24 @@ def test_a_sweep_refuses_and_lists_what_prune_does(call, demo, tmp_path, name):
     done = call("sweep", demo, "--macs-reduction", "0.3", f"--{name}", "best", "-o", tmp_path)
     assert done.code == 2
     assert f"--{name} 'best' is not one of {', '.join(choices(rp.Settings, name))}" in done.err
+
+
+@pytest.mark.parametrize(
+    ("command", "leading"),
+    [
+        ("prune", ["--sparsity", "--macs-reduction", "--out", "--calibration"]),
+        ("finetune", ["--data", "--epochs", "--lr", "--out"]),
+        ("train", ["--data", "--sparsity", "--epochs", "--lr"]),
+    ],
+)
+def test_help_begins_with_what_most_users_need(call, command, leading):
+    text = call(command, "--help").out.partition("Options:")[2]
+    listed = re.findall(r"^  (?:-\w, )?(--[\w-]+)", text, re.MULTILINE)
+    assert listed[: len(leading)] == leading
+
+
+def test_an_option_that_a_command_lacks_cannot_come_first():
+    def command(*, quiet: bool = False) -> None: ...
+
+    with pytest.raises(KeyError, match="sparsity"):
+        first("sparsity")(command)
