@@ -169,13 +169,13 @@ class Settings:
     layer: Annotated[
         Takes[WidthsLike, tuple[tuple[str, int], ...]],
         Option(
-            "Kept channels of single layers; repeatable.",
+            "Number of channels that layers of this name keep; repeatable.",
             "GLOB=N",
             words=list[str],
             read=words_of_widths,
         ),
     ] = Takes(as_widths, ())
-    min_channels: Annotated[int, Option("The least that any layer keeps.", "N")] = 1
+    min_channels: Annotated[int, Option("Least number of channels that any layer keeps.", "N")] = 1
     target: Annotated[
         str | None,
         Option("Device whose rounding of widths applies: cpu, cuda, jetson-tx2, ….", "NAME"),
@@ -250,7 +250,9 @@ class Settings:
             read=not_,
         ),
     ] = True
-    jobs: Annotated[int, Option("Processes; -1 for all cores.", "N", ("--jobs", "-j"))] = 1
+    jobs: Annotated[
+        int, Option("Number of processes; -1 for all cores.", "N", ("--jobs", "-j"))
+    ] = 1
     memory: Annotated[
         str | None,
         Option(

@@ -25,7 +25,7 @@ def command(
     json: JsonFile = None,
     plot: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Images/s over batch size, as .png, .svg or .pdf."),
+        typer.Option(metavar="FILE", help="Plot images/s over batch size, as .png, .svg or .pdf."),
     ] = None,
     quiet: Quiet = False,
 ) -> None:

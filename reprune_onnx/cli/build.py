@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from reprune_onnx.cli.declared import first, with_settings
-from reprune_onnx.cli.options import Force, ModelArgument, Quiet, WrittenPrecision
+from reprune_onnx.cli.options import Device, Force, ModelArgument, Quiet, WrittenPrecision
 
 
 @first("target", "out", "precision", "batch_size", "workspace", "timing_cache")
@@ -17,13 +17,15 @@ from reprune_onnx.cli.options import Force, ModelArgument, Quiet, WrittenPrecisi
 @with_settings("input_shapes", into="sizes")
 def command(
     model: ModelArgument,
-    target: Annotated[str, typer.Option(metavar="NAME", help="The device: see targets.")],
+    target: Device,
     images: dict[str, Any],
     reading: dict[str, Any],
     sizes: dict[str, Any],
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", metavar="ENGINE", help="Default: MODEL-PRECISION.engine."),
+        typer.Option(
+            "-o", "--out", metavar="ENGINE", help="File to write; default: MODEL-PRECISION.engine."
+        ),
     ] = None,
     precision: WrittenPrecision = None,
     batch_size: Annotated[
@@ -34,11 +36,11 @@ def command(
         ),
     ] = None,
     workspace: Annotated[
-        int, typer.Option(metavar="MIB", help="The most memory that one layer may work in.")
+        int, typer.Option(metavar="MIB", help="Most memory that one layer may use.")
     ] = 4096,
     timing_cache: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Times of kernels, kept for the next build."),
+        typer.Option(metavar="FILE", help="File that keeps times of kernels for the next build."),
     ] = None,
     force: Force = False,
     quiet: Quiet = False,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from reprune_onnx.cli.declared import first, with_settings
-from reprune_onnx.cli.options import Quiet
+from reprune_onnx.cli.options import Device, Quiet
 
 
 @first("target", "out", "batch_size", "precision")
@@ -17,8 +17,8 @@ from reprune_onnx.cli.options import Quiet
 @with_settings("input_shapes", into="sizes")
 def command(
     models: Annotated[list[Path], typer.Argument(metavar="MODEL…", help="ONNX files.")],
-    target: Annotated[str, typer.Option(metavar="NAME", help="The device: see targets.")],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="A new folder.")],
+    target: Device,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="New folder to write.")],
     images: dict[str, Any],
     reading: dict[str, Any],
     sizes: dict[str, Any],
@@ -27,7 +27,8 @@ def command(
         typer.Option(metavar="N,N,…", help="Batch sizes to measure; default 1,2,4,8,16,32."),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(metavar="P,P,…", help="Default: all that the target has.")
+        str | None,
+        typer.Option(metavar="P,P,…", help="Precisions to build; default: all of the target."),
     ] = None,
     quiet: Quiet = False,
 ) -> None:

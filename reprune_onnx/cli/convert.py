@@ -9,6 +9,7 @@ import typer
 
 from reprune_onnx.cli.declared import first, with_settings
 from reprune_onnx.cli.options import (
+    Device,
     Force,
     JsonFile,
     ModelArgument,
@@ -25,13 +26,15 @@ from reprune_onnx.cli.options import (
 @with_settings("input_shapes", into="sizes")
 def command(
     model: ModelArgument,
-    target: Annotated[str, typer.Option(metavar="NAME", help="The device: see targets.")],
+    target: Device,
     images: dict[str, Any],
     reading: dict[str, Any],
     sizes: dict[str, Any],
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", metavar="OUT", help="Default: MODEL-TARGET.onnx beside MODEL."),
+        typer.Option(
+            "-o", "--out", metavar="OUT", help="File to write; default: MODEL-TARGET.onnx."
+        ),
     ] = None,
     precision: WrittenPrecision = None,
     force: Force = False,

@@ -15,6 +15,9 @@ JsonFile = Annotated[
     str | None,
     typer.Option("--json", metavar="FILE|-", help="Write the result as JSON; - for stdout."),
 ]
+Device = Annotated[
+    str, typer.Option(metavar="NAME", help="Device to prepare for; `targets` lists them.")
+]
 WrittenPrecision = Annotated[
     choices.Precision | None,
     typer.Option(

@@ -21,9 +21,10 @@ def command(
             " bundle on its device.",
         ),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="REPORT.html", help="The page.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="REPORT.html", help="Page to write.")],
     title: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Default: named after the model.")
+        str | None,
+        typer.Option(metavar="TEXT", help="Title of the page; default: named after the model."),
     ] = None,
     force: Force = False,
     quiet: Quiet = False,

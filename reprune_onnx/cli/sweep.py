@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reprune_onnx.cli.declared import several, with_settings
+from reprune_onnx.cli.declared import option, several, with_settings
 from reprune_onnx.cli.options import ModelArgument, Quiet
 from reprune_onnx.errors import UsageError
 from reprune_onnx.settings import Settings
@@ -40,9 +40,7 @@ def command(
             " images is held out to measure agreement with MODEL.",
         ),
     ] = None,
-    jobs: Annotated[
-        int, typer.Option("--jobs", "-j", metavar="N", help="Processes; -1 for all cores.")
-    ] = 1,
+    jobs: Annotated[int, option("jobs")] = 1,
     scheduler: Annotated[
         str | None,
         typer.Option(

@@ -52,7 +52,7 @@ def command(
     ] = None,
     tensorboard: t.TensorBoard = None,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Coverage rates over the epochs, as a plot.")
+        Path | None, typer.Option(metavar="FILE", help="Plot the coverage rates over the epochs.")
     ] = None,
     restart: t.Restart = False,
     force: Force = False,
