@@ -3,8 +3,12 @@
 import json
 from fnmatch import fnmatchcase
 
+import numpy as np
 import pytest
+import text_graphs
 from report_counts import macs, params, widths
+
+import reprune_onnx as rp
 
 
 def test_a_dry_run_writes_the_report_and_no_model(call, prune, model, tmp_path):
@@ -247,10 +251,17 @@ def test_without_memory_activations_go_to_a_disk_and_the_model_is_the_same(prune
     assert model.read_bytes() == same.read_bytes()
 
 
-def test_calibration_images_tell_gamma_where_no_batch_normalization_does(prune, digits):
-    report, _ = prune("--sparsity", "0.5", "--calibration", digits, "--calibration-size", "64")
-    sources = {layer["op"]: layer["gamma_source"] for layer in report["layers"]}
-    assert sources == {"Conv": "bn", "Gemm": "calibration"}
+def test_calibration_images_tell_gamma_where_no_batch_normalization_does():
+    """Of layers whose channels may go; nothing is measured of the output's, which stay."""
+    rng = np.random.default_rng(0)
+    weights = {"first": rng.normal(size=(8, 3, 1, 1)), "last": rng.normal(size=(4, 8, 1, 1))}
+    body = "{ c = Conv (x, first) r = Relu (c) y = Conv (r, last) }"
+    head = '<ir_version: 8, opset_import: ["" : 17]> g (float[n,3,6,6] x) => (float[n,4,6,6] y) '
+    images = rng.normal(size=(16, 3, 6, 6)).astype(np.float32)
+    how = rp.Settings(sparsity=0.5, calibration=images, recover="none", verify=False)
+    report = rp.prune(text_graphs.model(head + body, **weights), how).report
+    sources = {layer["weight"]: layer["gamma_source"] for layer in report["layers"]}
+    assert sources == {"first": "calibration", "last": "weights"}
 
 
 def test_clustering_the_kept_input_channels_is_another_problem(prune):

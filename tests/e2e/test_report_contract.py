@@ -68,7 +68,8 @@ def test_layers_cuts_and_locks_have_their_fields(prune):
         before, after = layer["out_channels"]
         assert type(before) is type(after) is type(layer["group"]) is int
         assert layer["sparsity"] == pytest.approx(1 - after / before, abs=1e-6)
-        assert layer["gamma_source"] == ("bn" if layer["op"] == "Conv" else "calibration")
+        # deviations are measured of layers whose channels may go, which those of the Gemm may not
+        assert layer["gamma_source"] == ("bn" if layer["op"] == "Conv" else "weights")
         assert (layer["bn"] is None) == (layer["op"] == "Gemm")
         assert (layer["stays"] is None) == (after < before)
         if after < before:
