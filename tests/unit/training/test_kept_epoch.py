@@ -11,6 +11,7 @@ import pytest
 
 import reprune_onnx as rp
 from reprune_onnx.errors import SelectionError, UsageError
+from reprune_onnx.tasks import CLASSIFICATION, TASKS
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch")
 pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric")
@@ -20,6 +21,7 @@ from reprune_onnx.training.bridge import torch_module
 from reprune_onnx.training.finetune import usual_optimizer
 from reprune_onnx.training.frozen import frozen_parameters
 from reprune_onnx.training.held_out import held_back, rest_of
+from reprune_onnx.training.judge import Judge
 from reprune_onnx.training.optimizers import OPTIMIZERS, memory_of, remember
 from reprune_onnx.training.plan import PrunePlan
 from reprune_onnx.training.prepare import prepare, start_fabric
@@ -181,6 +183,34 @@ def test_the_best_epoch_is_written_wherever_it_is(best):
     assert (log["result"]["kept_epoch"], log["result"]["kept_share"]) == (best, 1)
     assert log["result"]["scores"]["val_loss"] == pytest.approx(losses[best - 1], rel=1e-5)
     assert losses[-1] > 2 * min(losses)
+
+
+@pytest.mark.parametrize(
+    ("task", "number", "alike", "high"),
+    [
+        (CLASSIFICATION, "top1", "agreement", True),
+        (TASKS["semantic-segmentation"], "mean_iou", "agreement_mean_iou", True),
+        (TASKS["regression"], "rmse", "agreement_relative_error", False),
+        (TASKS["multi-label"], "mean_ap", "agreement", True),
+    ],
+)
+def test_what_decides_is_the_tasks_number_beside_labels_and_else_the_loss(
+    task, number, alike, high
+):
+    """The one has the better number, the other the smaller loss."""
+    goal = SimpleNamespace(task=task, its=object())
+    labelled, without = (
+        Judge(SimpleNamespace(goal=goal), None, lambda _: (), "images", labelled)
+        for labelled in (True, False)
+    )
+    good, bad = (0.9, 0.5) if high else (0.5, 0.9)
+    one, other = ({"val_loss": loss, **{f"val_{key}": value for key in (number, alike)}}
+                  for loss, value in ((2.0, good), (1.0, bad)))  # fmt: skip
+    assert labelled.better(one, other)
+    assert not labelled.better(other, one)
+    assert without.better(other, one)
+    assert not without.better(one, other)
+    assert labelled.better({**one, "val_loss": 1.0}, one)  # between equals the loss
 
 
 def test_an_average_with_the_file_as_given_is_kept_where_it_is_better():
