@@ -7,11 +7,14 @@ TensorRT, and that only what every version has is asked of it. No line of it ran
 import importlib
 import inspect
 import json
+import re
+import shutil
 import sys
 import types
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -149,7 +152,7 @@ def stand_in(request, monkeypatch):
     return trt
 
 
-def test_an_engine_and_what_stands_beside_it(call, model, tmp_path, stand_in):
+def test_an_engine_and_what_stands_beside_it(call, model, tmp_path, stand_in, root, monkeypatch):
     out, cache = tmp_path / "small.engine", tmp_path / "timings"
     how = ("--target", "rtx-a6000", "--precision", "fp16", "--batch-size", "1,4,8")
     result = call("build", model, *how, "-o", out, "--timing-cache", cache, "--workspace", "512")
@@ -174,6 +177,14 @@ def test_an_engine_and_what_stands_beside_it(call, model, tmp_path, stand_in):
     assert ("set_flag" in asked) == (stand_in.version == "8.5")
     engine = engines.Engine(out, GPU)
     assert engine.facts == facts
+    text = (root / "docs" / "deploy.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(out.parent)
+    for suffix in (".engine", ".engine.json"):
+        shutil.copy(f"small{suffix}", f"model{suffix}")
+    names = {"images": np.zeros((1, 1, 8, 8), np.float32)}
+    exec(compile(block, "docs/deploy.md", "exec"), names)
+    assert names["outputs"]["logits"].shape == (1, 10)
     assert sorted(p.name for p in tmp_path.glob("*small*")) == ["small.engine", "small.engine.json"]
     again = call("build", model, *how, "-o", out)
     assert (again.code, "exists" in again.err) == (1, True)

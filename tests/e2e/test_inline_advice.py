@@ -133,6 +133,18 @@ def test_what_nothing_runs_is_seen(sources, line):
     assert any(shows(run, asked) for run in RUN) or any(gives(s, asked) for s in sources)
 
 
+def test_python_of_documents_is_run_by_a_test(sources):
+    """By one that reads the document and executes what it finds."""
+    shown = [name for name, text in TEXTS.items() if "\n```python\n" in text]
+    assert len(shown) >= 6
+    for name in shown:
+        called = f'"{Path(name).name}"', f'"{name}"', f"/{Path(name).name}"
+        assert any(
+            any(word in source for word in called) and ("exec(" in source or '"-c", code' in source)
+            for source in sources
+        ), f"execute the Python blocks of {name} in a test"
+
+
 def test_commands_of_records_are_parsed(command_line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     parsed = 0

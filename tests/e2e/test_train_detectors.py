@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+import shutil
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import repeat
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,6 +36,24 @@ SIZES = {
 }
 MASK = "maskrcnn_resnet50_fpn"
 SSD = "ssd300_resnet50"
+
+
+def test_what_the_document_shows_is_a_call_of_it(root, demo, tmp_path, monkeypatch):
+    """Bound to the parameters; to run it takes days."""
+    asked = []
+
+    def called(*arguments, **named):
+        asked.append(inspect.signature(train_detector).bind(*arguments, **named).arguments)
+        return SimpleNamespace(model=arguments[0])
+
+    monkeypatch.setattr("models.train_detector.train_detector", called)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(demo, "ssd-pruned.onnx")
+    text = (root / "docs" / "paper.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    exec(compile(block, "docs/paper.md", "exec"), {"batches": []})
+    assert asked[0]["how"].schedule == SCHEDULES[SSD].shortened(24_000)
+    assert (tmp_path / "ssd-trained.onnx").is_file()
 
 
 def batch(side: int, n: int) -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
