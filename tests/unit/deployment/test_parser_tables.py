@@ -1,11 +1,15 @@
 """What the parsers of targets lack: every row has a node that is refused, and one that passes."""
 
+import dataclasses
+import re
+
 import numpy as np
 import onnx
 import pytest
 
 from reprune_onnx.deployment.lower import lower
 from reprune_onnx.errors import ModelError, UsageError
+from reprune_onnx.limits import Lack
 from reprune_onnx.targets import read_target
 from reprune_onnx.types import Model
 from tests.text_graphs import model as parsed
@@ -247,6 +251,21 @@ def test_a_target_of_ones_own_adds_to_a_table(tmp_path):
     assert limits.unsupported == (*shared.unsupported, "Relu")
     assert limits.plugins == (*shared.plugins, "Delegate")
     assert limits.lacks[:-1] == shared.lacks
+
+
+def test_the_documents_table_is_read_as_it_stands(root, tmp_path):
+    text = (root / "docs" / "deploy.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^ *```toml\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    path = tmp_path / "mine.toml"
+    path.write_text('precisions = ["fp32"]\nmultiples = {}\n' + block)
+    limits = read_target(str(path)).limits
+    assert "MyDelegate" in limits.plugins
+    row = limits.lacks[-1]
+    assert (row.ops, row.computed) == (("TopK",), (1,))
+    every = {field.name for field in dataclasses.fields(Lack)}
+    conditions = re.search(r"# also: (.*)", block)
+    assert conditions is not None
+    assert set(conditions[1].split(", ")) | {"computed"} == every - {"says", "ops", "but"}
 
 
 @pytest.mark.parametrize(
