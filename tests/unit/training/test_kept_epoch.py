@@ -167,9 +167,8 @@ def test_the_values_that_are_written_are_those_of_the_best_epoch():
     assert last["scores"]["val_loss"] == pytest.approx(losses[-1], rel=1e-5)
 
 
-@pytest.mark.parametrize("best", [1, 2, 3])
-def test_the_best_epoch_is_written_wherever_it_is(best):
-    """Behind it the labels are wrong, and the network learns them."""
+def turned(best: int, **settings):
+    """The log of a training whose labels are wrong behind the epoch ``best``: they are learned."""
     calls = itertools.count()
 
     def turning():
@@ -177,8 +176,20 @@ def test_the_best_epoch_is_written_wherever_it_is(best):
         for x, y in batches()():
             yield x, y if right else 1 - y
 
-    settings = rp.TrainSettings(epochs=4, lr=0.1, schedule="constant")
-    log = rp.finetune(net(), rp.Task(turning, batches(4, seed=9), loss=loss), settings).log
+    how = rp.TrainSettings(lr=0.1, schedule="constant", **settings)
+    return rp.finetune(net(), rp.Task(turning, batches(4, seed=9), loss=loss), how).log
+
+
+@pytest.mark.parametrize(("best", "patience"), [(1, 1), (1, 3), (3, 1)])
+def test_patience_is_counted_from_the_best_epoch(best, patience):
+    log = turned(best, epochs=9, patience=patience)
+    assert len(log["epochs"]) == best + patience
+    assert log["result"]["kept_epoch"] == best
+
+
+@pytest.mark.parametrize("best", [1, 2, 3])
+def test_the_best_epoch_is_written_wherever_it_is(best):
+    log = turned(best, epochs=4)
     losses = [e["val_loss"] for e in log["epochs"]]
     assert (log["result"]["kept_epoch"], log["result"]["kept_share"]) == (best, 1)
     assert log["result"]["scores"]["val_loss"] == pytest.approx(losses[best - 1], rel=1e-5)
