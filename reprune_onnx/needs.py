@@ -81,7 +81,7 @@ class Needs:
 
         They are those of its tensors, and of `computed` ones the numbers.
         """
-        targets = self.computed(node)
+        targets = [name for name in self.computed(node) if name in shapes]
         extents = {name: shape for name, shape in shapes.items() if name not in targets}
         numbers = {name: list(shapes[name]) for name in targets}
         known = replace(

@@ -263,8 +263,9 @@ class _Search:
         low, high = 0, len(blind)
         while low < high:
             middle = (low + high) // 2
-            node = blind[middle]
-            names, targets = needs.unknown(node), needs.computed(node)
+            nodes = blind[low : middle + 1]  # one that fits says nothing of those beside it
+            targets = {name for node in nodes for name in needs.computed(node)}
+            names = {name for node in nodes for name in needs.unknown(node)} - targets
             try:
                 seen = extents_in_a_run(
                     self._proto, names, shapes, all_nodes=False, targets=targets
@@ -272,9 +273,11 @@ class _Search:
             except (MemoryError, ModelError):
                 high = middle
                 continue
-            need = needs.seen(node, seen)
-            if need is not None and not need.is_met:
-                return replace(need, known=False)
+            for node in nodes:
+                own = {*needs.unknown(node), *needs.computed(node)}
+                need = needs.seen(node, {name: seen[name] for name in own & seen.keys()})
+                if need is not None and not need.is_met:
+                    return replace(need, known=False)
             low = middle + 1
         return None
 

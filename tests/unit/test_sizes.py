@@ -186,6 +186,22 @@ BATCH_AND_SIDES = {
         },
         (2, 3, 24, 24),
     ),
+    "two images as one, before what fits any, behind an op that ONNX does not know": (
+        """n = com.microsoft.Pad (r, nothing)
+        f = Reshape (n, to)
+        k = Reshape (n, pairs)
+        l = Reshape (k, fours)
+        some = ReduceMean <keepdims = 0> (f)
+        others = ReduceMean <keepdims = 0> (l)
+        y = Add (some, others)""",
+        {
+            "to": np.array([1, 16, 5, 5]),
+            "pairs": np.array([-1, 2]),
+            "fours": np.array([-1, 4]),
+            "nothing": np.zeros(8, np.int64),
+        },
+        (2, 3, 20, 20),
+    ),
     "groups of a convolution, made of two images": (
         """m = GlobalAveragePool (r)
         k = Reshape (m, kernels)
