@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from reprune_onnx.model import copy_emptied
-from reprune_onnx.safe_inference import infer_shapes
+from reprune_onnx.safe_inference import infer_shapes, without_weights
 from reprune_onnx.types import Shape
 
 
@@ -22,11 +21,7 @@ class Inferred:
 
 def inferred(proto: onnx.ModelProto) -> Inferred:
     """Return what is known of the tensors of the main graph."""
-    light = copy_emptied(proto, {t.name for t in proto.graph.initializer if len(t.dims) > 1})
-    for tensor, full in zip(light.graph.initializer, proto.graph.initializer, strict=True):
-        tensor.data_type = full.data_type
-        del tensor.dims[:]
-        tensor.dims.extend(full.dims)
+    light = without_weights(proto)
     stated = {o.domain for o in light.opset_import}
     for domain in sorted({node.domain for node in light.graph.node} - stated):
         light.opset_import.append(onnx.helper.make_opsetid(domain, 1))  # else nothing is inferred

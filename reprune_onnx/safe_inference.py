@@ -13,6 +13,7 @@ import onnx
 
 from reprune_onnx.bodies import with_bodies
 from reprune_onnx.errors import ModelError
+from reprune_onnx.model import copy_emptied
 from reprune_onnx.need import times, title
 from reprune_onnx.needs import constants_of, integers
 
@@ -51,6 +52,16 @@ def infer_shapes(
         waiting = [node for node in waiting if node.domain]
 
 
+def without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy for inference: initializers of several axes have their types and shapes alone."""
+    light = copy_emptied(proto, {t.name for t in proto.graph.initializer if len(t.dims) > 1})
+    for tensor, full in zip(light.graph.initializer, proto.graph.initializer, strict=True):
+        tensor.data_type = full.data_type
+        del tensor.dims[:]
+        tensor.dims.extend(full.dims)
+    return light
+
+
 def refuse_negative_extents(proto: onnx.ModelProto, advice: str = EXPORT_LARGER) -> None:
     """Raise ModelError, with ``advice``, where onnx or ONNX Runtime would end the process.
 
@@ -59,7 +70,7 @@ def refuse_negative_extents(proto: onnx.ModelProto, advice: str = EXPORT_LARGER)
     if not at_risk(proto):
         return
     try:
-        value = _negative(infer_shapes(proto))
+        value = _negative(infer_shapes(without_weights(proto)))
     except Exception:  # what inference says of a file is said elsewhere
         return
     if value is None:
