@@ -60,17 +60,17 @@ def tried(seed: int, number: int) -> Outcome:
     name = FILES[number % len(FILES)]
     seed_file = target(name)
     data = changed(seed, number)
-    problems: list[Judgement] = []
+    judgements: list[Judgement] = []
     try:
-        refusal = kept(seed_file, data, lambda folder: problems.append(_judged(folder)))
+        refusal = kept(seed_file, data, lambda folder: judgements.append(_judged(folder)))
     except Exception as error:  # whatever it is, the campaign reports it and goes on
         return Outcome("failed", f"{name}: {type(error).__name__}: {error}", (name,))
     if refusal:
         return Outcome("refused", refusal, (name,))
-    if problems[0].wrong:
-        return Outcome("failed", f"{name}: {problems[0].wrong}", (name,))
-    seen = (name, "(amplifies rounding)") if problems[0].rounding else (name,)
-    return Outcome("exact", "", seen, problems[0].apart)
+    if judgements[0].wrong:
+        return Outcome("failed", f"{name}: {judgements[0].wrong}", (name,))
+    seen = (name, "(amplifies rounding)") if judgements[0].rounding else (name,)
+    return Outcome("exact", "", seen, judgements[0].apart)
 
 
 def changed(seed: int, number: int) -> bytes:
