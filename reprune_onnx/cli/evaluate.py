@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,12 +12,12 @@ from reprune_onnx.cli.declared import first, with_settings
 from reprune_onnx.cli.options import JsonFile, ModelArgument, Quiet, check_json, emit_json
 
 if TYPE_CHECKING:
-    from reprune_onnx.data.coco import CocoData
-    from reprune_onnx.runtime.evaluate_detection import DetectionTask
+    from reprune_onnx.runtime.evaluate_detection import DetectionEvaluation, DetectionTask
     from reprune_onnx.types import Model
+    from reprune_onnx.watch import Steps
 
 
-@first("data", "against", "task", "annotations", "labels", "ignore_index")
+@first("data", "against", "task", "annotations", "labels", "decode", "ignore_index")
 @with_settings("preprocess", "classes", "skip_broken", into="reading")
 @with_settings("input_shapes", into="sizes")
 def command(
@@ -33,7 +34,11 @@ def command(
     sizes: dict[str, Any],
     against: Annotated[
         Path | None,
-        typer.Option(metavar="ORIGINAL", help="Compare with the model it was pruned from."),
+        typer.Option(
+            metavar="ORIGINAL",
+            help="Compare with the model it was pruned from. For detection its detections are the"
+            " truth, and images need no annotations.",
+        ),
     ] = None,
     task: Annotated[
         Literal[
@@ -62,8 +67,18 @@ def command(
         Literal["ids", "order"],
         typer.Option(
             help="What a detector's labels are: ids of categories, or their order by id, from 1."
+            " Of raw outputs they are the order from 0."
         ),
     ] = "ids",
+    decode: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Family of a detector's raw outputs, where their shapes do not tell: yolov8,"
+            " yolov5, yolox, end-to-end, rt-detr, detr, rt-detr-logits, ultraface, nanodet, scrfd,"
+            " yunet.",
+        ),
+    ] = None,
     ignore_index: Annotated[
         int | None,
         typer.Option(
@@ -81,7 +96,7 @@ def command(
 
     from reprune_onnx.activations.opened import Wanted, open_for
     from reprune_onnx.cli.progress import Bar
-    from reprune_onnx.data.coco import has_annotations, open_coco
+    from reprune_onnx.data.coco import has_annotations
     from reprune_onnx.data.labels import CLASSES
     from reprune_onnx.data.preprocess import parse_preprocess
     from reprune_onnx.data.reading import Reading
@@ -96,17 +111,15 @@ def command(
     if task == "segmentation" and annotations is None and not has_annotations(Path(data)):
         task = "semantic-segmentation"
     if task in ("detection", "segmentation"):
-        if against is not None:
-            raise UsageError(
-                "--against compares classifiers: evaluate both detectors by themselves"
-            )
         from reprune_onnx.runtime.evaluate_detection import DetectionTask
 
-        plan = DetectionTask(
-            task == "segmentation", labels, parse_preprocess(reading["preprocess"])
-        )
-        _detect(load(model), open_coco(Path(data), annotations), plan, json, quiet)
+        how = parse_preprocess(reading["preprocess"])
+        plan = DetectionTask(task == "segmentation", labels, how, decode)
+        measure = _detection(load(model), Path(data), annotations, against, plan)
+        _detect(measure, plan, against, json, quiet)
         return
+    if decode is not None:
+        raise UsageError("--decode is of raw outputs of a detector: give --task detection too")
     if annotations is not None:
         raise UsageError("--annotations are of objects: give --task detection or segmentation too")
     kind = TASKS.get(task)
@@ -115,10 +128,9 @@ def command(
     loaded = load(model)
     original = None if against is None else load(against)
     wanted = CLASSES if kind is None else kind.labels
-    labels_read = wanted if against is None else wanted.where_they_fit()
     dataset = open_for(
         loaded.proto,
-        Wanted(data, Reading(**reading), labels_read),
+        Wanted(data, Reading(**reading), wanted if against is None else wanted.where_they_fit()),
         sizes["input_shapes"],
         None if original is None else original.proto,
     )
@@ -156,20 +168,46 @@ def _of_tail(model: Model) -> list[str]:
     return [] if tail is None else [tail.note]
 
 
+def _detection(
+    model: Model, data: Path, annotations: Path | None, against: Path | None, plan: DetectionTask
+) -> Callable[[Steps], DetectionEvaluation]:
+    """How a detector is measured: on objects in COCO's format, or against its original."""
+    from reprune_onnx.data.coco import open_coco
+    from reprune_onnx.data.images import ReadingOptions, open_images
+    from reprune_onnx.data.labels import IF_CLASSES
+    from reprune_onnx.errors import UsageError
+    from reprune_onnx.model import load
+    from reprune_onnx.runtime.detection_agreement import evaluate_agreement
+    from reprune_onnx.runtime.evaluate_detection import evaluate_detection
+
+    if against is None:
+        content = open_coco(data, annotations)
+        return lambda progress: evaluate_detection(model, content, plan, progress)
+    if annotations is not None:
+        raise UsageError(
+            "--annotations are of objects, and --against needs none: leave one of them out"
+        )
+    images = open_images(data, "RGB", "test", ReadingOptions(labels=IF_CLASSES))
+    original = load(against)
+    return lambda progress: evaluate_agreement(model, original, images, plan, progress)
+
+
 def _detect(
-    model: Model, data: CocoData, plan: DetectionTask, json: str | None, quiet: bool
+    measure: Callable[[Steps], DetectionEvaluation],
+    plan: DetectionTask,
+    against: Path | None,
+    json: str | None,
+    quiet: bool,
 ) -> None:
     """Measure a detector, and print it."""
     from dataclasses import asdict
 
     from reprune_onnx.cli.progress import Bar
     from reprune_onnx.report.tables import print_detection
-    from reprune_onnx.runtime.evaluate_detection import evaluate_detection
 
     with Bar(quiet) as bar:
-        seen = evaluate_detection(
-            model, data, plan, lambda done, total: bar("detecting", done, total)
-        )
-    emit_json({k: v for k, v in asdict(seen).items() if v is not None}, json)
+        seen = measure(lambda done, total: bar("detecting", done, total))
+    named = {} if against is None else {"against": str(against)}
+    emit_json({k: v for k, v in asdict(seen).items() if v is not None} | named, json)
     if not quiet and json != "-":
-        print_detection(asdict(seen), str(plan.preprocess))
+        print_detection(asdict(seen), str(plan.preprocess), against is not None)

@@ -128,8 +128,8 @@ def print_task(
         console.print(note, soft_wrap=True)
 
 
-def print_detection(evaluation: dict[str, Any], preprocess: str) -> None:
-    """Average precision of boxes and masks."""
+def print_detection(evaluation: dict[str, Any], preprocess: str, against: bool = False) -> None:
+    """Average precision of boxes and masks; ``against`` the original's detections or objects."""
     console = Terminal()
     measured = {kind: evaluation[kind] for kind in ("box", "mask") if evaluation[kind] is not None}
     names = list(next(iter(measured.values())))
@@ -138,6 +138,8 @@ def print_detection(evaluation: dict[str, Any], preprocess: str) -> None:
         table.add_row(kind, *("–" if v is None else f"{v:.1f}" for v in values.values()))
     console.print(table)
     console.print(f"on {evaluation['n']} images (preprocess: {preprocess})")
+    if against:
+        console.print("the truth is what the original detects with a score of 0.25 or more")
 
 
 def _lines(report: Mapping[str, Any], destination: Destination) -> list[str]:

@@ -14,6 +14,8 @@ from reprune_onnx.data.preprocess import Preprocess
 from reprune_onnx.data.source import Raw, RawBatch
 from reprune_onnx.data.target import image_target
 from reprune_onnx.errors import ModelError, UsageError
+from reprune_onnx.runtime.decoders.choose import decoder_for
+from reprune_onnx.runtime.decoders.suppression import suppressed
 from reprune_onnx.runtime.image_input import image_input
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.runtime.tail import head_of
@@ -25,26 +27,32 @@ _RANKS = {"boxes": 2, "labels": 1, "scores": 1, "masks": 3}
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found on one image of (h, w) pixels.
+    """The objects that were detected on one image of (h, w) pixels.
 
     ``boxes (d, 4)`` are x1, y1, x2, y2 in its pixels, ``labels (d,)``, ``scores (d,)``, and
-    ``masks (d, h, w)`` where the model has them.
+    ``masks (d, h, w)`` where the model has them. Labels that are ``counted`` are the numbers of
+    classes from 0, as raw outputs have them.
     """
 
     boxes: Floats
     labels: Ints
     scores: Floats
-    masks: Bools | None
+    masks: Bools | None = None
+    counted: bool = False
 
 
 class Detector:
-    """A model with its post-processing: outputs boxes (d, 4), labels (d,), scores (d,), masks.
+    """A model that detects objects, with its post-processing in the file or without.
 
-    Outputs are told by these names, or else by their form. Boxes are in pixels of the model's
-    input. A batch axis of 1 is allowed in front. Raises ModelError where there are no such outputs.
+    With it the outputs are boxes (d, 4), labels (d,), scores (d,), and perhaps masks, told by these
+    names or else by their form; boxes are in pixels of the model's input. Raw outputs are decoded
+    (`decoder_for`), those of the family ``decode`` where it is given. A batch axis of 1 is allowed
+    in front. Raises ModelError where outputs are of no known form.
     """
 
-    def __init__(self, model: Model, preprocess: Preprocess, threads: int = 0) -> None:
+    def __init__(
+        self, model: Model, preprocess: Preprocess, threads: int = 0, decode: str | None = None
+    ) -> None:
         if preprocess.crop is not None:
             raise UsageError(
                 "--preprocess crop would cut objects off: for detection give mean=…;std=…;size=…"
@@ -65,26 +73,40 @@ class Detector:
         fixed = None if None in sides else (sides[0] or 0, sides[1] or 0)
         self._how = replace(preprocess, size=fixed or preprocess.size, layout="nhwc")
         self._session = Session(proto, optimize=True, threads=threads)
+        self._decode = decode
 
     def detect(self, image: Raw, name: str) -> Detections:
         """What is on an image (h, w, 3) uint8; messages call it ``name``."""
         h, w = image.shape[:2]
         x = fit(RawBatch(image[None], None, (name,)), self._how, self._target, name)
         sides = x.shape[2:] if self._target.layout == "nchw" else x.shape[1:3]
-        outputs = self._roles(self._session.run({self._name: x[0] if self._alone else x}))
+        outputs = self._session.run({self._name: x[0] if self._alone else x})
         at = placement(h, w, sides, self._how.fit or "stretch")
-        boxes = outputs["boxes"].astype(np.float64) - np.array([at.left, at.top] * 2)
-        boxes *= np.array([w / at.width, h / at.height] * 2)
-        masks = outputs.get("masks")
+        roles = self._roles(outputs) if self._decode is None else None
+        if roles is None:
+            boxes, labels, scores = self._decoded(outputs, sides)
+            return Detections(_back(boxes, at, (h, w)), labels, scores, counted=True)
+        masks = roles.get("masks")
         return Detections(
-            boxes,
-            outputs["labels"].astype(np.int64),
-            outputs["scores"].astype(np.float64),
+            _back(roles["boxes"].astype(np.float64), at, (h, w)),
+            roles["labels"].astype(np.int64),
+            roles["scores"].astype(np.float64),
             None if masks is None else _masks(masks, sides, at, (h, w)),
         )
 
-    def _roles(self, outputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """The outputs by role, without the axes of extent 1 around them."""
+    def _decoded(
+        self, outputs: dict[str, NDArray[Any]], sides: tuple[int, int]
+    ) -> tuple[Floats, Ints, Floats]:
+        """Boxes (d, 4) in pixels of the input, labels (d,) and scores (d,) of raw outputs."""
+        bare = {
+            name: value[0] if value.ndim > 1 and value.shape[0] == 1 else value
+            for name, value in outputs.items()
+        }
+        decoder = decoder_for(bare, sides, self._decode, self._title)
+        return suppressed(decoder.decode(bare, sides))
+
+    def _roles(self, outputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]] | None:
+        """The outputs by role, without axes of extent 1 around them; None where they are raw."""
         roles = {
             role: _bare(outputs[name], _RANKS[role])
             for role in ROLES
@@ -97,13 +119,14 @@ class Detector:
                 roles[role] = _bare(value, _RANKS[role])
         d = len(roles.get("boxes", ()))
         fits = all(role in roles and len(roles[role]) == d for role in ROLES[:3])
-        if not fits or roles["boxes"].shape[1:] != (4,):
-            shapes = ", ".join(f"'{name}' {list(v.shape)}" for name, v in outputs.items())
-            raise ModelError(
-                f"{self._title} gives {shapes}, not boxes (d, 4), labels (d,) and scores (d,):"
-                " detection needs a model that was exported with its post-processing"
-            )
-        return roles
+        return roles if fits and roles["boxes"].shape[1:] == (4,) else None
+
+
+def _back(boxes: Floats, at: Placement, size: tuple[int, int]) -> Floats:
+    """Boxes (d, 4) on the model's input, as on the image of ``size`` that lies there."""
+    scale = np.array([size[1] / at.width, size[0] / at.height] * 2)
+    result: Floats = (boxes - np.array([at.left, at.top] * 2)) * scale
+    return result
 
 
 def _bare(value: NDArray[Any], rank: int) -> NDArray[Any]:

@@ -191,6 +191,59 @@ def test_labels_may_be_the_order_of_the_categories(call, case, tmp_path):
     assert call(*args, "--labels", "order").out == by_id.out
 
 
+def test_raw_outputs_are_decoded_and_their_classes_are_counted_from_0(call, case):
+    model, folder, _, tables = case
+    args = ("evaluate", model, "--data", folder, "--task", "detection", "--json", "-")
+    by_id = call(*args)
+    order = np.searchsorted(CATEGORIES, tables["labels"]).astype(np.float32)
+    rows = [tables["boxes"], tables["scores"][..., None], order[..., None]]
+    raw = {"output0": np.concatenate(rows, axis=2)}
+    onnx.save(detector(raw, ("output0",)), model)
+    assert call(*args).out == call(*args, "--decode", "end-to-end").out == by_id.out
+    other = call(*args, "--decode", "yolox")
+    assert other.code == 1 and "--decode yolox does not fit" in other.err
+
+
+def test_the_original_is_the_truth_where_there_are_no_labels(call, case, tmp_path):
+    """The same figures as with its sure detections as annotations; itself agrees with itself."""
+    model, folder, content, tables = case
+    (folder / "instances.json").unlink()
+    rng = np.random.default_rng(1)
+    moved = tables["boxes"] + rng.normal(0, 3, tables["boxes"].shape).astype(np.float32)
+    onnx.save(detector({**tables, "boxes": moved}, ROLES[:3]), tmp_path / "pruned.onnx")
+    args = ("--data", folder, "--task", "detection", "--json", "-")
+    result = call("evaluate", tmp_path / "pruned.onnx", "--against", model, *args)
+    truth = [
+        {
+            "id": 1 + image * D + k,
+            "image_id": image + 1,
+            "category_id": int(tables["labels"][image, k]),
+            "bbox": [*box[:2], *(np.array(box[2:]) - box[:2])],
+            "area": float((box[2] - box[0]) * (box[3] - box[1])),
+            "iscrowd": 0,
+        }
+        for image in range(IMAGES)
+        for k in range(D)
+        if tables["scores"][image, k] >= 0.25
+        for box in [tables["boxes"][image, k].astype(np.float64).tolist()]
+    ]
+    wanted = directly({**content, "annotations": truth}, {**tables, "boxes": moved}, "bbox")
+    printed = json.loads(result.out)
+    assert 20 < wanted[0] < 95 and len(truth) < IMAGES * D
+    assert list(printed["box"].values()) == [
+        pytest.approx(value, abs=1e-9) if value >= 0 else None for value in wanted
+    ]
+    assert printed["n"] == IMAGES and printed["against"] == str(model)
+    itself = json.loads(call("evaluate", model, "--against", model, *args).out)["box"]
+    assert itself["AP"] == pytest.approx(100, abs=0.5)
+    table = call("evaluate", tmp_path / "pruned.onnx", "--against", model, *args[:-2])
+    assert "what the original detects with a score of 0.25 or more" in table.out
+    blind = {**tables, "scores": tables["scores"] / 9}
+    onnx.save(detector(blind, ROLES[:3]), tmp_path / "blind.onnx")
+    nothing = call("evaluate", model, "--against", tmp_path / "blind.onnx", *args)
+    assert nothing.code == 1 and "detects nothing with a score of 0.25" in nothing.err
+
+
 def test_boxes_follow_an_image_that_is_resized(call, case, tmp_path):
     model, folder, _, tables = case
     full_size = call("evaluate", model, "--data", folder, "--task", "detection", "--json", "-")
@@ -217,12 +270,14 @@ def test_what_does_not_go_together_is_one_line(refuses, case, tmp_path, monkeypa
     broken.unlink()
     refuses(*detect, says=("there is no annotation file",))
     broken.write_text(json.dumps(content))
-    refuses(*detect, "--against", model, code=2, says=("--against compares classifiers",))
+    both = ("--against", model, "--annotations", broken)
+    refuses(*detect, *both, code=2, says=("leave one of them out",))
+    refuses(*detect[:-2], "--decode", "yolox", code=2, says=("give --task detection too",))
     refuses(*detect, "--preprocess", "imagenet", code=2, says=("would cut objects off",))
     onnx.save(detector({**tables, "labels": tables["labels"] + 50}), model)
     refuses(*detect, says=("label 5", "3 categories numbered 1 to 7"))
     onnx.save(detector(tables, ROLES[:2]), model)
-    refuses(*detect, says=("not boxes (d, 4), labels (d,) and scores (d,)",))
+    refuses(*detect, says=("neither boxes (d, 4), labels (d,) and scores (d,)",))
     onnx.save(detector(tables, ROLES[:3]), model)
     refuses(*detect[:-1], "segmentation", says=("no output of masks",))
     monkeypatch.setattr("reprune_onnx.runtime.average_precision.find_spec", lambda name: None)
