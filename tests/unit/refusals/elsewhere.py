@@ -1,6 +1,7 @@
 """Refusals without a row: which test provokes them, and which only another machine could."""
 
 _BRIDGE = "unit/training/test_bridge_state.py::"
+_DECODERS = "unit/runtime/test_decoders.py::test_what_may_be_several_or_none_is_asked_for"
 _ENGINES = "unit/benchmark/test_engine_runner.py::test_what_is_no_engine_of_this_machine"
 _BATCH = "test_where_a_larger_batch_does_not_go_in_the_node_is_named"
 _BUILT = "e2e/test_build.py::"
@@ -26,6 +27,12 @@ ELSEWHERE = {
     "test_activations_that_overflow_are_named",
     "are not finite at ": "unit/pruner/sensitivity/test_curves.py::"
     "test_values_that_overflow_inside_the_network",
+    "which may be ": _DECODERS,
+    ": neither boxes (d, 4)": _DECODERS,
+    " does not fit ": _DECODERS,
+    " is unknown: give one of ": _DECODERS,
+    "the original detects nothing ": "e2e/test_evaluate_detection.py::"
+    "test_the_original_is_the_truth_where_there_are_no_labels",
     "the model gives label ": "e2e/test_evaluate_detection.py::"
     "test_what_does_not_go_together_is_one_line",
     "--recover ": "unit/recovery/test_recover.py::test_a_method_that_needs_images",

@@ -66,6 +66,10 @@ ROWS = [
         "but --preprocess has 3 values of mean",
         lambda p: p.prune("--sparsity", 0.5, "--calibration", "generated", *CIFAR),
     ),
+    (
+        "--decode is of raw outputs of a detector",
+        lambda p: p.evaluate(p.digits, "--decode", "yolox"),
+    ),
     ("give --task detection", lambda p: p.evaluate(p.digits, "--annotations", p.digits)),
     ("must be N or H,W in whole pixels", lambda p: p.evaluate(p.digits, "--preprocess", "size=x")),
     (
