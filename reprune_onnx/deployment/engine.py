@@ -237,7 +237,8 @@ def _checked(
     if missing or worst > allowed:
         raise VerificationError(
             f"the engine's outputs differ from ONNX Runtime's by {worst:.3g} of their scale, more"
-            f" than the {allowed:g} allowed: it is not written"
+            f" than the {allowed:g} allowed: it is not written; build it in a higher precision"
+            " (--precision)"
             if not missing
             else f"the engine lacks the outputs {', '.join(sorted(missing))}: it is not written"
         )

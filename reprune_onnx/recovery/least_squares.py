@@ -139,7 +139,10 @@ class _Fit:
         at = self.share.places(layer.positions(z), k)
         X = layer.inputs(ours[layer.op.inputs[0]], z.shape, at).astype(np.float32, copy=False)
         if not np.isfinite(X).all():
-            raise DataError(f"the images make values that are not finite before {layer.op.title}")
+            raise DataError(
+                f"the images make values that are not finite before {layer.op.title}: give values"
+                " as the model was trained on (--preprocess)"
+            )
         Z = step.joint.rows(layer, z, at)[:, step.kept].astype(np.float32)
         other = np.zeros((1, 1), np.float32)
         if step.joint.other is not None:

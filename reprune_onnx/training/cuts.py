@@ -58,7 +58,8 @@ def narrowed(state: Mapping[str, Tensor], cuts: Sequence[TensorCut]) -> State:
         if cut.axis >= tensor.ndim or (len(cut.keep) and cut.keep[-1] >= tensor.shape[cut.axis]):
             raise SelectionError(
                 f"'{cut.initializer}' has shape {list(tensor.shape)}, but row {cut.keep[-1]} of"
-                f" axis {cut.axis} is to be kept: it belongs to another model"
+                f" axis {cut.axis} is to be kept: it belongs to another model,"
+                " give the one that the report is of"
             )
         index = torch.from_numpy(np.ascontiguousarray(cut.keep)).to(tensor.device)
         result[cut.initializer] = tensor.index_select(cut.axis, index)

@@ -73,7 +73,7 @@ class EngineRunner:
             if min(shape, default=1) < 0:
                 raise ModelError(
                     f"the size of output '{name}' of '{self._path}' depends on the image; such"
-                    " engines are not measured"
+                    " engines are not measured: build one without the post-processing"
                 )
             self._hold(name, shape, self._dtype(name))
 

@@ -120,7 +120,10 @@ def _measured(
         X = linear.inputs(arrays[linear.op.inputs[0]], z.shape, at).astype(np.float32)
         Z = joint.rows(linear, z, at).astype(np.float32)
         if not (np.isfinite(X).all() and np.isfinite(Z).all()):
-            raise DataError(f"the images make values that are not finite at {linear.op.title}")
+            raise DataError(
+                f"the images make values that are not finite at {linear.op.title}: give values as"
+                " the model was trained on (--preprocess)"
+            )
         return X, Z.reshape(len(Z), linear.groups, -1).swapaxes(0, 1)
 
     for X, Z in workers.in_order(rows, frontier.batches):

@@ -88,7 +88,10 @@ class Node:
 
     def refuse(self, what: str) -> ModelError:
         """An error that names the node."""
-        return ModelError(f"{self.op.title}: {what}, which the PyTorch bridge does not have")
+        return ModelError(
+            f"{self.op.title}: {what}, which the PyTorch bridge does not have, so the model cannot"
+            " be trained here; `prune` and `recover` work without it"
+        )
 
 
 def axis_of(axis: int, rank: int) -> int:

@@ -97,7 +97,10 @@ def put(holder: Holder, value: NDArray[np.float32], name: str = "") -> None:
     with np.errstate(over="ignore"):
         new: NDArray[Any] = value.astype(old.dtype)
     if not np.isfinite(new.astype(np.float32)).all() and np.isfinite(value).all():
-        raise ModelError(f"'{name}' has values beyond the range of {old.dtype} after training")
+        raise ModelError(
+            f"'{name}' has values beyond the range of {old.dtype} after training: train the float32"
+            " file, and convert it afterwards (`reprune-onnx convert --precision fp16`)"
+        )
     made = onnx.numpy_helper.from_array(new, holder.name)
     made.doc_string = holder.doc_string
     holder.CopyFrom(made)
