@@ -34,6 +34,7 @@ _WANTING: dict[str, tuple[_Wanting, ...]] = {
     "ScatterElements": (stated_needs.read,),
     "ScatterND": (stated_needs.written,),
     "GridSample": (stated_needs.sampled,),
+    "Scan": (stated_needs.scanned,),
     **dict.fromkeys(BESIDE_EACH_OTHER, (stated_needs.beside,)),
     "Resize": (kernel_needs.interpolated,),
     "Gather": (kernel_needs.gathered,),
@@ -43,7 +44,7 @@ _WANTING: dict[str, tuple[_Wanting, ...]] = {
     "ReverseSequence": (kernel_needs.turned,),
     **dict.fromkeys(("GRU", "LSTM", "RNN"), (kernel_needs.remembered,)),
 }
-_ONE_INPUT = {"AveragePool", "LpPool", "MaxPool", "SpaceToDepth", "Squeeze"}
+_ONE_INPUT = {"AveragePool", "LpPool", "MaxPool", "Scan", "SpaceToDepth", "Squeeze"}
 """Ops that may read nothing beside what comes; others with one input want nothing."""
 
 

@@ -115,3 +115,31 @@ def sampled(known: Known, node: onnx.NodeProto, comes: Comes) -> Need | None:
         return None
     text = f"{title(node)} reads {times(data)} at {times(grid)} places"
     return apart(node, text, [(data[0], grid[0])])
+
+
+def scanned(known: Known, node: onnx.NodeProto, comes: Comes) -> Need | None:
+    """A Scan wants what its body states: of states as they are, of the rest without one axis."""
+    attributes = {a.name: a for a in node.attribute}
+    scanned_inputs = attributes["num_scan_inputs"].i
+    states = len(node.input) - scanned_inputs
+    axes = [0] * scanned_inputs
+    if "scan_input_axes" in attributes:
+        axes = list(attributes["scan_input_axes"].ints)
+    pairs: list[tuple[int, int]] = []
+    text = ""
+    batch = False
+    for k, (port, extents) in enumerate(zip(attributes["body"].g.input, comes, strict=False)):
+        if extents is None:
+            continue
+        axis = axes[k - states] % len(extents) if k >= states else None
+        rows = [n for i, n in enumerate(extents) if i != axis]
+        stated = [d.dim_value for d in port.type.tensor_type.shape.dim]
+        if len(stated) != len(rows):
+            continue
+        both = [(a, b) for a, b in zip(rows, stated, strict=True) if b > 0]
+        if not text and any(a != b for a, b in both):
+            wanted = "×".join(str(n or "?") for n in stated)
+            text = f"{title(node)} scans {times(rows)}, where its body states {wanted}"
+            batch = axis != 0 and rows[0] != stated[0] > 0
+        pairs += both
+    return apart(node, text or f"{title(node)} scans as its body states", pairs, batch)

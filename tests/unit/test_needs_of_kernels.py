@@ -36,6 +36,16 @@ def whole(*numbers):
     return np.array(numbers, np.int64)
 
 
+def scanned(axis, row, to):
+    """A Scan along an axis, whose body reshapes each row."""
+    numbers = ", ".join(map(str, to))
+    body = f"s = Constant <value = int64[{len(to)}] {{{numbers}}}> () o = Reshape (row, s)"
+    return (
+        f"[t] y = Scan <num_scan_inputs = 1, scan_input_axes = [{axis}],"
+        f" body = rows ({row}) => (float[] o) {{ {body} }}> (r)"
+    )
+
+
 CASES = {
     "two images, interpolated": (
         BATCH,
@@ -160,6 +170,27 @@ CASES = {
         {"rows": whole(-2)},
         (1, 3, 4, 4),
         "Squeeze 't' drops axes -2 of 1×8×56×56",
+    ),
+    "rows of two images": (
+        BATCH,
+        scanned(2, "float[2, 8, 8] row", (16, 8)),
+        {},
+        (2, 3, 32, 32),
+        "Scan 't' scans 1×8×8, where its body states 2×8×8",
+    ),
+    "rows of twelve": (
+        SIDES,
+        scanned(2, "float[1, 8, 12] row", (8, 12)),
+        {},
+        (1, 3, 48, 48),
+        "Scan 't' scans 1×8×56, where its body states 1×8×12",
+    ),
+    "images of a stated size": (
+        SIDES,
+        scanned(0, "float[8, 4, k] row", (32, 4)),
+        {},
+        (1, 3, 16, 16),
+        "Scan 't' scans 8×56×56, where its body states 8×4×?",
     ),
 }
 
