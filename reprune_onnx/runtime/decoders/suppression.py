@@ -13,7 +13,7 @@ MOST_OVERLAP = 0.7
 """Intersection over union with a better box of the class, beyond which one is left out."""
 MOST = 300
 """Detections of an image."""
-_LOOKED_AT = 30_000  # the best, before suppression
+_LOOKED_AT = 5_000  # the best, before suppression
 
 
 def suppressed(candidates: Candidates) -> tuple[Floats, Ints, Floats]:
