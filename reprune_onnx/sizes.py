@@ -139,8 +139,8 @@ class _Search:
         rest = [t for t in light.graph.initializer if t.name not in large]
         del light.graph.initializer[:]
         light.graph.initializer.extend(rest)
-        weights = self._proto.graph.initializer
-        in_plain_ops(light.graph.node, {t.name for t in weights if len(t.dims) == 2})
+        constants = constants_of(self._proto.graph)
+        in_plain_ops(light.graph.node, {n for n, t in constants.items() if len(t.dims) == 2})
         declared = {i.name for i in light.graph.input}
         for name, t in large.items():
             if name not in declared:

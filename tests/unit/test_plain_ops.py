@@ -96,3 +96,22 @@ def test_no_size_is_run_behind_fused_ops_that_takes_more_memory_than_a_proof_may
     assert found.shapes["x"] != (1, 3, 224, 224)
     assert "a node reads and makes" in found.note
     assert max(np.prod(shape[2:]) ** 2 for shape in ran) < 2**28
+
+
+@pytest.mark.parametrize("in_a_node", [False, True])
+def test_a_matrix_may_stand_in_a_node(in_a_node):
+    """Case 6803 of seed 10: of a product by a matrix in a Constant node nothing was known."""
+    text = """<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+    g (float[b, 4, h, 5] x) => (float[] y) {
+        p = com.microsoft.FusedMatMul (x, right)
+        [t] y = Reshape (p, to)
+    }"""
+    proto = text_graphs.model(text, to=np.array([2, 288]))
+    right = onnx.numpy_helper.from_array(np.ones(EXTENTS["right"], np.float32), "right")
+    if in_a_node:
+        proto.graph.node.insert(0, onnx.helper.make_node("Constant", [], ["right"], value=right))
+    else:
+        proto.graph.initializer.append(right)
+    sizes = fitting_shapes(proto, {})
+    assert sizes.shapes == {"x": (2, 4, 8, 5)}
+    assert "Reshape 't' makes 2×288 of" in sizes.note
