@@ -175,7 +175,7 @@ def _detection(
     from reprune_onnx.data.coco import open_coco
     from reprune_onnx.data.images import ReadingOptions, open_images
     from reprune_onnx.data.labels import IF_CLASSES
-    from reprune_onnx.errors import UsageError
+    from reprune_onnx.errors import DataError, UsageError
     from reprune_onnx.model import load
     from reprune_onnx.runtime.detection_agreement import evaluate_agreement
     from reprune_onnx.runtime.evaluate_detection import evaluate_detection
@@ -187,6 +187,8 @@ def _detection(
         raise UsageError(
             "--annotations are of objects, and --against needs none: leave one of them out"
         )
+    if not data.is_dir() and data.suffix != ".tar":
+        raise DataError(f"'{data}': detectors are compared on a folder or .tar of images; give one")
     images = open_images(data, "RGB", "test", ReadingOptions(labels=IF_CLASSES))
     original = load(against)
     return lambda progress: evaluate_agreement(model, original, images, plan, progress)

@@ -72,7 +72,8 @@ def _only_json(folder: Path) -> Path:
                 f"'{place}' holds {len(files)} .json files ({names}…): give --annotations"
             )
     raise DataError(
-        f"there is no annotation file (.json) in '{folder}': give COCO's with --annotations"
+        f"there is no annotation file (.json) in '{folder}': give COCO's with --annotations,"
+        " or, without any, the original with --against"
     )
 
 

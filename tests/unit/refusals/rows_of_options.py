@@ -70,6 +70,10 @@ ROWS = [
         "--decode is of raw outputs of a detector",
         lambda p: p.evaluate(p.digits, "--decode", "yolox"),
     ),
+    (
+        "detectors are compared on a folder or .tar of images",
+        lambda p: p.evaluate(p.digits, "--against", p.demo, "--task", "detection"),
+    ),
     ("give --task detection", lambda p: p.evaluate(p.digits, "--annotations", p.digits)),
     ("must be N or H,W in whole pixels", lambda p: p.evaluate(p.digits, "--preprocess", "size=x")),
     (
