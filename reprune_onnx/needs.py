@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from math import prod
 
 import onnx
 
 from reprune_onnx import kernel_needs, stated_needs
-from reprune_onnx.need import Comes, Known, Need
+from reprune_onnx.need import Comes, Known, Need, title
 
 _LARGE = 1024  # numbers of a constant that no node takes for a shape
 _WHOLE = {onnx.TensorProto.INT32, onnx.TensorProto.INT64}
@@ -95,6 +95,18 @@ class Needs:
     def of(self, node: onnx.NodeProto) -> Need | None:
         """What a node wants, if it wants anything of what comes to it."""
         return _need(self._known, node)
+
+
+class Order:
+    """The order of a graph's nodes, by what sentences call them."""
+
+    def __init__(self, nodes: Iterable[onnx.NodeProto]) -> None:
+        self._places = {title(node): k for k, node in enumerate(nodes)}
+
+    def behind(self, other: Need, need: Need) -> bool:
+        """Whether ``other`` is of a later node: what fails earlier says nothing of ``need``."""
+        places = self._places
+        return places.get(other.node, len(places)) > places.get(need.node, -1)
 
 
 def _need(known: Known, node: onnx.NodeProto) -> Need | None:

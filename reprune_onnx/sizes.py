@@ -21,7 +21,7 @@ from reprune_onnx.errors import ModelError
 from reprune_onnx.held import MOST, held_by_a_node
 from reprune_onnx.model import copy_emptied
 from reprune_onnx.need import Need, times
-from reprune_onnx.needs import BESIDE_EACH_OTHER, Needs, constants_of, extents_of, integers
+from reprune_onnx.needs import BESIDE_EACH_OTHER, Needs, Order, constants_of, extents_of, integers
 from reprune_onnx.note import Note
 from reprune_onnx.plain_ops import in_plain_ops
 from reprune_onnx.runtime.extents import extents_in_a_run
@@ -95,7 +95,7 @@ def fitting_shapes(
         text = f"{_text(fits)} fits, and {_text(not_)}, which is assumed, does not"
         end = f"({misfit.reason}); --input-shape gives others"
         return FittingShapes(shapes, Note(f"sizes of inputs are open: {text} {end}"))
-    if not misfit.node:
+    if not misfit.node and not search.too_large(assumed):
         return FittingShapes(assumed)
     raise ModelError(
         f"{misfit.reason} at {_text(assumed)}, which is assumed, and {len(tried) - 1} other sizes"
@@ -118,7 +118,7 @@ class _Search:
         assumed: Shapes,
         overrides: Mapping[str, tuple[int, ...]],
     ) -> None:
-        self._proto = proto
+        self._proto, self._order = proto, Order(proto.graph.node)
         self._assumed = assumed
         known = symbols(proto)
         given = {s for name in overrides for s in known.get(name, ()) if s}
@@ -176,7 +176,8 @@ class _Search:
             self._inferred(shapes, strict=True)
         except Exception as error:  # onnx raises whatever its C++ threw
             if _OF_SHAPES in str(error).partition(_ERRORS)[2]:  # not: a type is not known
-                return Need("", f"shapes do not fit ({_line(error)})")
+                line = " ".join(str(error).split())[:160]
+                return Need("", f"shapes do not fit ({line})")
         return None
 
     def found(
@@ -198,6 +199,8 @@ class _Search:
                 return None
             start, need = waiting[k]
             for run, shapes in enumerate(self._fitting(start, need, tried, waiting), 1):
+                if self.too_large(shapes):
+                    continue
                 if runs(shapes):
                     return shapes
                 left -= 1
@@ -209,7 +212,7 @@ class _Search:
                 other = self.seen(shapes) if looks or batch not in looked else None
                 looks = max(looks - 1, 0)
                 looked.add(batch)
-                if other is not None and other.node != need.node:
+                if other is not None and self._order.behind(other, need):
                     waiting.append((shapes, other))
         return None
 
@@ -228,7 +231,7 @@ class _Search:
             other = self.misfit(shapes)
             own = next((n for n in self._needs(shapes) if n.node == need.node), None)
             if other is not None:
-                if own.is_met if own is not None else other.node != need.node:
+                if own.is_met if own is not None else self._order.behind(other, need):
                     waiting.append((shapes, other))
                 continue
             if own is None or own.have == own.want:
@@ -394,7 +397,3 @@ def _numbers(shapes: Shapes) -> int:
 
 def _text(shapes: Shapes) -> str:
     return ", ".join(f"{name} = {times(shape)}" for name, shape in shapes.items())
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]
