@@ -13,7 +13,9 @@ def typed(context: typer.Context) -> list[str]:
 
 
 def _words(context: typer.Context) -> Iterator[str]:
-    for param in context.command.params:
+    params = context.command.params
+    # help begins with options, and so may the parameters
+    for param in sorted(params, key=lambda each: each.param_type_name != "argument"):
         name = str(param.name)
         source = context.get_parameter_source(name)
         value = context.params.get(name)
