@@ -71,7 +71,7 @@ def refuse_negative_extents(proto: onnx.ModelProto, advice: str = EXPORT_LARGER)
         return
     try:
         value = _negative(infer_shapes(without_weights(proto)))
-    except Exception:  # what inference says of a file is said elsewhere
+    except Exception:  # onnx's C++ throws several kinds; where shapes are used its words are told
         return
     if value is None:
         return
