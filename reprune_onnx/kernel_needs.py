@@ -1,4 +1,4 @@
-"""What ONNX Runtime's kernels want of what comes to them, of which shape inference says nothing.
+"""The needs of ONNX Runtime's kernels, of which shape inference says nothing.
 
 It knows the shape of what they make all the same, so that a model seems to fit and does not run.
 """
@@ -31,7 +31,7 @@ def interpolated(known: Known, node: onnx.NodeProto, comes: Comes) -> Need | Non
 
 
 def gathered(known: Known, node: onnx.NodeProto, comes: Comes) -> Need | None:
-    """What is read at stated places has at least as many."""
+    """A tensor that is read at stated places has at least as many elements there."""
     data, places = comes[0] or (), known.integers.get(node.input[1])
     if not places or node.input[0] in known.weights:
         return None

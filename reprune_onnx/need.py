@@ -1,4 +1,4 @@
-"""What a node wants of what comes to it, and what is known of a graph's tensors."""
+"""The need of a node, and the known facts about a graph's tensors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of tensors by name: extents, those of constants, and the numbers of small ones.
+    """Known facts about tensors by name: extents, those of constants, the numbers of small ones.
 
     Small constants are lists of whole numbers, in the order in which they are stored.
     """

@@ -119,7 +119,7 @@ def _need(known: Known, node: onnx.NodeProto) -> Need | None:
 
 
 def _wanting(node: onnx.NodeProto) -> tuple[_Wanting, ...]:
-    """What tells the needs of a node; nothing where it takes whatever comes."""
+    """The functions that tell a node's needs; none where it takes any input."""
     least = 1 if node.op_type in _ONE_INPUT else 2
     return () if node.domain or len(node.input) < least else _WANTING.get(node.op_type, ())
 

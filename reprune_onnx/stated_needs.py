@@ -1,4 +1,4 @@
-"""What the numbers that stand in a graph want of what comes to them.
+"""The needs that follow from the numbers in a graph.
 
 Reshapes go to numbers that are stated, or computed in part; products have matrices of fixed rows,
 normalizations have scales of fixed extents, what is read and written at places has theirs, and what
@@ -59,7 +59,7 @@ def normalized(known: Known, node: onnx.NodeProto, comes: Comes) -> Need | None:
 
 
 def beside(known: Known, node: onnx.NodeProto, comes: Comes) -> Need | None:
-    """What stands beside other tensors wants their extents: constants, else the smallest.
+    """An operand needs the extents of the tensors beside it: of constants, else of the smallest.
 
     Where a Concat joins them, along all other axes; elsewhere where neither is repeated.
     """
@@ -109,7 +109,7 @@ def written(known: Known, node: onnx.NodeProto, comes: Comes) -> Need | None:
 
 
 def sampled(known: Known, node: onnx.NodeProto, comes: Comes) -> Need | None:
-    """What is read by a grid wants as many images as there are grids."""
+    """GridSample needs as many images as there are grids."""
     data, grid = comes[0] or (), comes[1]
     if not grid:
         return None

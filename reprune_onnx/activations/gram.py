@@ -60,7 +60,7 @@ class Gram(ABC):
 
     @abstractmethod
     def lost(self, W: Floats, gone: Sequence[Ints], ridge: float) -> Floats:
-        """What W (m, D) loses without the inputs ``gone[k]``, refitted to those that are left.
+        """The loss of W (m, D) without the inputs ``gone[k]``, refitted to those that are left.
 
         With G + λ·I in G's place, R the inputs that are gone and S the others it is
         tr(W_R·(G_RR - G_RS·G_SS⁻¹·G_SR)·W_Rᵀ), a number for each k.

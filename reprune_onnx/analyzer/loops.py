@@ -44,7 +44,7 @@ def unrolled(model: Model) -> Model:
 
 
 def told(model: Model, written: Model) -> tuple[Note, ...]:
-    """What the user should know of the loops of ``model`` that are written out in ``written``."""
+    """Notes on the loops of ``model`` that are written out in ``written``."""
     before, after = (
         sum(node.op_type in LOOPS for node in m.proto.graph.node) for m in (model, written)
     )

@@ -20,7 +20,7 @@ def applied(function: Function, operands: Sequence[float | None]) -> float | Non
 
 
 def function_of(op: Op, of_integers: bool) -> Function | None:
-    """What an op computes of one element of each operand, in integers if ``of_integers``."""
+    """The result of an op for one element of each operand, in integers if ``of_integers``."""
     if op.type == "Clip" and op.opset < 11:
         low, high = op.attrs.get("min", -math.inf), op.attrs.get("max", math.inf)
         return lambda x: min(max(_number(x), low), high)

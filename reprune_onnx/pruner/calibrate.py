@@ -28,7 +28,7 @@ _SAMPLES = 4_000  # values of a channel, of which a mean and a deviation are tak
 
 @dataclass(frozen=True)
 class Statistics:
-    """What images tell: ``deviation[node] (n_out,)`` of layers without BN whose channels may go.
+    """Measured ``deviation[node] (n_out,)`` of the layers without BN whose channels may go.
 
     ``energy[node] (n_in,)`` is of all layers.
     """

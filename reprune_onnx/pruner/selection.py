@@ -80,7 +80,7 @@ def select_at(
 
 @dataclass(frozen=True)
 class _Problems:
-    """What the problem of every group is made from; see `group_problem`.
+    """The ingredients of every group's problem; see `group_problem`.
 
     ``keep`` is None unless only the inputs that stay are seen.
     """
@@ -128,7 +128,7 @@ def _overlapping(tasks: Iterable[tuple[Problem, Group]], settings: Settings) -> 
 
 
 def _choice(problem: Problem, group: Group, settings: Settings) -> Choice:
-    """What the settings' method chooses, by the random stream of the group."""
+    """The choice of the settings' method, by the random stream of the group."""
     stream = (settings.seed, group.id)
     return _select(problem, settings.method, settings.select_options, stream)
 

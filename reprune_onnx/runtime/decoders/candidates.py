@@ -1,4 +1,4 @@
-"""Boxes before non-maximum suppression, and what every decoder is."""
+"""Boxes before non-maximum suppression, and the form of a decoder."""
 
 from __future__ import annotations
 
