@@ -15,6 +15,11 @@ from reprune_onnx.runtime.random_inputs import DRAWS
 from reprune_onnx.sweeps.pareto import best, measure_of, varied
 from reprune_onnx.tasks import TaskKind
 
+_IMAGES = (
+    "some hundreds of images, without labels, with --calibration recover far more (--calibration"
+    " generated makes some by formula)"
+)
+
 
 def print_analysis(analysis: dict[str, Any]) -> None:
     """Groups, locks, and the summary line."""
@@ -146,7 +151,7 @@ def _lines(report: Mapping[str, Any], destination: Destination) -> list[str]:
     lines = [f"note: {note}" for note in report["notes"]]
     lines += [_target(name, value, report) for name, value in report["requested"].items()]
     lines.append(_verified(report["verification"]))
-    lines += _recovery(report["recovery"])
+    lines += _recovery(report["recovery"]) or _not_recovered(report)
     lines += _time_of_images(report["without_images"])
     written = [str(p) for p in (destination.model, destination.report) if p is not None]
     lines.append(f"{report['seconds']['total']:.1f} s; wrote {' and '.join(written)}")
@@ -257,8 +262,7 @@ def _recovery(recovery: dict[str, Any] | None) -> list[str]:
         return []
     line = f"recovered by {recovery['method']}: {recovery['layers']} layers have new values"
     if not recovery["samples"]:
-        more = "some hundreds of images, without labels, with --calibration recover far more"
-        return [f"{line}; {more} (--calibration generated makes some by formula)"]
+        return [f"{line}; {_IMAGES}"]
     line += f", fitted to {recovery['samples']} images"
     if recovery["error_before"] is not None and recovery["error_after"] is not None:
         before, after = recovery["error_before"], recovery["error_after"]
@@ -266,6 +270,13 @@ def _recovery(recovery: dict[str, Any] | None) -> list[str]:
     written = recovery.get("bytes_written", 0)
     more = f"{written / 1e6:,.0f} MB of activations went to a temporary file (--memory)"
     return [line, more] if written else [line]
+
+
+def _not_recovered(report: Mapping[str, Any]) -> list[str]:
+    """A line where recovery was asked for and repaired nothing."""
+    if not report["cuts"] or report["settings"]["recover"] == "none":
+        return []
+    return [f"not recovered: no layer could be repaired by the file alone; {_IMAGES}"]
 
 
 def _time_of_images(instead: Mapping[str, Any] | None) -> list[str]:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import onnx
 import pytest
+import text_graphs
 
 
 @pytest.mark.parametrize(
@@ -65,3 +66,20 @@ def test_analyze_and_prune_count_a_tensor_that_two_nodes_share_once(call, tmp_pa
     assert printed["params"] == 12 + 16 + 4 + 4
     assert call("prune", path, "--sparsity", "0", "-o", tmp_path / "p.onnx").code == 0
     assert json.loads((tmp_path / "p.report.json").read_text())["before"]["params"] == 36
+
+
+def test_what_no_file_alone_can_repair_is_said(call, tmp_path):
+    """Layers without a BatchNormalization: data-free has nothing to go by, and none asks for it."""
+    head = '<ir_version: 8, opset_import: ["": 17]> g (float[1,3,8,8] x) => (float[1,4,c,d] y)'
+    rng = np.random.default_rng(0)
+    weights = {"w": rng.standard_normal((8, 3, 3, 3)), "v": rng.standard_normal((4, 8, 3, 3))}
+    proto = text_graphs.model(
+        f"{head} {{ a = Conv (x, w) r = Relu (a) y = Conv (r, v) }}", **weights
+    )
+    onnx.save(proto, tmp_path / "plain.onnx")
+    args = ("prune", tmp_path / "plain.onnx", "--sparsity", "0.5", "-o", tmp_path / "out.onnx")
+    for recover, said in (("data-free", True), ("none", False)):
+        result = call(*args, "--recover", recover, "--force")
+        assert result.code == 0
+        line = " ".join(result.out.split())
+        assert ("not recovered: no layer could be repaired by the file alone" in line) is said
