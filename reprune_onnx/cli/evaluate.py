@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,9 +11,7 @@ from reprune_onnx.cli.declared import first, with_settings
 from reprune_onnx.cli.options import JsonFile, ModelArgument, Quiet, check_json, emit_json
 
 if TYPE_CHECKING:
-    from reprune_onnx.runtime.evaluate_detection import DetectionEvaluation, DetectionTask
     from reprune_onnx.types import Model
-    from reprune_onnx.watch import Steps
 
 
 @first("data", "against", "task", "annotations", "labels", "decode", "ignore_index")
@@ -27,7 +24,8 @@ def command(
         typer.Option(
             metavar="DATA",
             help="FILE.npz, FILE.npz:x_name,y_name, a folder or .tar of images whose sub-folders"
-            " are the labels, or package.module:function.",
+            " are the labels, or package.module:function. For detection a folder with objects in"
+            " COCO's format or Pascal VOC's, or a data.yaml of Ultralytics.",
         ),
     ],
     reading: dict[str, Any],
@@ -51,10 +49,10 @@ def command(
         ],
         typer.Option(
             help="Task of the model. detection and segmentation measure average precision of boxes"
-            " and of masks, on a folder of images with objects in COCO's format."
-            " semantic-segmentation (also segmentation without a .json) measures mean IoU,"
-            " regression errors, and multi-label mean AP: with y in a .npz, images/ and masks/, or"
-            " a .csv or .json beside the images."
+            " and of masks, on images with objects."
+            " semantic-segmentation (also segmentation without outlines of objects) measures mean"
+            " IoU, regression errors, and multi-label mean AP: with y in a .npz, images/ and"
+            " masks/, or a .csv or .json beside the images."
         ),
     ] = "classification",
     annotations: Annotated[
@@ -95,28 +93,26 @@ def command(
     from dataclasses import asdict
 
     from reprune_onnx.activations.opened import Wanted, open_for
+    from reprune_onnx.cli.detector import Where, evaluate_detector
     from reprune_onnx.cli.progress import Bar
-    from reprune_onnx.data.coco import has_annotations
     from reprune_onnx.data.labels import CLASSES
-    from reprune_onnx.data.preprocess import parse_preprocess
+    from reprune_onnx.data.objects import has_outlines
     from reprune_onnx.data.reading import Reading
     from reprune_onnx.errors import UsageError
     from reprune_onnx.model import load
     from reprune_onnx.report.tables import print_evaluation, print_task
     from reprune_onnx.runtime.evaluate import evaluate
+    from reprune_onnx.runtime.evaluate_detection import DetectionTask
     from reprune_onnx.runtime.evaluate_task import evaluate_task
     from reprune_onnx.tasks import TASKS
 
     check_json(json, model, against, Path(data), annotations)
-    if task == "segmentation" and annotations is None and not has_annotations(Path(data)):
+    if task == "segmentation" and annotations is None and not has_outlines(Path(data)):
         task = "semantic-segmentation"
     if task in ("detection", "segmentation"):
-        from reprune_onnx.runtime.evaluate_detection import DetectionTask
-
-        how = parse_preprocess(reading["preprocess"])
-        plan = DetectionTask(task == "segmentation", labels, how, decode)
-        measure = _detection(load(model), Path(data), annotations, against, plan)
-        _detect(measure, plan, against, json, quiet)
+        place = Where(Path(data), annotations, against, Reading(**reading))
+        plan = DetectionTask(task == "segmentation", labels, decode=decode)
+        evaluate_detector(load(model), place, plan, json, quiet)
         return
     if decode is not None:
         raise UsageError("--decode is of raw outputs of a detector: give --task detection too")
@@ -166,50 +162,3 @@ def _of_tail(model: Model) -> list[str]:
 
     tail = find_tail(model)
     return [] if tail is None else [tail.note]
-
-
-def _detection(
-    model: Model, data: Path, annotations: Path | None, against: Path | None, plan: DetectionTask
-) -> Callable[[Steps], DetectionEvaluation]:
-    """How a detector is measured: on objects in COCO's format, or against its original."""
-    from reprune_onnx.data.coco import open_coco
-    from reprune_onnx.data.images import ReadingOptions, open_images
-    from reprune_onnx.data.labels import IF_CLASSES
-    from reprune_onnx.errors import DataError, UsageError
-    from reprune_onnx.model import load
-    from reprune_onnx.runtime.detection_agreement import evaluate_agreement
-    from reprune_onnx.runtime.evaluate_detection import evaluate_detection
-
-    if against is None:
-        content = open_coco(data, annotations)
-        return lambda progress: evaluate_detection(model, content, plan, progress)
-    if annotations is not None:
-        raise UsageError(
-            "--annotations are of objects, and --against needs none: leave one of them out"
-        )
-    if not data.is_dir() and data.suffix != ".tar":
-        raise DataError(f"'{data}': detectors are compared on a folder or .tar of images; give one")
-    images = open_images(data, "RGB", "test", ReadingOptions(labels=IF_CLASSES))
-    original = load(against)
-    return lambda progress: evaluate_agreement(model, original, images, plan, progress)
-
-
-def _detect(
-    measure: Callable[[Steps], DetectionEvaluation],
-    plan: DetectionTask,
-    against: Path | None,
-    json: str | None,
-    quiet: bool,
-) -> None:
-    """Measure a detector, and print it."""
-    from dataclasses import asdict
-
-    from reprune_onnx.cli.progress import Bar
-    from reprune_onnx.report.tables import print_detection
-
-    with Bar(quiet) as bar:
-        seen = measure(lambda done, total: bar("detecting", done, total))
-    named = {} if against is None else {"against": str(against)}
-    emit_json({k: v for k, v in asdict(seen).items() if v is not None} | named, json)
-    if not quiet and json != "-":
-        print_detection(asdict(seen), str(plan.preprocess), against is not None)

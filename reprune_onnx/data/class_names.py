@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -78,7 +79,7 @@ def read_class_names(path: Path) -> ClassNames:
         parsed = parsed["names"]
     if not isinstance(parsed, Mapping | list | tuple):
         parsed = _lines(text)
-    return ClassNames(_names(parsed, what), what, asked=True)
+    return ClassNames(numbered_names(parsed, what), what, asked=True)
 
 
 def model_class_names(proto: onnx.ModelProto) -> ClassNames | None:
@@ -91,7 +92,9 @@ def model_class_names(proto: onnx.ModelProto) -> ClassNames | None:
         parsed = _literal(metadata.get(key, ""))
         if isinstance(parsed, Mapping | list | tuple) and parsed:
             try:
-                return ClassNames(_names(parsed, key), f"the model's metadata '{key}'", asked=False)
+                return ClassNames(
+                    numbered_names(parsed, key), f"the model's metadata '{key}'", asked=False
+                )
             except DataError:
                 continue
     return None
@@ -108,7 +111,7 @@ def _literal(text: str) -> object:
     return None
 
 
-def _lines(text: str) -> object:
+def _lines(text: str) -> Mapping[str, str] | list[str]:
     """Return a list of lines, or what stands below ``names:`` as a mapping or a list."""
     lines = [line for line in text.splitlines() if line.strip()]
     heads = [i for i, line in enumerate(lines) if re.match(r"names\s*:", line)]
@@ -127,8 +130,11 @@ def _lines(text: str) -> object:
     return [line.strip() for line in lines]
 
 
-def _names(parsed: object, what: str) -> tuple[str, ...]:
-    """Return names in the order of their numbers; DataError where these are not 0 to n − 1."""
+def numbered_names(parsed: Mapping[Any, Any] | Sequence[Any], what: str) -> tuple[str, ...]:
+    """Return the names of a list or of {number: name} in the order of their numbers.
+
+    DataError, which calls them ``what``, where there are none or these are not 0 to n − 1.
+    """
     if isinstance(parsed, Mapping):
         try:
             by_number = {int(number): str(name) for number, name in parsed.items()}
@@ -138,7 +144,6 @@ def _names(parsed: object, what: str) -> tuple[str, ...]:
             raise DataError(f"{what}: the numbers of {len(by_number)} classes are not 0 to n - 1")
         names = tuple(by_number[i] for i in range(len(by_number)))
     else:
-        assert isinstance(parsed, list | tuple)
         names = tuple(str(name) for name in parsed)
     if not names:
         raise DataError(f"{what} names no classes; write one name a line")

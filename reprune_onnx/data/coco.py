@@ -10,22 +10,35 @@ from typing import Any
 from reprune_onnx.data.image_folder import ImageFile
 from reprune_onnx.errors import DataError
 from reprune_onnx.json_text import parse_json
+from reprune_onnx.note import Note
 
 _FAR = 1e30
 
 
 @dataclass(frozen=True)
 class CocoData:
-    """``files`` by image id, in the file's order; ``content`` is the whole JSON object."""
+    """``files`` by image id, in order; ``content`` are their objects as COCO's file has them.
+
+    An annotation with ``difficult`` counts neither as hit nor as missed. ``notes`` say what was
+    assumed.
+    """
 
     name: str
     files: dict[int, ImageFile]
     content: dict[str, Any]
+    notes: tuple[Note, ...] = ()
 
     @property
     def categories(self) -> list[int]:
         """The ids of the categories, ascending."""
         return sorted(int(c["id"]) for c in self.content["categories"])
+
+    @property
+    def class_names(self) -> dict[str, int] | None:
+        """The id of each category by its name; None where names are missing or not unique."""
+        entries = self.content["categories"]
+        named = {str(c["name"]): int(c["id"]) for c in entries if c.get("name") is not None}
+        return named if named and len(named) == len(entries) else None
 
     @property
     def has_masks(self) -> bool:
@@ -72,8 +85,9 @@ def _only_json(folder: Path) -> Path:
                 f"'{place}' holds {len(files)} .json files ({names}…): give --annotations"
             )
     raise DataError(
-        f"there is no annotation file (.json) in '{folder}': give COCO's with --annotations,"
-        " or, without any, the original with --against"
+        f"there is no annotation file in '{folder}', neither a .json of COCO nor a data.yaml of"
+        " Ultralytics nor Annotations/ of Pascal VOC: give one, a .json with --annotations, or,"
+        " without any, the original with --against"
     )
 
 

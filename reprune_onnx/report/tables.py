@@ -145,6 +145,8 @@ def print_detection(evaluation: dict[str, Any], preprocess: str, against: bool =
     console.print(f"on {evaluation['n']} images (preprocess: {preprocess})")
     if against:
         console.print("the truth is what the original detects with a score of 0.25 or more")
+    for note in evaluation["notes"]:
+        console.print(note)
 
 
 def _lines(report: Mapping[str, Any], destination: Destination) -> list[str]:

@@ -73,7 +73,6 @@ def average_precision(
 ) -> AveragePrecision:
     """The six figures of ``detections`` (as `results` gives them) on all images of ``data``."""
     from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
 
     with contextlib.redirect_stdout(io.StringIO()):  # it prints as it goes
         truth = COCO()
@@ -89,7 +88,7 @@ def average_precision(
             answer = COCO()
             answer.dataset = {**data.content, "annotations": []}
             answer.createIndex()
-        judge = COCOeval(truth, answer, _IOU[kind])
+        judge = _leaving_difficult()(truth, answer, _IOU[kind])
         try:
             judge.evaluate()
         except MemoryError:
@@ -102,3 +101,20 @@ def average_precision(
         judge.accumulate()
         judge.summarize()
     return AveragePrecision(*(100 * float(v) if v >= 0 else None for v in judge.stats[:6]))
+
+
+def _leaving_difficult() -> Any:
+    """COCO's evaluation, for which objects that are difficult count neither way.
+
+    A crowd counts neither way too, but takes in every detection within it.
+    """
+    from pycocotools.cocoeval import COCOeval
+
+    class Evaluation(COCOeval):  # type: ignore[misc]
+        def _prepare(self) -> None:
+            super()._prepare()
+            for objects in self._gts.values():
+                for entry in objects:
+                    entry["ignore"] = entry["ignore"] or bool(entry.get("difficult"))
+
+    return Evaluation

@@ -66,7 +66,8 @@ def evaluate_agreement(
     content = {"images": shown, "annotations": annotations, "categories": categories}
     data = CocoData(images.name, {}, content)
     mask = average_precision(data, detections, "mask") if task.masks else None
-    return DetectionEvaluation(len(images.files), average_precision(data, detections, "box"), mask)
+    box = average_precision(data, detections, "box")
+    return DetectionEvaluation(len(images.files), box, mask, images.notes)
 
 
 def _entries(image: int, detections: Detections, least: float) -> list[dict[str, Any]]:

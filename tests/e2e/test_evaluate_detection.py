@@ -195,13 +195,94 @@ def test_raw_outputs_are_decoded_and_their_classes_are_counted_from_0(call, case
     model, folder, _, tables = case
     args = ("evaluate", model, "--data", folder, "--task", "detection", "--json", "-")
     by_id = call(*args)
-    order = np.searchsorted(CATEGORIES, tables["labels"]).astype(np.float32)
-    rows = [tables["boxes"], tables["scores"][..., None], order[..., None]]
-    raw = {"output0": np.concatenate(rows, axis=2)}
-    onnx.save(detector(raw, ("output0",)), model)
+    onnx.save(raw(tables), model)
     assert call(*args).out == call(*args, "--decode", "end-to-end").out == by_id.out
     other = call(*args, "--decode", "yolox")
     assert other.code == 1 and "--decode yolox does not fit" in other.err
+
+
+def in_yolo(content: dict[str, Any], root: Path, names: dict[int, str]) -> Path:
+    """COCO's annotations as Ultralytics has them, beside the same images."""
+    (root / "labels").mkdir(parents=True)
+    lines: dict[int, list[str]] = {i["id"]: [] for i in content["images"]}
+    for entry in content["annotations"]:
+        x, y, w, h = np.array(entry["bbox"]) / [W, H, W, H]
+        label = CATEGORIES.index(entry["category_id"])
+        lines[entry["image_id"]].append(f"{label} {x + w / 2} {y + h / 2} {w} {h}")
+    for image, rows in lines.items():
+        (root / "labels" / f"{image - 1}.txt").write_text("\n".join(rows))
+    (root / "data.yaml").write_text(f"names: {json.dumps(names)}\nval: images\n")
+    return root / "data.yaml"
+
+
+def raw(tables: dict[str, np.ndarray], classes: dict[int, str] | None = None) -> onnx.ModelProto:
+    """The detector as one with its suppression inside, (n, 6), and the names of its classes."""
+    order = np.searchsorted(CATEGORIES, tables["labels"]).astype(np.float32)
+    rows = [tables["boxes"], tables["scores"][..., None], order[..., None]]
+    proto = detector({"output0": np.concatenate(rows, axis=2)}, ("output0",))
+    if classes is not None:
+        proto.metadata_props.add(key="names", value=str(classes))
+    return proto
+
+
+def test_label_files_and_xml_give_the_same_figures(call, case, tmp_path):
+    """As the same objects as a .json of COCO; names tell classes whatever their numbers."""
+    model, folder, content, tables = case
+    pytest.importorskip("yaml", reason="a data.yaml needs PyYAML")
+    single = [{**entry, "iscrowd": 0} for entry in content["annotations"]]
+    (folder / "instances.json").write_text(json.dumps({**content, "annotations": single}))
+    args = ("--task", "detection", "--json", "-")
+    by_coco = json.loads(call("evaluate", model, "--data", folder, *args).out)["box"]
+    names = {0: "one", 1: "three", 2: "seven"}
+    config = in_yolo(content, tmp_path, names)
+    onnx.save(raw(tables), model)
+    by_number = json.loads(call("evaluate", model, "--data", config, *args).out)
+    assert by_number == {"n": IMAGES, "box": pytest.approx(by_coco, abs=1e-6)}
+    onnx.save(raw(tables, names), model)
+    turned = {0: "seven", 1: "one", 2: "three"}  # the same files, whose numbers mean other classes
+    config.write_text(f"names: {json.dumps(turned)}\nval: images\n")
+    other = json.loads(call("evaluate", model, "--data", config, *args).out)["box"]
+    assert other["AP"] < by_coco["AP"] - 10
+    config.write_text(f"names: {json.dumps(names)}\nval: images\n")
+    onnx.save(raw(tables, {0: "one", 1: "three", 2: "seven", 3: "zebra"}), model)
+    more = json.loads(call("evaluate", model, "--data", config, *args).out)["box"]
+    assert more == pytest.approx(by_coco, abs=1e-6)  # a class that the data does not have
+    onnx.save(raw(tables, {0: "cat", 1: "dog"}), model)
+    foreign = call("evaluate", model, "--data", config, *args)
+    assert foreign.code == 1 and "category 'one'" in foreign.err and "--classes" in foreign.err
+    (tmp_path / "classes.txt").write_text("one\nthree\nseven\n")
+    asked = call("evaluate", model, "--data", config, "--classes", tmp_path / "classes.txt", *args)
+    assert json.loads(asked.out)["box"] == pytest.approx(by_coco, abs=1e-6)
+    onnx.save(raw(tables, names), model)
+    (tmp_path / "images" / "9.png").write_bytes(b"no image")
+    (tmp_path / "labels" / "9.txt").write_text("0 0.5 0.5 0.5 0.5")
+    broken = call("evaluate", model, "--data", config, *args)
+    assert broken.code == 1 and "9.png cannot be read as an image" in broken.err
+    args = ("--skip-broken", *args)
+    left = json.loads(call("evaluate", model, "--data", config, *args).out)
+    assert left["box"] == pytest.approx(by_coco, abs=1e-6)
+    assert "1 image is broken and left out" in left["notes"][0]
+    against = call("evaluate", model, "--data", config, "--against", model, *args)
+    assert json.loads(against.out)["box"]["AP"] == pytest.approx(100, abs=0.5)
+
+
+def test_objects_that_are_difficult_count_neither_way(call, case):
+    """Objects that are missing make a false alarm of what hits them; difficult ones do not."""
+    model, folder, content, _ = case
+    hard = {entry["id"] for entry in content["annotations"] if entry["id"] % 3 == 0}
+    marked = [{**e, "iscrowd": 0, "difficult": e["id"] in hard} for e in content["annotations"]]
+    args = ("evaluate", model, "--data", folder, "--task", "detection", "--json", "-")
+
+    def figures(entries: list[dict[str, Any]]) -> dict[str, float]:
+        text = json.dumps({**content, "annotations": entries})
+        (folder / "instances.json").write_text(text)
+        return json.loads(call(*args).out)["box"]
+
+    ignored = figures(marked)
+    counted = figures([{**e, "difficult": False} for e in marked])
+    missing = figures([e for e in marked if not e["difficult"]])
+    assert ignored["AP50"] > missing["AP50"] + 1  # what hits them is no false alarm
+    assert ignored["AP50"] != pytest.approx(counted["AP50"], abs=0.1)
 
 
 def test_the_original_is_the_truth_where_there_are_no_labels(call, case, tmp_path):

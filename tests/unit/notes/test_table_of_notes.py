@@ -24,6 +24,8 @@ ELSEWHERE = {
     "labels are not used: ": ("unit/training/test_tasks_refused.py", "labels are not used"),
     "ONNX Runtime lacks ": ("unit/runtime/test_tail.py", "ONNX Runtime lacks"),
     "the original does not teach: on ": ("e2e/training/test_teacher.py", "does not teach"),
+    " no label file, such as": ("unit/data/test_objects.py", "no label file"),
+    "the classes are taken in sorted order": ("unit/data/test_objects.py", "sorted order, 0 is"),
     "left out: ": ("unit/data/test_photos.py", "left out"),
     ", taken as one for the lack of the axis of the batch": (
         "unit/data/test_data_arrays.py",

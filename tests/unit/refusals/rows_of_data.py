@@ -10,7 +10,7 @@ from reprune_onnx.data.image_folder import _entries
 from reprune_onnx.data.loader import open_loader
 from reprune_onnx.data.open import open_data
 from reprune_onnx.data.target import image_target
-from reprune_onnx.runtime.evaluate_detection import _check_labels
+from reprune_onnx.runtime.categories import Categories
 
 LOADER = "import numpy as np\ndef few(): return 5\ndef flat(): yield np.zeros((2, 3))\n"
 LOADER += "def three(): yield 1, 2, 3\ndef broken(): raise KeyError('k')\n"
@@ -162,6 +162,6 @@ ROWS = [
     ("cannot be listed", lambda p: _entries(p.tmp / "none", ())),
     (
         "lists no categories",
-        lambda p: _check_labels({1}, {}, SimpleNamespace(name="d.json"), "ids"),
+        lambda p: Categories({}, SimpleNamespace(name="d.json")).check({1}),
     ),
 ]
