@@ -94,6 +94,21 @@ class LabelSpace:
             self.tie(ids, first)
         return first
 
+    def tie_positions(self, ids: Ints, axis: int) -> Ints:
+        """Tie what differs along axes of positions, so that channels lie along ``axis``.
+
+        Along such an axis neighbours have the same labels somewhere: parts lie there one behind the
+        other, as a class token before the patches. Heads and groups differ everywhere.
+        """
+        if ids.shape[axis] == 1 or len(varying(ids)) < 2:
+            return ids
+        ids = compress(self.roots(ids))
+        for other in varying(ids):
+            rows = np.moveaxis(ids, other, 0).reshape(ids.shape[other], -1)
+            if other != axis and (rows[1:] == rows[:-1]).all(axis=1).any():
+                ids = compress(self.roots(self.tie_along(ids, (other,))))
+        return ids
+
     def _find(self, label: int) -> int:
         while (above := int(self._parent[label])) != label:
             self._parent[label] = self._parent[above]

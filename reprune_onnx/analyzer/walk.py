@@ -31,6 +31,7 @@ from reprune_onnx.analyzer.graph import FLOATS, Graph, Op, captured
 from reprune_onnx.analyzer.hoist import joined
 from reprune_onnx.analyzer.inference import Inference, few
 from reprune_onnx.analyzer.labels import LabelSpace, TooManyLabelsError, compress, varying
+from reprune_onnx.analyzer.made_of_none import has_channels
 from reprune_onnx.analyzer.not_followed import not_followed
 from reprune_onnx.analyzer.op_kinds import MEASURING
 from reprune_onnx.analyzer.rejected import described, rejected
@@ -52,7 +53,6 @@ RANK_FREE: dict[str, tuple[int, ...]] = {
     "RoiAlign": (0,),
 }
 """The inputs whose rank the rule has to know; of ops that are not listed, all."""
-SHAPED = {"ConstantOfShape", "Expand"}  # a shape alone may make their channels
 
 
 class Walk:
@@ -244,7 +244,11 @@ class Walk:
         outputs: Labels | list[Labels | None] | None = None
         needed = [i for i in self._needed(op) if op.has(i)]
         blind = self.unknown.intersection(op.inputs[i] for i in needed)
-        if rule is not None and not blind and (given or self._shaped(op)):
+        if (
+            rule is not None
+            and not blind
+            and (given or has_channels(self.graph, op, self.numbers, self.counted))
+        ):
             outputs = self._ask(rule, op)
         if outputs is None:
             why = not_followed(self.graph, op, rule is not None, blind)
@@ -272,15 +276,6 @@ class Walk:
     def _needed(self, op: Op) -> Sequence[int]:
         given = range(len(op.inputs))
         return given if op.domain else RANK_FREE.get(op.type, given)
-
-    def _shaped(self, op: Op) -> bool:
-        """Whether the channels of what ``op`` makes are counted by numbers that it reads."""
-        last = len(op.inputs) - 1
-        if op.type not in SHAPED or op.domain or op.inputs[last] not in self.numbers:
-            return False
-        return any(
-            self.counted(op, last, k) is not None for k in range(self.numbers[op.inputs[last]].size)
-        )
 
     def _ask(self, rule: Rule, op: Op) -> Labels | list[Labels | None] | None:
         """Apply a rule; what it stumbles over are attributes and inputs that cannot be valid."""
@@ -324,7 +319,7 @@ class Walk:
             return True
         if any(op.has(i) and op.inputs[i] in self.tensors for i in range(len(op.inputs))):
             return False
-        if self._shaped(op):
+        if has_channels(self.graph, op, self.numbers, self.counted):
             return False
         if not any(name in self.numbers for name in op.inputs):
             return False

@@ -44,6 +44,8 @@ def matmul(op: Op, w: Walk, in_axis: int = 0) -> Labels | None:
     a = w.labels(op)
     rank = len(a.shape)
     matrix = w.is_constant(op, 1) and len(w.constant_shape(op, 1)) == 2
+    if matrix:
+        a = Labels(a.shape, w.space.tie_positions(a.ids, rank - 1))
     if not matrix or (in_axis == 0 and not _is_layer(a, w)):
         ranks = [
             len(w.constant_shape(op, i) if w.is_constant(op, i) else w.labels(op, i).shape)

@@ -101,6 +101,9 @@ def statistic(op: Op, w: Walk, axes: list[int], passes: bool) -> bool:
     must lie along one axis, which is among ``axes``.
     """
     ids = w.labels(op).ids
+    lines = [a for a in varying(ids) if a in axes]
+    if len(lines) == 1 and w.norm_statistics == "kept":
+        ids = w.space.tie_positions(ids, lines[0])
     vary = varying(ids)
     if w.norm_statistics != "kept" or len(vary) != 1 or vary[0] not in axes:
         return False

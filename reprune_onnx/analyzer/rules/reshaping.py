@@ -9,6 +9,7 @@ import numpy as np
 from reprune_onnx.analyzer import labels as lab
 from reprune_onnx.analyzer.drafts import CountDraft, SiteDraft
 from reprune_onnx.analyzer.graph import Op
+from reprune_onnx.analyzer.made_of_none import is_wide
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.types import Ints, Labels, Shape
 
@@ -78,7 +79,7 @@ def transpose(op: Op, w: Walk) -> Labels:
 
 def expand(op: Op, w: Walk) -> Labels | None:
     """Axes of extent 1 are repeated; elements that equal a channel count follow it."""
-    x, target = w.labels(op), w.integers(op, 1)
+    x, target = _repeated(op, w), w.integers(op, 1)
     if target is None:
         return None
     rank = max(len(x.shape), len(target))
@@ -89,7 +90,7 @@ def expand(op: Op, w: Walk) -> Labels | None:
         for a, b in zip(extents, want, strict=True)
     )
     ids = x.ids.reshape((1,) * (rank - len(x.shape)) + x.ids.shape)
-    ids = _spread(op, w, extents, ids) if ids.size == 1 else ids
+    ids = _spread(op, w, extents, ids)
     for k in range(len(target)):
         axis = rank - len(target) + k
         if want[axis] != 1:
@@ -97,14 +98,29 @@ def expand(op: Op, w: Walk) -> Labels | None:
     return Labels(shape, ids)
 
 
+def _repeated(op: Op, w: Walk) -> Labels:
+    """The labels of what is repeated; a constant has its own, along each axis with an extent."""
+    if w.is_activation(op, 0) or not is_wide(w.graph, op.inputs[0]):
+        return w.labels(op)
+    shape = w.constant_shape(op, 0)
+    lab.check_size(prod(shape))
+    ids = w.space.fresh(prod(shape)).reshape(shape)
+    for axis in lab.varying(ids):
+        w.site(SiteDraft(op, 0, axis, ids, axis, "param"))
+    return Labels(shape, ids)
+
+
 def _spread(op: Op, w: Walk, extents: Shape, ids: Ints) -> Ints:
-    """What has no channels gets those that an element of the target is the number of."""
+    """Axes of which an element of the target is the number of channels have these."""
     rank, n = len(extents), len(w.integers(op, 1) or ())
     for k in range(n):
         axis, channels = rank - n + k, w.counted(op, 1, k)
         if channels is None or extents[axis] not in (1, len(channels)):
             continue
-        if extents[axis] != 1 and not w.is_constant(op, 0):
+        line = channels.reshape([-1 if a == axis else 1 for a in range(rank)])
+        if ids.shape[axis] > 1:
+            w.space.tie(ids, line)
+        if ids.size > 1 or (extents[axis] != 1 and not w.is_constant(op, 0)):
             continue
         if extents[axis] != 1:
             place = axis - rank + len(w.constant_shape(op, 0))
@@ -112,7 +128,7 @@ def _spread(op: Op, w: Walk, extents: Shape, ids: Ints) -> Ints:
         elif not w.space.locked(ids).all():
             reason = f"{op.title} spreads this one channel over all channels of another input"
             w.lock(op, ids, reason)
-        return channels.reshape([-1 if a == axis else 1 for a in range(rank)])
+        return line
     return ids
 
 
@@ -132,7 +148,7 @@ def constant_of_shape(op: Op, w: Walk) -> Labels | None:
 
 def tile(op: Op, w: Walk) -> Labels | None:
     """The whole is repeated along each axis, labels included."""
-    x, repeats = w.labels(op), w.integers(op, 1)
+    x, repeats = _repeated(op, w), w.integers(op, 1)
     if repeats is None or len(repeats) != len(x.shape):
         return None
     shape = tuple(

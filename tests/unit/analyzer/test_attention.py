@@ -122,6 +122,56 @@ KINDS = [
         1,
         1,
     ),
+    *[
+        Kind(
+            f"a class token that {how}",
+            6,
+            "stem",
+            START
+            + f"""n = Shape <end = 1> (t)  {repeated}
+            c = Concat <axis = 1> (e, t)  y = MatMul (c, o_w)""",
+            lambda n: {"flat": [1, n, P]},
+            {
+                "f_w": ((6, 3, 3, 3), [(0, 1, 1)]),
+                "token": ((1, 1, 6), [(2, 1, 1)]),
+                "o_w": ((6, 5), [(0, 1, 1)]),
+            },
+            1,
+            1,
+        )
+        for how, repeated in (
+            (
+                "Expand repeats for every image",
+                "s = Concat <axis = 0> (n, c1, c1)  e = Expand (token, s)",
+            ),
+            (
+                "Expand repeats to a shape with the number of channels",
+                "k = Shape <start = 2> (t)  s = Concat <axis = 0> (n, c1, k)"
+                "  e = Expand (token, s)",
+            ),
+            (
+                "Tile repeats for every image",
+                "s = Concat <axis = 0> (n, c1, c1)  e = Tile (token, s)",
+            ),
+        )
+    ],
+    Kind(
+        "maps of two layers, one behind the other",
+        6,
+        "stem",
+        START
+        + """f2 = Conv (x, f2_w)  r2 = Reshape (f2, flat)  t2 = Transpose <perm = [0,2,1]> (r2)
+        c = Concat <axis = 1> (t, t2)  a = MatMul (c, a_w)  q = Relu (a)  y = MatMul (q, o_w)""",
+        lambda n: {"flat": [1, n, P]},
+        {
+            "f_w": ((6, 3, 3, 3), [(0, 1, 1)]),
+            "f2_w": ((6, 3, 1, 1), [(0, 1, 1)]),
+            "a_w": ((6, 7), [(0, 1, 1)]),
+            "o_w": ((7, 5), []),
+        },
+        1,
+        1,
+    ),
 ]
 
 

@@ -338,3 +338,22 @@ def test_a_computed_scale_keeps_the_channels():
     channels = rp.analyze(rp.Model(network(form)), rp.Scope(norm_statistics="kept"))
     assert not any(g.free.any() for g in channels.groups)
     assert not channels.statistics
+
+
+def test_maps_one_behind_the_other_pass_a_norm_with_tied_channels():
+    form = replace(
+        FORMS[0],
+        body="""q = Conv <pads = [1,1,1,1]> (x, other_w)
+        t = Transpose <perm = [0,2,3,1]> (s)  p = Transpose <perm = [0,2,3,1]> (q)
+        c = Concat <axis = 1> (t, p)  u = LayerNormalization <axis = -1> (c, scale, bias)
+        v = Transpose <perm = [0,3,1,2]> (u)  n, m = Split <axis = 2> (v, halves)""",
+        arrays={
+            "other_w": np.random.default_rng(2).standard_normal((N, 3, 3, 3)),
+            "halves": np.array([4, 4], np.int64),
+        },
+    )
+    result = rp.prune(rp.Model(network(form)), settings())
+    assert len(rows(result.report)) < N
+    kept = {c["initializer"]: c["keep"] for c in result.report["cuts"] if c["axis"] == 0}
+    assert kept["other_w"] == kept["stem_w"] == kept["scale"]
+    assert result.report["verification"]["passed"]
