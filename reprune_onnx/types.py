@@ -229,18 +229,19 @@ class Summed:
 
 @dataclass(frozen=True)
 class Statistic:
-    """A mean, norm or extreme that a node takes over the channels ``ids (n,)`` of its first input.
+    """A mean, norm or extreme that a node takes over the channels ``ids (n,)`` of some ``inputs``.
 
     They lie along ``axis``, each at one place, or at ``times`` places in a row where positions lie
     there too. The pruned model takes it over those that are left, and so does the masked original.
-    ``passes``: the node's first output has these channels too, along the same axis.
+    The node's ``outputs`` have these channels too, along the same axis.
     """
 
     node: int
     axis: int
     ids: Ints
-    passes: bool
+    outputs: tuple[int, ...]
     times: int = 1
+    inputs: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True)

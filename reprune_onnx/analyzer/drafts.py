@@ -101,14 +101,15 @@ class SummedDraft:
 
 @dataclass(frozen=True)
 class StatisticDraft:
-    """A mean, norm or extreme over the channels along ``axis`` of what ``op`` reads first.
+    """A mean, norm or extreme over the channels along ``axis`` of what ``op`` reads as ``inputs``.
 
-    ``passes``: the first result has these channels too.
+    ``outputs`` of it have these channels too.
     """
 
     op: Op
     axis: int
-    passes: bool
+    outputs: tuple[int, ...]
+    inputs: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from math import prod
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from reprune_onnx.types import Bools, Ints, Labels, Shape
 
@@ -108,6 +110,21 @@ class LabelSpace:
             if other != axis and (rows[1:] == rows[:-1]).all(axis=1).any():
                 ids = compress(self.roots(self.tie_along(ids, (other,))))
         return ids
+
+    def free_rows(self, arrays: Sequence[Ints]) -> int:
+        """How many units could go if each row ``array[i]`` were tied; 0 where it would be alone."""
+        total = 0
+        for array in arrays:
+            labels, inverse = np.unique(self.roots(array), return_inverse=True)
+            n, m = len(array), len(labels)
+            rows = np.repeat(np.arange(n), array.shape[1])
+            pairs = (np.ones(rows.size), (rows, n + inverse.ravel()))
+            edges = coo_array(pairs, shape=(n + m, n + m))
+            count, component = connected_components(edges, directed=False)
+            locked = np.zeros(count, dtype=np.bool_)
+            locked[component[n:][self.locked(labels)]] = True
+            total += 0 if count < 2 else count - int(locked.sum())
+        return total
 
     def _find(self, label: int) -> int:
         while (above := int(self._parent[label])) != label:

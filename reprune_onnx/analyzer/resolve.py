@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from reprune_onnx.analyzer.drafts import CountDraft, GroupedConv, LockDraft, SiteDraft
 from reprune_onnx.analyzer.labels import compress, in_a_row, varying
@@ -70,7 +68,9 @@ def _settle_array(w: Walk, name: str, ids: Ints) -> None:
     axes = varying(roots)
     if len(axes) < 2:
         return
-    free = {a: _free_units(w, [np.moveaxis(roots, a, 0).reshape(roots.shape[a], -1)]) for a in axes}
+    free = {
+        a: w.space.free_rows([np.moveaxis(roots, a, 0).reshape(roots.shape[a], -1)]) for a in axes
+    }
     best = max(axes, key=lambda a: free[a])
     if free[best] > 1:
         w.space.tie_along(roots, [a for a in axes if a != best])
@@ -83,8 +83,8 @@ def _settle_array(w: Walk, name: str, ids: Ints) -> None:
 
 def _settle_conv(w: Walk, conv: GroupedConv) -> None:
     x, y = conv.inputs, conv.outputs
-    blocks = _free_units(w, [np.concatenate([x, y], axis=1)])
-    slots = _free_units(w, [x.T]) + _free_units(w, [y.T])
+    blocks = w.space.free_rows([np.concatenate([x, y], axis=1)])
+    slots = w.space.free_rows([x.T]) + w.space.free_rows([y.T])
     if max(blocks, slots) == 0:
         reason = f"no group of {conv.op.title} can go without channels that must stay"
         _lock(w, conv.op.name, y, reason)
@@ -94,21 +94,6 @@ def _settle_conv(w: Walk, conv: GroupedConv) -> None:
     else:
         w.space.tie_along(x, (0,))
         w.space.tie_along(y, (0,))
-
-
-def _free_units(w: Walk, arrays: list[Ints]) -> int:
-    """How many units could go if each row ``array[i]`` were tied; 0 where it would be one alone."""
-    total = 0
-    for array in arrays:
-        labels, inverse = np.unique(w.space.roots(array), return_inverse=True)
-        n, m = len(array), len(labels)
-        rows = np.repeat(np.arange(n), array.shape[1])
-        edges = coo_array((np.ones(rows.size), (rows, n + inverse.ravel())), shape=(n + m, n + m))
-        count, component = connected_components(edges, directed=False)
-        locked = np.zeros(count, dtype=np.bool_)
-        locked[component[n:][w.space.locked(labels)]] = True
-        total += 0 if count < 2 else count - int(locked.sum())
-    return total
 
 
 def _lock(w: Walk, node: str, ids: Ints, reason: str) -> None:
@@ -150,10 +135,12 @@ def summed(w: Walk, unit_of: Ints) -> Iterable[Summed]:
 def statistics(w: Walk, unit_of: Ints) -> Iterable[Statistic]:
     """The statistics over channels, where these differ."""
     for draft in w.statistics:
-        units = axis_units(unit_of, w.tensors[draft.op.inputs[0]].ids, draft.axis)
+        units = axis_units(unit_of, w.tensors[draft.op.inputs[draft.inputs[0]]].ids, draft.axis)
         if units is not None:
             times = in_a_row(units)
-            yield Statistic(draft.op.index, draft.axis, units[::times], draft.passes, times)
+            yield Statistic(
+                draft.op.index, draft.axis, units[::times], draft.outputs, times, draft.inputs
+            )
 
 
 class Counts:

@@ -52,6 +52,7 @@ def layer_statistics(
         x
         for x in channels.layers
         if (energies or (x.bn is None and x.node in movable))
+        and _makes_its_rows(channels, x, graph.ops[x.node].result)
         and {graph.ops[x.node].result, *_read(graph, x)} <= names
     ]
     outputs = [graph.ops[x.node].result for x in layers]
@@ -78,6 +79,15 @@ def layer_statistics(
             if progress is not None:
                 progress("calibrating", k + 1, len(layers))
     return statistics
+
+
+def _makes_its_rows(channels: ChannelMap, layer: Layer, name: str) -> bool:
+    """Whether its result has a channel for each row of its weight; of queries and keys it has none.
+
+    So it is with attention in one node, whose result are values that others were weighed by.
+    """
+    extent = channels.tensors[name].shape[_axis(channels, layer, name)]
+    return extent in (None, len(layer.out_ids))
 
 
 def _read(graph: Graph, layer: Layer) -> tuple[str]:

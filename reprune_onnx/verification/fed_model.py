@@ -147,19 +147,21 @@ class FedModel:
         self.proto.graph.node[node].input[i] = made
         self.proto.graph.node.insert(node, onnx.helper.make_node("Mul", [read, name], [made]))
 
-    def take_of_input(self, node: int, slices: Slices) -> None:
-        """Let the first input of node ``node`` be slices of what it is; nodes behind move."""
-        reader = self.proto.graph.node[node]
-        tensor = reader.input[0]
-        reader.input[0] = self._name(tensor, "taken")
-        self._take(node, tensor, slices, reader.input[0])
+    def take_of_inputs(self, node: int, inputs: Sequence[int], slices: Slices) -> None:
+        """Let ``inputs`` of node ``node`` be slices of what they are; nodes behind move."""
+        reader, taken = self.proto.graph.node[node], dict[str, str]()
+        for i in inputs:
+            name = taken.setdefault(reader.input[i], self._name(reader.input[i], "taken"))
+            reader.input[i] = name
+        for tensor, name in taken.items():
+            self._take(node, tensor, slices, name)
 
-    def take_of_output(self, node: int, slices: Slices) -> None:
-        """Let the first output of node ``node`` be slices of what it is; nodes behind move."""
+    def take_of_output(self, node: int, k: int, slices: Slices) -> None:
+        """Let output ``k`` of node ``node`` be slices of what it is; nodes behind move."""
         maker = self.proto.graph.node[node]
-        taken = maker.output[0]
-        maker.output[0] = self._name(taken, "whole")
-        self._take(node + 1, maker.output[0], slices, taken)
+        taken = maker.output[k]
+        maker.output[k] = self._name(taken, "whole")
+        self._take(node + 1, maker.output[k], slices, taken)
 
     def _take(self, at: int, tensor: str, slices: Slices, taken: str) -> None:
         """Put what makes ``taken``, slices of ``tensor``, before node ``at``."""

@@ -74,11 +74,11 @@ def _over_kept(masked: FedModel, read: Statistic, keep: Bools) -> None:
     """
     kept = keep[read.ids]
     n = len(kept) if read.times > 1 else None
-    if read.passes:
-        back = np.where(kept, np.cumsum(kept) - 1, 0)
-        m = None if n is None else int(kept.sum())
-        masked.take_of_output(read.node, Slices(back, read.axis, m))
-    masked.take_of_input(read.node, Slices(np.flatnonzero(kept), read.axis, n))
+    back = np.where(kept, np.cumsum(kept) - 1, 0)
+    m = None if n is None else int(kept.sum())
+    for k in read.outputs:
+        masked.take_of_output(read.node, k, Slices(back, read.axis, m))
+    masked.take_of_inputs(read.node, read.inputs, Slices(np.flatnonzero(kept), read.axis, n))
 
 
 def consumers(channels: ChannelMap, keep: Bools) -> Iterator[Site]:

@@ -7,6 +7,13 @@ other than ONNX's is written ``domain::op``.
 
 from __future__ import annotations
 
+from reprune_onnx.analyzer.rules.attention import (
+    attention,
+    fused_attention,
+    grouped_query_attention,
+    multi_head_attention,
+    rotary_embedding,
+)
 from reprune_onnx.analyzer.rules.branching import if_
 from reprune_onnx.analyzer.rules.convolution import conv, conv_transpose
 from reprune_onnx.analyzer.rules.elementwise import (
@@ -97,6 +104,9 @@ TABLE: list[tuple[str, Rule]] = [
     ("LayerNormalization RMSNormalization", layer_norm),
     ("Hardmax LogSoftmax LpNormalization MeanVarianceNormalization Softmax", normalize),
     ("LRN", along_channels),
+    # attention
+    ("Attention", attention),
+    ("RotaryEmbedding com.microsoft::RotaryEmbedding", rotary_embedding),
     # windows
     (
         "AveragePool GlobalAveragePool GlobalLpPool GlobalMaxPool LpPool MaxPool",
@@ -151,6 +161,9 @@ TABLE: list[tuple[str, Rule]] = [
         "com.microsoft::SkipLayerNormalization com.microsoft::SkipSimplifiedLayerNormalization",
         skip_layer_norm,
     ),
+    ("com.microsoft::Attention", fused_attention),
+    ("com.microsoft::MultiHeadAttention", multi_head_attention),
+    ("com.microsoft::GroupQueryAttention", grouped_query_attention),
     ("com.microsoft::NhwcMaxPool", pool_channels_last),
 ]
 

@@ -6,18 +6,19 @@ from dataclasses import replace
 
 import onnx
 
-from reprune_onnx.analyzer.drafts import ResidualAdd
+from reprune_onnx.analyzer.drafts import ResidualAdd, SiteDraft
 from reprune_onnx.analyzer.graph import Op
 from reprune_onnx.analyzer.labels import varying
 from reprune_onnx.analyzer.rules.convolution import conv
 from reprune_onnx.analyzer.rules.elementwise import residual_add
 from reprune_onnx.analyzer.rules.linear import gemm, matmul
-from reprune_onnx.analyzer.rules.normalization import mix
+from reprune_onnx.analyzer.rules.normalization import mix, statistic
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.types import Labels
 
 _SUM = 3  # the input of FusedConv that is added
-_BIAS = 4  # of SkipLayerNormalization
+_TOTAL = 3  # the output of SkipLayerNormalization that is the sum
+_BIAS = {"SkipLayerNormalization": 4, "SkipSimplifiedLayerNormalization": 3}  # that is summed too
 
 
 def fused_conv(op: Op, w: Walk) -> Labels | None:
@@ -58,11 +59,21 @@ def biased(op: Op, w: Walk) -> Labels | None:
 
 def skip_layer_norm(op: Op, w: Walk) -> list[Labels | None] | None:
     """The sum of two inputs and a bias, and the LayerNormalization of it over the last axis."""
-    total = residual_add(_onnx_op(op, w, "Sum", (0, 1, _BIAS)), w)
+    bias = _BIAS[op.type]
+    total = residual_add(_onnx_op(op, w, "Sum", (0, 1, bias)), w)
     if total is None:
         return None
-    mixed = mix(op, w, [len(total.shape) - 1])
-    return [mixed, None, None, total][: len(op.outputs)]
+    last = len(total.shape) - 1
+    inputs = tuple(i for i in (0, 1) if w.is_activation(op, i))
+    outputs = tuple(k for k in (0, _TOTAL) if k < len(op.outputs) and op.outputs[k])
+    in_place = all(len(w.labels(op, i).shape) == last + 1 for i in inputs)
+    if not (in_place and statistic(op, w, [last], outputs, (total, inputs))):
+        mixed = mix(op, w, [last], by_option=in_place, x=total)
+        return [mixed, None, None, total][: len(op.outputs)]
+    for i in range(2, bias):  # scale and shift
+        if op.has(i):
+            w.site(SiteDraft(op, i, 0, total.ids, last, "param"))
+    return [total, None, None, total][: len(op.outputs)]
 
 
 def pool_channels_last(op: Op, w: Walk) -> Labels:

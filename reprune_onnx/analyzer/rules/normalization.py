@@ -42,7 +42,7 @@ def _one_group(op: Op, w: Walk, n: int) -> Labels:
     """A norm over all ``n`` channels, with a scale and a bias for each or for all."""
     x = w.labels(op)
     axes = list(range(1, len(x.shape)))
-    if not statistic(op, w, axes, passes=True):
+    if not statistic(op, w, axes, (0,)):
         return mix(op, w, axes, by_option=True)
     for i in (1, 2):
         if not w.is_constant(op, i) or w.constant_shape(op, i) == (n,):
@@ -81,7 +81,7 @@ def normalized(op: Op, w: Walk, axes: list[int]) -> Labels:
     """The elements along ``axes`` are divided by what they are on average."""
     if any(w.is_activation(op, i) for i in range(1, len(op.inputs))):
         return mix(op, w, axes)
-    if not statistic(op, w, axes, passes=True):
+    if not statistic(op, w, axes, (0,)):
         return mix(op, w, axes, by_option=True)
     x = w.labels(op)
     first = min(axes)
@@ -94,13 +94,21 @@ def normalized(op: Op, w: Walk, axes: list[int]) -> Labels:
     return x
 
 
-def statistic(op: Op, w: Walk, axes: list[int], passes: bool) -> bool:
+def statistic(
+    op: Op,
+    w: Walk,
+    axes: list[int],
+    outputs: tuple[int, ...] = (),
+    of: tuple[Labels, tuple[int, ...]] | None = None,
+) -> bool:
     """Whether channels may go from a mean, norm or extreme along ``axes``; then it is noted.
 
     It is another number without them: `--norm-statistics` says whether that is wanted. Channels
-    must lie along one axis, which is among ``axes``.
+    must lie along one axis, which is among ``axes``. It is taken ``of`` labels that come by some
+    inputs, of the first one where that is not given; ``outputs`` have the same channels.
     """
-    ids = w.labels(op).ids
+    x, inputs = of or (w.labels(op), (0,))
+    ids = x.ids
     lines = [a for a in varying(ids) if a in axes]
     if len(lines) == 1 and w.norm_statistics == "kept":
         ids = w.space.tie_positions(ids, lines[0])
@@ -109,18 +117,20 @@ def statistic(op: Op, w: Walk, axes: list[int], passes: bool) -> bool:
         return False
     if in_a_row(ids.ravel()) > 1 and vary[0] != ids.ndim - 1:
         return False  # positions among the channels are told apart along the last axis alone
-    w.statistics.append(StatisticDraft(op, vary[0], passes))
+    w.statistics.append(StatisticDraft(op, vary[0], outputs, inputs))
     return True
 
 
-def mix(op: Op, w: Walk, axes: list[int], by_option: bool = False) -> Labels:
+def mix(
+    op: Op, w: Walk, axes: list[int], by_option: bool = False, x: Labels | None = None
+) -> Labels:
     """Every output along ``axes`` depends on every input along ``axes``.
 
     Where labels vary along other axes too, those that meet in one sum are tied: they go together or
     not at all. Otherwise no channel can go; ``by_option`` says that an option keeps those along a
-    single axis.
+    single axis. ``x`` are the labels of the inputs, where these are not those of the first one.
     """
-    x = w.labels(op)
+    x = x or w.labels(op)
     vary = varying(x.ids)
     if not set(vary) & set(axes):
         return x

@@ -14,7 +14,7 @@ def reduce(op: Op, w: Walk) -> Labels | None:
     axes = _axes(op, w, rank)
     if axes is None:
         return None
-    if statistic(op, w, axes, passes=False):
+    if statistic(op, w, axes):
         one = w.fixed(op, (1,) * rank, f"{op.title} mixes the channels")
         return _left(op, Labels(w.labels(op).shape, one.ids), axes)
     return _left(op, mix(op, w, axes, by_option=True), axes)

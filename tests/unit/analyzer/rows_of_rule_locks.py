@@ -68,6 +68,15 @@ ROWS = [
         f"{CUBE}, int64[1] one = {{1}}, float[1,64,64] k, int64[4] image = {{1, 8, 8, 8}}",
     ),
     Row(
+        "Attention 'heads' loses heads of queries alone: each head of its keys serves several",
+        ROWS_OF_C + "[q] q = MatMul (t, q_w)\n"
+        "[heads] a = Attention <q_num_heads = 8, kv_num_heads = 2> (q, t, t)\n y = MatMul (a, o_w)",
+        ROWS_OF_C + "[q] q = MatMul (t, p_w)\n"
+        "[heads] a = Attention <q_num_heads = 2, kv_num_heads = 2> (q, t, t)\n y = MatMul (a, k_w)",
+        f"{CUBE}, float[8,32] q_w, float[8,8] p_w, float[32,2] o_w, float[8,2] k_w",
+        opset=23,
+    ),
+    Row(
         "Softmax 'soft' mixes the channels",
         "[soft] z = Softmax <axis = 1> (c)",
         "[soft] z = Softmax <axis = 2> (c)",

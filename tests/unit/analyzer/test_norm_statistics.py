@@ -62,6 +62,33 @@ FORMS = [
         {},
     ),
     Form(
+        "SkipLayerNormalization, whose sum goes on",
+        """t = Transpose <perm = [0,2,3,1]> (s)  r = Reshape (t, rows)  a = Relu (r)
+        u, mean, deviation, sum = com.microsoft.SkipLayerNormalization (r, a, scale, bias, shift)
+        v = Add (u, sum)  w = Transpose <perm = [0,2,1]> (v)  n = Reshape (w, image)""",
+        1,
+        {"scale": (N,), "bias": (N,), "shift": (N,)},
+        {"rows": np.array([2, 16, -1], np.int64), "image": np.array([2, -1, 4, 4], np.int64)},
+    ),
+    Form(
+        "SkipLayerNormalization of an activation with itself",
+        """t = Transpose <perm = [0,2,3,1]> (s)  r = Reshape (t, rows)
+        u = com.microsoft.SkipLayerNormalization (r, r, scale)
+        w = Transpose <perm = [0,2,1]> (u)  n = Reshape (w, image)""",
+        1,
+        {"scale": (N,)},
+        {"rows": np.array([2, 16, -1], np.int64), "image": np.array([2, -1, 4, 4], np.int64)},
+    ),
+    Form(
+        "SkipSimplifiedLayerNormalization, to which a constant is added",
+        """t = Transpose <perm = [0,2,3,1]> (s)  r = Reshape (t, rows)
+        u = com.microsoft.SkipSimplifiedLayerNormalization (r, places, scale, shift)
+        w = Transpose <perm = [0,2,1]> (u)  n = Reshape (w, image)""",
+        1,
+        {"scale": (N,), "shift": (N,), "places": (1, 16, N)},
+        {"rows": np.array([2, 16, -1], np.int64), "image": np.array([2, -1, 4, 4], np.int64)},
+    ),
+    Form(
         "LayerNormalization whose scale is one number for all channels",
         """t = Transpose <perm = [0,2,3,1]> (s)
         u = LayerNormalization <axis = -1> (t, one)
@@ -199,9 +226,9 @@ def network(form: Form, kept: list[int] | None = None) -> onnx.ModelProto:
     }
     if kept is not None:
         for name, array in weights.items():
-            weights[name] = array.take(kept, axis=1 if name == "head_w" else 0)
+            weights[name] = array.take(kept, axis={"head_w": 1, "places": 2}.get(name, 0))
     proto = model(
-        f"""<ir_version: 10, opset_import: ["" : {form.opset}]>
+        f"""<ir_version: 10, opset_import: ["" : {form.opset}, "com.microsoft" : 1]>
         net (float[2,3,4,4] x) => (float[2,2,4,4] y) {{
           s = Conv <pads = [1,1,1,1]> (x, stem_w, stem_b)
           {form.body}
