@@ -22,6 +22,7 @@ Residual = Literal["keep", "inner", "prune"]
 NormStatistics = Literal["kept", "lock"]
 InputChannels = Literal["all", "kept"]
 Recover = Literal["auto", "none", "data-free", "batch-norm", "least-squares"]
+Task = Literal["classification", "detection", "semantic-segmentation", "regression", "multi-label"]
 Precision = Literal["fp32", "fp16", "int8"]
 Measure = Literal["channels", "macs", "params", "latency"]
 

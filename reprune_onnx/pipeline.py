@@ -119,7 +119,7 @@ def prune(
             selection = earlier_selection(graph, channels, settings.keep)
         result = SearchResult(without(selection))
     elif settings.max_drop is not None:
-        result = within_drop(measured, settings.max_drop, attempt, recovered, watch.progress)
+        result = within_drop(measured, settings, attempt, recovered, watch.progress)
     else:
         assert wanted is not None  # `Settings` has exactly one target
         if wanted.measure == "latency":

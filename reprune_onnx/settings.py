@@ -25,6 +25,7 @@ from reprune_onnx.choices import (
     Reduction,
     Residual,
     SelectOptions,
+    Task,
     TieBreak,
 )
 from reprune_onnx.errors import UsageError
@@ -69,6 +70,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     }
 }
 """Fields that a preset sets; others given beside it win."""
+DECODE = Option(
+    "Family of a detector's raw outputs, where their shapes do not tell: yolov8, yolov5, yolox,"
+    " end-to-end, rt-detr, detr, rt-detr-logits, ultraface, nanodet, scrfd, yunet.",
+    "NAME",
+)
 _TARGETS = ("sparsity", *SHARES, "max_drop", "keep")
 
 
@@ -103,10 +109,18 @@ class Settings:
         float | None,
         Option(
             "Find the smallest model that loses at most so many points of accuracy on --calibration"
-            " images with labels; without labels, of agreement with MODEL.",
+            " images with labels; without labels, and for another --task, of agreement with MODEL.",
             "POINTS",
         ),
     ] = None
+    task: Annotated[
+        Task,
+        Option(
+            "What --max-drop and sweep measure of agreement: the top class; the AP of boxes with"
+            " MODEL's own as truth; mean IoU; 100 less the relative distance in per cent; labels."
+        ),
+    ] = "classification"
+    decode: Annotated[str | None, DECODE] = None
     keep: Annotated[
         Takes[ReportLike | None, Path | Mapping[str, Any] | None],
         Option("Apply the selection of an earlier report.", "FILE", words=Path | None),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reprune_onnx.cli.options import emit_json
 from reprune_onnx.cli.progress import Bar
-from reprune_onnx.data.class_names import model_class_names, read_class_names
+from reprune_onnx.data.class_names import class_names_for
 from reprune_onnx.data.objects import images_alone, open_objects, without_broken
 from reprune_onnx.data.preprocess import parse_preprocess
 from reprune_onnx.data.reading import Reading
@@ -39,8 +39,7 @@ def evaluate_detector(
     model: Model, where: Where, plan: DetectionTask, json: str | None, quiet: bool
 ) -> None:
     """Measure a detector, and print it."""
-    classes = where.reading.classes
-    names = model_class_names(model.proto) if classes is None else read_class_names(classes)
+    names = class_names_for(where.reading.classes, model.proto)
     plan = replace(plan, preprocess=parse_preprocess(where.reading.preprocess), names=names)
     measure = _measuring(model, where, plan)
     with Bar(quiet) as bar:

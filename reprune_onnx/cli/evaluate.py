@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from reprune_onnx.cli.declared import first, with_settings
+from reprune_onnx.cli.declared import first, option, with_settings
 from reprune_onnx.cli.options import JsonFile, ModelArgument, Quiet, check_json, emit_json
 
 if TYPE_CHECKING:
@@ -70,12 +70,7 @@ def command(
     ] = "ids",
     decode: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Family of a detector's raw outputs, where their shapes do not tell: yolov8,"
-            " yolov5, yolox, end-to-end, rt-detr, detr, rt-detr-logits, ultraface, nanodet, scrfd,"
-            " yunet.",
-        ),
+        option("decode"),
     ] = None,
     ignore_index: Annotated[
         int | None,

@@ -17,6 +17,7 @@ from reprune_onnx.settings import Settings
     *("calibration", "calibration_size", "preprocess", "classes", "skip_broken", "residual"),
     "norm_statistics",
     *("include", "exclude", "target", "precision", "round_to", "seed", "input_shapes"),
+    *("task", "decode"),
 )
 def command(
     context: typer.Context,
@@ -36,8 +37,8 @@ def command(
         str | None,
         typer.Option(
             metavar="DATA",
-            help="Labelled images to measure accuracy on; without, a third of the --calibration"
-            " images is held out to measure agreement with MODEL.",
+            help="Labelled images to measure accuracy on, as --task has it; without, a third of the"
+            " --calibration images is held out to measure agreement with MODEL.",
         ),
     ] = None,
     jobs: Annotated[int, option("jobs")] = 1,

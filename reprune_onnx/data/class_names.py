@@ -82,6 +82,11 @@ def read_class_names(path: Path) -> ClassNames:
     return ClassNames(numbered_names(parsed, what), what, asked=True)
 
 
+def class_names_for(path: Path | None, proto: onnx.ModelProto) -> ClassNames | None:
+    """The names of ``--classes``, else those that the model's metadata holds, if any."""
+    return model_class_names(proto) if path is None else read_class_names(path)
+
+
 def model_class_names(proto: onnx.ModelProto) -> ClassNames | None:
     """Return the names that a model's metadata holds (``names`` of Ultralytics, ``labels``, …).
 

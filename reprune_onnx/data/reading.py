@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 
-from reprune_onnx.data.class_names import model_class_names, read_class_names
+from reprune_onnx.data.class_names import class_names_for
 from reprune_onnx.data.images import ReadingOptions
 from reprune_onnx.data.labels import CLASSES, LabelFormat
 
@@ -22,6 +22,4 @@ class Reading:
 
     def options(self, proto: onnx.ModelProto, labels: LabelFormat = CLASSES) -> ReadingOptions:
         """Return how data are read for a model, whose metadata may name its classes."""
-        given = self.classes
-        names = model_class_names(proto) if given is None else read_class_names(given)
-        return ReadingOptions(names, self.skip_broken, labels)
+        return ReadingOptions(class_names_for(self.classes, proto), self.skip_broken, labels)

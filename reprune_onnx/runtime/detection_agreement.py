@@ -8,6 +8,8 @@ from reprune_onnx.data.coco import CocoData
 from reprune_onnx.data.images import ImageSource, decode
 from reprune_onnx.errors import DataError, ModelError
 from reprune_onnx.runtime.average_precision import (
+    AveragePrecision,
+    Kind,
     average_precision,
     require_pycocotools,
     results,
@@ -37,37 +39,51 @@ def evaluate_agreement(
     theirs, ours = (
         Detector(each, task.preprocess, decode=task.decode) for each in (original, model)
     )
-    objects: list[dict[str, Any]] = []
-    detections: list[dict[str, Any]] = []
-    shown = []
-    labels: set[int] = set()
+    tally = DetectionTally(images.name)
     for k, file in enumerate(images.files):
         pixels = decode(file, "RGB")
         truth, seen = (detector.detect(pixels, file.name) for detector in (theirs, ours))
         if task.masks and (truth.masks is None or seen.masks is None):
             raise ModelError("the model has no output of masks (d, 1, h, w): use --task detection")
-        h, w = pixels.shape[:2]
-        shown.append({"id": k, "height": h, "width": w})
-        labels.update(truth.labels.tolist(), seen.labels.tolist())
-        objects += _entries(k, truth, SURE)
-        detections += _entries(k, seen, 0.0)
+        tally.add(truth, seen, (pixels.shape[0], pixels.shape[1]))
         if progress is not None:
             progress(k + 1, len(images.files))
-    if not objects:
-        raise DataError(
-            f"{images.name}: the original detects nothing with a score of {SURE} or more; give"
-            " images like those that it was trained on, and its --preprocess"
-        )
-    annotations = [
-        {**entry, "id": i + 1, "iscrowd": 0, "area": entry["bbox"][2] * entry["bbox"][3]}
-        for i, entry in enumerate(objects)
-    ]
-    categories = [{"id": label} for label in sorted(labels)]
-    content = {"images": shown, "annotations": annotations, "categories": categories}
-    data = CocoData(images.name, {}, content)
-    mask = average_precision(data, detections, "mask") if task.masks else None
-    box = average_precision(data, detections, "box")
-    return DetectionEvaluation(len(images.files), box, mask, images.notes)
+    mask = tally.score("mask") if task.masks else None
+    return DetectionEvaluation(len(images.files), tally.score("box"), mask, images.notes)
+
+
+class DetectionTally:
+    """Detections of two models on images of ``name``, those of the one as the truth."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._objects: list[dict[str, Any]] = []
+        self._detections: list[dict[str, Any]] = []
+        self._shown: list[dict[str, Any]] = []
+        self._labels: set[int] = set()
+
+    def add(self, truth: Detections, seen: Detections, size: tuple[int, int]) -> None:
+        """Take in one image of (h, w)."""
+        k = len(self._shown)
+        self._shown.append({"id": k, "height": size[0], "width": size[1]})
+        self._labels.update(truth.labels.tolist(), seen.labels.tolist())
+        self._objects += _entries(k, truth, SURE)
+        self._detections += _entries(k, seen, 0.0)
+
+    def score(self, kind: Kind) -> AveragePrecision:
+        """Average precision; DataError where the one that is the truth detects nothing."""
+        if not self._objects:
+            raise DataError(
+                f"{self._name}: the original detects nothing with a score of {SURE} or more; give"
+                " images like those that it was trained on, and its --preprocess"
+            )
+        annotations = [
+            {**entry, "id": i + 1, "iscrowd": 0, "area": entry["bbox"][2] * entry["bbox"][3]}
+            for i, entry in enumerate(self._objects)
+        ]
+        categories = [{"id": label} for label in sorted(self._labels)]
+        content = {"images": self._shown, "annotations": annotations, "categories": categories}
+        return average_precision(CocoData(self._name, {}, content), self._detections, kind)
 
 
 def _entries(image: int, detections: Detections, least: float) -> list[dict[str, Any]]:

@@ -47,7 +47,8 @@ class Detector:
     With it the outputs are boxes (d, 4), labels (d,), scores (d,), and perhaps masks, told by these
     names or else by their form; boxes are in pixels of the model's input. Raw outputs are decoded
     (`decoder_for`), those of the family ``decode`` where it is given. A batch axis of 1 is allowed
-    in front. Raises ModelError where outputs are of no known form.
+    in front. ``input`` is the name of the images. Raises ModelError where outputs are of no known
+    form.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Detector:
                 " image: export it with a batch of 1"
             )
         self._alone = len(port.shape) == 3
-        self._name = port.name
+        self.input = port.name
         self._target = image_target(shape, port.dtype)
         sides = (self._target.height, self._target.width)
         fixed = None if None in sides else (sides[0] or 0, sides[1] or 0)
@@ -79,20 +80,33 @@ class Detector:
         """What is on an image (h, w, 3) uint8; messages call it ``name``."""
         h, w = image.shape[:2]
         x = fit(RawBatch(image[None], None, (name,)), self._how, self._target, name)
-        sides = x.shape[2:] if self._target.layout == "nchw" else x.shape[1:3]
-        outputs = self._session.run({self._name: x[0] if self._alone else x})
-        at = placement(h, w, sides, self._how.fit or "stretch")
+        return self._on(x, placement(h, w, self.sides(x), self._how.fit or "stretch"), (h, w))
+
+    def detect_fed(self, x: NDArray[np.generic]) -> Detections:
+        """What is on an image (1, …) that is the model's input as it is, in pixels of that."""
+        sides = self.sides(x)
+        return self._on(x, Placement(*sides, 0, 0), sides)
+
+    def _on(self, x: NDArray[np.generic], at: Placement, size: tuple[int, int]) -> Detections:
+        """What is on the image of ``size`` that lies ``at`` a place of the input x."""
+        outputs = self._session.run({self.input: x[0] if self._alone else x})
         roles = self._roles(outputs) if self._decode is None else None
+        sides = self.sides(x)
         if roles is None:
             boxes, labels, scores = self._decoded(outputs, sides)
-            return Detections(_back(boxes, at, (h, w)), labels, scores, counted=True)
+            return Detections(_back(boxes, at, size), labels, scores, counted=True)
         masks = roles.get("masks")
         return Detections(
-            _back(roles["boxes"].astype(np.float64), at, (h, w)),
+            _back(roles["boxes"].astype(np.float64), at, size),
             roles["labels"].astype(np.int64),
             roles["scores"].astype(np.float64),
-            None if masks is None else _masks(masks, sides, at, (h, w)),
+            None if masks is None else _masks(masks, sides, at, size),
         )
+
+    def sides(self, x: NDArray[np.generic]) -> tuple[int, int]:
+        """Height and width of an input (1, …)."""
+        h, w = x.shape[2:] if self._target.layout == "nchw" else x.shape[1:3]
+        return h, w
 
     def _decoded(
         self, outputs: dict[str, NDArray[Any]], sides: tuple[int, int]

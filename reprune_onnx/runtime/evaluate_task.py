@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from reprune_onnx.errors import DataError, ModelError, UsageError
 from reprune_onnx.model import ModelLike, as_model
 from reprune_onnx.note import Note
 from reprune_onnx.runtime.predictor import Predictor
+from reprune_onnx.shapes import Layout
 from reprune_onnx.taken import DataLike
 from reprune_onnx.tasks import TASKS, TaskKind
 from reprune_onnx.tasks.heads import head_among
@@ -64,9 +66,10 @@ def evaluate_task(
     model = as_model(model)
     original = None if against is None else as_model(against, "against")
     data = _opened(model, data, task.labels if original is None else task.labels.where_they_fit())
-    models = [_Answering(model, "the model", task, data)]
+    layout = data.target.layout
+    models = [_Answering(model, "the model", task, layout)]
     if original is not None:
-        models.append(_Answering(original, "the original", task, data))
+        models.append(_Answering(original, "the original", task, layout))
     batch = max(each.batch or 1 for each in models)
     size = max(1, BATCH_SIZE // batch) * batch
     reading, notes = TargetReading(ignore), [] if data.unused is None else [_unused(data.unused)]
@@ -94,6 +97,20 @@ def evaluate_task(
     return TaskEvaluation(n, task.name, scores, tuple(notes))
 
 
+def task_agreement(
+    model: Model, original: Model, batches: Iterable[Feed], task: TaskKind
+) -> dict[str, Any]:
+    """The scores of the task's agreement over batches that both models take as they are."""
+    ours = _Answering(model, "the model", task, "nchw")
+    theirs = _Answering(original, "the original", task, "nchw")
+    agreement, n = task.agreement(), 0
+    for x in batches:
+        given = [each.answers(x, None, n) for each in (ours, theirs)]
+        agreement.add(*task.alike(given[0], given[1], ours.head, theirs.head))
+        n += rows(x)
+    return agreement.scores()
+
+
 def _named(task: str) -> TaskKind:
     if task not in TASKS:
         raise UsageError(f"task '{task}' is not one of {', '.join(TASKS)}")
@@ -118,9 +135,9 @@ def _unused(reason: str) -> Note:
 class _Answering(Predictor):
     """A model and the output that holds its answers, chosen in the first batch."""
 
-    def __init__(self, model: Model, title: str, task: TaskKind, data: Dataset) -> None:
+    def __init__(self, model: Model, title: str, task: TaskKind, given: Layout) -> None:
         super().__init__(model, title, 0)
-        self.task, self.given = task, data.target.layout
+        self.task, self.given = task, given
         self.head = Head("")
 
     def answers(self, x: Feed, y: NDArray[Any] | None, done: int) -> NDArray[np.generic]:

@@ -8,7 +8,8 @@ from reprune_onnx.activations.images import HELD_OUT
 from reprune_onnx.choices import Reduction
 from reprune_onnx.errors import DataError, SelectionError
 from reprune_onnx.results import Attempt, Measured, Recovery, SearchResult
-from reprune_onnx.search.score import score
+from reprune_onnx.search.score import score, title
+from reprune_onnx.settings import Settings
 from reprune_onnx.watch import Progress
 
 _LEVELS = 100  # shares of the MACs are tried in steps of 1 %
@@ -17,17 +18,18 @@ _FEWEST = 50  # images to measure on
 
 def within_drop(
     measured: Measured,
-    most: float,
+    settings: Settings,
     attempt: Callable[[Reduction], Attempt],
     recovered: Callable[[Attempt], Recovery],
     progress: Progress | None = None,
 ) -> SearchResult:
-    """Find the largest reduction of MACs that loses at most ``most`` points, in steps of 1 %.
+    """Find the largest reduction of MACs that loses at most ``max_drop`` points, in steps of 1 %.
 
-    What is lost is accuracy, where the images have labels, else agreement with the original on the
-    top class. It is measured after recovery, on every third batch of the calibration images, to
-    which nothing was fitted. The search takes the loss to grow with the reduction. Raises
-    SelectionError where even 1 % loses more, and ModelError where the model is no classifier.
+    What is lost is accuracy, where the images have labels, else agreement with the original, as
+    ``settings.task`` has it. It is measured after recovery, on every third batch of the calibration
+    images, to which nothing was fitted. The search takes the loss to grow with the reduction.
+    Raises SelectionError where even 1 % loses more, and ModelError where the model is none of that
+    task.
     """
     held, flat = measured.held_out, measured.subject.flat
     if held is None or held.n < _FEWEST:
@@ -36,7 +38,8 @@ def within_drop(
             f" {held.n if held is not None else 0}: give at least {HELD_OUT * _FEWEST}, better a"
             " thousand (--calibration, --calibration-size)"
         )
-    before = score(flat, flat, held)
+    assert settings.max_drop is not None
+    before = score(flat, flat, held, settings)
     low, high = 0, _LEVELS
     best: tuple[Attempt, Recovery] | None = None
     after = least = before
@@ -52,14 +55,14 @@ def within_drop(
                 raise
             high = middle
             continue
-        reached = score(recovery.model, flat, held)
-        if before - reached <= most:
+        reached = score(recovery.model, flat, held, settings)
+        if before - reached <= settings.max_drop:
             low, best, after = middle, (tried, recovery), reached
         else:
             high, least = middle, reached
         if progress is not None:
             progress("searching", step + 1, _LEVELS.bit_length())
-    measure = "agreement" if held.labels is None else "accuracy"
+    measure = title(held, settings)
     if best is None:
         raise SelectionError(
             f"even {high / _LEVELS:.0%} fewer MACs lose {before - least:.2f} points of {measure} on"

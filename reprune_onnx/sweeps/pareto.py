@@ -11,9 +11,18 @@ from reprune_onnx.sweeps.cases import VARIED
 
 MEASURES = {
     "top1": "top-1 accuracy, %",
+    "AP": "AP, %",
+    "mean_iou": "mean IoU, %",
+    "mean_ap": "mean AP, %",
+    "rmse": "RMSE",
+    "agreement_AP": "AP against the original, %",
+    "agreement_mean_iou": "mean IoU with the original, %",
+    "agreement_relative_error": "relative distance from the original",
     "agreement": "agreement with the original, %",
     "output_error": "error of the outputs, of their variance",
 }
+
+_ERRORS = {"rmse", "agreement_relative_error", "output_error"}  # of which less is better
 
 
 def measure_of(rows: Sequence[dict[str, Any]]) -> str | None:
@@ -96,7 +105,7 @@ def plot(rows: Sequence[dict[str, Any]], files: Sequence[Path], title: str) -> N
     )
     axes.set_xlabel("fewer MACs, %")
     axes.set_ylabel(MEASURES[measure])
-    if measure == "output_error":
+    if measure in _ERRORS:
         axes.set_yscale("log")
     axes.set_title(title)
     axes.grid(alpha=0.3)
@@ -107,5 +116,5 @@ def plot(rows: Sequence[dict[str, Any]], files: Sequence[Path], title: str) -> N
 def _point(row: dict[str, Any], measure: str) -> tuple[float, float] | None:
     if "error" in row:
         return None
-    sign = -1.0 if measure == "output_error" else 1.0
+    sign = -1.0 if measure in _ERRORS else 1.0
     return float(row["achieved"]["macs_reduction"]), sign * float(row[measure])

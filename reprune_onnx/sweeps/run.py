@@ -12,9 +12,11 @@ from typing import Any
 
 from reprune_onnx.activations.opened import Wanted, open_for
 from reprune_onnx.atomic import Files, told, write_atomically
-from reprune_onnx.data.labels import IF_CLASSES
+from reprune_onnx.data.class_names import class_names_for
+from reprune_onnx.data.objects import open_objects, without_broken
+from reprune_onnx.data.preprocess import parse_preprocess
 from reprune_onnx.data.reading import Reading
-from reprune_onnx.errors import ModelError, OutputError, RepruneError, UsageError
+from reprune_onnx.errors import DataError, ModelError, OutputError, RepruneError, UsageError
 from reprune_onnx.in_memory import InMemory
 from reprune_onnx.json_text import json_bytes, parse_json
 from reprune_onnx.model import load, stage
@@ -22,9 +24,12 @@ from reprune_onnx.pipeline import prune
 from reprune_onnx.pruner.knowledge import measure
 from reprune_onnx.results import Measured, Pruned
 from reprune_onnx.runtime.evaluate import evaluate
-from reprune_onnx.search.score import evaluated
+from reprune_onnx.runtime.evaluate_detection import DetectionTask, evaluate_detection
+from reprune_onnx.runtime.evaluate_task import evaluate_task
+from reprune_onnx.search.score import measured_on
 from reprune_onnx.subject import subject_of
 from reprune_onnx.sweeps.cases import Case, data_key
+from reprune_onnx.tasks import KINDS, TASKS
 from reprune_onnx.watch import Progress, Watch
 
 
@@ -160,20 +165,46 @@ def _row(job: Job, case: Case, measured: Measured) -> dict[str, Any]:
 
 
 def _quality(job: Job, case: Case, result: Pruned, measured: Measured) -> dict[str, Any]:
-    """Accuracy on the data, or agreement on held-out images; nothing for what is no classifier."""
-    original = measured.subject.flat
+    """Accuracy on the data, or agreement on held-out images, as the task has them.
+
+    Nothing for what is no classifier, where no other task is given.
+    """
+    original, task = measured.subject.flat, case.settings.task
+    if job.data is not None and task == "detection":
+        return _average_precision(job, case, result)
     try:
         if job.data is not None:
             shapes = dict(case.settings.input_shapes)
-            wanted = Wanted(job.data, job.reading, IF_CLASSES)
-            data = open_for(original.proto, wanted, shapes)
+            labels = KINDS[task].labels.where_they_fit()
+            data = open_for(original.proto, Wanted(job.data, job.reading, labels), shapes)
             note = {} if data.better is None else {"preprocess_note": data.better}
+            if task in TASKS:
+                return note | evaluate_task(result.model, data, task, original).scores
             return note | asdict(evaluate(result.model, data, against=original))
         if measured.held_out is not None:
-            return asdict(evaluated(result.model, original, measured.held_out))
+            return measured_on(result.model, original, measured.held_out, case.settings)
     except ModelError:
-        pass
+        if task != "classification":
+            raise
     return {}
+
+
+def _average_precision(job: Job, case: Case, result: Pruned) -> dict[str, Any]:
+    """AP of a detector on data with objects."""
+    if isinstance(job.data, InMemory) or job.data is None:
+        raise DataError("--task detection measures on objects in files; give their path as --data")
+    names = class_names_for(job.reading.classes, result.model.proto)
+    plan = DetectionTask(
+        preprocess=parse_preprocess(job.reading.preprocess),
+        decode=case.settings.decode,
+        names=names,
+    )
+    data = open_objects(Path(job.data), names=names)
+    if job.reading.skip_broken:
+        data = without_broken(data)
+    precision = evaluate_detection(result.model, data, plan)
+    assert precision.box is not None
+    return {"n": precision.n, **asdict(precision.box)}
 
 
 def _done(job: Job, case: Case, sha: str, failures: bool = False) -> dict[str, Any] | None:

@@ -24,9 +24,10 @@ from reprune_onnx.watch import Progress
 class SweepOptions:
     """How a sweep is run.
 
-    ``data`` are labelled images to measure accuracy on; without, a third of the calibration images
-    is held out to measure agreement with the model. ``jobs`` is the number of processes, -1 for
-    all cores; ``scheduler`` the address of a Dask scheduler. ``command`` is noted in the result.
+    ``data`` are labelled images to measure accuracy on, as ``settings.task`` has it; without, a
+    third of the calibration images is held out to measure agreement with the model. ``jobs`` is the
+    number of processes, -1 for all cores; ``scheduler`` the address of a Dask scheduler.
+    ``command`` is noted in the result.
     """
 
     data: DataLike | None = None
