@@ -124,6 +124,25 @@ def test_a_wrong_pruning_is_seen_where_no_output_shows_it(monkeypatch):
     assert random_case.tried(case).control < judgement.ALLOWED
 
 
+def test_a_wrong_pruning_is_seen_in_a_branch_that_no_input_takes(monkeypatch):
+    """Case 6400 of seed 11, made small."""
+    recipe = Recipe((Block("branches", 6, 17),), stem=6, head="conv", opset=13, seed=1)
+    request = rp.Settings(
+        sparsity=0.3,
+        method="l1",
+        recover="none",
+        verify=False,
+        exclude=("Conv0", "*_0_*"),
+        input_shapes=SHAPE,
+    )
+    case = random_case.Case(recipe, request, control=True)
+    seen = random_case.tried(case)
+    assert (seen.end, seen.detail) == ("exact", "")
+    assert seen.control > 0.1
+    monkeypatch.setattr(judgement, "_runs", lambda *_: False)
+    assert random_case.tried(case).control < judgement.ALLOWED
+
+
 def test_a_summary_goes_on_where_it_was(tmp_path):
     path = tmp_path / "campaign.json"
     first = [

@@ -12,12 +12,14 @@ from masked_oracle import (
     behind_cuts,
     difference,
     masked,
+    nodes_within,
     own_rounding,
     run,
     with_outputs,
 )
 
 import reprune_onnx as rp
+from reprune_onnx.bodies import bodies
 
 ALLOWED = 1e-4
 """Of the largest magnitude; rounding makes some 1e-6."""
@@ -51,15 +53,59 @@ def judged(
 ) -> Judgement:
     """Compare a pruned file with the original that its report masks, and that of a ``wrong`` one.
 
-    Outputs are compared, and what stands right behind the cuts.
+    Outputs are compared, and what stands right behind the cuts; where there are branches, also with
+    the others taken, if these run.
     """
     right = masked(original, result, inputs[0])
     names = behind_cuts(right, result, inputs[0])
-    right = with_outputs(right, names)
-    found = run(with_outputs(result.model.proto, names), inputs)
-    apart = difference(run(right, inputs), found)
+    protos = [right, result.model.proto]
+    if wrong is not None:
+        protos.append(masked(original, wrong, inputs[0]))
+    compared = [_compared([with_outputs(proto, names) for proto in protos], inputs)]
+    if any(node.op_type == "If" for node in nodes_within(right.graph)):
+        others = [_other_branches(proto) for proto in protos]
+        if _runs(others[0], inputs):
+            compared.append(_compared(others, inputs))
+    return Judgement(
+        max(one.apart for one in compared),
+        max(one.rounding for one in compared),
+        None if wrong is None else max(one.control or 0.0 for one in compared),
+    )
+
+
+def _compared(protos: Sequence[onnx.ModelProto], inputs: Sequence[Feeds]) -> Judgement:
+    """The pruned file, the second, beside the right masked original and, last, a wrong one."""
+    right, pruned, *wrong = protos
+    made = run(pruned, inputs)
+    apart = difference(run(right, inputs), made)
     rounding = AMPLIFIED * own_rounding(right, inputs) if apart > ALLOWED else 0.0
-    if wrong is None:
-        return Judgement(apart, rounding)
-    other = with_outputs(masked(original, wrong, inputs[0]), names)
-    return Judgement(apart, rounding, difference(run(other, inputs), found))
+    control = difference(run(wrong[0], inputs), made) if wrong else None
+    return Judgement(apart, rounding, control)
+
+
+def _other_branches(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which every If takes the other branch."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    graphs = [copy.graph, *(body for node in nodes_within(copy.graph) for body in bodies(node))]
+    for graph in graphs:
+        nodes = []
+        for node in graph.node:
+            if node.op_type == "If":
+                turned = f"{node.output[0]}_turned"
+                nodes.append(onnx.helper.make_node("Not", [node.input[0]], [turned]))
+                node.input[0] = turned
+            nodes.append(node)
+        copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+        del graph.node[:]
+        graph.node.extend(copies)
+    return copy
+
+
+def _runs(proto: onnx.ModelProto, inputs: Sequence[Feeds]) -> bool:
+    """Whether the other branches run on these inputs, which need not suit them."""
+    try:
+        run(proto, inputs)
+    except Exception:  # ONNX Runtime's errors have no class in common
+        return False
+    return True
