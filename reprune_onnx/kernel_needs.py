@@ -42,6 +42,16 @@ def gathered(known: Known, node: onnx.NodeProto, comes: Comes) -> Need | None:
     return Need(title(node), text, have, want, have >= want, 0 if axis else want)
 
 
+def pooled(known: Known, node: onnx.NodeProto, comes: Comes) -> Need | None:
+    """A RoiAlign wants the images that its boxes are of."""
+    data, images = comes[0] or (), known.integers.get(node.input[2])
+    if not images:
+        return None
+    want = max(map(_held, images))
+    text = f"{title(node)} reads image {max(images)} of {data[0]}"
+    return Need(title(node), text, data[0], want, data[0] >= want, want)
+
+
 def _held(place: int) -> int:
     """The least extent along which there is such a place, which counts from the end below zero."""
     return place + 1 if place >= 0 else -place

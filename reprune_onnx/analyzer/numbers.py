@@ -16,12 +16,12 @@ from math import isfinite, prod
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.graph import FLOATS, Op
 from reprune_onnx.analyzer.op_kinds import ARITHMETIC, COMPARISONS, MEASURING, SAME_ELEMENTS
 from reprune_onnx.analyzer.scalar_functions import Function, applied, function_of
+from reprune_onnx.reference import reference
 
 Extent = tuple[str, int]
 Term = tuple[Extent, ...]
@@ -231,29 +231,8 @@ def _concrete(op: Op, inputs: list[Numbers | None], dtypes: list[Any]) -> list[N
 
 def _reference(op: Op, feeds: list[NDArray[Any] | None]) -> list[NDArray[Any]] | None:
     """Evaluate one node with onnx's reference implementation; None if it cannot or is too large."""
-    from onnx.reference import ReferenceEvaluator
-
-    node = onnx.NodeProto()
-    node.CopyFrom(op.proto)
-    names = {f"i{k}": f for k, f in enumerate(feeds) if f is not None}
-    del node.input[:]
-    node.input.extend(f"i{k}" if f is not None else "" for k, f in enumerate(feeds))
-    graph = onnx.GraphProto(name="number", node=[node])
-    graph.input.extend(
-        onnx.helper.make_tensor_value_info(
-            n, onnx.helper.np_dtype_to_tensor_dtype(f.dtype), f.shape
-        )
-        for n, f in names.items()
-    )
-    graph.output.extend(onnx.ValueInfoProto(name=o) for o in op.outputs if o)
-    model = onnx.ModelProto(ir_version=8, graph=graph)
-    model.opset_import.append(onnx.helper.make_opsetid("", op.opset))
-    try:
-        with np.errstate(all="ignore"):
-            results = [np.asarray(r) for r in ReferenceEvaluator(model).run(None, names)]
-    except Exception:  # the evaluator raises whatever its numpy code raises
-        return None
-    return results if all(r.size <= LARGEST for r in results) else None
+    results = reference(op.proto, op.opset)(feeds)
+    return results if results and all(r.size <= LARGEST for r in results) else None
 
 
 def _finite(result: NDArray[Any]) -> bool:

@@ -8,7 +8,7 @@ import pytest
 import text_graphs
 
 import reprune_onnx as rp
-from reprune_onnx import sizes
+from reprune_onnx import reach
 from reprune_onnx.runtime import tried_sizes
 from reprune_onnx.sizes import fitting_shapes
 
@@ -320,12 +320,12 @@ def test_no_size_is_run_that_takes_more_memory_than_a_proof_may(monkeypatch):
     proto = model(ALL_POSITIONS, OPEN, rows=np.array([0, 0, -1]))
     ran = []
     monkeypatch.setattr(tried_sizes, "random_inputs", lambda *given: ran.append(given[1]))
-    monkeypatch.setattr(sizes._Search, "determined", lambda *_: False)
-    monkeypatch.setattr(sizes, "MOST", 2**23)
+    monkeypatch.setattr(reach, "_AT_PLACES", {"Softmax"})
+    monkeypatch.setattr(reach, "MOST", 2**23)
     monkeypatch.setattr(tried_sizes.Session, "run", lambda *_: {})
     fitted = fitting_shapes(proto, {})
     assert ran == [{"x": fitted.shapes["x"]}] == [{"x": (1, 3, 48, 320)}]
-    said = "a node reads and makes 19,668,992 numbers, and a proof holds at most 8,388,608"
+    said = "a node reads and makes 9,884,672 numbers, and a proof holds at most 8,388,608"
     assert said in fitted.note
 
 
@@ -334,7 +334,7 @@ def test_batches_are_tried_at_small_sides_where_the_assumed_ones_take_too_much(m
     tail = ALL_POSITIONS.replace("y = Resh", "z = Resh") + "\n y = RoiAlign (z, boxes, images)"
     boxes = np.array([[0.0, 0.0, 2.0, 2.0]])
     weights = {"rows": np.array([0, 0, -1]), "boxes": boxes, "images": np.array([1])}
-    monkeypatch.setattr(sizes, "MOST", 2**20)
+    monkeypatch.setattr(reach, "MOST", 2**20)
     assert fitting_shapes(model(tail, OPEN, **weights), {}).shapes == {"x": (2, 3, 32, 32)}
 
 
@@ -371,12 +371,12 @@ def test_what_the_user_gives_is_not_searched():
 
 
 def test_a_refusal_names_the_sizes_that_were_tried():
-    """7 × 1,777 positions: no common size has them."""
-    proto = model("[t] y = Reshape (r, to)", OPEN, to=np.array([1, 8, 7 * 1777]))
+    """Of eight channels an odd number is never made."""
+    proto = model("[t] y = Reshape (r, to)", OPEN, to=np.array([1, 7, 1777]))
     with pytest.raises(rp.RepruneError) as error:
         rp.prune(rp.Model(proto), HALF)
     said = str(error.value)
-    assert "Reshape 't' makes 1×8×12439 of 1×8×56×56 at x = 1×3×224×224, which is assumed" in said
+    assert "Reshape 't' makes 1×7×1777 of 1×8×56×56 at x = 1×3×224×224, which is assumed" in said
     assert "--input-shape x=" in said
     assert "other sizes do not fit, from x = " in said
 
