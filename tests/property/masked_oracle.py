@@ -75,11 +75,16 @@ def input_axes(node: onnx.NodeProto) -> list[tuple[int, int]]:
     attributes = {a.name: a.i for a in node.attribute}
     if node.op_type in ("Conv", "FusedConv"):
         return [(1, 1)]
-    if node.op_type in ("ConvTranspose", "Einsum"):
+    if node.op_type in ("ConvTranspose", "Einsum") or _holds_matrix(node):
         return [(1, 0)]
     if node.op_type in ("Gemm", "FusedGemm", "MatMul", "FusedMatMul"):
         return [(1, 1 if attributes.get("transB", 0) else 0)]
     return [(1, 2), (2, 2)] if node.op_type in ("LSTM", "GRU", "RNN") else []
+
+
+def _holds_matrix(node: onnx.NodeProto) -> bool:
+    """Attention of com.microsoft makes queries, keys and values itself."""
+    return node.op_type == "Attention" and node.domain == "com.microsoft"
 
 
 def nodes_within(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
