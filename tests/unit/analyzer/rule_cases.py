@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cases_of_attention import ATTENTION
 from cases_of_constants import CONSTANTS
 from cases_of_correlation import CORRELATION, UNMATCHED
 from cases_of_extents import EXTENTS, FIXED
@@ -38,7 +39,7 @@ BRANCHES = [
 FREE = ELEMENTWISE + NORMALIZATION + WINDOWS + REDUCTION + SHAPES + PARTS + LAYERS + MORE + RETIRED
 FREE += [IMAGE, *EXTENTS, *RECURRENT, *FUSED, *PRODUCTS, *CONSTANTS, *CORRELATION, *INDEXING]
 FREE += [case for case, _ in OLDER]
-FREE += BRANCHES
+FREE += ATTENTION + BRANCHES
 
 LOCKED = [
     Case(

@@ -29,6 +29,7 @@ _LEVELS = "maps of two levels in one tensor, as torchvision pools regions"
 _ONE_HEAD = "attention with one head: its keys and queries go together"
 _CORRELATION = "depthwise correlation with a template"
 _BATCH = "depthwise correlation with a batch in the groups"
+_SHARED = "com.microsoft's GroupQueryAttention"
 _SKIPPED = "SkipLayerNormalization over the channels"
 Wrong = Callable[[Rule], Rule]
 
@@ -237,6 +238,22 @@ TABLE: list[tuple[Rule, str, Wrong, str]] = [
     (rules.biased, "rolled", rolled, "BiasGelu"),
     (rules.biased, "no sites", without("site"), "BiasGelu"),
     (rules.skip_layer_norm, "no lock", without("lock"), _SKIPPED),
+    (rules.fused_attention, "rolled", rolled, "com.microsoft's Attention"),
+    (rules.fused_attention, "no sites", without("site"), "com.microsoft's Attention"),
+    (rules.fused_attention, "no count", without("count"), "com.microsoft's Attention"),
+    (rules.multi_head_attention, "rolled", rolled, "com.microsoft's MultiHeadAttention"),
+    (
+        rules.multi_head_attention,
+        "no count",
+        without("count"),
+        "com.microsoft's MultiHeadAttention",
+    ),
+    (rules.grouped_query_attention, "no ties", without("ties"), _SHARED),
+    (rules.grouped_query_attention, "no count", without("count"), _SHARED),
+    (rules.attention, "rolled", rolled, "Attention"),
+    (rules.attention, "no count", without("count"), "Attention"),
+    (rules.rotary_embedding, "rolled", rolled, "RotaryEmbedding"),
+    (rules.rotary_embedding, "no count", without("count"), "com.microsoft's RotaryEmbedding"),
 ]
 OWN = [
     Case(
