@@ -49,9 +49,11 @@ from reprune_onnx.search.without_images import without_images
 from reprune_onnx.settings import Settings, check_settings
 from reprune_onnx.subject import subject_of
 from reprune_onnx.surgeon import cut
+from reprune_onnx.surgeon.requantized import requantized
 from reprune_onnx.types import Selection
 from reprune_onnx.verification.cut import check, verify_cut
 from reprune_onnx.verification.files import matched
+from reprune_onnx.verification.rounded import check_rounded
 from reprune_onnx.watch import Progress, Watch
 
 
@@ -182,8 +184,9 @@ def recover(
     watch = Watch(progress)
     with watch.stage("recover"):
         recovered = recovery.recover(pair.network, settings.recover, images, progress)
-    model = stamp_recovery(pair.with_tail(recovered.model), settings)
     notes = () if images is None else images.notes
+    back = requantized(recovered.model, pair.quantized, earlier.cuts)
+    model, notes = stamp_recovery(pair.with_tail(back.model), settings), (*notes, *back.notes)
     done = with_recovery(report, recovered, model, watch.seconds["recover"], images)
     return Pruned(model, done, notes)
 
@@ -222,6 +225,11 @@ def reported(
     notes = () if images is None else images.notes
     # A model that loses nothing stays as it came, with its local functions and loops.
     written = result.recovery.model if pruned.cuts else subject.model
+    if pruned.cuts:
+        back = requantized(written, subject.quantized, pruned.cuts)
+        if settings.verify and subject.quantized is not None:
+            check_rounded(back.model, written)
+        written, notes = back.model, (*notes, *back.notes)
     notes = (*notes, *told(subject.model, written))
     if subject.tail is not None:
         written, notes = subject.tail.put_back(written), (*notes, subject.tail.note)

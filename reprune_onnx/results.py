@@ -18,6 +18,7 @@ from reprune_onnx.types import Bools, ChannelMap, Floats, GammaSource, Ints, Mod
 
 if TYPE_CHECKING:
     from reprune_onnx.activations.images import Images
+    from reprune_onnx.analyzer.dequantized import Dequantized
     from reprune_onnx.analyzer.graph import Graph
     from reprune_onnx.report.fields import Report
     from reprune_onnx.runtime.tail import Tail
@@ -31,8 +32,9 @@ class Subject:
     """The part of a file that is pruned.
 
     ``source`` is the file, and ``model`` what of it is pruned: all, or what stands before its
-    ``tail``. ``flat`` is that with local functions written out, ``graph`` the graph in
-    which its channels were followed, and ``channels`` what was learned of them.
+    ``tail``. ``flat`` is that with local functions written out, of a ``quantized`` model the float
+    network; ``graph`` is the graph in which its channels were followed, and ``channels`` what was
+    learned of them.
     """
 
     source: Model
@@ -41,6 +43,7 @@ class Subject:
     graph: Graph
     channels: ChannelMap
     tail: Tail | None = None
+    quantized: Dequantized | None = None
 
 
 @dataclass(frozen=True)

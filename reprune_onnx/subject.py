@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reprune_onnx.analyzer import Scope, channels_of, graph_of
+from reprune_onnx.analyzer.dequantized import dequantized
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.errors import KernelError
 from reprune_onnx.order import in_order
@@ -21,11 +22,14 @@ def subject_of(model: Model, settings: Settings) -> Subject:
     tail = _tail(source, settings)
     model = source if tail is None else tail.head
     flat = written_out(model)
+    quantized = dequantized(flat)
+    if quantized is not None:
+        flat = quantized.network
     graph = graph_of(flat)
     channels = channels_of(graph, scope_of(settings))
     if tail is not None:
         channels = tail.explained(channels)
-    return Subject(source, model, flat, graph, channels, tail)
+    return Subject(source, model, flat, graph, channels, tail, quantized)
 
 
 def scope_of(settings: Settings) -> Scope:

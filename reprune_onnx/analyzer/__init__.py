@@ -9,6 +9,7 @@ import numpy as np
 from reprune_onnx.analyzer import residual, resolve
 from reprune_onnx.analyzer.branches import branches_of
 from reprune_onnx.analyzer.conv_bn import gamma_of
+from reprune_onnx.analyzer.dequantized import float_network
 from reprune_onnx.analyzer.drafts import LockDraft
 from reprune_onnx.analyzer.fold import folded
 from reprune_onnx.analyzer.functions import opened
@@ -44,10 +45,11 @@ def analyze(model: ModelLike, scope: Scope | None = None) -> ChannelMap:
 
     ``scope.input_shapes`` gives the sizes at which the graph is followed; where a symbolic size is
     not given, batch 1 and image sides of 224 are assumed, or what fits (`fitting_shapes`). Raises
-    ModelError for a model without layers, for a quantized one, and for a damaged graph. Whatever a
+    ModelError for a model without layers, for one that is quantized in another form than QDQ, and
+    for a damaged graph. Of QDQ the float network is followed (`dequantized`). Whatever a
     rule does not cover is locked, with its reason, and never an error.
     """
-    return channels_of(graph_of(model), scope or Scope())
+    return channels_of(graph_of(float_network(as_model(model))), scope or Scope())
 
 
 def graph_of(model: ModelLike) -> Graph:

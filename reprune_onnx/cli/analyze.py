@@ -17,6 +17,7 @@ def command(
 ) -> None:
     """Show which channels depend on each other, which can go, and why the rest stays."""
     from reprune_onnx.analyzer import Scope, channels_of, graph_of
+    from reprune_onnx.analyzer.dequantized import float_network
     from reprune_onnx.model import load
     from reprune_onnx.report.analysis import describe
     from reprune_onnx.report.tables import print_analysis
@@ -24,7 +25,7 @@ def command(
     check_json(json, model)
     globs: dict[str, Any] = {name: tuple(given.pop(name)) for name in ("include", "exclude")}
     scope = Scope(**given, **globs)
-    graph = graph_of(load(model))
+    graph = graph_of(float_network(load(model)))
     analysis = describe(graph, channels_of(graph, scope), str(model), scope.residual)
     emit_json(analysis, json)
     if not quiet and json != "-":

@@ -119,6 +119,8 @@ def _size(shape: tuple[int, ...], kept: dict[int, int]) -> int:
 def parameters(proto: onnx.ModelProto) -> int:
     """The elements of the floating-point initializers and Constant nodes, in branches of If too.
 
+    Weights in whole numbers, which a DequantizeLinear reads, are counted with them.
+
     Those that no node reads, also within bodies, are none of the model's, before a cut and after. A
     sparse tensor has as many as it has places.
     """
@@ -130,7 +132,8 @@ def parameters(proto: onnx.ModelProto) -> int:
         if node.op_type == "Constant" and read.intersection(node.output):
             tensors += [a.t for a in node.attribute]
     sparse = [t for name, t in sparse_tensors(proto) if name in read]
-    dims = [t.dims for t in tensors if t.data_type in FLOATS]
+    whole = {n.input[0] for n in graph.node if n.op_type == "DequantizeLinear"}
+    dims = [t.dims for t in tensors if t.data_type in FLOATS or t.name in whole]
     dims += [t.dims for t in sparse if t.values.data_type in FLOATS]
     return sum(prod(extents) for extents in dims)
 

@@ -10,6 +10,7 @@ from reprune_onnx.errors import DataError, SelectionError
 from reprune_onnx.results import Attempt, Measured, Recovery, SearchResult
 from reprune_onnx.search.score import score, title
 from reprune_onnx.settings import Settings
+from reprune_onnx.surgeon.requantized import requantized
 from reprune_onnx.watch import Progress
 
 _LEVELS = 100  # shares of the MACs are tried in steps of 1 %
@@ -31,7 +32,7 @@ def within_drop(
     Raises SelectionError where even 1 % loses more, and ModelError where the model is none of that
     task.
     """
-    held, flat = measured.held_out, measured.subject.flat
+    held, subject = measured.held_out, measured.subject
     if held is None or held.n < _FEWEST:
         raise DataError(
             f"--max-drop measures on a third of the calibration images, which is"
@@ -39,7 +40,7 @@ def within_drop(
             " thousand (--calibration, --calibration-size)"
         )
     assert settings.max_drop is not None
-    before = score(flat, flat, held, settings)
+    before = score(subject.model, subject.model, held, settings)
     low, high = 0, _LEVELS
     best: tuple[Attempt, Recovery] | None = None
     after = least = before
@@ -55,7 +56,8 @@ def within_drop(
                 raise
             high = middle
             continue
-        reached = score(recovery.model, flat, held, settings)
+        as_file = requantized(recovery.model, subject.quantized, tried.cut.cuts)
+        reached = score(as_file.model, subject.model, held, settings)
         if before - reached <= settings.max_drop:
             low, best, after = middle, (tried, recovery), reached
         else:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from reprune_onnx.choices import Reduction
-from reprune_onnx.errors import OutOfReachError
+from reprune_onnx.errors import ModelError, OutOfReachError
 from reprune_onnx.latency.measure import measure_layers
 from reprune_onnx.latency.models import latencies
 from reprune_onnx.latency.table import read_table
@@ -36,6 +36,11 @@ def at_latency(
     are measured in ONNX Runtime on this machine, and where the model as a whole turns out faster or
     slower than its layers, the next attempt is corrected by the difference.
     """
+    if subject.quantized is not None:
+        raise ModelError(
+            "--latency-reduction goes by the times of layers in floating point, and the model is"
+            " quantized: give --macs-reduction, or prune the float model it was made from"
+        )
     if settings.latency_table is not None:
         return _by_table(subject, share, settings.latency_table, attempt)
     return _measured(subject, share, settings, attempt, watch)

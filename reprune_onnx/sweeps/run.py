@@ -169,7 +169,7 @@ def _quality(job: Job, case: Case, result: Pruned, measured: Measured) -> dict[s
 
     Nothing for what is no classifier, where no other task is given.
     """
-    original, task = measured.subject.flat, case.settings.task
+    original, task = measured.subject.model, case.settings.task
     if job.data is not None and task == "detection":
         return _average_precision(job, case, result)
     try:

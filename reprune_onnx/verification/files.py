@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import onnx
 
 from reprune_onnx.analyzer import Scope, channels_of, graph_of
 from reprune_onnx.analyzer.copies import copies, unshared, with_own_parameters
+from reprune_onnx.analyzer.dequantized import Dequantized, dequantized, float_network
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import to_array
 from reprune_onnx.analyzer.hoist import hoisted_proto
@@ -89,13 +90,15 @@ class Pair:
     """An original without local functions, and what a file has left of it.
 
     ``changed`` tensors of the pruned model have other values than the cut gives them. Both are
-    without the ``tail``, where ONNX Runtime lacks operators at the original's end.
+    without the ``tail``, where ONNX Runtime lacks operators at the original's end, and of a
+    ``quantized`` model they are float networks.
     """
 
     original: Model
     network: CutNetwork
     changed: int
     tail: Tail | None = None
+    quantized: Dequantized | None = None
 
     @property
     def note(self) -> Note | None:
@@ -119,10 +122,13 @@ def matched(original: Model, pruned: Model, report: EarlierReport) -> Pair:
         )
     tail = find_tail(original)
     original = written_out(original if tail is None else tail.head)
-    pruned = written_out(pruned)
+    quantized = dequantized(original)
+    if quantized is not None:
+        original = quantized.network
+    pruned = float_network(pruned)
     try:
         try:
-            return _pair(original, pruned, report, tail)
+            return replace(_pair(original, pruned, report, tail), quantized=quantized)
         except VerificationError:
             apart = with_own_parameters(original)  # as `train` has them from the beginning
             if apart is original:

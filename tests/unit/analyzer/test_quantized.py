@@ -13,21 +13,6 @@ from reprune_onnx.report.devices import _WHERE
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>'
 KINDS: dict[str, tuple[str, str]] = {
-    "between layers": (
-        """g (float[1,3,8,8] x) => (float[1,2,8,8] y) <float s = {0.1}, uint8 z = {128}> {
-        c = Conv (x, w)
-        q = QuantizeLinear (c, s, z)
-        d = DequantizeLinear (q, s, z)
-        y = Conv (d, v) }""",
-        "1 QuantizeLinear and 1 DequantizeLinear nodes, such as 'q'",
-    ),
-    "weights alone": (
-        """g (float[1,3,8,8] x) => (float[1,2,8,8] y) <float s = {0.1}, int8[4,3,1,1] k> {
-        w8 = DequantizeLinear (k, s)
-        c = Conv (x, w8)
-        y = Conv (c, v) }""",
-        "1 DequantizeLinear node, such as 'w8'",
-    ),
     "QLinearConv": (
         """g (uint8[1,3,8,8] x) => (uint8[1,4,8,8] y)
         <float s = {0.1}, uint8 z = {128}, uint8[4,3,1,1] k> {
@@ -77,6 +62,12 @@ def graph(text: str) -> onnx.ModelProto:
     return proto
 
 
+ALONE = """g (float[1,3,8,8] x) => (float[1,2,8,8] y) <float s = {0.1}, int8[4,3,1,1] k> {
+        w8 = DequantizeLinear (k, s)
+        c = Conv (x, w8)
+        y = Conv (c, v) }"""
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_refused_with_what_the_file_has(kind: str, call, tmp_path) -> None:
     text, words = KINDS[kind]
@@ -99,7 +90,7 @@ def test_an_image_in_bytes_makes_no_quantized_model() -> None:
 
 
 def test_a_weight_in_int8_that_is_declared_as_an_input_is_a_weight() -> None:
-    proto = graph(KINDS["weights alone"][0])
+    proto = graph(ALONE)
     proto.graph.input.append(
         onnx.helper.make_tensor_value_info("k", onnx.TensorProto.INT8, [4, 3, 1, 1])
     )
