@@ -66,6 +66,15 @@ def added(known: Known, node: onnx.NodeProto, comes: Comes) -> Need | None:
     return apart(node, f"{title(node)} adds {times(bias)} to {data[0]} rows", [(data[0], bias[0])])
 
 
+def grouped(known: Known, node: onnx.NodeProto, comes: Comes) -> Need | None:
+    """A convolution makes as many channels in each of its groups."""
+    kernel, groups = comes[1], next((a.i for a in node.attribute if a.name == "group"), 1)
+    if not kernel or groups < 1:
+        return None
+    text = f"{title(node)} makes {kernel[0]} channels in {groups} groups"
+    return apart(node, text, [(kernel[0], -(-kernel[0] // groups) * groups)], batch=False)
+
+
 def windowed(known: Known, node: onnx.NodeProto, comes: Comes) -> Need | None:
     """A window wants no more than what comes and what is padded, up to a step of its stride."""
     data, weight = comes[0] or (), comes[1] if len(comes) > 1 else None

@@ -26,7 +26,7 @@ _WANTING: dict[str, tuple[_Wanting, ...]] = {
     "Reshape": (stated_needs.reshaped,),
     "MatMul": (stated_needs.multiplied,),
     "Gemm": (stated_needs.multiplied, kernel_needs.added),
-    "Conv": (stated_needs.convolved, kernel_needs.windowed),
+    "Conv": (stated_needs.convolved, kernel_needs.grouped, kernel_needs.windowed),
     "LayerNormalization": (stated_needs.normalized,),
     "RMSNormalization": (stated_needs.normalized,),
     "GatherElements": (stated_needs.read,),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, product
 from math import isqrt, prod
@@ -18,6 +18,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 _BATCHES = (2, 4, 8, 16, 32, 3)
 _MOST_IMAGES = 64
+_HALVED = 64  # a side of so many positions is halved to see what follows from it, others doubled
 _STEPS = (32, 16, 8, 4, 1)  # sides that the numbers inside lead to are rounded to these
 _STRIDES = (1, 2, 4, 8, 16, 32)
 _LEAST, _LARGE = 3, 1024  # smaller numbers are axes, and larger ones no sides
@@ -45,23 +46,49 @@ class Candidates:
         self.first = next((n for n, a in self._axes.items() if set(a) & set(self.open)), "")
         self._sides = {name: self._sides_of(name) for name in self._axes}
 
-    def small(self) -> Shapes:
-        """The assumed shapes with the smallest common sides."""
+    def small(self, start: Shapes) -> Shapes:
+        """The shapes with the smallest common sides."""
         side = next(common_sizes(1, 4))[0]
-        return self._with(self._assumed, {s: side for sides in self._sides.values() for s in sides})
+        return self._with(start, dict.fromkeys(self._every, side))
 
-    def around(self, start: Shapes, need: Need) -> Iterator[Shapes]:
+    def smaller(self, start: Shapes) -> Iterator[Shapes]:
+        """Yield the shapes with sides halved, and halved again."""
+        extents = self._extents(start)
+        divisor = 2
+        while divisor <= max((extents[s] for s in self._every), default=0):
+            yield self._with(start, {s: max(extents[s] // divisor, 1) for s in self._every})
+            divisor *= 2
+
+    def changed(self, start: Shapes) -> Iterator[tuple[str, Shapes]]:
+        """Yield each open symbol, and ``start`` with another extent of it alone."""
+        extents = self._extents(start)
+        if self._batch:
+            images = 2 * self._images(start)
+            yield self._batch[0], self._with(start, dict.fromkeys(self._batch, images))
+        for side in self._every:
+            n = extents[side]
+            yield side, self._with(start, {side: n // 2 if n >= _HALVED else 2 * n})
+
+    def around(self, start: Shapes, need: Need, moving: Collection[str]) -> Iterator[Shapes]:
         """Yield shapes to try from ``start``, at which ``need`` is not met.
 
-        First those that the numbers of the need lead to, with the batches that are assumed or that
-        a node states; from the assumed shapes on common sizes too. Batches that nothing states come
-        behind all of these, but where only runs tell what fits, of which there are few.
+        First those that the numbers of the need lead to by the symbols that are ``moving`` it, with
+        the batches that are assumed or that a node states; from the assumed shapes on common sizes
+        too. Batches that nothing states come behind all of these, but where only runs tell what
+        fits, of which there are few.
         """
         stated, guessed = self._batches(start, need)
-        led = self._led(start, need, stated)
-        more = self._led(start, need, guessed)
-        common = self._common(start, stated) if start == self._assumed else ()
-        return chain(led, *((common, more) if need.known else (more, common)))
+        by_images = bool(self._batch) and self._batch[0] in moving
+        exact = self._exact(start, need, moving) if by_images else ()
+        if by_images and not set(self._every) & set(moving):
+            yield from exact
+        yield from self._led(start, need, moving, stated)
+        if need.known and start == self._assumed:
+            yield from self.common(start, stated)
+        yield from exact
+        yield from self._led(start, need, moving, guessed)
+        if not need.known and start == self._assumed:
+            yield from self.common(start, stated)
 
     def one_by_one(self, start: Shapes, need: Need) -> Iterator[Shapes]:
         """Yield shapes that nothing speaks for, but that all that leads nowhere leaves."""
@@ -80,26 +107,42 @@ class Candidates:
     def _images(self, start: Shapes) -> int:
         return self._extents(start)[self._batch[0]] if self._batch else 1
 
-    def _led(self, start: Shapes, need: Need, batches: Sequence[int]) -> Iterator[Shapes]:
-        """Sizes at which a node gets as much as it wants, by a batch and by some of the sides."""
+    def _led(
+        self, start: Shapes, need: Need, moving: Collection[str], batches: Sequence[int]
+    ) -> Iterator[Shapes]:
+        """Sizes at which a node gets as much as it wants, by a batch and by a group of sides."""
         extents, batch = self._extents(start), self._images(start)
+        by_images = bool(self._batch) and self._batch[0] in moving
         for n in batches:
             images = dict.fromkeys(self._batch, n)
-            if need.have and need.want:
-                for sides in self._groups:
-                    for ends in _scaled([extents[s] for s in sides], need, batch / n):
-                        yield self._with(start, images | dict(zip(sides, ends, strict=True)))
+            for group in self._groups if need.have and need.want else ():
+                sides = [extents[s] for s in group if s in moving]
+                ratio = need.want / need.have * (batch / n if by_images else 1)
+                for side in _scaled(sides, ratio):
+                    yield self._with(start, images | dict.fromkeys(group, side))
         for n in batches:
             yield self._with(start, dict.fromkeys(self._batch, n))
 
-    def _common(self, start: Shapes, batches: Sequence[int]) -> Iterator[Shapes]:
-        """Sides that stand in the graph, times strides, and that inputs often have."""
+    def _exact(self, start: Shapes, need: Need, moving: Collection[str]) -> Iterator[Shapes]:
+        """Numbers of images with which sides, all alike, make just what a node wants."""
+        if not need.have or not need.want:
+            return
+        extents, sides = self._extents(start), [s for s in self._every if s in moving]
+        whole = prod(extents[s] for s in sides) * self._images(start) * need.want
+        for n in range(1, _MOST_IMAGES + 1):
+            area, rest = divmod(whole, need.have * n)
+            side = round(area ** (1 / max(len(sides), 1)))
+            if not rest and side ** len(sides) == area:
+                alike = dict.fromkeys(self._every if sides else (), side)
+                yield self._with(start, dict.fromkeys(self._batch, n) | alike)
+
+    def common(self, start: Shapes, batches: Sequence[int] = (1,)) -> Iterator[Shapes]:
+        """Yield sides that stand in the graph, times strides, and that inputs often have."""
         rank, sides = len(start[self.first]), self._sides[self.first]
         alike = [other for other in self._sides.values() if len(other) == len(sides)]
-        every = {s for other in self._sides.values() for s in other}
         for n, stride, images in product(self._numbers, _STRIDES, batches):
             yield self._with(
-                start, dict.fromkeys(self._batch, images) | dict.fromkeys(every, n * stride)
+                start, dict.fromkeys(self._batch, images) | dict.fromkeys(self._every, n * stride)
             )
         firsts = batches if rank > 2 or not self._batch else (*batches, *FRAMES)
         for images, ends in product(firsts, common_sizes(len(sides), rank)):
@@ -121,17 +164,19 @@ class Candidates:
 
     def _alone(self, start: Shapes) -> Iterator[Shapes]:
         """Each side alone, over numbers of the graph times strides, and small ones."""
-        sides = dict.fromkeys(s for other in self._sides.values() for s in other)
         numbers = sorted({n * stride for n, stride in product(self._numbers, _STRIDES)})
-        for n, side in product(dict.fromkeys((*range(1, 17), *numbers)), sides):
+        for n, side in product(dict.fromkeys((*range(1, 17), *numbers)), self._every):
             yield self._with(start, {side: n})
 
     @cached_property
+    def _every(self) -> list[str]:
+        """The sides of all inputs."""
+        return list(dict.fromkeys(chain(*self._sides.values())))
+
+    @cached_property
     def _groups(self) -> list[list[str]]:
-        """Sides that are led to together: those of the first input, of others, of all, and each."""
-        one = list(self._sides.values())
-        every = list(dict.fromkeys(chain(*one)))
-        groups = [self._sides[self.first], every, *one, *([s] for s in every)]
+        """Sides that are led to together: those of all inputs, those of one, and each."""
+        groups = [self._every, *self._sides.values(), *([s] for s in self._every)]
         return [list(g) for g in dict.fromkeys(map(tuple, groups)) if g]
 
     @cached_property
@@ -177,12 +222,8 @@ class Candidates:
         }
 
 
-def _scaled(sides: Sequence[int], need: Need, images: float) -> Iterator[tuple[int, ...]]:
-    """Sides at which as many numbers come as are wanted: squares, by area and by side.
-
-    ``images`` is what comes of one image, as a share of what came before.
-    """
-    ratio = need.want / need.have * images
-    for share in dict.fromkeys((1 / len(sides), 1.0)):
+def _scaled(sides: Sequence[int], ratio: float) -> Iterator[int]:
+    """The side at which ``ratio`` times as much comes, if all are alike: by all, or by one."""
+    for share in dict.fromkeys((1 / max(len(sides), 1), 1.0)):
         for side, step in product(sides, _STEPS):
-            yield (max(step, round(side * ratio**share / step) * step),) * len(sides)
+            yield max(step, round(side * ratio**share / step) * step)

@@ -8,7 +8,7 @@ tried: those that the numbers inside lead to, then common ones, until ONNX Runti
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf, log, prod
 
 import onnx
@@ -34,6 +34,7 @@ _RUNS = 60  # sizes that are run before the search ends
 _TRIES = 500  # sizes that are looked at
 _NODES = 200_000  # that are passed for it: some ten seconds
 _QUICK = 2**26  # numbers that nodes read and make in a run that takes no time to speak of
+_ROUGH = 48  # candidates of a start before those that give a node a multiple of what it wants
 _LATER = 192  # candidates of a start before those that are but nearer to what it wants
 _IN_A_ROW = 12  # candidates of one start before those of others have their turn
 
@@ -97,12 +98,15 @@ def fits(proto: onnx.ModelProto, shapes: Shapes) -> bool:
 
 @dataclass
 class _Start:
-    """Sizes that do not fit, from which others are looked for, and how many were."""
+    """Sizes that do not fit, from which others are looked for, and how many were.
 
+    Or sizes that fit, and are to be run later: they have no ``candidates``.
+    """
+
+    shapes: Shapes
     reached: Reached
-    candidates: Iterator[Shapes]
+    candidates: Iterator[Shapes] | None
     taken: int = 0
-    rough: list[tuple[float, Shapes]] = field(default_factory=list)
 
     @property
     def rank(self) -> tuple[int, int, float]:
@@ -118,63 +122,85 @@ class _Search:
     ) -> None:
         self._reach, self._candidates, self._runs = reach, candidates, runs
         self._starts: list[_Start] = []
+        self._left = _RUNS
         self.tried: list[Shapes] = []
 
     def found(self, assumed: Shapes, reached: Reached) -> Shapes | None:
         """Sizes that the model runs with, where ``assumed`` are those that do not fit."""
         self._add(assumed, reached)
         if reached.too_large:  # then batches are tried at small sides too
-            small = self._candidates.small()
-            self._add(small, self._reach.of(small), is_later=True)
-        nodes, runs = 0, 0
-        while self._starts and nodes < _NODES and len(self.tried) < _TRIES and runs < _RUNS:
+            small = self._candidates.small(assumed)
+            self._add(small, self._reach.of(small), _IN_A_ROW)
+        nodes = 0
+        while self._starts and nodes < _NODES and len(self.tried) < _TRIES and self._left:
             start = min(self._starts, key=lambda start: start.rank)
-            shapes, is_rough = self._next(start)
-            if shapes is None:
-                if not is_rough:
-                    self._starts.remove(start)
+            if start.candidates is None:
+                self._starts.remove(start)
+                if self._run(start.shapes, start.reached):
+                    return start.shapes
                 continue
+            shapes = next((s for s in start.candidates if s not in self.tried), None)
+            if shapes is None:
+                self._starts.remove(start)
+                continue
+            self.tried.append(shapes)
+            start.taken += 1
             reached = self._reach.of(shapes)
             nodes += reached.place
-            if reached.need is None:
-                need = reached.met.get(start.reached.need.node) if start.reached.need else None
-                ratio = need.have / max(need.want, 1) if need is not None else 1.0
-                if not is_rough and (ratio != 1 or reached.held > _QUICK):
-                    start.rough.append((max(ratio, reached.held / _QUICK), shapes))
-                    continue
-                runs += 1
-                if self._runs(shapes):
-                    return shapes
-                reached = self._reach.of(shapes, measured=True)
-            if _is_further(reached, start.reached):
-                is_later = reached.need is None or reached.place == start.reached.place
-                self._add(shapes, reached, is_later=is_later)
+            if reached.need is not None:
+                if _is_further(reached, start.reached):
+                    is_same = reached.place == start.reached.place
+                    self._add(shapes, reached, _LATER if is_same else 0)
+            elif later := _later(reached, start.reached):
+                self._starts.append(_Start(shapes, reached, None, later))
+            elif self._run(shapes, start.reached):
+                return shapes
         return None
 
-    def _add(self, shapes: Shapes, reached: Reached, is_later: bool = False) -> None:
+    def _run(self, shapes: Shapes, than: Reached) -> bool:
+        """Whether sizes run; where they do not, others are looked for from them."""
+        self._left -= 1
+        if self._runs(shapes):
+            return True
+        reached = self._reach.of(shapes, measured=True)
+        if _is_further(reached, than):
+            is_new = reached.need is not None and reached.place != than.place
+            self._add(shapes, reached, 0 if is_new else _LATER)
+        return False
+
+    def _add(self, shapes: Shapes, reached: Reached, taken: int = 0) -> None:
         if shapes not in self.tried:
             self.tried.append(shapes)
+        others = self._candidates.one_by_one(shapes, reached.need or NOT_RUN)
+        likely = self._led_from(shapes, reached)
+        self._starts.append(_Start(shapes, reached, likely, taken))
+        self._starts.append(_Start(shapes, reached, others, _LATER))
+
+    def _led_from(self, shapes: Shapes, reached: Reached) -> Iterator[Shapes]:
+        """Candidates by those extents on which it depends how far a need is from being met."""
         need = reached.need or NOT_RUN
-        likely, others = self._candidates.around, self._candidates.one_by_one
-        self._starts.append(_Start(reached, likely(shapes, need), _LATER if is_later else 0))
-        self._starts.append(_Start(reached, others(shapes, need), _LATER))
+        if reached.too_large:
+            is_assumed = shapes == self.tried[0]
+            yield from self._candidates.common(shapes) if is_assumed else ()
+            yield from self._candidates.smaller(shapes)
+            return
+        changed = self._candidates.changed(shapes) if need.have and need.want else ()
+        moving = [s for s, other in changed if self._moves(other, reached.place, need)]
+        yield from self._candidates.around(shapes, need, moving)
 
-    def _next(self, start: _Start) -> tuple[Shapes | None, bool]:
-        """The next candidate of a start that was not tried.
+    def _moves(self, shapes: Shapes, place: int, need: Need) -> bool:
+        """Whether a need is another one at these sizes; so it is where they do not get there."""
+        reached = self._reach.of(shapes)
+        other = reached.need if reached.place == place else reached.met.get(need.node)
+        return other is None or other.have * need.want != other.want * need.have
 
-        Those that fit what it wants but roughly, or take long to run, come last.
-        """
-        for shapes in start.candidates:
-            if shapes not in self.tried:
-                self.tried.append(shapes)
-                start.taken += 1
-                return shapes, False
-        if not start.rough or start.taken < _LATER:
-            start.taken = _LATER
-            return None, bool(start.rough)
-        start.rough.sort(key=lambda one: -one[0])
-        start.taken += 1
-        return start.rough.pop()[1], True
+
+def _later(reached: Reached, start: Reached) -> int:
+    """After how many candidates sizes that fit are run: some give a node a multiple of its want."""
+    need = reached.met.get(start.need.node) if start.need else None
+    if reached.held > _QUICK:
+        return _LATER
+    return 0 if need is None or need.have == need.want else _ROUGH
 
 
 def _is_further(reached: Reached, than: Reached) -> bool:

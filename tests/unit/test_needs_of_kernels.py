@@ -103,6 +103,20 @@ CASES = {
         (2, 3, 32, 32),
         "ONNX Runtime does not run the model",
     ),
+    "boxes of the second image": (
+        BATCH,
+        "[t] y = RoiAlign (r, boxes, images)",
+        {"boxes": np.array([[0.0, 0.0, 2.0, 2.0]]), "images": whole(1)},
+        (2, 3, 32, 32),
+        "RoiAlign 't' reads image 1 of 1",
+    ),
+    "kernels of an image in groups": (
+        BATCH,
+        "m = GlobalAveragePool (r)\n e = Concat <axis = 1> (r, r)\n[t] y = Conv <group = 2> (e, m)",
+        {},
+        (2, 3, 32, 32),
+        "Conv 't' makes 1 channels in 2 groups",
+    ),
     "one of several images as a matrix": (
         BATCH,
         "e = Slice (r, one, two, zero)\n [t] y = Reshape (e, to)",

@@ -331,9 +331,8 @@ def test_no_size_is_run_that_takes_more_memory_than_a_proof_may(monkeypatch):
 
 def test_batches_are_tried_at_small_sides_where_the_assumed_ones_take_too_much(monkeypatch):
     """The second image is read, which only a run tells."""
-    tail = ALL_POSITIONS.replace("y = Resh", "z = Resh") + "\n y = RoiAlign (z, boxes, images)"
-    boxes = np.array([[0.0, 0.0, 2.0, 2.0]])
-    weights = {"rows": np.array([0, 0, -1]), "boxes": boxes, "images": np.array([1])}
+    tail = ALL_POSITIONS.replace("y = Resh", "z = Resh") + "\n y = GatherND (z, at)"
+    weights = {"rows": np.array([0, 0, -1]), "at": np.array([[1]])}
     monkeypatch.setattr(reach, "MOST", 2**20)
     assert fitting_shapes(model(tail, OPEN, **weights), {}).shapes == {"x": (2, 3, 32, 32)}
 
