@@ -43,13 +43,14 @@ def command(
             "classification",
             "detection",
             "segmentation",
+            "pose",
             "semantic-segmentation",
             "regression",
             "multi-label",
         ],
         typer.Option(
-            help="Task of the model. detection and segmentation measure average precision of boxes"
-            " and of masks, on images with objects."
+            help="Task of the model. detection, segmentation and pose measure average precision of"
+            " boxes, of masks and of keypoints, on images with objects."
             " semantic-segmentation (also segmentation without outlines of objects) measures mean"
             " IoU, regression errors, and multi-label mean AP: with y in a .npz, images/ and"
             " masks/, or a .csv or .json beside the images."
@@ -104,9 +105,11 @@ def command(
     check_json(json, model, against, Path(data), annotations)
     if task == "segmentation" and annotations is None and not has_outlines(Path(data)):
         task = "semantic-segmentation"
-    if task in ("detection", "segmentation"):
+    if task in ("detection", "segmentation", "pose"):
         place = Where(Path(data), annotations, against, Reading(**reading))
-        plan = DetectionTask(task == "segmentation", labels, decode=decode)
+        plan = DetectionTask(
+            task == "segmentation", labels, decode=decode, keypoints=task == "pose"
+        )
         evaluate_detector(load(model), place, plan, json, quiet)
         return
     if decode is not None:

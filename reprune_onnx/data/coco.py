@@ -46,6 +46,14 @@ class CocoData:
         annotations = self.content["annotations"]
         return bool(annotations) and all(a.get("segmentation") for a in annotations)
 
+    @property
+    def has_keypoints(self) -> bool:
+        """Whether every object has keypoints."""
+        annotations = self.content["annotations"]
+        return bool(annotations) and all(
+            a.get("keypoints") and "num_keypoints" in a for a in annotations
+        )
+
 
 def open_coco(folder: Path, annotations: Path | None = None) -> CocoData:
     """Open the images of ``folder`` that the file ``annotations`` lists.

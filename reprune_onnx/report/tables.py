@@ -136,7 +136,11 @@ def print_task(
 def print_detection(evaluation: dict[str, Any], preprocess: str, against: bool = False) -> None:
     """Average precision of boxes and masks; ``against`` the original's detections or objects."""
     console = Terminal()
-    measured = {kind: evaluation[kind] for kind in ("box", "mask") if evaluation[kind] is not None}
+    measured = {
+        kind: evaluation[kind]
+        for kind in ("box", "mask", "keypoints")
+        if evaluation[kind] is not None
+    }
     names = list(next(iter(measured.values())))
     table = _table("", ["", *names], right=set(range(1, len(names) + 1)))
     for kind, values in measured.items():

@@ -15,8 +15,10 @@ from reprune_onnx.data.coco import CocoData
 from reprune_onnx.errors import DataError
 from reprune_onnx.runtime.detector import Detections
 
-Kind = Literal["box", "mask"]
-_IOU = {"box": "bbox", "mask": "segm"}
+Kind = Literal["box", "mask", "keypoints"]
+_IOU = {"box": "bbox", "mask": "segm", "keypoints": "keypoints"}
+_FIELDS = {"box": "bbox", "mask": "segmentation", "keypoints": "keypoints"}
+_PERSON = 17  # keypoints of COCO, whose tolerances pycocotools knows
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ def results(
             entry["segmentation"] = coco_mask.encode(
                 np.asfortranarray(detections.masks[k], np.uint8)
             )
+        if detections.keypoints is not None:
+            entry["keypoints"] = detections.keypoints[k].ravel().tolist()
         entries.append(entry)
     return entries
 
@@ -79,7 +83,7 @@ def average_precision(
         truth.dataset = data.content
         truth.createIndex()
         entries = [
-            {k: v for k, v in entry.items() if k != ("segmentation" if kind == "box" else "bbox")}
+            {k: v for k, v in entry.items() if k == _FIELDS[kind] or k not in _FIELDS.values()}
             for entry in detections
         ]
         if entries:
@@ -89,6 +93,8 @@ def average_precision(
             answer.dataset = {**data.content, "annotations": []}
             answer.createIndex()
         judge = _leaving_difficult()(truth, answer, _IOU[kind])
+        if kind == "keypoints":
+            _set_tolerances(judge, data)
         try:
             judge.evaluate()
         except MemoryError:
@@ -100,7 +106,23 @@ def average_precision(
             ) from error
         judge.accumulate()
         judge.summarize()
-    return AveragePrecision(*(100 * float(v) if v >= 0 else None for v in judge.stats[:6]))
+    stats = list(judge.stats)
+    if kind == "keypoints":  # there are no figures of small objects
+        stats.insert(3, -1.0)
+    return AveragePrecision(*(100 * float(v) if v >= 0 else None for v in stats[:6]))
+
+
+def _set_tolerances(judge: Any, data: CocoData) -> None:
+    """Give other keypoints than COCO's equal tolerances, 1/k of k, as Ultralytics does."""
+    counts = {len(a["keypoints"]) // 3 for a in data.content["annotations"]}
+    if len(counts) > 1:
+        raise DataError(
+            f"'{data.name}' has objects of {min(counts)} and of {max(counts)} keypoints: give data"
+            " in which all have as many as the model"
+        )
+    k = next(iter(counts), _PERSON)
+    if k != _PERSON:
+        judge.params.kpt_oks_sigmas = np.full(k, 1 / k)
 
 
 def _leaving_difficult() -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 from reprune_onnx.data.coco import CocoData
 from reprune_onnx.data.images import ImageSource, decode
-from reprune_onnx.errors import DataError, ModelError
+from reprune_onnx.errors import DataError
 from reprune_onnx.runtime.average_precision import (
     AveragePrecision,
     Kind,
@@ -21,6 +21,7 @@ from reprune_onnx.watch import Steps
 
 SURE = 0.25
 """Score of the original's detections from which on they count as objects."""
+_OF_A_BODY = 0.53  # of its box, as Ultralytics takes it for the tolerance of keypoints
 
 
 def evaluate_agreement(
@@ -43,13 +44,12 @@ def evaluate_agreement(
     for k, file in enumerate(images.files):
         pixels = decode(file, "RGB")
         truth, seen = (detector.detect(pixels, file.name) for detector in (theirs, ours))
-        if task.masks and (truth.masks is None or seen.masks is None):
-            raise ModelError("the model has no output of masks (d, 1, h, w): use --task detection")
+        for each in (truth, seen):
+            task.check(each)
         tally.add(truth, seen, (pixels.shape[0], pixels.shape[1]))
         if progress is not None:
             progress(k + 1, len(images.files))
-    mask = tally.score("mask") if task.masks else None
-    return DetectionEvaluation(len(images.files), tally.score("box"), mask, images.notes)
+    return task.evaluation(len(images.files), tally.score, images.notes)
 
 
 class DetectionTally:
@@ -77,8 +77,15 @@ class DetectionTally:
                 f"{self._name}: the original detects nothing with a score of {SURE} or more; give"
                 " images like those that it was trained on, and its --preprocess"
             )
+        share = _OF_A_BODY if kind == "keypoints" else 1.0
         annotations = [
-            {**entry, "id": i + 1, "iscrowd": 0, "area": entry["bbox"][2] * entry["bbox"][3]}
+            {
+                **entry,
+                "id": i + 1,
+                "iscrowd": 0,
+                "area": share * entry["bbox"][2] * entry["bbox"][3],
+                "num_keypoints": sum(v > 0 for v in entry.get("keypoints", ())[2::3]),
+            }
             for i, entry in enumerate(self._objects)
         ]
         categories = [{"id": label} for label in sorted(self._labels)]

@@ -14,6 +14,12 @@ from reprune_onnx.data.preprocess import Preprocess
 from reprune_onnx.data.source import Raw, RawBatch
 from reprune_onnx.data.target import image_target
 from reprune_onnx.errors import ModelError, UsageError
+from reprune_onnx.runtime.decoders.beside import (
+    keypoint_shape,
+    keypoints_on,
+    prototype_masks,
+    split,
+)
 from reprune_onnx.runtime.decoders.choose import decoder_for
 from reprune_onnx.runtime.decoders.suppression import suppressed
 from reprune_onnx.runtime.image_input import image_input
@@ -30,7 +36,8 @@ class Detections:
     """The objects that were detected on one image of (h, w) pixels.
 
     ``boxes (d, 4)`` are x1, y1, x2, y2 in its pixels, ``labels (d,)``, ``scores (d,)``, and
-    ``masks (d, h, w)`` where the model has them. Labels that are ``counted`` are the numbers of
+    ``masks (d, h, w)`` and ``keypoints (d, k, 3)``, which are x, y and 2 where one is seen, where
+    the model has them. Labels that are ``counted`` are the numbers of
     classes from 0, as raw outputs have them.
     """
 
@@ -39,6 +46,7 @@ class Detections:
     scores: Floats
     masks: Bools | None = None
     counted: bool = False
+    keypoints: Floats | None = None
 
 
 class Detector:
@@ -75,6 +83,7 @@ class Detector:
         self._how = replace(preprocess, size=fixed or preprocess.size, layout="nhwc")
         self._session = Session(proto, optimize=True, threads=threads)
         self._decode = decode
+        self._keypoints = keypoint_shape(model.proto)
 
     def detect(self, image: Raw, name: str) -> Detections:
         """What is on an image (h, w, 3) uint8; messages call it ``name``."""
@@ -93,8 +102,7 @@ class Detector:
         roles = self._roles(outputs) if self._decode is None else None
         sides = self.sides(x)
         if roles is None:
-            boxes, labels, scores = self._decoded(outputs, sides)
-            return Detections(_back(boxes, at, size), labels, scores, counted=True)
+            return self._decoded(outputs, sides, at, size)
         masks = roles.get("masks")
         return Detections(
             _back(roles["boxes"].astype(np.float64), at, size),
@@ -109,15 +117,33 @@ class Detector:
         return h, w
 
     def _decoded(
-        self, outputs: dict[str, NDArray[Any]], sides: tuple[int, int]
-    ) -> tuple[Floats, Ints, Floats]:
-        """Boxes (d, 4) in pixels of the input, labels (d,) and scores (d,) of raw outputs."""
+        self,
+        outputs: dict[str, NDArray[Any]],
+        sides: tuple[int, int],
+        at: Placement,
+        size: tuple[int, int],
+    ) -> Detections:
+        """What raw outputs say of the image of ``size`` that lies ``at`` a place of the input."""
         bare = {
             name: value[0] if value.ndim > 1 and value.shape[0] == 1 else value
             for name, value in outputs.items()
         }
-        decoder = decoder_for(bare, sides, self._decode, self._title)
-        return suppressed(decoder.decode(bare, sides))
+        parts = split(bare, sides, self._keypoints)
+        decoder = decoder_for(parts.outputs, sides, self._decode, self._title)
+        boxes, labels, scores, rows = suppressed(decoder.decode(parts.outputs, sides))
+        boxes = _back(boxes, at, size)
+        seen = Detections(boxes, labels, scores, counted=True)
+        if parts.more is None:
+            return seen
+        if parts.prototypes is not None:
+            place = at, sides, size
+            masks = prototype_masks(parts.more[rows], parts.prototypes, boxes, place)
+            return replace(seen, masks=masks)
+        assert self._keypoints is not None
+        points = keypoints_on(parts.more[rows], self._keypoints)
+        corners = np.concatenate([points[..., :2]] * 2, axis=2).reshape(-1, 4)
+        points[..., :2] = _back(corners, at, size)[:, :2].reshape(*points.shape[:2], 2)
+        return replace(seen, keypoints=points)
 
     def _roles(self, outputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]] | None:
         """The outputs by role, without axes of extent 1 around them; None where they are raw."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +14,13 @@ from reprune_onnx.errors import DataError, ModelError
 from reprune_onnx.note import Note
 from reprune_onnx.runtime.average_precision import (
     AveragePrecision,
+    Kind,
     average_precision,
     require_pycocotools,
     results,
 )
 from reprune_onnx.runtime.categories import Categories, LabelsAre, categories_of
-from reprune_onnx.runtime.detector import Detector
+from reprune_onnx.runtime.detector import Detections, Detector
 from reprune_onnx.types import Model
 from reprune_onnx.watch import Steps
 
@@ -34,18 +36,19 @@ class DetectionEvaluation:
     box: AveragePrecision | None
     mask: AveragePrecision | None = None
     notes: tuple[Note, ...] = ()
+    keypoints: AveragePrecision | None = None
 
 
 @dataclass(frozen=True)
 class DetectionTask:
     """What is measured, and what labels are.
 
-    ``masks`` measures masks too. ``labels``: the category's ``ids``, or the ``order`` of the
-    categories by id, from 1; those of raw outputs are the order from 0. ``preprocess`` says how
-    pixels become values; images keep their shape unless it has a size or the model's size is fixed.
-    ``decode`` names the family of raw outputs that may be of several. ``names`` are the model's
-    classes, by default those of its metadata: where the categories of the data are among them, the
-    classes of raw outputs are told by name.
+    ``masks`` and ``keypoints`` are measured too, where they are asked for. ``labels``: the
+    category's ``ids``, or the ``order`` of the categories by id, from 1; those of raw outputs are
+    the order from 0. ``preprocess`` says how pixels become values; images keep their shape unless
+    it has a size or the model's size is fixed. ``decode`` names the family of raw outputs that may
+    be of several. ``names`` are the model's classes, by default those of its metadata: where the
+    categories of the data are among them, the classes of raw outputs are told by name.
     """
 
     masks: bool = False
@@ -53,6 +56,32 @@ class DetectionTask:
     preprocess: Preprocess = field(default_factory=Preprocess)
     decode: str | None = None
     names: ClassNames | None = None
+    keypoints: bool = False
+
+    def check(self, seen: Detections) -> None:
+        """Raise ModelError where the model has no masks or keypoints that are to be measured."""
+        if self.masks and seen.masks is None:
+            raise ModelError(
+                "the model has no masks, neither an output (d, 1, h, w) nor YOLO's prototypes"
+                " (m, h, w): use --task detection"
+            )
+        if self.keypoints and seen.keypoints is None:
+            raise ModelError(
+                "the model has no keypoints that its metadata tells of (kpt_shape, as Ultralytics"
+                " writes it): use --task detection"
+            )
+
+    def evaluation(
+        self, n: int, score: Callable[[Kind], AveragePrecision], notes: tuple[Note, ...]
+    ) -> DetectionEvaluation:
+        """What is to be measured, each by ``score``."""
+        return DetectionEvaluation(
+            n,
+            score("box"),
+            score("mask") if self.masks else None,
+            notes,
+            score("keypoints") if self.keypoints else None,
+        )
 
 
 def evaluate_detection(
@@ -66,6 +95,8 @@ def evaluate_detection(
     require_pycocotools()
     if task.masks and not data.has_masks:
         raise DataError(f"'{data.name}' has objects without a segmentation: use --task detection")
+    if task.keypoints and not data.has_keypoints:
+        raise DataError(f"'{data.name}' has objects without keypoints: use --task detection")
     detector = Detector(model, task.preprocess, decode=task.decode)
     names = task.names or model_class_names(model.proto)
     categories = Categories({}, data)
@@ -73,8 +104,7 @@ def evaluate_detection(
     labels: set[int] = set()
     for k, (image_id, file) in enumerate(data.files.items()):
         seen = detector.detect(decode(file, "RGB"), file.name)
-        if task.masks and seen.masks is None:
-            raise ModelError("the model has no output of masks (d, 1, h, w): use --task detection")
+        task.check(seen)
         if not categories.by_label:
             categories = categories_of(data, task.labels, seen.counted, names)
         labels.update(seen.labels.tolist())
@@ -83,6 +113,6 @@ def evaluate_detection(
         if progress is not None:
             progress(k + 1, len(data.files))
     categories.check_any(labels)
-    mask = average_precision(data, detections, "mask") if task.masks else None
-    box = average_precision(data, detections, "box")
-    return DetectionEvaluation(len(data.files), box, mask, data.notes)
+    return task.evaluation(
+        len(data.files), lambda kind: average_precision(data, detections, kind), data.notes
+    )

@@ -360,6 +360,6 @@ def test_what_does_not_go_together_is_one_line(refuses, case, tmp_path, monkeypa
     onnx.save(detector(tables, ROLES[:2]), model)
     refuses(*detect, says=("neither boxes (d, 4), labels (d,) and scores (d,)",))
     onnx.save(detector(tables, ROLES[:3]), model)
-    refuses(*detect[:-1], "segmentation", says=("no output of masks",))
+    refuses(*detect[:-1], "segmentation", says=("the model has no masks, neither",))
     monkeypatch.setattr("reprune_onnx.runtime.average_precision.find_spec", lambda name: None)
     refuses(*detect, says=("pip install 'reprune-onnx[coco]'",))

@@ -53,10 +53,9 @@ def _of_yolov8(outputs: Outputs, sides: Sides) -> bool:
 
 
 def _yolov8(outputs: Outputs, sides: Sides) -> Candidates:
-    """x, y, w, h in pixels and a score of each class; behind them the coefficients of masks."""
+    """x, y, w, h in pixels and a score of each class."""
     p = _array(outputs).T
-    masks = sum(a.shape[0] for a in outputs.values() if a.ndim == 3)
-    return Candidates(corners(p[:, :2], p[:, 2:4]), p[:, _BOX : p.shape[1] - masks])
+    return Candidates(corners(p[:, :2], p[:, 2:4]), p[:, _BOX:])
 
 
 # ── YOLOv5 and YOLOv7: (n, 5 + classes), three anchors for each cell ────────────────────────
@@ -72,9 +71,7 @@ def _of_yolov5(outputs: Outputs, sides: Sides) -> bool:
 def _yolov5(outputs: Outputs, sides: Sides) -> Candidates:
     """x, y, w, h in pixels, an objectness, and a score of each class: their product counts."""
     p = _array(outputs)
-    masks = sum(a.shape[0] for a in outputs.values() if a.ndim == 3)
-    scores = p[:, 4:5] * p[:, _OBJECT : p.shape[1] - masks]
-    return Candidates(corners(p[:, :2], p[:, 2:4]), scores)
+    return Candidates(corners(p[:, :2], p[:, 2:4]), p[:, 4:5] * p[:, _OBJECT:])
 
 
 # ── YOLOX: (n, 5 + classes), one for each cell ──────────────────────────────────────────────

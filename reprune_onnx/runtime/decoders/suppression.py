@@ -16,8 +16,10 @@ MOST = 300
 _LOOKED_AT = 5_000  # the best, before suppression
 
 
-def suppressed(candidates: Candidates) -> tuple[Floats, Ints, Floats]:
-    """Return boxes (d, 4), labels (d,) and scores (d,), the best first; at most 300.
+def suppressed(candidates: Candidates) -> tuple[Floats, Ints, Floats, Ints]:
+    """Return boxes (d, 4), labels (d,), scores (d,) and rows (d,), the best first; at most 300.
+
+    The rows are those of the candidates.
 
     Every class whose score is at least 0.001 makes a detection of its own.
     """
@@ -28,8 +30,8 @@ def suppressed(candidates: Candidates) -> tuple[Floats, Ints, Floats]:
     boxes = candidates.boxes[rows]
     if not candidates.final:
         stay = _greedy(boxes, labels)
-        boxes, labels, scores = boxes[stay], labels[stay], scores[stay]
-    return boxes[:MOST], labels[:MOST], scores[:MOST]
+        boxes, labels, scores, rows = boxes[stay], labels[stay], scores[stay], rows[stay]
+    return boxes[:MOST], labels[:MOST], scores[:MOST], rows[:MOST]
 
 
 def _greedy(boxes: Floats, labels: Ints) -> Ints:

@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from reprune_onnx.errors import ModelError, UsageError
+from reprune_onnx.runtime.decoders.beside import split
 from reprune_onnx.runtime.decoders.candidates import Candidates
 from reprune_onnx.runtime.decoders.choose import DECODERS, decoder_for
 from reprune_onnx.runtime.decoders.suppression import suppressed
@@ -168,7 +169,7 @@ OPEN = {"detr": "rt-detr-logits", "rt-detr-logits": "detr"}  # nothing tells the
 def test_a_family_is_told_and_undone(form: str) -> None:
     encode, n, classes = ENCODED[form]
     truth, name = Truth(n, classes), form.split(",", maxsplit=1)[0]
-    outputs = encode(truth)
+    outputs = split(encode(truth), SIDES, None).outputs
     fitting = {d.name for d in DECODERS.values() if d.of(outputs, SIDES)}
     assert fitting == {name, *filter(None, [OPEN.get(name)])}
     decoder = decoder_for(outputs, SIDES, name if name in OPEN else None, "the model")
@@ -220,7 +221,7 @@ def test_suppression_is_class_by_class(n: int) -> None:
     truth.boxes[::3] = truth.boxes[:1] + np.linspace(0, 4, len(truth.boxes[::3]))[:, None]
     truth.scores[1::5] = 0.0
     candidates = Candidates(truth.boxes - 30, truth.scores)
-    boxes, labels, scores = suppressed(candidates)
+    boxes, labels, scores, _ = suppressed(candidates)
     wanted = plainly(candidates)
     assert len(wanted) == len(boxes) <= 300
     assert n < 100 or len(wanted) == 300 < (truth.scores > 0).sum()
