@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import Graph, Op
+from reprune_onnx.analyzer.quantized import quantized_nodes
 from reprune_onnx.errors import ModelError
 from reprune_onnx.order import read_by
 from reprune_onnx.types import Model
@@ -99,8 +100,8 @@ def dequantized(model: Model) -> Dequantized | None:
 
     Raises ModelError, naming the node, for a form of it that is not followed.
     """
-    nodes = model.proto.graph.node
-    if not any(n.op_type in {QUANTIZE, DEQUANTIZE} for n in nodes):
+    kinds = {node.op_type for node in quantized_nodes(model.proto)}
+    if not kinds or kinds - {QUANTIZE, DEQUANTIZE}:
         return None
     graph = Graph(model)
     reading = _Reading(graph)

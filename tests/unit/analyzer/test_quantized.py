@@ -19,6 +19,15 @@ KINDS: dict[str, tuple[str, str]] = {
         y = QLinearConv (x, s, z, k, s, z, s, z) }""",
         "1 QLinearConv node, such as 'y'",
     ),
+    "QLinearConv behind a float layer": (
+        """g (float[1,3,8,8] x) => (float[1,4,8,8] y)
+        <float s = {0.1}, uint8 z = {128}, uint8[4,4,1,1] k> {
+        c = Conv (x, w)
+        q = QuantizeLinear (c, s, z)
+        i = QLinearConv (q, s, z, k, s, z, s, z)
+        y = DequantizeLinear (i, s, z) }""",
+        "1 QuantizeLinear, 1 QLinearConv and 1 DequantizeLinear nodes, such as 'q'",
+    ),
     "ranges found at every run": (
         """g (float[1,3,8,8] x) => (float[1,4,8,8] y) <uint8[4,3,1,1] k> {
         q, s, z = DynamicQuantizeLinear (x)
