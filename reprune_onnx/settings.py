@@ -155,9 +155,10 @@ class Settings:
         NormStatistics,
         Option(
             "Channels over which a LayerNormalization, a mean, a norm or a maximum is taken: lock"
-            " keeps them all; kept lets them go, and takes it over those that are left."
+            " keeps them all; kept lets them go, and takes it over those that are left; auto is"
+            " kept with --residual prune, but for sums, and else lock."
         ),
-    ] = "lock"
+    ] = "auto"
     linkage: Annotated[
         Linkage, Option("How the clustering measures the distance between clusters.")
     ] = "ward"

@@ -4,9 +4,10 @@
     python tools/coverage_table.py --hybrids --norm-statistics kept --exporter torchscript \\
         --out docs/hybrids.json --table docs/hybrids.md
 
-Needs torch, torchvision, onnxscript, and timm with `--timm`. Every network is built with random
-weights, exported by PyTorch's two exporters, pruned by half in coupled groups, and verified. Rows
-are written to the JSON file one by one: a second run measures only what is missing.
+Needs torch, torchvision, onnxscript, timm with `--timm`, and ultralytics too with `--hybrids`.
+Every network is built with random weights, exported by PyTorch's two exporters, pruned by half in
+coupled groups, and verified. Rows are written to the JSON file one by one: a second run measures
+only what is missing.
 """
 
 from __future__ import annotations
@@ -61,6 +62,14 @@ mobilevitv2_050 efficientvit_b0 efficientformerv2_s0 fastvit_t8 pvt_v2_b0 mambao
 poolformer_s12 convnextv2_atto xcit_nano_12_p16_224 focalnet_tiny_srf twins_pcpvt_small
 deit_tiny_patch16_224 swin_tiny_patch4_window7_224
 """.split()  # noqa: SIM905 (as a list of strings it is five times as long)
+MORE_HYBRIDS = {  # whose makers are not PyTorch's or timm's
+    "yolo11n": "ultralytics",
+    "yolo12n": "ultralytics",
+    "yolo26n": "ultralytics",
+    "rtdetr-resnet50": "ultralytics",
+    "rtdetr-l": "ultralytics",
+}
+SIDES |= dict.fromkeys(MORE_HYBRIDS, 64) | {"rtdetr-resnet50": 160, "rtdetr-l": 160}
 SIDES |= dict.fromkeys(HYBRIDS[:-2], 64) | dict.fromkeys(HYBRIDS[-2:], 224)
 SIDES["efficientformerv2_s0"] = 224  # whose attention is made for that size
 SCALARS = re.compile(r"gamma|layer_scale|gain|skipinit")
@@ -87,7 +96,12 @@ def main() -> None:
         settings["norm_statistics"] = arguments.norm_statistics
     document = Document(arguments.out, settings)
     sources = dict.fromkeys(TORCHVISION, "torchvision") | dict.fromkeys([*TIMM, *HYBRIDS], "timm")
-    listed = HYBRIDS if arguments.hybrids else [*TORCHVISION, *(TIMM if arguments.timm else [])]
+    sources |= MORE_HYBRIDS
+    listed = (
+        [*HYBRIDS, *MORE_HYBRIDS]
+        if arguments.hybrids
+        else [*TORCHVISION, *(TIMM if arguments.timm else [])]
+    )
     names = arguments.models.split(",") if arguments.models else listed
     if unknown := [name for name in names if name not in sources]:
         parser.error(f"not in the lists of this script: {', '.join(unknown)}")
@@ -131,7 +145,7 @@ class Document:
     def add(self, row: Row) -> None:
         """Put the row in place of an older one of the same export, and write the file."""
         self.rows = [r for r in self.rows if key(r) != key(row)] + [row]
-        order = [*TORCHVISION, *TIMM, *HYBRIDS]
+        order = [*TORCHVISION, *TIMM, *HYBRIDS, *MORE_HYBRIDS]
         self.rows.sort(key=lambda r: (order.index(r["model"]), r["exporter"] == "dynamo"))
         dynamo = ["onnxscript"] * any(r["exporter"] == "dynamo" for r in self.rows)
         packages = ["torch", *libraries(self.rows), "onnx", *dynamo, "onnxruntime", "numpy"]
@@ -205,10 +219,8 @@ def build(job: Row) -> tuple[nn.Module, torch.Tensor]:
     torch.manual_seed(0)
     torch.set_num_threads(os.cpu_count() or 1)
     name = job["model"]
-    if job["library"] == "timm":
-        import timm
-
-        net = timm.create_model(name, pretrained=False)
+    if job["library"] in MAKERS:
+        net = MAKERS[job["library"]](name)
     elif hasattr(torchvision.models.segmentation, name):
         net = Only(torchvision.models.get_model(name, weights=None, weights_backbone=None))
     else:
@@ -217,6 +229,29 @@ def build(job: Row) -> tuple[nn.Module, torch.Tensor]:
     x = torch.randn(4, 3, job["side"], job["side"])
     enliven(net.eval(), x)
     return net, x[:2]
+
+
+def _of_timm(name: str) -> nn.Module:
+    import timm
+
+    return timm.create_model(name, pretrained=False)
+
+
+def _of_ultralytics(name: str) -> nn.Module:
+    """From its yaml, with the head that it exports."""
+    from ultralytics import RTDETR, YOLO
+
+    net = (RTDETR if name.startswith("rtdetr") else YOLO)(f"{name}.yaml").model.float()
+    for module in net.modules():
+        if hasattr(module, "export"):
+            module.export, module.format = True, "onnx"
+    return net
+
+
+MAKERS = {
+    "timm": _of_timm,
+    "ultralytics": _of_ultralytics,
+}
 
 
 class Only(nn.Sequential):
@@ -278,7 +313,8 @@ def export(net: nn.Module, x: torch.Tensor, exporter: str, path: Path) -> Row:
 def prune(path: Path, settings: Row) -> Row:
     """Prune the file and take from the report what the table needs."""
     model = rp.load(path)
-    asked = rp.Settings(recover="none", residual="prune", allocation="uniform", **settings)
+    norms = {"norm_statistics": "lock"} | settings
+    asked = rp.Settings(recover="none", residual="prune", allocation="uniform", **norms)
     report = rp.prune(model, asked).report
     convs = [layer for layer in report["layers"] if layer["op"].startswith("Conv")]
     unpruned = {layer["node"] for layer in convs if len(set(layer["out_channels"])) == 1}

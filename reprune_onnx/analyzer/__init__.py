@@ -21,7 +21,7 @@ from reprune_onnx.analyzer.refusal import refuse_quantized, refuse_without_layer
 from reprune_onnx.analyzer.rules import RULES
 from reprune_onnx.analyzer.scope import locked_by_scope, matching
 from reprune_onnx.analyzer.walk import Walk
-from reprune_onnx.choices import NormStatistics, Residual
+from reprune_onnx.choices import NormStatistics, Residual, StatisticsKept
 from reprune_onnx.model import ModelLike, as_model
 from reprune_onnx.sizes import fitting_shapes
 from reprune_onnx.types import Bools, ChannelMap, Ints, Labels, Layer, Lock, Passing
@@ -35,7 +35,18 @@ class Scope:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    norm_statistics: NormStatistics = "lock"
+    norm_statistics: NormStatistics = "auto"
+
+    @property
+    def statistics_kept(self) -> StatisticsKept:
+        """Which statistics may be over the channels that are left.
+
+        Left open, all but sums, where channels that meet an Add may go: a stream that passes a norm
+        would stay whole otherwise. A sum of fewer is smaller, which a mean or a norm is not.
+        """
+        if self.norm_statistics == "auto":
+            return "but sums" if self.residual == "prune" else "none"
+        return "all" if self.norm_statistics == "kept" else "none"
 
 
 def analyze(model: ModelLike, scope: Scope | None = None) -> ChannelMap:
@@ -65,7 +76,7 @@ def channels_of(graph: Graph, scope: Scope) -> ChannelMap:
     refuse_quantized(graph)
     sizes = fitting_shapes(folded(graph.proto), scope.input_shapes)  # one branch runs
     shapes = sizes.shapes
-    w = Walk(graph, shapes, scope.input_shapes, scope.norm_statistics)
+    w = Walk(graph, shapes, scope.input_shapes, scope.statistics_kept)
     w.run(RULES)
     if not w.layers:
         refuse_without_layers(graph)

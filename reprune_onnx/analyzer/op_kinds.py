@@ -32,6 +32,17 @@ RESIZING = frozenset({"Resize", "Upsample"})
 
 ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div"})
 """Ops that shift or scale, where one of their inputs is constant."""
+SUMS = frozenset(
+    {
+        "ReduceL1",
+        "ReduceLogSum",
+        "ReduceLogSumExp",
+        "ReduceProd",
+        "ReduceSum",
+        "ReduceSumSquare",
+    }
+)
+"""Ops whose result grows with the number of what they put together."""
 COMPARISONS = frozenset({"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"})
 """Ops that compare two numbers."""
 PROBABILITIES = frozenset({"HardSigmoid", "Sigmoid", "Softmax"})

@@ -36,7 +36,7 @@ from reprune_onnx.analyzer.not_followed import not_followed
 from reprune_onnx.analyzer.op_kinds import MEASURING
 from reprune_onnx.analyzer.rejected import described, rejected
 from reprune_onnx.analyzer.taken import Taken
-from reprune_onnx.choices import NormStatistics
+from reprune_onnx.choices import StatisticsKept
 from reprune_onnx.errors import ModelError
 from reprune_onnx.types import Ints, Labels, LockKind, Shape
 
@@ -63,10 +63,10 @@ class Walk:
         graph: Graph,
         input_shapes: dict[str, tuple[int, ...]],
         given: Mapping[str, tuple[int, ...]] | None = None,
-        norm_statistics: NormStatistics = "lock",
+        statistics_kept: StatisticsKept = "none",
     ) -> None:
         self.graph = graph
-        self.norm_statistics = norm_statistics
+        self.statistics_kept = statistics_kept
         self.space = LabelSpace()
         self.tensors: dict[str, Labels] = {}
         self.numbers: dict[str, num.Numbers] = {}

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+from statistics_oracle import is_statistic, look_over_kept, statistic_axis
 
 Fetch = Callable[[onnx.ModelProto, set[str]], dict[str, NDArray[np.float32]]]
 
@@ -24,27 +25,57 @@ def mask_sums(
     returns tensors of it. A channel that is zero whatever was cut away needs no mask.
     """
     made = {name for node in masked.graph.node for name in node.output}
+    order = _in_order(masked.graph.node)
+    left = {name for node in pruned.graph.node for name in node.output}
     products = {
         k: axis
-        for k in _in_order(masked.graph.node)
+        for k in order
         if (axis := summed_axis(node := masked.graph.node[k])) is not None
         and made.issuperset(node.input[:2])
     }
+    looks = {
+        k: masked.graph.node[k]
+        for k in order
+        if is_statistic(node := masked.graph.node[k])
+        and {node.input[0], node.output[0]} <= made & left  # not what is computed of constants
+    }
     read = {masked.graph.node[k].input[0] for k in products}
+    read |= {name for node in looks.values() for name in (node.input[0], node.output[0])}
     if not read:
         return
     before, after = fetch(masked, read), fetch(pruned, read)
-    for k, axis in products.items():
-        name = masked.graph.node[k].input[0]
-        if before[name].shape[axis] == after[name].shape[axis]:
+    for k in order:
+        axis = products.get(k)
+        if k in looks:
+            axis = statistic_axis(looks[k], before, after)
+        name = masked.graph.node[k].input[0] if masked.graph.node[k].input else ""
+        if axis is None or before[name].shape[axis] == after[name].shape[axis]:
             continue
         one, other = (np.moveaxis(fetch(m, {name})[name], axis, 0) for m in (masked, changed))
         gone = (one != other).reshape(len(one), -1).any(axis=1)
+        if k in looks:
+            parameters = _parameters(looks[k], pruned)
+            for model in (masked, changed):
+                look_over_kept(model, model.graph.node[k], (gone, axis), parameters)
+            continue
         shape = [1] * before[name].ndim
         shape[axis] = -1
         mask = np.where(gone, 0, 1).astype(one.dtype).reshape(shape)
         for model in (masked, changed):
             _multiply(model, model.graph.node[k], mask)
+
+
+def _parameters(node: onnx.NodeProto, pruned: onnx.ModelProto) -> dict[int, NDArray[np.float32]]:
+    """The constants of fractions that the node of this result reads in the pruned file."""
+    twin = next(n for n in pruned.graph.node if node.output[0] in n.output)
+    held = {t.name: numpy_helper.to_array(t) for t in pruned.graph.initializer}
+    held |= {
+        n.output[0]: numpy_helper.to_array(n.attribute[0].t)
+        for n in pruned.graph.node
+        if n.op_type == "Constant" and n.attribute[0].HasField("t")
+    }
+    read = {i: held[name] for i, name in enumerate(twin.input) if name in held}
+    return {i: array for i, array in read.items() if array.dtype.kind == "f"}
 
 
 def _in_order(nodes: Sequence[onnx.NodeProto]) -> list[int]:

@@ -7,6 +7,8 @@ from typing import get_args
 
 import numpy as np
 import onnx
+import pytest
+import summed_oracle
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 from masked_oracle import (
@@ -42,6 +44,7 @@ def requests() -> st.SearchStrategy[rp.Settings]:
         method=st.sampled_from(["l1", "random"]),
         allocation=st.sampled_from([a for a in get_args(Allocation) if a != "sensitivity"]),
         residual=st.sampled_from(get_args(Residual)),
+        norm_statistics=st.just("lock"),
         recover=st.just("none"),
         seed=st.integers(0, 3),
         input_shapes=st.just((("x", (BATCH, 3, SIDE, SIDE)),)),
@@ -169,6 +172,21 @@ def test_the_oracle_sees_a_wrong_channel_where_two_activations_are_summed() -> N
             mask = np.roll(numpy_helper.to_array(tensor), 1, axis=-1)
             tensor.CopyFrom(numpy_helper.from_array(mask, tensor.name))
     assert difference(run(right, images), outputs) > 1e-4
+
+
+def test_the_oracle_sees_over_which_channels_a_norm_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The negative control: over all channels, those that went among them, it is another norm."""
+    original = build(Recipe((Block("layer-norm", 4, 6),), 6, "conv", 17, seed=2))
+    options = {"sparsity": 0.5, "method": "l1", "residual": "prune", "recover": "none"}
+    result = rp.prune(rp.Model(original), rp.Settings(**options, norm_statistics="kept"))
+    images = random_images(2, original)
+    outputs = run(result.model.proto, images)
+    assert "LayerNormalization" in {node.op_type for node in original.graph.node}
+    assert difference(run(masked(original, result, images[0]), images), outputs) <= 1e-5
+    monkeypatch.setattr(summed_oracle, "is_statistic", lambda node: False)
+    assert difference(run(masked(original, result, images[0]), images), outputs) > 1e-2
 
 
 def test_the_oracle_tells_what_is_summed_behind_a_normalization() -> None:

@@ -65,14 +65,20 @@ def branched(graph: Graph, channels: rp.ChannelMap) -> bool:
 def test_recovery_changes_values_only(recipe: Recipe, seed: int, method: Any) -> None:
     model = in_order(rp.Model(build(recipe)))
     graph = graph_of(model)
-    channels = channels_of(graph, rp.Scope(residual="prune", input_shapes=SHAPE))
+    channels = channels_of(
+        graph, rp.Scope(residual="prune", input_shapes=SHAPE, norm_statistics="lock")
+    )
     keep = selection(channels, seed)
     assume(not keep.all())
     result = cut(model, graph, channels, keep)
     recovered = recover(CutNetwork(graph, channels, keep, result.model), method, images())
     report = EarlierReport(
         result.cuts,
-        settings={"residual": "prune", "input_shapes": [[k, v] for k, v in SHAPE.items()]},
+        settings={
+            "residual": "prune",
+            "norm_statistics": "lock",
+            "input_shapes": [[k, v] for k, v in SHAPE.items()],
+        },
     )
     again = rp.verify(model, recovered.model, report)
     if method == "least-squares" and again.result is None:
@@ -103,7 +109,9 @@ def no_copies(graph: Graph, channels: rp.ChannelMap) -> bool:
 def test_the_price_of_a_selection(recipe: Recipe, seed: int, measure: Any) -> None:
     model = in_order(rp.Model(build(recipe)))
     graph = graph_of(model)
-    channels = channels_of(graph, rp.Scope(residual="prune", input_shapes=SHAPE))
+    channels = channels_of(
+        graph, rp.Scope(residual="prune", input_shapes=SHAPE, norm_statistics="lock")
+    )
     groups = [g for g in channels.groups if g.free.any()]
     assume(groups and even(channels, groups) and no_copies(graph, channels))
     keep = selection(channels, seed)
@@ -123,7 +131,9 @@ def test_the_price_of_a_selection(recipe: Recipe, seed: int, measure: Any) -> No
 def test_losses_of_any_graph(recipe: Recipe, by_choice: bool) -> None:
     model = in_order(rp.Model(build(recipe)))
     graph = graph_of(model)
-    channels = channels_of(graph, rp.Scope(residual="prune", input_shapes=SHAPE))
+    channels = channels_of(
+        graph, rp.Scope(residual="prune", input_shapes=SHAPE, norm_statistics="lock")
+    )
     select_at = (lambda g, ks: [np.arange(g.n)[:k] for k in ks]) if by_choice else None
     losses = measure_losses(model, graph, channels, images(), select_at)
     for g in channels.groups:

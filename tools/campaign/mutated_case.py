@@ -44,7 +44,17 @@ def target(name: str) -> Target:
         ((FOLDER / f"{name}.onnx").read_bytes(),),
         structure,
         NAME,
-        lambda path: ("prune", path, "-o", "out.onnx", *HALF, "--residual", "prune"),
+        lambda path: (
+            "prune",
+            path,
+            "-o",
+            "out.onnx",
+            *HALF,
+            "--residual",
+            "prune",
+            "--norm-statistics",
+            "lock",
+        ),
         PRUNED,
     )
 

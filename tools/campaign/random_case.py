@@ -91,10 +91,12 @@ def random_request(rng: random.Random) -> rp.Settings:
     if rng.random() < 0.2:  # what can be reached differs: a small share mostly can
         del options["sparsity"]
         options[rng.choice(("macs_reduction", "params_reduction"))] = rng.choice((0.05, 0.1, 0.2))
+    verify = rng.random() < 0.25
+    options["norm_statistics"] = rng.choice(("kept", "lock"))
     return rp.Settings(
         **options,
         recover="none",
-        verify=rng.random() < 0.25,
+        verify=verify,
         input_shapes=GIVEN,
     )
 

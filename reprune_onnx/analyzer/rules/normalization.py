@@ -5,6 +5,7 @@ from __future__ import annotations
 from reprune_onnx.analyzer.drafts import CountDraft, SiteDraft, StatisticDraft
 from reprune_onnx.analyzer.graph import Op
 from reprune_onnx.analyzer.labels import expand, in_a_row, varying
+from reprune_onnx.analyzer.op_kinds import SUMS
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.types import Labels
 
@@ -108,12 +109,13 @@ def statistic(
     inputs, of the first one where that is not given; ``outputs`` have the same channels.
     """
     x, inputs = of or (w.labels(op), (0,))
+    kept = w.statistics_kept == "all" or (w.statistics_kept == "but sums" and op.type not in SUMS)
     ids = x.ids
     lines = [a for a in varying(ids) if a in axes]
-    if len(lines) == 1 and w.norm_statistics == "kept":
+    if len(lines) == 1 and kept:
         ids = w.space.tie_positions(ids, lines[0])
     vary = varying(ids)
-    if w.norm_statistics != "kept" or len(vary) != 1 or vary[0] not in axes:
+    if not kept or len(vary) != 1 or vary[0] not in axes:
         return False
     if in_a_row(ids.ravel()) > 1 and vary[0] != ids.ndim - 1:
         return False  # positions among the channels are told apart along the last axis alone

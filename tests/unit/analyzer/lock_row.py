@@ -12,7 +12,7 @@ import onnx
 
 import reprune_onnx as rp
 
-PRUNE = rp.Scope(residual="prune")
+PRUNE = rp.Scope(residual="prune", norm_statistics="lock")
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,12 @@ def _fill_declared(proto: onnx.ModelProto) -> None:
 def pruned(proto: onnx.ModelProto, **more: Any) -> rp.Pruned:
     """Half of the channels go, those with the weakest filters."""
     settings = rp.Settings(
-        recover="none", sparsity=0.5, method="l1", allocation="uniform", residual="prune"
+        recover="none",
+        sparsity=0.5,
+        method="l1",
+        allocation="uniform",
+        residual="prune",
+        norm_statistics="lock",
     )
     return rp.prune(rp.Model(proto), replace(settings, **more))
 

@@ -119,6 +119,95 @@ KINDS = [
         )
     ],
     Kind(
+        "queries and keys that are turned in pairs by their places",
+        H,
+        "q",
+        START
+        + "  ".join(f"[{x}] {x} = MatMul (t, {x}_w)" for x in "qkv")
+        + "".join(
+            f"""  {x}4 = Reshape ({x}, apart)  {x}h = Transpose <perm = [0,2,1,3]> ({x}4)
+            {x}1 = Slice ({x}h, c0, c2, c3)  {x}2 = Slice ({x}h, c2, end, c3)  {x}n = Neg ({x}2)
+            {x}c = Concat <axis = 3> ({x}n, {x}1)  {x}m = Mul ({x}h, cosines4)
+            {x}s = Mul ({x}c, sines4)  {x}r = Add ({x}m, {x}s)"""
+            for x in "qk"
+        )
+        + f"""  v4 = Reshape (v, apart)  vh = Transpose <perm = [0,2,1,3]> (v4)
+        kt = {TURN} (kr)  a = MatMul (qr, kt)  p = Softmax <axis = -1> (a)  o = MatMul (p, vh)
+        w = Transpose <perm = [0,2,1,3]> (o)  z = Reshape (w, joined)  y = MatMul (z, o_w)""",
+        lambda h: {"flat": [1, 6, P], "apart": [1, P, h, D], "joined": [1, P, h * D], "c3": [3]},
+        {
+            "f_w": ((6, 3, 3, 3), []),
+            **{f"{x}_w": ((6, H * D), [(1, 1, D)]) for x in "qkv"},
+            **{table: ((P, D), []) for table in ("cosines4", "sines4")},
+            "o_w": ((H * D, 5), [(0, 1, D)]),
+        },
+        1,
+        D,
+    ),
+    Kind(
+        "two heads of queries for each of keys and values, which are repeated",
+        H,
+        "q",
+        START
+        + "  ".join(f"[{x}] {x} = MatMul (t, {x}_w)" for x in "qkv")
+        + "".join(
+            f"""  {x}4 = Reshape ({x}, few)  {x}h = Transpose <perm = [0,2,1,3]> ({x}4)
+            {x}5 = Unsqueeze ({x}h, c2)  {x}e = Expand ({x}5, twice)  {x}r = Reshape ({x}e, all)"""
+            for x in "kv"
+        )
+        + f"""  q4 = Reshape (q, many)  qh = Transpose <perm = [0,2,1,3]> (q4)
+        kt = {TURN} (kr)  a = MatMul (qh, kt)  p = Softmax <axis = -1> (a)  o = MatMul (p, vr)
+        w = Transpose <perm = [0,2,1,3]> (o)  z = Reshape (w, joined)  y = MatMul (z, o_w)""",
+        lambda h: {
+            "flat": [1, 6, P],
+            "few": [1, P, h, D],
+            "many": [1, P, 2 * h, D],
+            "twice": [1, h, 2, P, D],
+            "all": [1, 2 * h, P, D],
+            "joined": [1, P, 2 * h * D],
+        },
+        {
+            "f_w": ((6, 3, 3, 3), []),
+            "q_w": ((6, 2 * H * D), [(1, 1, 2 * D)]),
+            **{f"{x}_w": ((6, H * D), [(1, 1, D)]) for x in "kv"},
+            "o_w": ((2 * H * D, 5), [(0, 1, 2 * D)]),
+        },
+        1,
+        2 * D,
+    ),
+    Kind(
+        "shifted windows, with a bias for every head",
+        H,
+        "qkv",
+        START
+        + f"""i = Reshape (t, image)  top = Slice (i, c0, c1, c1)  low = Slice (i, c1, end, c1)
+        e = Concat <axis = 1> (low, top)  g = Reshape (e, windows)
+        j = Transpose <perm = [0,1,3,2,4,5]> (g)  n = Reshape (j, rows)
+        [qkv] m = MatMul (n, qkv_w)  s = Reshape (m, parts)
+        u = Transpose <perm = [2,0,3,1,4]> (s)  q = Gather <axis = 0> (u, i0)
+        k = Gather <axis = 0> (u, i1)  v = Gather <axis = 0> (u, i2)  kt = {TURN} (k)
+        a = MatMul (q, kt)  b = Add (a, bias)  p = Softmax <axis = -1> (b)  o = MatMul (p, v)
+        w = Transpose <perm = [0,2,1,3]> (o)  z = Reshape (w, joined)  l = MatMul (z, o_w)
+        y = Reshape (l, back)""",
+        lambda h: {
+            "flat": [1, 6, P],
+            "image": [1, 4, 4, 6],
+            "windows": [1, 2, 2, 2, 2, 6],
+            "rows": [4, 4, 6],
+            "parts": [4, 4, 3, h, D],
+            "joined": [4, 4, h * D],
+            "back": [1, P, 5],
+        },
+        {
+            "f_w": ((6, 3, 3, 3), []),
+            "qkv_w": ((6, 3 * H * D), [(1, 3, D)]),
+            "bias": ((H, 4, 4), [(0, 1, 1)]),
+            "o_w": ((H * D, 5), [(0, 1, D)]),
+        },
+        3,
+        D,
+    ),
+    Kind(
         "maps of two layers, one behind the other",
         6,
         "stem",

@@ -310,6 +310,24 @@ def test_the_report_of_a_pruning_proves_it_again(call, tmp_path):
     assert call("verify", file, out).code == 0
 
 
+def test_left_open_they_are_kept_where_coupled_layers_are_pruned():
+    model = rp.Model(network(FORMS[0]))
+    assert rp.analyze(model, rp.Scope(residual="prune")).statistics
+    for scope in (rp.Scope(), rp.Scope("inner"), rp.Scope("prune", norm_statistics="lock")):
+        assert not rp.analyze(model, scope).statistics
+    settings = rp.Settings(sparsity=0.4, method="l1", recover="none", residual="prune")
+    assert len(rows(rp.prune(model, settings).report)) < N
+
+
+@pytest.mark.parametrize("scope", [rp.Scope("prune"), rp.Scope("prune", norm_statistics="kept")])
+def test_a_sum_is_over_fewer_channels_only_where_that_is_asked_for(scope):
+    """A sum of fewer is smaller: of two encoders' products it tells how alike two images are."""
+    form = replace(FORMS[0], body="m = ReduceSum (s, channel)  n = Mul (s, m)", scales={})
+    form = replace(form, arrays={"channel": np.array([1], np.int64)})
+    channels = rp.analyze(rp.Model(network(form)), scope)
+    assert bool(channels.statistics) == (scope.norm_statistics == "kept")
+
+
 def test_analyze_knows_the_option(call, tmp_path):
     file = tmp_path / "net.onnx"
     onnx.save(network(FORMS[4]), file)
