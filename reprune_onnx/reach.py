@@ -8,6 +8,7 @@ known, unless a run up to what a node reads tells it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from math import prod
 from typing import Any
@@ -116,7 +117,8 @@ class Reach:
         for name, tensor in constants.items():
             self._constants.add_extents(name, tuple(tensor.dims), tensor.data_type)
             if prod(tensor.dims) <= _SMALL:
-                self._constants.add_numbers(name, onnx.numpy_helper.to_array(tensor))
+                with suppress(ValueError):  # a copy without weights has their shapes alone
+                    self._constants.add_numbers(name, onnx.numpy_helper.to_array(tensor))
         self._weights = {name: tuple(tensor.dims) for name, tensor in constants.items()}
         self._nodes = [
             _Node(node, [*dict.fromkeys(read_by(node))], self._schema(node))

@@ -156,7 +156,7 @@ class Candidates:
             return
         for n in batches:
             area = round(prod(extents[s] for s in sides) * need.want / need.have * batch / n)
-            root = isqrt(area)
+            root = isqrt(area) if area <= _LARGE**2 else 0
             for a in (a for a in range(root, root // 8, -1) if area % a == 0):
                 for ends in ((a, area // a), (area // a, a)):
                     images = dict.fromkeys(self._batch, n)

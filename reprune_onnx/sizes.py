@@ -14,6 +14,7 @@ from math import inf, log, prod
 import onnx
 
 from reprune_onnx.errors import ModelError
+from reprune_onnx.held import MOST
 from reprune_onnx.need import Need, times
 from reprune_onnx.note import Note
 from reprune_onnx.reach import NOT_RUN, Reach, Reached
@@ -31,8 +32,8 @@ Shapes = dict[str, tuple[int, ...]]
 
 _GIVE_LARGER = "give larger sizes with --input-shape"
 _RUNS = 60  # sizes that are run before the search ends
-_TRIES = 500  # sizes that are looked at
-_NODES = 200_000  # that are passed for it: some ten seconds
+_TRIES, _FEWER = 400, 200  # sizes that are looked at; of a large graph fewer
+_NODES = 36_000  # that are passed for it: some five seconds
 _QUICK = 2**26  # numbers that nodes read and make in a run that takes no time to speak of
 _ROUGH = 48  # candidates of a start before those that give a node a multiple of what it wants
 _LATER = 192  # candidates of a start before those that are but nearer to what it wants
@@ -132,14 +133,17 @@ class _Search:
             small = self._candidates.small(assumed)
             self._add(small, self._reach.of(small), _IN_A_ROW)
         nodes = 0
-        while self._starts and nodes < _NODES and len(self.tried) < _TRIES and self._left:
+        while self._starts and self._left:
+            if len(self.tried) >= (_TRIES if nodes < _NODES else _FEWER):
+                break
             start = min(self._starts, key=lambda start: start.rank)
             if start.candidates is None:
                 self._starts.remove(start)
                 if self._run(start.shapes, start.reached):
                     return start.shapes
                 continue
-            shapes = next((s for s in start.candidates if s not in self.tried), None)
+            new = (s for s in start.candidates if s not in self.tried and _numbers(s) <= MOST)
+            shapes = next(new, None)
             if shapes is None:
                 self._starts.remove(start)
                 continue

@@ -7,7 +7,8 @@ import pytest
 import text_graphs
 
 import reprune_onnx as rp
-from reprune_onnx.sizes import fitting_shapes
+from reprune_onnx.safe_inference import without_weights
+from reprune_onnx.sizes import fits, fitting_shapes
 
 RNG = np.random.default_rng(1)
 
@@ -74,8 +75,17 @@ def test_what_the_graph_computes_of_shapes_is_known():
     assert fitting_shapes(proto, {}).shapes == {"x": (2, 3, 8, 8), "z": (2, 3, 8, 8)}
 
 
-@pytest.mark.parametrize(("to", "fits"), [((2, 128), (2, 3, 8, 8)), ((3, 7), None)])
-def test_no_size_that_takes_more_than_a_proof_may_is_left_to_it(to, fits):
+def test_a_copy_without_weights_is_looked_at_too():
+    """Case 2388 of seed 12: small weights have shapes there, and no values."""
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    g (float[n, 3, 8, 8] x) => (float[] y) { y = Conv (x, kernel) }"""
+    proto = without_weights(text_graphs.model(text, kernel=np.ones((4, 3, 1, 1))))
+    assert fits(proto, {"x": (1, 3, 8, 8)})
+    assert not fits(proto, {"x": (1, 4, 8, 8)})
+
+
+@pytest.mark.parametrize(("to", "fitting"), [((2, 128), (2, 3, 8, 8)), ((3, 7), None)])
+def test_no_size_that_takes_more_than_a_proof_may_is_left_to_it(to, fitting):
     """Case 8693 of seed 10: nothing told why the assumed size did not fit, and it took 20 GB."""
     text = """<ir_version: 8, opset_import: ["" : 17]>
     g (float[n, 3, h, w] x) => (float[] y) {
@@ -94,8 +104,8 @@ def test_no_size_that_takes_more_than_a_proof_may_is_left_to_it(to, fits):
     numbers = {"zero": [0], "one": [1], "two": [2], "flat": [0, 4, -1], "to": to}
     weights = {name: np.array(values) for name, values in numbers.items()}
     proto = text_graphs.model(text, kernel=np.ones((4, 3, 1, 1)), **weights)
-    if fits is not None:
-        assert fitting_shapes(proto, {}).shapes == {"x": fits}
+    if fitting is not None:
+        assert fitting_shapes(proto, {}).shapes == {"x": fitting}
         return
     with pytest.raises(rp.ModelError, match=r"makes [\d,]+ numbers.*--input-shape x=…"):
         fitting_shapes(proto, {})
