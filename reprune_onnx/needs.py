@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
+from typing import Any
 
 import onnx
+from numpy.typing import NDArray
 
 from reprune_onnx import kernel_needs, stated_needs
 from reprune_onnx.need import Comes, Known, Need
@@ -79,10 +81,20 @@ def extents_of(type_: onnx.TypeProto) -> tuple[int, ...] | None:
 def integers(graph: onnx.GraphProto) -> dict[str, list[int]]:
     """The small lists of whole numbers among the constants."""
     return {
-        name: onnx.numpy_helper.to_array(t).ravel().tolist()
+        name: numbers.ravel().tolist()
         for name, t in constants_of(graph).items()
-        if t.data_type in _WHOLE and prod(t.dims) < _LARGE
+        if t.data_type in _WHOLE and (numbers := small_numbers(t)) is not None
     }
+
+
+def small_numbers(tensor: onnx.TensorProto) -> NDArray[Any] | None:
+    """The numbers of a small tensor; None of a large one, and in a copy without weights."""
+    if prod(tensor.dims) > _LARGE:
+        return None
+    try:
+        return onnx.numpy_helper.to_array(tensor)
+    except ValueError:  # it has a shape, and no values
+        return None
 
 
 def constants_of(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:

@@ -8,7 +8,6 @@ known, unless a run up to what a node reads tells it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from math import prod
 from typing import Any
@@ -21,7 +20,7 @@ from reprune_onnx.bodies import with_bodies
 from reprune_onnx.errors import ModelError
 from reprune_onnx.held import MOST, held_by_a_node
 from reprune_onnx.need import Extents, Known, Need, times, title
-from reprune_onnx.needs import constants_of, extents_of, need_of, wants
+from reprune_onnx.needs import constants_of, extents_of, need_of, small_numbers, wants
 from reprune_onnx.order import read_by
 from reprune_onnx.plain_ops import in_plain_ops
 from reprune_onnx.reference import reference
@@ -29,7 +28,7 @@ from reprune_onnx.runtime.extents import extents_in_a_run
 
 Shapes = dict[str, tuple[int, ...]]
 
-_SMALL = 1024  # numbers of a constant, or a computed tensor, beyond which it is no shape
+_SMALL = 1024  # numbers of a computed tensor beyond which it is no shape
 _AT_PLACES = {"GatherElements", "GatherND", "RoiAlign", "ScatterElements", "ScatterND"}
 _OF_SHAPES = "[ShapeInferenceError]"  # in onnx's sentences; others say that a type is not known
 _DRAWS = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform"}
@@ -116,9 +115,9 @@ class Reach:
         self._constants = _Facts({}, {}, {}, {})
         for name, tensor in constants.items():
             self._constants.add_extents(name, tuple(tensor.dims), tensor.data_type)
-            if prod(tensor.dims) <= _SMALL:
-                with suppress(ValueError):  # a copy without weights has their shapes alone
-                    self._constants.add_numbers(name, onnx.numpy_helper.to_array(tensor))
+            numbers = small_numbers(tensor)
+            if numbers is not None:
+                self._constants.add_numbers(name, numbers)
         self._weights = {name: tuple(tensor.dims) for name, tensor in constants.items()}
         self._nodes = [
             _Node(node, [*dict.fromkeys(read_by(node))], self._schema(node))

@@ -7,9 +7,11 @@ import pytest
 import text_graphs
 
 import reprune_onnx as rp
+from reprune_onnx.needs import integers
 from reprune_onnx.safe_inference import without_weights
 from reprune_onnx.sizes import fits, fitting_shapes
 
+WHOLE = np.ones((4, 3, 1, 1), np.int64)
 RNG = np.random.default_rng(1)
 
 
@@ -82,6 +84,7 @@ def test_a_copy_without_weights_is_looked_at_too():
     proto = without_weights(text_graphs.model(text, kernel=np.ones((4, 3, 1, 1))))
     assert fits(proto, {"x": (1, 3, 8, 8)})
     assert not fits(proto, {"x": (1, 4, 8, 8)})
+    assert integers(without_weights(text_graphs.model(text, kernel=WHOLE)).graph) == {}
 
 
 @pytest.mark.parametrize(("to", "fitting"), [((2, 128), (2, 3, 8, 8)), ((3, 7), None)])
