@@ -1,8 +1,16 @@
 """Sizes for a model's inputs that fit what is fixed inside it.
 
 A file may leave the sizes of an image open outside, and inside reshape to numbers that only some
-sizes have. What is assumed is checked by shape inference; where something does not fit, others are
-tried: those that the numbers inside lead to, then common ones, until ONNX Runtime runs one.
+sizes have. What is assumed is followed node by node (`reach`); where a node does not fit, other
+sizes are tried (`size_candidates`), and those that get to a later node are gone on from, the
+furthest first, until ONNX Runtime runs one.
+
+Sizes that exist are found where the first node that fails tells in numbers what it wants, and
+each such want is met by a number of images and sides that are alike, or by one side alone, one
+node after the other. Elsewhere the search may give up: where several sides have to change at once
+to different numbers that no need states, or where only runs tell that a node does not fit. It is
+bounded in sizes, in nodes and in runs, and runs nothing that is known to hold more than a proof
+may.
 """
 
 from __future__ import annotations
