@@ -34,7 +34,8 @@ class Judge:
 
     ``batches(module)`` yields this process's ``(x, target)``, on its device. Where the objective
     has a task, its tally counts what `evaluate` counts: beside labels where the images are
-    ``labelled``, else beside the original's answers.
+    ``labelled``, else beside the original's answers. With ``by_loss`` the loss decides which network
+    is better, and not that number.
     """
 
     objective: Objective
@@ -42,6 +43,7 @@ class Judge:
     batches: Batches
     images: str
     labelled: bool = False
+    by_loss: bool = False
 
     @torch.no_grad()
     def __call__(self, module: OnnxModule) -> Scores:
@@ -71,8 +73,9 @@ class Judge:
     def better(self, a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
         """Whether scores ``a`` are better than ``b``.
 
-        The task's own number decides, and the loss between equals. Of agreement with the original,
-        which counts few images, the loss decides: it measures the answers themselves.
+        The task's own number decides, and the loss between equals. Where there are no labels, or
+        with ``by_loss``, the loss decides: it measures the answers themselves, and not only how
+        many of a few images are right.
         """
         return self.key(a) > self.key(b)
 
@@ -81,16 +84,17 @@ class Judge:
         loss = scores["val_loss"]
         small = -loss if math.isfinite(loss) else -math.inf
         measure = self._measure
-        counts = measure is not None and self.labelled
+        counts = self.labelled and not self.by_loss
         return (measure.rank(_by_tally(scores)) if measure and counts else 0.0), small
 
     def said(self, scores: Mapping[str, Any]) -> str:
         """The scores in words: ``val 91.20 %``, ``val mean IoU 71.20 %``, ``val loss 0.0231``."""
-        measure = self._measure
+        measure, loss = self._measure, f"val loss {scores['val_loss']:.4f}"
         if measure is None:
-            return f"val loss {scores['val_loss']:.4f}"
+            return loss
         text = measure.said(_by_tally(scores))
-        return f"val {text}" if self.labelled else f"{text}  val loss {scores['val_loss']:.4f}"
+        number = f"val {text}" if self.labelled else text
+        return number if self.labelled and not self.by_loss else f"{number}  {loss}"
 
     @property
     def _measure(self) -> Measure | None:

@@ -128,6 +128,8 @@ def prepare(
         if why is not None:
             original, objective = None, replace(objective, teacher=None)
             judge, notes = replace(judge, objective=objective), (*notes, why)
+    # The original knows the labels of its own training images: what is like it seems right there.
+    judge = replace(judge, by_loss=val is None and objective.teacher is not None)
     facts |= {"steps": feed.steps, "measured_on": said}
     return Prepared(objective, feed, judge, settled.outputs, facts, original, notes)
 

@@ -115,6 +115,20 @@ def test_images_that_are_measured_on_are_not_trained_on(n, keep, held, both):
     assert len(trained | measured) == n
 
 
+@pytest.mark.parametrize(
+    ("teacher", "val", "by_loss"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_the_loss_decides_on_held_back_images_that_the_original_may_know(teacher, val, by_loss):
+    model, settings = net(), rp.TrainSettings(batch_size=10)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 3)).astype(np.float32)
+    data = batches_for(model.proto, (x, rng.integers(0, 2, 300)))
+    task = rp.Task(data, data if val else None, teacher=net(0.5) if teacher else None)
+    judge = prepare(model, task, settings, start_fabric(settings)).judge
+    assert judge.labelled
+    assert judge.by_loss == by_loss
+
+
 class Valley:
     """What the search for a rate asks of a trainer: w falls along c·w²/2, at most by one step."""
 
@@ -208,9 +222,9 @@ def test_what_decides_is_the_tasks_number_beside_labels_and_else_the_loss(
 ):
     """The one has the better number, the other the smaller loss."""
     goal = SimpleNamespace(task=task, its=object())
-    labelled, without = (
-        Judge(SimpleNamespace(goal=goal), None, lambda _: (), "images", labelled)
-        for labelled in (True, False)
+    labelled, without, known = (
+        Judge(SimpleNamespace(goal=goal), None, lambda _: (), "images", *how)
+        for how in ((True,), (False,), (True, True))
     )
     good, bad = (0.9, 0.5) if high else (0.5, 0.9)
     one, other = ({"val_loss": loss, **{f"val_{key}": value for key in (number, alike)}}
@@ -219,6 +233,11 @@ def test_what_decides_is_the_tasks_number_beside_labels_and_else_the_loss(
     assert not labelled.better(other, one)
     assert without.better(other, one)
     assert not without.better(one, other)
+    assert known.better(other, one)  # labels that the original knows by heart
+    assert not known.better(one, other)
+    assert task.measure.said({number: good}) in labelled.said(one)
+    assert "val loss 2.0000" not in labelled.said(one)
+    assert f"{task.measure.said({number: good})}  val loss 2.0000" in known.said(one)
     assert labelled.better({**one, "val_loss": 1.0}, one)  # between equals the loss
 
 
