@@ -102,10 +102,19 @@ class AnswersEvidence:
     def __init__(self, model: Model) -> None:
         self._classifier = Classifier(model, "the model", 0)
 
+    @property
+    def tensor(self) -> str:
+        """The output that holds the answers; known from the first images on."""
+        return self._classifier.output
+
     def probabilities(self, x: NDArray[Any]) -> Floats:
         """The probabilities (n, classes) of images x."""
-        scores = self._classifier.scores(x, 0)
-        return probabilities(scores, self._classifier.normalized)
+        return self.of(self._classifier.scores(x, 0))
+
+    def of(self, scores: NDArray[Any]) -> Floats:
+        """The probabilities (n, classes) that ``tensor`` (n, classes[, 1, 1]) stands for."""
+        rows = scores.reshape(len(scores), -1).astype(np.float64)
+        return probabilities(rows, self._classifier.normalized)
 
 
 def information(p: Floats) -> float:

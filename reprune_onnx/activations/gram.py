@@ -19,7 +19,6 @@ from reprune_onnx.types import Floats, Ints
 
 _BLOCK = 256  # rows of a matrix that are changed at once
 _ENOUGH = 4  # samples of each input, from which on what is lost is off by a third at most
-_ROUNDING = 1e-12  # of the mean diagonal of an inverse
 
 Solve = Callable[[Floats], Floats]
 """B (D, m) ↦ (G + λ·I)⁻¹·B."""
@@ -125,18 +124,22 @@ class _Full(Gram):
         return inverse
 
     def lost(self, W: Floats, gone: Sequence[Ints], ridge: float) -> Floats:
-        """The Schur complement is the inverse of P_RR, where P = (G + λ·I)⁻¹.
+        """What remains of the energy of W_R·x_R once x_S predicts it.
 
-        With the Cholesky factor L of P_RR what is lost is ‖L⁻¹·W_Rᵀ‖² (here U = Lᵀ).
+        With the Cholesky factor L of G_SS + λ·I it is tr(W_R·(G_RR + λ·I)·W_Rᵀ) less
+        ‖L⁻¹·G_SR·W_Rᵀ‖² (here U = Lᵀ). G is never inverted: the S of all k together, from none of
+        the inputs to nearly all, take half of what that would.
         """
-        P = self.inverse(ridge)
         losses = np.zeros(len(gone))
         for k, R in enumerate(gone):
-            if len(R):
-                rest = P[np.ix_(R, R)]
-                U, lower = factored(rest, _ROUNDING * float(np.trace(rest)) / len(R))
-                half = solve_triangular(U, W[:, R].T, trans="T", lower=lower, check_finite=False)
-                losses[k] = float(np.vdot(half, half))
+            S, W_R = np.setdiff1d(np.arange(self.inputs), R), W[:, R]
+            made = self.G[:, R] @ W_R.T  # (D, m)
+            energy = float(np.vdot(W_R.T, made[R])) + ridge * float(np.vdot(W_R, W_R))
+            if len(S) and len(R):
+                U, lower = factored(self.G[np.ix_(S, S)], ridge)
+                half = solve_triangular(U, made[S], trans="T", lower=lower, check_finite=False)
+                energy -= float(np.vdot(half, half))
+            losses[k] = max(energy, 0.0)
         return losses
 
     def shrunk(self, n: int) -> _Full:

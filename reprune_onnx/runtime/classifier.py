@@ -27,9 +27,14 @@ class Classifier(Predictor):
             raise self._no_classifier()
 
     @property
+    def output(self) -> str:
+        """The output that holds the scores; before the first batch, the first that may."""
+        return self._names[0]
+
+    @property
     def normalized(self) -> bool:
         """Whether the scores are probabilities: what a Softmax makes, or a copy of that."""
-        return self.maker(self._names[0]) == "Softmax"
+        return self.maker(self.output) == "Softmax"
 
     def scores(self, x: Feed, done: int) -> Floats:
         """Return the scores (b, classes) of x (b, …), float64.

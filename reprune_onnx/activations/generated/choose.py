@@ -83,8 +83,10 @@ class Chooser:
         self._session: Session | None = None
         if self._norms:
             self.by = "statistics"
-            names = dict.fromkeys(op.inputs[0] for op in self._norms if op.inputs[0] != port.name)
-            self._session = Session(model.proto, optimize=True, threads=1, outputs=list(names))
+            names = [op.inputs[0] for op in self._norms if op.inputs[0] != port.name]
+            names += [] if self._answers is None else [self._answers.tensor]
+            outputs = list(dict.fromkeys(names))
+            self._session = Session(model.proto, optimize=True, threads=1, outputs=outputs)
 
     def choose(self, pixels: Pixels, n: int, progress: Progress | None = None) -> ChosenImages:
         """Choose ``n`` of the images, fed as their preprocessing says; the first n by nothing."""
@@ -112,16 +114,18 @@ class Chooser:
 
         The squared length of a row is a mean over layers of mean squares over channels.
         """
-        parts: list[Floats] = []
-        if self._session is not None:
-            filled = _filled(x, self._port.shape[0] or len(x))
-            feeds = {self._port.name: filled}
-            made = feeds | self._session.run(feeds)
-            norms = [_moments(made[op.inputs[0]][: len(x)], op, self._graph) for op in self._norms]
-            parts += [rows / np.sqrt(len(norms)) for rows in norms]
-        if self._answers is not None:
+        if self._session is None:
+            assert self._answers is not None, "there is something to choose by"
             p = self._answers.probabilities(x)
-            parts.append((p - 1 / p.shape[1]) * np.sqrt(_CLASSES if self._norms else 1.0))
+            return np.asarray(p - 1 / p.shape[1])
+        filled = _filled(x, self._port.shape[0] or len(x))
+        feeds = {self._port.name: filled}
+        made = feeds | self._session.run(feeds)
+        norms = [_moments(made[op.inputs[0]][: len(x)], op, self._graph) for op in self._norms]
+        parts = [rows / np.sqrt(len(norms)) for rows in norms]
+        if self._answers is not None:
+            p = self._answers.of(made[self._answers.tensor][: len(x)])
+            parts.append((p - 1 / p.shape[1]) * np.sqrt(_CLASSES))
         return np.concatenate(parts, axis=1)
 
 

@@ -25,7 +25,7 @@ from reprune_onnx.watch import Progress
 
 _TIMES = 2  # as many images are generated as are taken, where the model tells which are better
 _LOOKED_AT = 64  # images that the range is found on
-_NUMBERS = 4_000_000  # and the most numbers in all of them
+_NUMBERS = 2_000_000  # and the most numbers in all of them
 _PLAIN = Preprocess(scale=1 / 255)  # what 8-bit images become where nothing is said
 
 

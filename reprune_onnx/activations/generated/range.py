@@ -70,13 +70,13 @@ def find_range(model: Model, port: DataInput, some: Pixels) -> Range:
     ways = [some.preprocess, *alternatives(some)]
     if port.dtype.kind != "f":
         return Range(some.preprocess, "type", f"its input holds {port.dtype.name}")
-    by_answers = _answers(model, some)
     statistics = StatisticsEvidence(model, port, _NORMS)
     if statistics.names:
-        return _by_statistics(statistics, some, ways, by_answers)
+        return _by_statistics(model, statistics, some, ways)
     biases = BiasEvidence(model, port)
     if biases.layers >= BIASES:
         return _by_biases(biases, some, ways)
+    by_answers = _answers(model, some)
     if by_answers is None:
         return Range(
             some.preprocess, "nothing", "nothing in the file tells, so it is assumed", False
@@ -92,18 +92,13 @@ def find_range(model: Model, port: DataInput, some: Pixels) -> Range:
 
 
 def _by_statistics(
-    statistics: StatisticsEvidence,
-    some: Pixels,
-    ways: Sequence[Preprocess],
-    by_answers: Callable[[Preprocess], float] | None,
+    model: Model, statistics: StatisticsEvidence, some: Pixels, ways: Sequence[Preprocess]
 ) -> Range:
     misfits = {how: statistics.misfit(some.fed(how)) for how in ways}
     least = min(misfits.values())
     alike = [how for how in ways if misfits[how] <= _ALIKE * least]
-    if len(alike) > 1 and by_answers is not None:
-        best = max(alike, key=by_answers)
-    else:
-        best = min(ways, key=misfits.__getitem__)
+    by_answers = _answers(model, some) if len(alike) > 1 else None
+    best = min(ways, key=misfits.__getitem__) if by_answers is None else max(alike, key=by_answers)
     names = " to ".join(
         f"'{name}'" for name in dict.fromkeys((statistics.names[0], statistics.names[-1]))
     )
