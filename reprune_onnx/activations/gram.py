@@ -197,11 +197,13 @@ class _Thin(Gram):
     def lost(self, W: Floats, gone: Sequence[Ints], ridge: float) -> Floats:
         """The Schur complement is λ·I + A_Rᵀ·(I + A_S·A_Sᵀ/λ)⁻¹·A_R."""
         A, ridge = self.A, ridge + self.more
-        losses = np.zeros(len(gone))
+        every, losses = A @ A.T, np.zeros(len(gone))
         for k, R in enumerate(gone):
-            W_R, A_S = W[:, R], np.delete(A, R, axis=1)
-            U, lower = factored(A_S @ A_S.T / ridge, 1.0)
-            half = solve_triangular(U, A[:, R] @ W_R.T, trans="T", lower=lower, check_finite=False)
+            W_R, A_R = W[:, R], A[:, R]
+            S = np.setdiff1d(np.arange(self.inputs), R)
+            left = every - A_R @ A_R.T if len(R) < len(S) else A[:, S] @ A[:, S].T
+            U, lower = factored(left / ridge, 1.0)
+            half = solve_triangular(U, A_R @ W_R.T, trans="T", lower=lower, check_finite=False)
             losses[k] = ridge * float(np.vdot(W_R, W_R)) + float(np.vdot(half, half))
         return losses
 

@@ -32,8 +32,8 @@ from reprune_onnx.settings import Settings
 from reprune_onnx.watch import Watch
 
 _MACS = 24_000_000_000  # of one run on all images: a plain pruning is to stay cheap
-_FEWEST, _MOST = 48, 128  # images; a third of them is held out to judge by
-_LARGEST = 1_000_000_000  # multiply-adds for one image, beyond which fewest are too many
+_FEWEST, _MOST = 24, 128  # images; a third of them is held out to judge by
+_LARGEST = 8_000_000_000  # multiply-adds for one image, beyond which fewest are too many
 _ENOUGH = 0.9  # of the other way's error: what is fitted to such images looks better on them
 
 Run = Callable[[Measured, Settings], Pruned]
