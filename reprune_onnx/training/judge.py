@@ -34,8 +34,8 @@ class Judge:
 
     ``batches(module)`` yields this process's ``(x, target)``, on its device. Where the objective
     has a task, its tally counts what `evaluate` counts: beside labels where the images are
-    ``labelled``, else beside the original's answers. With ``by_loss`` the loss decides which network
-    is better, and not that number.
+    ``labelled``, else beside the original's answers. With ``by_loss`` the loss decides which
+    network is better, and not that number.
     """
 
     objective: Objective
