@@ -106,3 +106,13 @@ def test_sizes_are_found_past_those_that_make_negative_extents():
     assert min(found.shapes["x"]) >= 14
     assert "Conv 'a' has a window of 7×7 in 1×1" in found.note
     Session(proto, optimize=False).run({"x": np.ones(found.shapes["x"], np.float32)})
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (1, 3, 2), (40, 30)])
+def test_whole_numbers_of_several_axes_are_looked_at_with_their_values(shape):
+    """Weights are left out of what is inferred from; places to gather from are no weights."""
+    places = np.arange(np.prod(shape)).reshape(shape) % 2
+    proto = model("a = Conv (x, w)\n b = Gather <axis = 3> (a, places)\n", places=places)
+    last = [d.dim_value for d in infer_shapes(proto).graph.output[0].type.tensor_type.shape.dim]
+    assert last == [1, 4, 1, *shape]
+    assert [cost.op for cost in rp.analyze(rp.Model(proto)).layers] == ["Conv"]
