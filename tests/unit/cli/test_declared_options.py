@@ -21,8 +21,11 @@ from reprune_onnx.options import choices, options
 from reprune_onnx.training.settings import TrainSettings
 
 FIELDS = options(rp.Settings)
-OF_TRAINING = {(command, "precision") for command in ("finetune", "train")}
-"""Options of other commands that have the name of a field, and another meaning."""
+OWN = {
+    *((command, "precision") for command in ("finetune", "train")),  # of the arithmetic
+    *((command, "task") for command in ("evaluate", "finetune", "train")),  # of what they measure
+}
+"""Options of other commands that have the name of a field, and other choices."""
 
 
 DECLARED = [
@@ -83,7 +86,7 @@ def test_choices_are_the_same_in_every_command():
             signature(command, eval_str=True).parameters.items() if command else ()
         ):
             words = literal(parameter.annotation)
-            if name in FIELDS and words and (module.name, name) not in OF_TRAINING:
+            if name in FIELDS and words and (module.name, name) not in OWN:
                 assert words == choices(rp.Settings, name), (module.name, name)
                 seen.add((module.name, name))
     assert {("recover", "recover"), ("analyze", "residual"), ("train", "residual")} <= seen
