@@ -9,6 +9,7 @@ import typer
 
 from reprune_onnx.cli.declared import first, with_settings
 from reprune_onnx.cli.options import Force, ModelArgument, Quiet
+from reprune_onnx.errors import UsageError
 from reprune_onnx.settings import PRESETS, Settings
 
 
@@ -56,6 +57,8 @@ def command(
             if source is None or source.name == "DEFAULT":
                 settings[name] = value
     how = Settings(**settings)
+    if how.max_drop is None and (how.task != "classification" or how.decode is not None):
+        raise UsageError("--task and --decode are those of --max-drop, which measures: give one too")
     destination = Destination.of(model, out, report, force=force, dry_run=dry_run)
     with Bar(quiet) as bar:
         result = prune_file(model, how, destination, bar)
