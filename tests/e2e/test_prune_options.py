@@ -270,3 +270,10 @@ def test_clustering_the_kept_input_channels_is_another_problem(prune):
     kept, _ = prune(*how, "--tie-break", "max-l2", "--input-channels", "kept", name="kept")
     assert widths(kept) == widths(all_inputs)
     assert kept["cuts"] != all_inputs["cuts"]
+
+
+@pytest.mark.parametrize("option", [("--task", "detection"), ("--decode", "yolox")])
+def test_what_is_measured_is_said_of_a_search_that_measures(call, model, option):
+    result = call("prune", model, "--sparsity", "0.5", *option)
+    assert result.code == 2
+    assert "--task and --decode are those of --max-drop" in result.err
