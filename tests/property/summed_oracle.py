@@ -51,6 +51,8 @@ def mask_sums(
         name = masked.graph.node[k].input[0] if masked.graph.node[k].input else ""
         if axis is None or before[name].shape[axis] == after[name].shape[axis]:
             continue
+        if k in products and _each_alone(masked.graph.node[k], before[name].shape[axis]):
+            continue  # zeros would hide from what follows which channels went
         one, other = (np.moveaxis(fetch(m, {name})[name], axis, 0) for m in (masked, changed))
         gone = (one != other).reshape(len(one), -1).any(axis=1)
         if k in looks:
@@ -107,6 +109,12 @@ def summed_axis(node: onnx.NodeProto) -> int | None:
         summed = [axis for axis, x in enumerate(left) if x in right and x not in out]
         return summed[0] if len(summed) == 1 else None
     return None
+
+
+def _each_alone(node: onnx.NodeProto, channels: int) -> bool:
+    """Whether a convolution takes each channel of an activation alone, so that none are summed."""
+    groups = next((a.i for a in node.attribute if a.name == "group"), 1)
+    return node.op_type in ("Conv", "ConvTranspose") and groups == channels
 
 
 def _multiply(model: onnx.ModelProto, node: onnx.NodeProto, mask: NDArray[np.float32]) -> None:

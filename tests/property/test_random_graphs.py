@@ -237,3 +237,16 @@ def test_the_blocks_hold_the_whole_rule_table() -> None:
     seen |= {(node.domain, node.op_type) for node in build(head).graph.node}
 
     assert set(RULES) - seen == {("", op) for op in RETIRED | NOT_OF_ONNX} | WITHOUT_KERNEL
+
+
+def test_the_oracle_masks_no_product_that_sums_no_channels() -> None:
+    """A correlation of each channel alone, then a norm: zeros would hide which channels went."""
+    blocks = (Block("correlation", 2, 43), Block("fused", 2, 58))
+    original = build(Recipe(blocks, 4, "conv", 17, seed=0))
+    options = {"sparsity": 0.7, "method": "l1", "allocation": "uniform", "recover": "none"}
+    result = rp.prune(rp.Model(original), rp.Settings(**options, norm_statistics="kept"))
+    images = random_images(2, original)
+    outputs = run(result.model.proto, images)
+    assert "SkipSimplifiedLayerNormalization" in {node.op_type for node in original.graph.node}
+    assert difference(run(masked(original, result, images[0]), images), outputs) <= 1e-5
+    assert difference(run(original, images), outputs) > 1e-2
