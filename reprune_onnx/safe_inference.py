@@ -14,8 +14,8 @@ import onnx
 from reprune_onnx.bodies import with_bodies
 from reprune_onnx.errors import ModelError
 from reprune_onnx.model import copy_emptied
-from reprune_onnx.need import times, title
-from reprune_onnx.needs import constants_of, integers
+from reprune_onnx.sizes.need import times, title
+from reprune_onnx.sizes.needs import constants_of, integers
 
 EXPORT_LARGER = "export the model with larger ones"
 _HIDDEN = "hidden"  # a domain of which inference knows nothing

@@ -23,7 +23,7 @@ from reprune_onnx.analyzer.scope import locked_by_scope, matching
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.choices import NormStatistics, Residual, StatisticsKept
 from reprune_onnx.model import ModelLike, as_model
-from reprune_onnx.sizes import fitting_shapes
+from reprune_onnx.sizes.fitting import fitting_shapes
 from reprune_onnx.types import Bools, ChannelMap, Ints, Labels, Layer, Lock, Passing
 
 

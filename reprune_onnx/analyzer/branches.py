@@ -12,7 +12,7 @@ from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.measured_sizes import images_in, run_once, with_positions
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.errors import KernelError, ModelError
-from reprune_onnx.sizes import fitting_shapes
+from reprune_onnx.sizes.fitting import fitting_shapes
 from reprune_onnx.types import Branch
 
 Shapes = Mapping[str, tuple[int, ...]]

@@ -19,7 +19,7 @@ from reprune_onnx.note import Note
 from reprune_onnx.runtime.random_inputs import random_inputs
 from reprune_onnx.runtime.tail import find_tail
 from reprune_onnx.shapes import stated_shapes
-from reprune_onnx.sizes import fitting_shapes
+from reprune_onnx.sizes.fitting import fitting_shapes
 from reprune_onnx.types import Model, Shape
 
 Sizes = Mapping[str, tuple[int, ...]]

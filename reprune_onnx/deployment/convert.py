@@ -23,7 +23,7 @@ from reprune_onnx.model import size
 from reprune_onnx.note import Note
 from reprune_onnx.precision import as_float32
 from reprune_onnx.runtime.tail import find_tail, head_of
-from reprune_onnx.sizes import fitting_shapes
+from reprune_onnx.sizes.fitting import fitting_shapes
 from reprune_onnx.targets import Target
 from reprune_onnx.tool import this_tool
 from reprune_onnx.types import Model

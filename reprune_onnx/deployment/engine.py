@@ -26,7 +26,7 @@ from reprune_onnx.errors import EngineError, ModelError, UsageError, Verificatio
 from reprune_onnx.json_text import json_bytes
 from reprune_onnx.precision import as_float32
 from reprune_onnx.runtime.tensorrt import Engine, Gpu, about, load_plugins, require, this_gpu
-from reprune_onnx.sizes import fitting_shapes
+from reprune_onnx.sizes.fitting import fitting_shapes
 from reprune_onnx.targets import Target
 from reprune_onnx.types import Model
 from reprune_onnx.verification.compare import difference

@@ -13,7 +13,7 @@ from reprune_onnx.runtime.ort import Port, Session, numpy_type
 from reprune_onnx.runtime.random_inputs import random_inputs
 from reprune_onnx.runtime.tail import head_of
 from reprune_onnx.shapes import stated_shapes
-from reprune_onnx.sizes import fitting_shapes
+from reprune_onnx.sizes.fitting import fitting_shapes
 from reprune_onnx.types import Model
 from reprune_onnx.verification.compare import Arrays, difference
 

@@ -9,7 +9,7 @@ import torch
 from reprune_onnx.errors import VerificationError
 from reprune_onnx.precision import as_float32
 from reprune_onnx.runtime.ort import Session
-from reprune_onnx.sizes import fitting_shapes
+from reprune_onnx.sizes.fitting import fitting_shapes
 from reprune_onnx.training.bridge import OnnxModule
 from reprune_onnx.types import Model
 

@@ -13,10 +13,10 @@ from math import prod
 import onnx
 
 from reprune_onnx.analyzer.graph import Graph
-from reprune_onnx.held import MOST, held_by_a_node
 from reprune_onnx.inferred import stated_alone
 from reprune_onnx.shapes import image_layout
-from reprune_onnx.sizes import fits
+from reprune_onnx.sizes.fitting import fits
+from reprune_onnx.sizes.held import MOST, held_by_a_node
 from reprune_onnx.types import ChannelMap
 
 HEAVY = 10**11

@@ -8,7 +8,7 @@ import text_graphs
 
 import reprune_onnx as rp
 from reprune_onnx.runtime.tried_sizes import tried_sizes
-from reprune_onnx.sizes import fitting_shapes
+from reprune_onnx.sizes.fitting import fitting_shapes
 
 RNG = np.random.default_rng(3)
 BATCH, SIDES = "float[b, 3, 32, 32] x", "float[1, 3, h, w] x"

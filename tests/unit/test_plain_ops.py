@@ -7,10 +7,10 @@ import onnx
 import pytest
 import text_graphs
 
-from reprune_onnx import reach
 from reprune_onnx.plain_ops import in_plain_ops
 from reprune_onnx.runtime.ort import Session
-from reprune_onnx.sizes import fitting_shapes
+from reprune_onnx.sizes import reach
+from reprune_onnx.sizes.fitting import fitting_shapes
 
 NODES = {
     "Gelu": "y = com.microsoft.Gelu (x)",

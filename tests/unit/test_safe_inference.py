@@ -10,7 +10,7 @@ import text_graphs
 import reprune_onnx as rp
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.safe_inference import infer_shapes
-from reprune_onnx.sizes import fitting_shapes
+from reprune_onnx.sizes.fitting import fitting_shapes
 
 SMALL = {
     "a window": ("a = Conv (x, w)\n b = Conv (a, w)\n", [1, 4, -4, -4], "what Conv 'b' makes"),

@@ -7,9 +7,9 @@ import pytest
 import text_graphs
 
 import reprune_onnx as rp
-from reprune_onnx.needs import integers
 from reprune_onnx.safe_inference import without_weights
-from reprune_onnx.sizes import fits, fitting_shapes
+from reprune_onnx.sizes.fitting import fits, fitting_shapes
+from reprune_onnx.sizes.needs import integers
 
 WHOLE = np.ones((4, 3, 1, 1), np.int64)
 RNG = np.random.default_rng(1)

@@ -8,9 +8,9 @@ import pytest
 import text_graphs
 
 import reprune_onnx as rp
-from reprune_onnx import reach
 from reprune_onnx.runtime import tried_sizes
-from reprune_onnx.sizes import fitting_shapes
+from reprune_onnx.sizes import reach
+from reprune_onnx.sizes.fitting import fitting_shapes
 
 RNG = np.random.default_rng(1)
 HALF = rp.Settings(sparsity=0.5, method="l1", recover="none", allocation="uniform")

@@ -25,7 +25,7 @@ from structure import structure
 import reprune_onnx as rp
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.runtime.random_inputs import random_inputs
-from reprune_onnx.sizes import fitting_shapes
+from reprune_onnx.sizes.fitting import fitting_shapes
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "models"
 FILES = (

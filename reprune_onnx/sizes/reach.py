@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from reprune_onnx.bodies import with_bodies
 from reprune_onnx.errors import ModelError
-from reprune_onnx.held import MOST, held_by_a_node
-from reprune_onnx.need import Extents, Known, Need, times, title
-from reprune_onnx.needs import constants_of, extents_of, need_of, small_numbers, wants
 from reprune_onnx.order import read_by
 from reprune_onnx.plain_ops import in_plain_ops
 from reprune_onnx.reference import reference
 from reprune_onnx.runtime.extents import extents_in_a_run
+from reprune_onnx.sizes.held import MOST, held_by_a_node
+from reprune_onnx.sizes.need import Extents, Known, Need, times, title
+from reprune_onnx.sizes.needs import constants_of, extents_of, need_of, small_numbers, wants
 
 Shapes = dict[str, tuple[int, ...]]
 

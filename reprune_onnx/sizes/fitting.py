@@ -22,10 +22,7 @@ from math import inf, log, prod
 import onnx
 
 from reprune_onnx.errors import ModelError
-from reprune_onnx.held import MOST
-from reprune_onnx.need import Need, times
 from reprune_onnx.note import Note
-from reprune_onnx.reach import NOT_RUN, Reach, Reached
 from reprune_onnx.runtime.tried_sizes import tried_sizes
 from reprune_onnx.safe_inference import (
     EXPORT_LARGER,
@@ -34,7 +31,10 @@ from reprune_onnx.safe_inference import (
     without_weights,
 )
 from reprune_onnx.shapes import concrete_shapes
-from reprune_onnx.size_candidates import Candidates
+from reprune_onnx.sizes.candidates import Candidates
+from reprune_onnx.sizes.held import MOST
+from reprune_onnx.sizes.need import Need, times
+from reprune_onnx.sizes.reach import NOT_RUN, Reach, Reached
 
 Shapes = dict[str, tuple[int, ...]]
 

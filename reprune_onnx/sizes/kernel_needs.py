@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import onnx
 
-from reprune_onnx.need import Comes, Known, Need, apart, times, title
+from reprune_onnx.sizes.need import Comes, Known, Need, apart, times, title
 
 _INTERPOLATING = {b"linear", b"cubic"}
 _LENGTHS, _STATES = 4, slice(5, 7)  # inputs of a recurrent layer

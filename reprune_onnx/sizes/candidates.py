@@ -9,10 +9,10 @@ from math import isqrt, prod
 
 import onnx
 
-from reprune_onnx.common_sizes import FRAMES, common_sizes
-from reprune_onnx.need import Need
-from reprune_onnx.needs import BESIDE_EACH_OTHER, constants_of, integers
 from reprune_onnx.shapes import image_layout, stated_shapes, symbols
+from reprune_onnx.sizes.common import FRAMES, common_sizes
+from reprune_onnx.sizes.need import Need
+from reprune_onnx.sizes.needs import BESIDE_EACH_OTHER, constants_of, integers
 
 Shapes = dict[str, tuple[int, ...]]
 

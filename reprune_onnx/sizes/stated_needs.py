@@ -11,7 +11,7 @@ from math import prod
 
 import onnx
 
-from reprune_onnx.need import Comes, Known, Need, apart, times, title
+from reprune_onnx.sizes.need import Comes, Known, Need, apart, times, title
 
 
 def reshaped(known: Known, node: onnx.NodeProto, comes: Comes) -> Need | None:

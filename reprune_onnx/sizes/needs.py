@@ -9,8 +9,8 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
-from reprune_onnx import kernel_needs, stated_needs
-from reprune_onnx.need import Comes, Known, Need
+from reprune_onnx.sizes import kernel_needs, stated_needs
+from reprune_onnx.sizes.need import Comes, Known, Need
 
 _LARGE = 1024  # numbers of a constant that no node takes for a shape
 _WHOLE = {onnx.TensorProto.INT32, onnx.TensorProto.INT64}

@@ -1,0 +1,1 @@
+"""Sizes that fit what stands inside a model, where those that are assumed for its inputs do not."""
