@@ -84,12 +84,6 @@ def test_everything_is_excluded(refuses, model):
 
 
 QUANTIZED = {
-    "QuantizeLinear": """g (float[1,3,8,8] x, float[4,3,3,3] W1, float[2,4,3,3] W2)
-        => (float[1,2,4,4] y) <float s = {0.1}, uint8 z = {128}> {
-        q = QuantizeLinear(x, s, z)
-        d = DequantizeLinear(q, s, z)
-        c = Conv(d, W1)
-        y = Conv(c, W2)}""",
     "QLinearConv": """g (uint8[1,3,8,8] x) => (uint8[1,1,8,8] y)
         <float s = {0.1}, uint8 z = {128}, uint8[1,3,1,1] w = {1,2,3}> {
         y = QLinearConv(x, s, z, w, s, z, s, z)}""",
