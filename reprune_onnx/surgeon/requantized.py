@@ -198,7 +198,8 @@ class _Writing:
             n, grown = self.again, sum(bool((g > 1).any()) for g in self.larger.values())
             yield Note(
                 f"{n} of {len(self.values)} constants in whole numbers have new values, rounded"
-                f" again; scales grew in {grown} of them, and activations keep theirs"
+                f" again; scales grew in {grown} of them, activations keep theirs, and the error of"
+                " the outputs is that before rounding"
             )
         floats = self.form.weights.keys() - {self.source.get(n, n) for n in self.values}
         if floats:
