@@ -267,13 +267,22 @@ def test_an_average_with_the_file_as_given_is_kept_where_it_is_better():
     np.testing.assert_allclose(weights(result.model)["w"], target.numpy(), atol=1e-5)
 
 
-def test_where_no_epoch_is_better_the_file_as_given_is_written_and_that_is_said():
-    start, lines = tuned(epochs=4).model, []
-    result = tuned(start, lines, lr=30, epochs=1)
+@pytest.mark.parametrize(
+    ("scale", "settings"),
+    [
+        (1.0, {"lr": 30}),
+        (100.0, {"lr": 1e4, "epochs": 2}),
+        (1.0, {"lr": 1e3, "optimizer": "adamw"}),
+    ],
+)
+def test_where_no_epoch_is_better_the_file_as_given_is_written_and_that_is_said(scale, settings):
+    start, lines = tuned(net(scale), epochs=4).model, []
+    settings = {"epochs": 1, **settings}
+    result = tuned(start, lines, **settings)
     assert result.model.proto == start.proto
     assert result.log["result"]["kept_epoch"] == 0
     assert lines[-1].startswith("no epoch was better than the file as given (val loss ")
-    worse = tuned(start, lines, lr=30, epochs=1, keep_epoch="last")
+    worse = tuned(start, lines, **settings, keep_epoch="last")
     assert worse.model.proto != start.proto
     assert lines[-1].endswith(", which was better)")
 
