@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -19,6 +20,9 @@ from reprune_onnx.settings import Settings
 from reprune_onnx.sweeps.pareto import best, measure_of
 from reprune_onnx.sweeps.sweep import SweepOptions, sweep
 
+COCO = pytest.mark.skipif(
+    find_spec("pycocotools") is None, reason="average precision needs pycocotools"
+)
 HEAD = '<ir_version: 8, opset_import: ["": 17]> g (float[n,3,32,32] x) => (float[a,b,c] y) '
 MAPS = HEAD.replace("float[a,b,c]", "float[a,b,c,d]")
 BODY = "h = Conv <pads = [1,1,1,1]> (x, w) r = Relu (h) "
@@ -33,6 +37,7 @@ HEADS = {
     "semantic-segmentation": BODY + "y = Conv (r, m)",
     "regression": BODY + "y = Conv (r, m)",
 }
+TASKS = [pytest.param(task, marks=[COCO] if task == "detection" else []) for task in HEADS]
 rng = np.random.default_rng(3)
 IMAGES = rng.random((160, 3, 32, 32)).astype(np.float32)
 WEIGHTS = {
@@ -71,7 +76,7 @@ def settings(task: str) -> Settings:
 HELD = Images("the images", tuple({"x": IMAGES[k : k + 8]} for k in (0, 8)), 16)
 
 
-@pytest.mark.parametrize("task", HEADS)
+@pytest.mark.parametrize("task", TASKS)
 def test_a_model_agrees_with_itself_and_less_the_more_it_is_changed(task):
     model = network(task)
     points = [score(changed(model, by), model, HELD, settings(task)) for by in (0.0, 0.05, 0.5)]
@@ -92,6 +97,7 @@ def test_the_points_are_those_of_evaluate(tmp_path):
         assert 20 < wanted < 99
 
 
+@COCO
 def test_detections_agree_as_on_files(call, tmp_path):
     pixels = (255 * IMAGES[:6].transpose(0, 2, 3, 1)).round().astype(np.uint8)
     for k, image in enumerate(pixels):
@@ -117,7 +123,7 @@ def test_detections_agree_as_on_files(call, tmp_path):
         score(dark, dark, blind, settings("detection"))
 
 
-@pytest.mark.parametrize("task", HEADS)
+@pytest.mark.parametrize("task", TASKS)
 def test_the_smallest_model_within_a_drop(task):
     model = network(task)
     most = 10 if task == "detection" else 40
@@ -131,6 +137,7 @@ def test_the_smallest_model_within_a_drop(task):
                                "nearness to the original")  # fmt: skip
 
 
+@COCO
 def test_another_task_than_the_models_is_refused():
     how = settings("detection")
     with pytest.raises(ModelError, match="neither boxes"):
@@ -142,6 +149,7 @@ def test_another_task_than_the_models_is_refused():
         score(zero, zero, HELD, settings("regression"))
 
 
+@COCO
 def test_a_sweep_measures_what_the_task_has(tmp_path):
     how = Settings(
         macs_reduction=0.2, task="detection", calibration=IMAGES[:48], recover="none", method="l2"
@@ -153,6 +161,7 @@ def test_a_sweep_measures_what_the_task_has(tmp_path):
     assert best(rows) == [True, True]  # one is smaller, the other better
 
 
+@COCO
 def test_a_sweep_measures_ap_on_objects(tmp_path):
     """On a file of COCO; the largest of its figures is that of `evaluate`."""
     model = network("detection")
