@@ -135,9 +135,11 @@ def summed(w: Walk, unit_of: Ints) -> Iterable[Summed]:
 def statistics(w: Walk, unit_of: Ints) -> Iterable[Statistic]:
     """The statistics over channels, where these differ."""
     for draft in w.statistics:
-        units = axis_units(unit_of, w.tensors[draft.op.inputs[draft.inputs[0]]].ids, draft.axis)
+        ids = w.tensors[draft.op.inputs[draft.inputs[0]]].ids
+        units = axis_units(unit_of, ids, draft.axis)
         if units is not None:
-            times = in_a_row(units)
+            # positions lie beside channels along a last axis alone; elsewhere channels are tied
+            times = in_a_row(units) if draft.axis == ids.ndim - 1 else 1
             yield Statistic(
                 draft.op.index, draft.axis, units[::times], draft.outputs, times, draft.inputs
             )
