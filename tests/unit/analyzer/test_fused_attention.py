@@ -159,6 +159,7 @@ KINDS = [
         },
         3,
         WIDE,
+        since="1.23",
     ),
     Kind(
         "Attention",
