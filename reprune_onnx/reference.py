@@ -13,7 +13,7 @@ Arrays = Sequence["NDArray[Any] | None"]
 
 
 def reference(node: onnx.NodeProto, opset: int) -> Callable[[Arrays], list[NDArray[Any]] | None]:
-    """What computes a node of ONNX's own ops from its inputs; None comes where it cannot."""
+    """A function of the inputs of a node of ONNX's own ops; it gives None where it cannot."""
     from onnx.reference import ReferenceEvaluator  # takes a third of a second
 
     names = [f"i{k}" if name else "" for k, name in enumerate(node.input)]

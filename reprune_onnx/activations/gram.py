@@ -124,7 +124,7 @@ class _Full(Gram):
         return inverse
 
     def lost(self, W: Floats, gone: Sequence[Ints], ridge: float) -> Floats:
-        """What remains of the energy of W_R·x_R once x_S predicts it.
+        """The energy of W_R·x_R that remains once x_S predicts it.
 
         With the Cholesky factor L of G_SS + λ·I it is tr(W_R·(G_RR + λ·I)·W_Rᵀ) less
         ‖L⁻¹·G_SR·W_Rᵀ‖² (here U = Lᵀ). G is never inverted: the S of all k together, from none of

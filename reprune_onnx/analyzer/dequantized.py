@@ -50,7 +50,7 @@ class Steps:
         return self.scale.reshape(shape), self.zero.reshape(shape)
 
     def value(self, whole: Array) -> Array:
-        """What whole numbers stand for, as DequantizeLinear computes it."""
+        """The values of whole numbers, as DequantizeLinear computes them."""
         scale, zero = self.along(whole.ndim)
         difference = whole.astype(np.int64) - zero.astype(np.int64)
         result: Array = difference.astype(scale.dtype) * scale
@@ -124,7 +124,7 @@ def float_network(model: Model) -> Model:
 
 
 class _Reading:
-    """What the nodes of a graph quantize."""
+    """The weights and activations that the nodes of a graph quantize."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph

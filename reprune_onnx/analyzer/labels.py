@@ -112,7 +112,7 @@ class LabelSpace:
         return ids
 
     def free_rows(self, arrays: Sequence[Ints]) -> int:
-        """How many units could go if each row ``array[i]`` were tied; 0 where it would be alone."""
+        """The number of units that could go, were each row ``array[i]`` tied; 0 for one alone."""
         total = 0
         for array in arrays:
             labels, inverse = np.unique(self.roots(array), return_inverse=True)

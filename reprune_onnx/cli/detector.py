@@ -53,7 +53,7 @@ def evaluate_detector(
 def _measuring(
     model: Model, where: Where, plan: DetectionTask
 ) -> Callable[[Steps], DetectionEvaluation]:
-    """How a detector is measured."""
+    """The way in which a detector is measured."""
     if where.against is None:
         content = open_objects(where.data, where.annotations, plan.names)
         if where.reading.skip_broken:

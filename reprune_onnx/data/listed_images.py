@@ -21,7 +21,7 @@ def images_below(folder: Path) -> list[ImageFile]:
 
 
 def unlabelled(name: str, missing: Sequence[Path], n: int) -> tuple[Note, ...]:
-    """What is said of images whose label file is ``missing``; DataError where that are all ``n``.
+    """The note of images whose label file is ``missing``; DataError where that are all ``n``.
 
     They count as images without objects.
     """

@@ -30,7 +30,7 @@ _BOX = 5  # columns of a class and a box
 
 @dataclass(frozen=True)
 class YoloConfig:
-    """What a ``data.yaml`` says: the classes, the images of a split, and (keypoints, columns)."""
+    """A ``data.yaml``: the classes, the images of a split, and (keypoints, columns)."""
 
     path: Path
     names: tuple[str, ...]

@@ -132,7 +132,7 @@ def _leaving_difficult() -> Any:
     """
     from pycocotools.cocoeval import COCOeval
 
-    class Evaluation(COCOeval):  # type: ignore[misc]
+    class Evaluation(COCOeval):  # type: ignore[misc]  # pycocotools states no types
         def _prepare(self) -> None:
             super()._prepare()
             for objects in self._gts.values():

@@ -92,12 +92,12 @@ class Detector:
         return self._on(x, placement(h, w, self.sides(x), self._how.fit or "stretch"), (h, w))
 
     def detect_fed(self, x: NDArray[np.generic]) -> Detections:
-        """What is on an image (1, …) that is the model's input as it is, in pixels of that."""
+        """The objects on an image (1, …) that is the model's input as it is, in pixels of that."""
         sides = self.sides(x)
         return self._on(x, Placement(*sides, 0, 0), sides)
 
     def _on(self, x: NDArray[np.generic], at: Placement, size: tuple[int, int]) -> Detections:
-        """What is on the image of ``size`` that lies ``at`` a place of the input x."""
+        """The objects on the image of ``size`` that lies ``at`` a place of the input x."""
         outputs = self._session.run({self.input: x[0] if self._alone else x})
         roles = self._roles(outputs) if self._decode is None else None
         sides = self.sides(x)
@@ -123,7 +123,7 @@ class Detector:
         at: Placement,
         size: tuple[int, int],
     ) -> Detections:
-        """What raw outputs say of the image of ``size`` that lies ``at`` a place of the input."""
+        """The objects in raw outputs, on the image of ``size`` that lies ``at`` a place of it."""
         bare = {
             name: value[0] if value.ndim > 1 and value.shape[0] == 1 else value
             for name, value in outputs.items()

@@ -74,7 +74,7 @@ class DetectionTask:
     def evaluation(
         self, n: int, score: Callable[[Kind], AveragePrecision], notes: tuple[Note, ...]
     ) -> DetectionEvaluation:
-        """What is to be measured, each by ``score``."""
+        """The models to be measured, each by ``score``."""
         return DetectionEvaluation(
             n,
             score("box"),

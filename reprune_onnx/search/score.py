@@ -56,7 +56,7 @@ def score(model: Model, original: Model, held: Images, settings: Settings) -> fl
 
 
 def title(held: Images, settings: Settings) -> str:
-    """What the points are of."""
+    """The measure whose points are counted."""
     yardstick = YARDSTICKS[settings.task]
     return "accuracy" if _labelled(yardstick, held) else yardstick.title
 

@@ -10,7 +10,7 @@ from math import isqrt, prod
 import onnx
 
 from reprune_onnx.shapes import image_layout, stated_shapes, symbols
-from reprune_onnx.sizes.common import FRAMES, common_sizes
+from reprune_onnx.sizes.common_sizes import FRAMES, common_sizes
 from reprune_onnx.sizes.need import Need
 from reprune_onnx.sizes.needs import BESIDE_EACH_OTHER, constants_of, integers
 

@@ -224,7 +224,7 @@ def _is_further(reached: Reached, than: Reached) -> bool:
 
 
 def _apart(need: Need | None) -> float:
-    """How far what comes to a node is from what it wants, as a ratio."""
+    """The distance of what comes to a node from what it wants, as a ratio."""
     if need is None or not need.have or not need.want:
         return inf
     return abs(log(need.have / need.want))

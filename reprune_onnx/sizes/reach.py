@@ -1,4 +1,4 @@
-"""How far the sizes of a model's inputs fit: one pass over its nodes, up to the first that fails.
+"""The reach of sizes of a model's inputs: one pass over its nodes, up to the first that fails.
 
 Sizes that are tried are numbers, so that all shapes are, and what the graph computes of shapes:
 small numbers are computed on the way. Only behind an op whose shapes onnx does not know nothing is
@@ -41,7 +41,7 @@ NOT_RUN = Need("", "ONNX Runtime does not run the model", known=False)
 
 @dataclass(frozen=True)
 class Reached:
-    """How far sizes fit: ``need`` is that of the first node that they do not, if any.
+    """The reach of sizes: ``need`` is that of the first node that they do not, if any.
 
     ``place`` is the node's, counted from 0, or the number of nodes. ``met`` holds the needs of the
     nodes before it. ``sure`` says that nothing but shapes, which all are known, decides whether the
@@ -62,7 +62,7 @@ class Reached:
 
 @dataclass(frozen=True)
 class _Step:
-    """What a node wants, how many numbers it reads and makes, and whether all shapes are known."""
+    """The need of a node, the numbers that it reads and makes, and whether all shapes are known."""
 
     need: Need | None
     held: int = 0
@@ -71,7 +71,7 @@ class _Step:
 
 @dataclass
 class _Facts:
-    """What is known of tensors, by name, at sizes that are tried."""
+    """The known facts of tensors, by name, at sizes that are tried."""
 
     extents: dict[str, Extents | None]
     types: dict[str, onnx.TypeProto]
@@ -128,7 +128,7 @@ class Reach:
         self._at_places = any(node.op_type in _AT_PLACES for node in with_bodies(nodes))
 
     def of(self, shapes: Mapping[str, Extents], *, measured: bool = False) -> Reached:
-        """How far inputs of these ``shapes`` fit.
+        """The reach of inputs of these ``shapes``.
 
         Where ``measured``, what inference does not know is seen in runs of what leads to it.
         """
@@ -151,7 +151,7 @@ class Reach:
         return any(step.held > MOST for step in self._passed(shapes, measured=False))
 
     def _passed(self, shapes: Mapping[str, Extents], measured: bool) -> Iterator[_Step]:
-        """What is known of each node in turn; behind a misfit less is."""
+        """The facts of each node in turn; behind a misfit fewer are known."""
         facts = self._constants.copied()
         for name, extents in shapes.items():
             facts.add_extents(name, tuple(extents), self._kinds[name])

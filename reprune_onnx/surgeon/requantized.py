@@ -94,7 +94,7 @@ class _Writing:
         }
 
     def _weight(self, name: str) -> QuantizedWeight:
-        """What is left of a weight, and the numbers that stand for its values now."""
+        """The rest of a weight, with the numbers that stand for its values now."""
         original = self.form.weights[self.source.get(name, name)]
         held, steps = original.held, original.steps
         for axis, keep in self.keeps.get(name, {}).items():
@@ -211,7 +211,7 @@ class _Writing:
 
 
 def _growth(value: Array, steps: Steps) -> Array:
-    """How much larger scales have to be for values: at least 1, () or (n,) along their axis."""
+    """The factor by which scales grow for values: at least 1, () or (n,) along their axis."""
     scale, zero = steps.along(value.ndim)
     low = (steps.low - zero.astype(np.float64)) * scale
     high = (steps.high - zero.astype(np.float64)) * scale

@@ -24,7 +24,7 @@ _BY_AXIS = {
 }
 """Norms over all axes from one on, which is the default of their attribute."""
 _TAKEN = {"SkipLayerNormalization": 2, "SkipSimplifiedLayerNormalization": 2}
-"""How many first inputs have the channels; others one."""
+"""The number of first inputs that have the channels; others one."""
 
 
 def is_statistic(node: onnx.NodeProto) -> bool:

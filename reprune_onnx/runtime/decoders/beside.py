@@ -1,4 +1,4 @@
-"""What raw outputs of YOLO have beside boxes and classes: masks by prototypes, and keypoints.
+"""The parts of raw outputs of YOLO beside boxes and classes: masks by prototypes, and keypoints.
 
 The columns behind the classes are, for each box, the coefficients of its mask, of which there are
 as many as prototypes (m, ·, ·) in another output, or its keypoints: x, y and perhaps a score.

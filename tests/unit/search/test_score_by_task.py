@@ -1,4 +1,4 @@
-"""What --max-drop and sweep measure of models that are no classifiers."""
+"""The measures of --max-drop and sweep for models that are no classifiers."""
 
 from __future__ import annotations
 
