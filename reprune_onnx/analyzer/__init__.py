@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.groups import build_groups, never_empty, sole_units
 from reprune_onnx.analyzer.labels import compress
 from reprune_onnx.analyzer.measured_sizes import measured
+from reprune_onnx.analyzer.other_sizes import OtherSizes
 from reprune_onnx.analyzer.refusal import refuse_quantized, refuse_without_layers
 from reprune_onnx.analyzer.rules import RULES
 from reprune_onnx.analyzer.scope import locked_by_scope, matching
@@ -76,8 +78,7 @@ def channels_of(graph: Graph, scope: Scope) -> ChannelMap:
     refuse_quantized(graph)
     sizes = fitting_shapes(folded(graph.proto), scope.input_shapes)  # one branch runs
     shapes = sizes.shapes
-    w = Walk(graph, shapes, scope.input_shapes, scope.statistics_kept)
-    w.run(RULES)
+    w = _walked(graph, scope, shapes)
     if not w.layers:
         refuse_without_layers(graph)
     w.layers, w.passing = measured(graph, (w.layers, w.passing), shapes)
@@ -95,12 +96,20 @@ def channels_of(graph: Graph, scope: Scope) -> ChannelMap:
     return replace(facts, sizes_found=sizes.note, branches=branches.running)
 
 
+def _walked(graph: Graph, scope: Scope, shapes: dict[str, tuple[int, ...]]) -> Walk:
+    w = Walk(graph, shapes, scope.input_shapes, scope.statistics_kept)
+    w.run(RULES)
+    return w
+
+
 def _facts(w: Walk, scope: Scope, shapes: dict[str, tuple[int, ...]]) -> ChannelMap:
     roots, unit_of = np.unique(w.space.roots(np.arange(len(w.space))), return_inverse=True)
     unit_of, n_units = unit_of.astype(np.int64), len(roots)
     tensors = {name: Labels(x.shape, compress(unit_of[x.ids])) for name, x in w.tensors.items()}
     locks = [Lock(d.node, np.unique(unit_of[d.ids]), d.reason, kind=d.kind) for d in w.locks]
-    counts = resolve.Counts(w, unit_of)
+    counts = resolve.Counts(
+        w, unit_of, OtherSizes(w.graph, shapes, partial(_walked, w.graph, scope))
+    )
     locks += [Lock(*parts) for parts in counts.locks]
     layers = _layers(w, unit_of)
     outer = _outer_locks(w, unit_of, n_units, layers) if scope.residual == "inner" else []

@@ -64,7 +64,8 @@ class Number:
     ``value`` at the analysed input shape, None if unknown; ``terms`` the products of extents it is
     the weighted sum of, apart from a constant ``rest``, None if unknown; ``linear`` is False where
     it depends on ``terms`` in another way, then by ``formula`` if that is known; ``origin`` is
-    (node, input, flat index) where it is an element of a constant.
+    (node, input, flat index) where it is an element of a constant, and ``factor`` that element
+    where it is one times extents: the 8 of 8 heads of each image.
     """
 
     value: float | None
@@ -73,6 +74,7 @@ class Number:
     origin: tuple[int, int, int] | None = None
     rest: Fraction | None = None
     formula: Formula | None = None
+    factor: Number | None = None
 
     @property
     def constant(self) -> Fraction | None:
@@ -275,7 +277,9 @@ def _element(kind: str, made: Formula, value: float | None) -> Number:
         terms = {t: Fraction(0) for n in e for t in n.terms}
         number = Number(value, terms, linear=not terms)
     origin = e[0].origin if _is_neutral(kind, e) else None
-    return replace(number, origin=origin, formula=None if number.linear else made)
+    factor = _factor(e) if kind == "Mul" else None
+    formula = None if number.linear else made
+    return replace(number, origin=origin, formula=formula, factor=factor)
 
 
 def _decided(made: Formula) -> float | None:
@@ -293,7 +297,8 @@ def _reduced(kind: str, elements: tuple[Number, ...], value: float | None) -> Nu
     """One number of all elements: a product or sum of extents where it is one."""
     terms = {t: Fraction(0) for n in elements for t in n.terms}
     if all(n.linear for n in elements) and kind == "ReduceProd":
-        return replace(reduce(lambda a, b: multiplied(a, b, None), elements), value=value)
+        product = reduce(lambda a, b: multiplied(a, b, None), elements)
+        return replace(product, value=value, factor=_factor(list(elements)))
     if all(n.linear for n in elements) and kind == "ReduceSum":
         total = reduce(_added, elements)
         return replace(total, value=value)
@@ -335,6 +340,12 @@ def _sum(a: dict[Term, Fraction], b: dict[Term, Fraction], sign: int) -> dict[Te
 
 def _scaled(terms: dict[Term, Fraction], factor: Fraction) -> dict[Term, Fraction]:
     return {k: v * factor for k, v in terms.items()}
+
+
+def _factor(e: list[Number]) -> Number | None:
+    """The one element of a constant among the factors of a product of extents."""
+    factors = [n.factor or n for n in e if n.factor is not None or not n.terms]
+    return factors[0] if len(factors) == 1 and factors[0].origin is not None else None
 
 
 def _is_neutral(kind: str, e: list[Number]) -> bool:

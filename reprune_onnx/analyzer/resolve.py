@@ -18,6 +18,7 @@ import onnx
 from reprune_onnx.analyzer.drafts import CountDraft, GroupedConv, LockDraft, SiteDraft
 from reprune_onnx.analyzer.labels import compress, in_a_row, varying
 from reprune_onnx.analyzer.numbers import Number, Term, values
+from reprune_onnx.analyzer.other_sizes import OtherSizes
 from reprune_onnx.analyzer.trials import Trials, axis_units
 from reprune_onnx.analyzer.walk import Walk
 from reprune_onnx.errors import ModelError
@@ -148,9 +149,10 @@ def statistics(w: Walk, unit_of: Ints) -> Iterable[Statistic]:
 class Counts:
     """Settles which integers are rewritten, and which channels stay because one cannot be."""
 
-    def __init__(self, w: Walk, unit_of: Ints) -> None:
+    def __init__(self, w: Walk, unit_of: Ints, sizes: OtherSizes) -> None:
         self._w = w
         self._unit_of = unit_of
+        self._sizes = sizes
         self._trials = Trials(w, unit_of)
         self._facts: dict[CountPlace, tuple[Weights, Count | None]] = {}
         self.locks: list[tuple[str, Ints, str]] = []
@@ -178,9 +180,10 @@ class Counts:
         if not self._computed(draft) or self._is_written(draft):
             self._state(draft, (draft.op.index, draft.attribute, draft.input, draft.index), need)
         elif not self._follows(draft):
-            have, origin = self._have(draft), self._number(draft).origin
-            if origin is not None and not have:
-                self._state(draft, (origin[0], "", *origin[1:]), need)
+            have, multiple = self._have(draft), self._multiple(draft)
+            if multiple is not None:
+                ((node, *place), times) = multiple
+                self._state(draft, (node, "", *place), need, times)
             else:
                 why = "reads a computed number that would not follow the channels"
                 if not need:
@@ -199,6 +202,21 @@ class Counts:
             factor is not None or not units for factor, units in map(self._product, number.terms)
         )
         return number.linear and all_known and _same(self._have(draft), self._need(draft))
+
+    def _multiple(self, draft: CountDraft) -> tuple[tuple[int, int, int], int] | None:
+        """The element of a constant that a number without channels is, and how many times.
+
+        None where it is none, or where a number of the channels is no such multiple.
+        """
+        number = self._number(draft)
+        element = number.factor or number
+        if element.origin is None or self._have(draft):
+            return None
+        if number.factor is None:
+            return element.origin, 1
+        times = (number.value or 0) / (element.value or 1)
+        whole = times >= 1 and all(not weight % int(times) for weight in self._need(draft).values())
+        return (element.origin, int(times)) if whole and times.is_integer() else None
 
     def _have(self, draft: CountDraft) -> Weights:
         """What the computed number counts: the units along the extents it is made of."""
@@ -249,20 +267,24 @@ class Counts:
     def _write_element(self, draft: CountDraft) -> None:
         """Note one number that would not follow, while those beside it are computed as before.
 
-        What counts channels is their number at every size; what must keep its value depends on
-        nothing but channels.
+        It has to be the same for any number and size of images; what must keep its value depends
+        on nothing but channels.
         """
         number, dtype = self._number(draft), self._dtype(draft)
         have, need = self._have(draft), self._need(draft)
         if self._follows(draft) or dtype is None:
             return
-        if (number.origin is not None and not have) or self._w.graph.opsets.get("", 1) < _WHERE:
+        if self._multiple(draft) is not None or self._w.graph.opsets.get("", 1) < _WHERE:
             return
         products = [self._trials.units_at(extent) for term in number.terms for extent in term]
-        if not need and (number.value is None or any(units is None for units in products)):
+        beside = any(units is None for units in products)  # extents without channels
+        if not need and (number.value is None or beside):
+            return
+        name = draft.op.inputs[draft.input]
+        if beside and not self._sizes.keep(name, draft.index, number.value):
             return
         place = (draft.op.index, draft.input)
-        shape = self._w.numbers[draft.op.inputs[draft.input]].shape
+        shape = self._w.numbers[name].shape
         before = self.written.get(place) or Computed(
             np.zeros(shape, dtype), np.empty(0, dtype=np.int64), np.zeros(shape, dtype=np.bool_)
         )
@@ -305,7 +327,9 @@ class Counts:
         counted = Counter(units.tolist() if units is not None else ())
         return {unit: Fraction(draft.sign * n) for unit, n in counted.items()}
 
-    def _state(self, draft: CountDraft, target: CountPlace, need: Weights) -> None:
+    def _state(self, draft: CountDraft, target: CountPlace, need: Weights, times: int = 1) -> None:
+        """Note that the number at ``target``, taken ``times``, is what ``draft`` reads."""
+        need = {unit: weight / times for unit, weight in need.items()}
         earlier = self._facts.get(target)
         if earlier is not None:
             if not _same(earlier[0], need):
@@ -314,7 +338,7 @@ class Counts:
                 self._lock(draft, [*earlier[0], *need], why)
             return
         ids = self._counted(draft)
-        count = None if ids is None else Count(*target, np.sort(ids), draft.sign)
+        count = None if ids is None else Count(*target, np.sort(ids)[::times], draft.sign)
         self._facts[target] = (need, count)
 
     def _lock(self, draft: CountDraft, units: list[int], why: str) -> None:

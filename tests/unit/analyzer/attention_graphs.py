@@ -35,7 +35,8 @@ class Kind:
 
     ``weights`` have a shape each, and per axis the blocks that hold these heads: (axis, blocks
     around, channels within; of each block, where these are not the same). HEADS in ``body`` stands
-    for the number of heads, TWICE for twice as many. ONNX Runtime runs it ``since`` a version.
+    for the number of heads, TWICE for twice as many. ONNX Runtime runs it ``since`` a version. The
+    number of ``images`` is 1, or left open by a letter.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Kind:
     within: Within  # channels of one head there
     opset: int = 17
     since: str = "1.20"
+    images: str = "1"
 
 
 TABLES = {
@@ -78,7 +80,7 @@ def positions(n: int, gone: int, blocks: int, within: Within) -> np.ndarray:
 def network(kind: Kind, n: int, weights: dict[str, np.ndarray]) -> onnx.ModelProto:
     body = kind.body.replace("HEADS", str(n)).replace("TWICE", str(2 * n))
     text = f"""<ir_version: 10, opset_import: ["": {kind.opset}, "com.microsoft": 1]>
-    g (float[1,3,4,4] x) => (float[] y) {{ {body} }}"""
+    g (float[{kind.images},3,4,4] x) => (float[] y) {{ {body} }}"""
     integers = {"thirds": [D] * 3, "pads": [0, 0, 0, 0, 0, 0, 1, 0], "c0": [0], "c1": [1]}
     integers |= {"c_1": [-1], "c2": [2], "end": [2**31], **kind.integers(n)}
     scalars = {f"i{k}": np.int64(k) for k in range(3)}
@@ -98,7 +100,8 @@ def by_hand(kind: Kind, gone: int) -> onnx.ModelProto:
 
 
 def ran(proto: onnx.ModelProto) -> np.ndarray:
-    x = np.random.default_rng(1).standard_normal((1, 3, 4, 4)).astype(np.float32)
+    images = proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 2
+    x = np.random.default_rng(1).standard_normal((images, 3, 4, 4)).astype(np.float32)
     options = ort.SessionOptions()  # 1.20 fuses nodes without a name into several of one name
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     (y,) = ort.InferenceSession(proto.SerializeToString(), options).run(None, {"x": x})

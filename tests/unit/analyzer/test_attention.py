@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from attention_graphs import START, TURN, D, H, Kind, P, drawn, goes_as_by_hand, network
 
 import reprune_onnx as rp
+
+IMAGES_TIMES_HEADS = Kind(
+    "as many places in a batch as there are images times heads",
+    H,
+    "q",
+    START
+    + """  s = Transpose <perm = [1,0,2]> (t)  p0 = Shape <end = 1> (s)
+    n = Shape <start = 1, end = 2> (s)  nh = Mul (n, heads)
+    apart = Concat <axis = 0> (p0, nh, width)"""
+    + "".join(
+        f"""[{x}] {x} = MatMul (s, {x}_w)  {x}r = Reshape ({x}, apart)
+        {x}h = Transpose <perm = [1,0,2]> ({x}r)"""
+        for x in "qkv"
+    )
+    + """  kt = Transpose <perm = [0,2,1]> (kh)  a = MatMul (qh, kt)
+    p = Softmax <axis = -1> (a)  o = MatMul (p, vh)  w = Transpose <perm = [1,0,2]> (o)
+    joined = Concat <axis = 0> (p0, n, wide)  z = Reshape (w, joined)  y = MatMul (z, o_w)""",
+    lambda h: {"flat": [0, 6, P], "heads": [h], "width": [D], "wide": [h * D]},
+    {
+        "f_w": ((6, 3, 3, 3), []),
+        **{f"{x}_w": ((6, H * D), [(1, 1, D)]) for x in "qkv"},
+        "o_w": ((H * D, 5), [(0, 1, D)]),
+    },
+    1,
+    D,
+    images="N",
+)
 
 KINDS = [
     Kind(
@@ -224,6 +253,15 @@ KINDS = [
         1,
         1,
     ),
+    IMAGES_TIMES_HEADS,
+    replace(
+        IMAGES_TIMES_HEADS,
+        name="the same, by a product over a list",
+        body=IMAGES_TIMES_HEADS.body.replace(
+            "nh = Mul (n, heads)", "both = Concat <axis = 0> (n, heads)  nh = ReduceProd (both)"
+        ),
+    ),
+    replace(IMAGES_TIMES_HEADS, name="the same of one image", images="1"),
 ]
 
 
@@ -244,3 +282,23 @@ def test_a_softmax_over_all_channels_keeps_them() -> None:
     free = [g.units[g.free] for g in channels.groups]
     assert not any(np.isin(layer.out_ids, units).any() for units in free)
     assert any("mixes the channels" in lock.reason for lock in channels.locks)
+
+
+def test_a_number_that_grows_with_the_images_is_not_written_down() -> None:
+    """It is no multiple of a constant that could be rewritten: the heads stay, for any images."""
+    kind = replace(
+        IMAGES_TIMES_HEADS,
+        body=IMAGES_TIMES_HEADS.body.replace(
+            "nh = Mul (n, heads)", "some = Div (p0, five)  nh = Mul (n, some)"
+        ),
+        integers=lambda h: IMAGES_TIMES_HEADS.integers(h) | {"five": [P // H]},
+    )
+    proto = network(kind, H, drawn(kind))
+
+    channels = rp.analyze(proto, rp.Scope(residual="prune"))
+
+    free = np.concatenate([g.units[g.free] for g in channels.groups])
+    by_name = {layer.name: layer for layer in channels.layers}
+    assert not np.isin(by_name["q"].out_ids, free).any()
+    assert any("would not follow the channels" in lock.reason for lock in channels.locks)
+    assert np.isin(by_name["stem"].out_ids, free).all(), "others go"
