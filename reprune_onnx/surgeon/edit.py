@@ -142,7 +142,10 @@ class Surgery:
             self._proto.graph.initializer.remove(self._initializers.pop(name))
 
     def update_shapes(self, tensors: dict[str, Labels], keep: Bools) -> None:
-        """Bring declared shapes of activations, and of weights that are also inputs, up to date."""
+        """Bring declared shapes of activations, and of weights that are also inputs, up to date.
+
+        An axis that loses channels loses its symbol: one such as 8·batch may still name others.
+        """
         for value in (*self._proto.graph.value_info, *self._proto.graph.input):
             name, declared = value.name, value.type.tensor_type.shape
             shape = self._shapes.get(name, self._shapes.get(self._graph.origin(name)))
@@ -158,6 +161,8 @@ class Surgery:
                         count = int(kept.any(axis=others).sum())
                         if dim.HasField("dim_value"):
                             dim.dim_value = count
+                        elif count < kept.shape[axis]:
+                            dim.ClearField("dim_param")
 
     # ── onnx-graphsurgeon makes tensors and attributes ──────────────────────────────────────
 

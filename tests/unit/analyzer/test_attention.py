@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 from attention_graphs import START, TURN, D, H, Kind, P, drawn, goes_as_by_hand, network
 
@@ -302,3 +303,19 @@ def test_a_number_that_grows_with_the_images_is_not_written_down() -> None:
     assert not np.isin(by_name["q"].out_ids, free).any()
     assert any("would not follow the channels" in lock.reason for lock in channels.locks)
     assert np.isin(by_name["stem"].out_ids, free).all(), "others go"
+
+
+def test_an_axis_that_loses_heads_loses_its_symbol() -> None:
+    """Of two tensors with one symbol ONNX Runtime may let one take the other's memory."""
+    proto = network(IMAGES_TIMES_HEADS, H, drawn(IMAGES_TIMES_HEADS))
+    shapes = {"qh": ["heads of all images", P, D], "t": ["images", P, 6]}
+    for name, shape in shapes.items():
+        proto.graph.value_info.append(onnx.helper.make_tensor_value_info(name, 1, shape))
+
+    settings = rp.Settings(sparsity=0.3, residual="prune", recover="none")
+    pruned = rp.prune(proto, settings).model.proto
+
+    declared = {v.name: v.type.tensor_type.shape.dim for v in pruned.graph.value_info}
+    assert [(d.dim_param, d.dim_value) for d in declared["qh"]] == [("", 0), ("", P), ("", D)]
+    assert declared["t"][0].dim_param == "images"
+    assert declared["t"][2].dim_value < 6
