@@ -26,8 +26,8 @@ def extents_in_a_run(
     """Return the shape of each of the tensors ``names`` on random inputs of ``shapes``.
 
     Tensors that hold a shape themselves, as what a Reshape goes to, are ``targets``: of them the
-    numbers are returned. With ``all_nodes`` the whole model is run, or else only what
-    leads to all these; nodes that measure are added. Raises ModelError where ONNX Runtime does not
+    numbers are returned. With ``all_nodes`` the whole model is run, or else, in 4 GB at most, only
+    what leads to all these; nodes that measure are added. Raises ModelError where ONNX Runtime does not
     run that on inputs of any kind.
     """
     proto = onnx.ModelProto()
@@ -45,7 +45,8 @@ def extents_in_a_run(
         measured[made] = name
         proto.graph.node.append(onnx.helper.make_node(op, [name], [made]))
         proto.graph.output.append(onnx.helper.make_tensor_value_info(made, 7, [None]))
-    results = _run(Session(proto, optimize=False, outputs=list(measured)), shapes)
+    session = Session(proto, optimize=False, outputs=list(measured), frugal=not all_nodes)
+    results = _run(session, shapes)
     return {name: tuple(results[made].tolist()) for made, name in measured.items()}
 
 

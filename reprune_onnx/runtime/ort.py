@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from reprune_onnx import model as model_file
 from reprune_onnx.errors import KernelError, ModelError
+from reprune_onnx.memory import available_memory
 from reprune_onnx.runtime.custom_ops import register
 from reprune_onnx.runtime.older_opsets import raised
 from reprune_onnx.safe_inference import refuse_negative_extents
@@ -32,7 +33,8 @@ _TYPES: dict[str, np.dtype[Any]] = {
     "double": np.dtype(np.float64),
     **{name: np.dtype(name) for name in ("bool", "float16", *_INTEGERS)},
 }
-_NO_MEMORY = re.compile(r"Failed to allocate memory|bad_alloc")
+_NO_MEMORY = re.compile(r"Failed to allocate memory|bad_alloc|Available memory of \d+ is smaller")
+_FRUGAL = 4 << 30  # bytes that frugal sessions take at most
 _UNKNOWN_OP = re.compile(r"\w:\w+\(.*\) is not a registered function/op")
 _NO_KERNEL = "; load the library that has it with --custom-ops LIB"
 _NO_IMPLEMENTATION = "Could not find an implementation"
@@ -62,7 +64,8 @@ class Session:
     cores. ``outputs`` are the tensors that ``run`` returns, inner ones too; by default the graph's
     outputs. ``provider`` says on what, by default the CPU. ``in_turns`` is for sessions that run
     one after another: the threads of one do not go on spinning, to be ready for more, while the
-    next one runs. Raises ModelError where ONNX Runtime cannot load the model.
+    next one runs. ``frugal`` sessions take 4 GB together, or half of what is free: what needs more
+    ends as a MemoryError at once. Raises ModelError where ONNX Runtime cannot load the model.
     """
 
     inputs: tuple[Port, ...]
@@ -77,6 +80,7 @@ class Session:
         outputs: Sequence[str] | None = None,
         provider: str = CPU,
         in_turns: bool = False,
+        frugal: bool = False,
     ) -> None:
         import onnxruntime as ort
 
@@ -85,6 +89,9 @@ class Session:
         options.intra_op_num_threads = threads
         if in_turns:
             options.add_session_config_entry("session.force_spinning_stop", "1")
+        if frugal:
+            _limit_memory()
+            options.add_session_config_entry("session.use_env_allocators", "1")
         level = ort.GraphOptimizationLevel
         options.graph_optimization_level = (
             level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
@@ -92,7 +99,7 @@ class Session:
         register(options)
         if isinstance(model, onnx.ModelProto):
             refuse_negative_extents(model)
-        self._title = _title(model)
+        self._title, self._frugal = _title(model), frugal
         start = partial(self._started, options=options, provider=provider)
         try:
             self._session = start(model, outputs)
@@ -158,6 +165,8 @@ class Session:
 
         options = ort.RunOptions()
         options.log_severity_level = _SILENT
+        if self._frugal:  # what one run has taken is free for the next, of whatever session
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         run = partial(self._session.run, names, feeds, options)
         if threading.current_thread() is not threading.main_thread():
             return list(run())
@@ -233,6 +242,18 @@ def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProt
     extra = [name for name in dict.fromkeys(names) if name not in have]
     copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in extra)
     return copy
+
+
+@cache
+def _limit_memory() -> None:
+    """Make the memory that frugal sessions share; once, for ONNX Runtime keeps it to the end."""
+    import onnxruntime as ort
+
+    kind, use = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, ort.OrtMemType.DEFAULT
+    most = min(_FRUGAL, available_memory() // 2)
+    ort.create_and_register_allocator(
+        ort.OrtMemoryInfo("Cpu", kind, 0, use), ort.OrtArenaCfg({"max_mem": most})
+    )
 
 
 def _raise_memory_error(error: Exception) -> None:

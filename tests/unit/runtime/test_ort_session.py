@@ -159,3 +159,17 @@ def test_ctrl_c_stops_a_run() -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert time.perf_counter() - start < 30  # of minutes
+
+
+def test_a_frugal_session_ends_where_much_memory_is_needed():
+    """Of 60,000 positions, the products of all with all take 14 GB; of 1,000, 4 MB."""
+    proto = parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[N, 2] x) => (float y)
+        { t = Transpose(x)  p = MatMul(x, t)  s = Relu(p)  y = ReduceSum<keepdims = 0>(s) }
+    """)
+    session = Session(proto, optimize=False, frugal=True)
+    for _ in range(2):
+        with pytest.raises(MemoryError):
+            session.run({"x": np.ones((60_000, 2), np.float32)})
+        assert session.run({"x": np.ones((1000, 2), np.float32)})["y"] == 2_000_000
