@@ -157,6 +157,7 @@ class Counts:
         self._facts: dict[CountPlace, tuple[Weights, Count | None]] = {}
         self.locks: list[tuple[str, Ints, str]] = []
         self.written: dict[tuple[int, int], Computed] = {}
+        self._claimed: dict[tuple[int, int, int], Weights] = {}  # what constants will be
         looked: set[tuple[int, int]] = set()
         for draft in w.counts:  # one for every element, while an input is written down as a whole
             place = (draft.op.index, draft.input)
@@ -202,6 +203,15 @@ class Counts:
             factor is not None or not units for factor, units in map(self._product, number.terms)
         )
         return number.linear and all_known and _same(self._have(draft), self._need(draft))
+
+    def _claims(self, draft: CountDraft) -> bool:
+        """Whether a constant can be rewritten for ``draft``, and is for no other number."""
+        multiple = self._multiple(draft)
+        if multiple is None:
+            return False
+        place, times = multiple
+        need = {unit: weight / times for unit, weight in self._need(draft).items()}
+        return _same(self._claimed.setdefault(place, need), need)
 
     def _multiple(self, draft: CountDraft) -> tuple[tuple[int, int, int], int] | None:
         """The element of a constant that a number without channels is, and how many times.
@@ -272,9 +282,9 @@ class Counts:
         """
         number, dtype = self._number(draft), self._dtype(draft)
         have, need = self._have(draft), self._need(draft)
-        if self._follows(draft) or dtype is None:
+        if self._follows(draft) or dtype is None or self._claims(draft):
             return
-        if self._multiple(draft) is not None or self._w.graph.opsets.get("", 1) < _WHERE:
+        if self._w.graph.opsets.get("", 1) < _WHERE:
             return
         products = [self._trials.units_at(extent) for term in number.terms for extent in term]
         beside = any(units is None for units in products)  # extents without channels

@@ -78,7 +78,8 @@ CHOICE = "m = ArgMax <axis = 0> (h)\n j = Mul (m, zero)\n s = Add (j, zero)\n"
 CHOICE_OF_X = "m = ReduceMax (x)\n n = Reshape (m, one)\n j = Cast <to = 7> (n)\n"
 CHOICE_OF_X += "s = Mul (j, zero)\n"
 
-TWICE = "[other] d = Conv <pads = [1,1,1,1]> (f, d_w)\n n = Shape <end = 1> (x)\n"
+TWICE = "[other] d = Conv <pads = [1,1,1,1]> (f, d_w)\n s = Shape (x)\n"
+TWICE += "n = Slice <starts = [0], ends = [1]> (s)\n"
 TWICE += "t = Concat <axis = 0> (n, eight, rest)\n p = Reshape (c, t)\n"
 
 POSITIONS = "g = GlobalAveragePool (c)\n h = Reshape (g, row)\n o = Conv (f, o_w)\n"
