@@ -4,7 +4,8 @@
     python tools/coverage_table.py --hybrids --norm-statistics kept --exporter torchscript \\
         --out docs/hybrids.json --table docs/hybrids.md
 
-Needs torch, torchvision, onnxscript, timm with `--timm`, and ultralytics too with `--hybrids`.
+Needs torch, torchvision, onnxscript, timm with `--timm`, and ultralytics and transformers too with
+`--hybrids`.
 Every network is built with random weights, exported by PyTorch's two exporters, pruned by half in
 coupled groups, and verified. Rows are written to the JSON file one by one: a second run measures
 only what is missing.
@@ -59,7 +60,8 @@ mobilevit_xxs hrnet_w18_small dla34 xception41 tf_efficientnet_b0 resnest14d con
 """.split()  # noqa: SIM905 (as a list of strings it is five times as long)
 HYBRIDS = """
 mobilevitv2_050 efficientvit_b0 efficientformerv2_s0 fastvit_t8 pvt_v2_b0 mambaout_femto
-poolformer_s12 convnextv2_atto xcit_nano_12_p16_224 focalnet_tiny_srf twins_pcpvt_small
+poolformer_s12 convnext_atto convnextv2_atto edgenext_xx_small mobilevit_xxs
+xcit_nano_12_p16_224 focalnet_tiny_srf twins_pcpvt_small
 deit_tiny_patch16_224 swin_tiny_patch4_window7_224
 """.split()  # noqa: SIM905 (as a list of strings it is five times as long)
 MORE_HYBRIDS = {  # whose makers are not PyTorch's or timm's
@@ -68,6 +70,8 @@ MORE_HYBRIDS = {  # whose makers are not PyTorch's or timm's
     "yolo26n": "ultralytics",
     "rtdetr-resnet50": "ultralytics",
     "rtdetr-l": "ultralytics",
+    "segformer-b0": "transformers",
+    "cvt-13": "transformers",
 }
 SIDES |= dict.fromkeys(MORE_HYBRIDS, 64) | {"rtdetr-resnet50": 160, "rtdetr-l": 160}
 SIDES |= dict.fromkeys(HYBRIDS[:-2], 64) | dict.fromkeys(HYBRIDS[-2:], 224)
@@ -222,7 +226,8 @@ def build(job: Row) -> tuple[nn.Module, torch.Tensor]:
     if job["library"] in MAKERS:
         net = MAKERS[job["library"]](name)
     elif hasattr(torchvision.models.segmentation, name):
-        net = Only(torchvision.models.get_model(name, weights=None, weights_backbone=None))
+        dense = torchvision.models.get_model(name, weights=None, weights_backbone=None)
+        net = Only(dense, "out")
     else:
         training = ("aux_logits", "init_weights") if name in ("googlenet", "inception_v3") else ()
         net = torchvision.models.get_model(name, weights=None, **dict.fromkeys(training, False))
@@ -248,17 +253,33 @@ def _of_ultralytics(name: str) -> nn.Module:
     return net
 
 
+def _of_transformers(name: str) -> nn.Module:
+    """From the configuration that its class has by default."""
+    import transformers as t
+
+    made = {
+        "segformer-b0": lambda: t.SegformerForSemanticSegmentation(t.SegformerConfig()),
+        "cvt-13": lambda: t.CvtForImageClassification(t.CvtConfig()),
+    }
+    return Only(made[name](), "logits")
+
+
 MAKERS = {
     "timm": _of_timm,
     "ultralytics": _of_ultralytics,
+    "transformers": _of_transformers,
 }
 
 
-class Only(nn.Sequential):
-    """A segmentation network's one output, out of its dictionary."""
+class Only(nn.Module):
+    """One output of a network that returns several by name."""
+
+    def __init__(self, net: nn.Module, output: str) -> None:
+        super().__init__()
+        self.net, self.output = net, output
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x)["out"]
+        return self.net(x)[self.output]
 
 
 def enliven(net: nn.Module, x: torch.Tensor) -> None:
