@@ -12,6 +12,7 @@ from reprune_onnx.analyzer.hoist import hoisted
 from reprune_onnx.analyzer.loops import unrolled
 from reprune_onnx.analyzer.sequences import as_slices
 from reprune_onnx.analyzer.sharing import as_one
+from reprune_onnx.analyzer.views import as_views
 from reprune_onnx.errors import ModelError
 from reprune_onnx.order import in_order
 from reprune_onnx.types import Model
@@ -23,7 +24,8 @@ DEEPEST = 100
 
 
 def written_out(model: Model) -> Model:
-    """The model with local functions inlined, its nodes in order, and sequences of parts as slices.
+    """The model with local functions inlined, its nodes in order, sequences of parts as slices, and
+    views as reshapes.
 
     Sparse constants are dense, and each is read under one name only (`sharing.py`). It is the model
     itself where nothing of that is to be done. The file is not touched: what is written later has
@@ -44,7 +46,7 @@ def written_out(model: Model) -> Model:
                 f" ({str(error).splitlines()[0]}): check it with onnx.checker"
             ) from error
         model = replace(model, proto=inlined)
-    return as_one(as_slices(unrolled(as_dense(in_order(model)))))
+    return as_one(as_views(as_slices(unrolled(as_dense(in_order(model))))))
 
 
 def opened(model: Model) -> Model:
