@@ -183,8 +183,8 @@ class Counts:
         elif not self._follows(draft):
             have, multiple = self._have(draft), self._multiple(draft)
             if multiple is not None:
-                ((node, *place), times) = multiple
-                self._state(draft, (node, "", *place), need, times)
+                (node, i, index), times = multiple
+                self._state(draft, (node, "", i, index), need, times)
             else:
                 why = "reads a computed number that would not follow the channels"
                 if not need:

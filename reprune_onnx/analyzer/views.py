@@ -70,8 +70,8 @@ class _Sizes:
         given = {}
         for name, shape in stated_shapes(graph.proto, {}).items():
             if shape is not None:
-                first, *others = shape or (None,)
-                given[name] = (first or images, *(extent or _OPEN for extent in others))[: len(shape)]
+                assumed = (images, *[_OPEN] * len(shape))
+                given[name] = tuple(n or a for n, a in zip(shape, assumed, strict=False))
         self._shapes: Mapping[str, Shape] = stated_alone(graph.proto, given)
         self._numbers: dict[str, NDArray[Any] | None] = {}
 
@@ -100,7 +100,8 @@ class _Sizes:
             shape = self._shapes.get(op.inputs[0])
             if shape is None or None in shape:
                 return None
-            feeds: list[NDArray[Any] | None] = [np.broadcast_to(np.float32(0), shape)]
+            like = np.broadcast_to(np.float32(0), [n or 0 for n in shape])
+            feeds: list[NDArray[Any] | None] = [like]
         else:
             feeds = [self._number(name) if name else None for name in op.inputs]
             if any(name and array is None for name, array in zip(op.inputs, feeds, strict=True)):

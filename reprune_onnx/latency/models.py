@@ -17,7 +17,7 @@ _TURNS = Turns(seconds=2.0, fewest=5, most=200)
 
 def latencies(models: Sequence[Model], shapes: Mapping[str, tuple[int, ...]]) -> list[float]:
     """Return each model's time for one run in ms, the median, in ONNX Runtime on all cores."""
-    sessions = [Session(as_float32(m.proto), optimize=True, in_turns=True) for m in models]
+    sessions = [Session(as_float32(m.proto), optimize=True, use="in turns") for m in models]
     feeds = [random_inputs(s.inputs, shapes, np.random.default_rng(0)) for s in sessions]
     for session, values in zip(sessions, feeds, strict=True):
         session.run(values)  # Ctrl-C stops this one, should it have no end

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from reprune_onnx.errors import ModelError
 from reprune_onnx.order import read_by
-from reprune_onnx.runtime.ort import Session
+from reprune_onnx.runtime.ort import Session, Use
 from reprune_onnx.runtime.random_inputs import DRAWS, random_inputs
 
 
@@ -27,8 +27,8 @@ def extents_in_a_run(
 
     Tensors that hold a shape themselves, as what a Reshape goes to, are ``targets``: of them the
     numbers are returned. With ``all_nodes`` the whole model is run, or else, in 4 GB at most, only
-    what leads to all these; nodes that measure are added. Raises ModelError where ONNX Runtime does not
-    run that on inputs of any kind.
+    what leads to all these; nodes that measure are added. Raises ModelError where ONNX Runtime does
+    not run that on inputs of any kind.
     """
     proto = onnx.ModelProto()
     proto.CopyFrom(source)
@@ -45,7 +45,8 @@ def extents_in_a_run(
         measured[made] = name
         proto.graph.node.append(onnx.helper.make_node(op, [name], [made]))
         proto.graph.output.append(onnx.helper.make_tensor_value_info(made, 7, [None]))
-    session = Session(proto, optimize=False, outputs=list(measured), frugal=not all_nodes)
+    use: Use = "alone" if all_nodes else "frugal"
+    session = Session(proto, optimize=False, outputs=list(measured), use=use)
     results = _run(session, shapes)
     return {name: tuple(results[made].tolist()) for made, name in measured.items()}
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -54,6 +54,7 @@ class Port:
 
 
 CPU = "CPUExecutionProvider"
+Use = Literal["alone", "in turns", "frugal"]
 
 
 class Session:
@@ -62,10 +63,10 @@ class Session:
     One of opset 6 or older runs as a copy in opset 7 (`older_opsets`). ``optimize=False`` computes
     the graph as it stands in the file. ``threads`` is the number within an operation, 0 for all
     cores. ``outputs`` are the tensors that ``run`` returns, inner ones too; by default the graph's
-    outputs. ``provider`` says on what, by default the CPU. ``in_turns`` is for sessions that run
-    one after another: the threads of one do not go on spinning, to be ready for more, while the
-    next one runs. ``frugal`` sessions take 4 GB together, or half of what is free: what needs more
-    ends as a MemoryError at once. Raises ModelError where ONNX Runtime cannot load the model.
+    outputs. ``provider`` says on what, by default the CPU. ``use`` says what for. The threads of
+    sessions that run "in turns" do not go on spinning, to be ready for more, while another one
+    runs. "frugal" ones take 4 GB together, or half of what is free: what needs more ends as a
+    MemoryError at once. Raises ModelError where ONNX Runtime cannot load the model.
     """
 
     inputs: tuple[Port, ...]
@@ -79,17 +80,16 @@ class Session:
         threads: int = 0,
         outputs: Sequence[str] | None = None,
         provider: str = CPU,
-        in_turns: bool = False,
-        frugal: bool = False,
+        use: Use = "alone",
     ) -> None:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
         options.log_severity_level = _SILENT
         options.intra_op_num_threads = threads
-        if in_turns:
+        if use == "in turns":
             options.add_session_config_entry("session.force_spinning_stop", "1")
-        if frugal:
+        if use == "frugal":
             _limit_memory()
             options.add_session_config_entry("session.use_env_allocators", "1")
         level = ort.GraphOptimizationLevel
@@ -99,7 +99,7 @@ class Session:
         register(options)
         if isinstance(model, onnx.ModelProto):
             refuse_negative_extents(model)
-        self._title, self._frugal = _title(model), frugal
+        self._title, self._frugal = _title(model), use == "frugal"
         start = partial(self._started, options=options, provider=provider)
         try:
             self._session = start(model, outputs)

@@ -20,7 +20,7 @@ def tried_sizes(
 ) -> Callable[[Mapping[str, tuple[int, ...]]], bool] | None:
     """What tells whether ONNX Runtime runs given shapes; None where it loads no such model."""
     try:
-        session = Session(proto, optimize=False, frugal=True)
+        session = Session(proto, optimize=False, use="frugal")
     except ModelError:
         return None
 

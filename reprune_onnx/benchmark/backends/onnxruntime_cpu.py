@@ -18,7 +18,7 @@ class OrtRunner:
 
     def __init__(self, path: Path, threads: int, provider: str = CPU, device: str = "cpu") -> None:
         self.session = Session(
-            path, optimize=True, threads=threads, provider=provider, in_turns=True
+            path, optimize=True, threads=threads, provider=provider, use="in turns"
         )
         self._device = device
         self._bound: Bound | None = None

@@ -12,8 +12,8 @@ from reprune_onnx.analyzer.views import as_views
 from reprune_onnx.runtime.ort import Session
 
 C = 6
-PLACES = """n = Shape <end = 1> (x)  n0 = Squeeze (n)  r = Range (zero, n0, one)  s = Mul (r, stride)
-    u = Unsqueeze (s, axes)  places = Add (u, row)"""
+PLACES = """n = Shape <end = 1> (x)  n0 = Squeeze (n)  r = Range (zero, n0, one)
+    s = Mul (r, stride)  u = Unsqueeze (s, axes)  places = Add (u, row)"""
 FLAT = "flat = Reshape (m, all)  v = Gather <axis = 0> (flat, places)"
 MEAN = "m = ReduceMean <axes = [2,3]> (f)"
 

@@ -168,7 +168,7 @@ def test_a_frugal_session_ends_where_much_memory_is_needed():
         g (float[N, 2] x) => (float y)
         { t = Transpose(x)  p = MatMul(x, t)  s = Relu(p)  y = ReduceSum<keepdims = 0>(s) }
     """)
-    session = Session(proto, optimize=False, frugal=True)
+    session = Session(proto, optimize=False, use="frugal")
     for _ in range(2):
         with pytest.raises(MemoryError):
             session.run({"x": np.ones((60_000, 2), np.float32)})
