@@ -4,7 +4,10 @@ import json
 import sys
 from pathlib import Path
 
+import masked_oracle
+import numpy as np
 import pytest
+import text_graphs
 from ort_version import ort_is_older_than
 from random_recipes import BATCH, SIDE, Block, Recipe
 
@@ -51,6 +54,18 @@ def test_rounding_that_a_graph_amplifies_is_no_wrong_output(monkeypatch):
     )
     outcome = random_case.tried(random_case.Case(recipe, request))
     assert outcome.end == "exact", outcome.detail
+
+
+def test_rounding_is_that_of_weights_too():
+    """Of equal weights one is chosen, whatever the image: case 9223 of seed 14."""
+    proto = text_graphs.model(
+        """<ir_version: 8, opset_import: ["": 17]> g (float[1,8] x) => (float[1] y) {
+        n = Mul (x, none)  c = Add (n, w)  k = ArgMax <axis = 1, keepdims = 0> (c)
+        y = Cast <to = 1> (k) }""",
+        none=np.zeros(1),
+        w=np.full((1, 8), 0.1),
+    )
+    assert masked_oracle.own_rounding(proto, [{"x": np.ones((1, 8), np.float32)}]) > 0
 
 
 def test_random_graphs_are_pruned_exactly():
