@@ -28,6 +28,7 @@ from reprune_onnx.choices import (
     Task,
     TieBreak,
 )
+from reprune_onnx.data_options import CALIBRATION, CLASSES, DECODE, PREPROCESS, SKIP_BROKEN
 from reprune_onnx.errors import UsageError
 from reprune_onnx.in_memory import InMemory
 from reprune_onnx.options import Option, Takes, check_fields
@@ -70,11 +71,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     }
 }
 """Fields that a preset sets; others given beside it win."""
-DECODE = Option(
-    "Family of a detector's raw outputs, where their shapes do not tell: yolov8, yolov5, yolox,"
-    " end-to-end, rt-detr, detr, rt-detr-logits, ultraface, nanodet, scrfd, yunet.",
-    "NAME",
-)
 _TARGETS = ("sparsity", *SHARES, "max_drop", "keep")
 
 
@@ -88,19 +84,24 @@ class Settings:
     """
 
     sparsity: Annotated[
-        float | None, Option("Share of the prunable channels that go, in [0, 1).", "S")
+        float | None,
+        Option("Share of the prunable channels to remove, between 0 and 1.", "S"),
     ] = None
     macs_reduction: Annotated[
         float | None,
-        Option("Share of multiply-adds that go, in (0, 1); with --include of those it names.", "R"),
+        Option(
+            "Share of the multiply-adds to remove, between 0 and 1. With --include or --exclude it"
+            " is a share of the layers that these leave.",
+            "R",
+        ),
     ] = None
     params_reduction: Annotated[
-        float | None, Option("Share of parameters that go, in (0, 1).", "R")
+        float | None, Option("Share of the parameters to remove, between 0 and 1.", "R")
     ] = None
     latency_reduction: Annotated[
         float | None,
         Option(
-            "Share of the time of one run that goes, in (0, 1), measured on this machine, or"
+            "Share of the time of one run to save, between 0 and 1, as measured on this machine or"
             " read from --latency-table.",
             "R",
         ),
@@ -108,171 +109,172 @@ class Settings:
     max_drop: Annotated[
         float | None,
         Option(
-            "Find the smallest model that loses at most so many points of accuracy on --calibration"
-            " images with labels; without labels, and for another --task, of agreement with MODEL.",
+            "Find the smallest model that loses at most this many percentage points of accuracy, or"
+            " without labels, or with another --task, of agreement with MODEL. A third of the"
+            " --calibration images measures them.",
             "POINTS",
         ),
     ] = None
     task: Annotated[
         Task,
         Option(
-            "What --max-drop and sweep measure of agreement: the top class; the AP of boxes with"
-            " MODEL's own as truth; mean IoU; 100 less the relative distance in per cent; labels."
+            "Task of MODEL, by which --max-drop and sweep measure agreement with it: same top class"
+            " (classification), AP of boxes, MODEL's being the truth (detection), mean IoU"
+            " (semantic-segmentation), 100 less the relative distance in percent (regression),"
+            " same labels (multi-label)."
         ),
     ] = "classification"
     decode: Annotated[str | None, DECODE] = None
     keep: Annotated[
         Takes[ReportLike | None, Path | Mapping[str, Any] | None],
-        Option("Apply the selection of an earlier report.", "FILE", words=Path | None),
+        Option("Keep the channels that an earlier report kept.", "FILE", words=Path | None),
     ] = Takes(as_report, None)
     method: Annotated[
         Takes[MethodLike, Method | Criterion],
-        Option("Which channels stay; reconstruction needs --calibration.", words=Method),
+        Option(
+            "Criterion that chooses the channels: reprune is the paper's; reconstruction (needs"
+            " --calibration) removes those that the next layers miss least; the others are for"
+            " comparison.",
+            words=Method,
+        ),
     ] = Takes(as_criterion, "reprune")
     coverage: Annotated[
         CoverageOption,
         Option(
-            "Weight of a covered cluster: count is 1, as in the paper; norm its kernels'"
-            " squared norms; energy these times the energy of their input (needs --calibration)."
-            " auto is norm with --calibration, else count."
+            "Weight of a covered cluster, for --method reprune: 1 (count, as in the paper); the"
+            " squared norms of its kernels (norm); or these times their input's energy (energy,"
+            " needs --calibration). auto is norm with images, own or generated, else count."
         ),
     ] = "auto"
     allocation: Annotated[
         Allocation,
         Option(
-            "How many channels each layer keeps: auto is sensitivity (least measured loss)"
-            " with --calibration, else bn-gamma (Eq. 8-9)."
+            "Rule for the number of channels of each layer: least loss on images (sensitivity,"
+            " needs --calibration); |γ| of BatchNormalization (bn-gamma, Eq. 8-9 of the paper); the"
+            " same share everywhere (uniform). auto is sensitivity with images, own or generated,"
+            " else bn-gamma."
         ),
     ] = "auto"
     residual: Annotated[
         Residual,
         Option(
-            "Channels that meet a residual Add: keep them; prune only inside the branches (inner);"
-            " or prune coupled layers together."
+            "Channels that meet at a residual Add: keep them; prune only inside the branches"
+            " (inner); or remove the same ones from all layers that share them (prune)."
         ),
     ] = "keep"
     norm_statistics: Annotated[
         NormStatistics,
         Option(
-            "Channels over which a LayerNormalization, a mean, a norm or a maximum is taken: lock"
-            " keeps them all; kept lets them go, and takes it over those that are left; auto is"
-            " kept with --residual prune, but for sums, and else lock."
+            "Channels under a LayerNormalization, or under a mean, norm or maximum over channels:"
+            " lock keeps them all; kept lets some go, and takes the statistics over the rest. auto"
+            " is kept with --residual prune, except under sums, else lock."
         ),
     ] = "auto"
-    linkage: Annotated[
-        Linkage, Option("How the clustering measures the distance between clusters.")
-    ] = "ward"
+    linkage: Annotated[Linkage, Option("Distance between two clusters of kernels.")] = "ward"
     cutoff: Annotated[
-        Cutoff, Option("Stop clustering after ñ merges (Eq. 5), or at the height h_l.")
+        Cutoff,
+        Option(
+            "End of the clustering, for --method reprune: after as many merges as filters go"
+            " (merge-count), or at one height for all input channels (height, Eq. 5 of the paper)."
+        ),
     ] = "merge-count"
     tie_break: Annotated[
-        TieBreak, Option("The filter to keep of those that cover equally many clusters.")
+        TieBreak,
+        Option("Choice among filters that cover equally many clusters: chance or l2 norm."),
     ] = "random"
-    seed: Annotated[int, Option("Seed of all random choices.")] = 0
+    seed: Annotated[int, Option("Seed of all random choices.", "N")] = 0
     input_channels: Annotated[
         InputChannels,
-        Option("Input channels that the clustering sees: all, or those that stay."),
+        Option("Input channels that the clustering sees: all, or those that earlier layers keep."),
     ] = "all"
     include: Annotated[
         Takes[Globs, tuple[str, ...]],
-        Option("Prune only layers whose node name matches; repeatable.", "GLOB", words=list[str]),
+        Option(
+            "Prune only layers whose node name matches, such as '*backbone*'; repeatable.",
+            "GLOB",
+            words=list[str],
+        ),
     ] = Takes(as_globs, ())
     exclude: Annotated[
         Takes[Globs, tuple[str, ...]],
-        Option("Leave layers alone whose node name matches; repeatable.", "GLOB", words=list[str]),
+        Option("Do not prune layers whose node name matches; repeatable.", "GLOB", words=list[str]),
     ] = Takes(as_globs, ())
     layer: Annotated[
         Takes[WidthsLike, tuple[tuple[str, int], ...]],
         Option(
-            "Number of channels that layers of this name keep; repeatable.",
+            "Keep N channels in layers whose node name matches, whatever the target; repeatable.",
             "GLOB=N",
             words=list[str],
             read=words_of_widths,
         ),
     ] = Takes(as_widths, ())
-    min_channels: Annotated[int, Option("Least number of channels that any layer keeps.", "N")] = 1
+    min_channels: Annotated[int, Option("Fewest channels that any layer keeps.", "N")] = 1
     target: Annotated[
         str | None,
-        Option("Device whose rounding of widths applies: cpu, cuda, jetson-tx2, ….", "NAME"),
+        Option(
+            "Device that the widths are to suit, such as cpu or jetson-tx2 (`targets` lists them),"
+            " or a .toml file of your own.",
+            "NAME",
+        ),
     ] = None
     precision: Annotated[
         Precision | None,
-        Option("Precision that --target will compute in, where its rounding depends on it."),
+        Option("Precision that --target will compute in; default: the target's own."),
     ] = None
     round_to: Annotated[
         int | None,
         Option(
-            "Make the kept channels of each layer a multiple of N; default: 1, or what the target"
-            " device needs, or 8 where latency is measured.",
+            "Multiple that the kept channels of each layer are rounded to. Default: the target"
+            " device's, or 8 where latency is measured, else 1.",
             "N",
         ),
     ] = None
     input_shapes: Annotated[
         Takes[ShapesLike, tuple[tuple[str, tuple[int, ...]], ...]], INPUT_SHAPE
     ] = Takes(as_shapes, ())
-    calibration: Annotated[
-        Takes[DataLike | None, str | InMemory | None],
-        Option(
-            "Images, labels not needed: FILE.npz, a folder or .tar, or package.module:function; or"
-            " generated[:N], images made by formula where there are none.",
-            "DATA",
-            words=str | None,
-        ),
-    ] = Takes(as_data, None)
-    calibration_size: Annotated[int, Option("Number of --calibration images to use.", "N")] = 512
-    preprocess: Annotated[
-        str | None,
-        Option(
-            "How images become the model's input: imagenet, imagenet-bgr, cifar10; of detectors"
-            " ultralytics, yolox, rt-detr, nanodet, scrfd, ultraface; none; or"
-            " mean=…;std=…;scale=…;size=…;crop=…;color=…;layout=…;fit=…;fill=….",
-            "NAME|SPEC",
-        ),
-    ] = None
-    classes: Annotated[
-        Takes[PathLike | None, Path | None],
-        Option(
-            "Names of the classes in the order of the model's outputs, where sub-folders are the"
-            " labels: a name per line, or JSON or YAML. Default: the model's metadata, else sorted"
-            " order, of numbers by value.",
-            "FILE",
-            words=Path | None,
-        ),
-    ] = Takes(as_path, None)
-    skip_broken: Annotated[bool, Option("Leave out images that cannot be decoded; count them.")] = (
-        False
+    calibration: Annotated[Takes[DataLike | None, str | InMemory | None], CALIBRATION] = Takes(
+        as_data, None
     )
+    calibration_size: Annotated[int, Option("Most --calibration images to use.", "N")] = 512
+    preprocess: Annotated[str | None, PREPROCESS] = None
+    classes: Annotated[Takes[PathLike | None, Path | None], CLASSES] = Takes(as_path, None)
+    skip_broken: Annotated[bool, SKIP_BROKEN] = False
     recover: Annotated[
         Takes[RecoverLike, Recover | RecoveryMethod],
         Option(
-            "Repair of accuracy after the cut; auto is least-squares with --calibration, else the"
-            " better of data-free and of least-squares on generated images.",
+            "Repair of accuracy after the cut: none; data-free, by the file alone; batch-norm or"
+            " least-squares, on images. auto is least-squares with --calibration, else data-free;"
+            " prune without images also tries least-squares on generated ones, and takes the"
+            " better.",
             words=Recover,
         ),
     ] = Takes(as_recovery, "auto")
     latency_table: Annotated[
         Takes[PathLike | None, Path | None],
         Option(
-            "Layer times of another device, for --latency-reduction.", "FILE", words=Path | None
+            "Times of layers on another device, for --latency-reduction: JSON of bench --layers,"
+            " or results.json of a bundle.",
+            "FILE",
+            words=Path | None,
         ),
     ] = Takes(as_path, None)
     verify: Annotated[
         bool,
         Option(
-            "Prove the cut before the model is written; --no-verify skips the proof.",
+            "Write the model without proving the cut.",
             names=("--no-verify",),
             words=bool,
             read=not_,
         ),
     ] = True
     jobs: Annotated[
-        int, Option("Number of processes; -1 for all cores.", "N", ("--jobs", "-j"))
+        int, Option("Processes that work side by side; -1 for all cores.", "N", ("--jobs", "-j"))
     ] = 1
     memory: Annotated[
         str | None,
         Option(
-            "Memory for the activations of calibration images, such as 512M or 2G; the rest goes"
-            " to a temporary file. Default: half of what is free.",
+            "Memory for the activations of images, such as 512M or 2G; the rest goes to a"
+            " temporary file. Default: half of the free memory.",
             "SIZE",
         ),
     ] = None

@@ -151,7 +151,8 @@ def words_of_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
 
 
 INPUT_SHAPE = Option(
-    "Size of an input that the file leaves open; default: batch 1, sides 224, or a fit.",
+    "Size of an input that the file leaves open; repeatable. Default: batch 1, sides 224, or"
+    " sizes that fit.",
     "NAME=1,3,224,224",
     ("--input-shape",),
     words=list[str],

@@ -35,33 +35,34 @@ class BenchSettings:
     """
 
     backend: Annotated[
-        Backend, Option("Runtime: ONNX Runtime on the CPU or with CUDA, TensorRT, OpenVINO.")
+        Backend,
+        Option(
+            "Runtime: ONNX Runtime on the CPU (ort) or with CUDA (ort-cuda), TensorRT, OpenVINO."
+        ),
     ] = "ort"
     batch_sizes: Annotated[
         Takes[Iterable[int], tuple[int, ...]],
         Option(
-            "Images at once; default: 1,8,32, or a model's static batch.",
+            "Batch sizes to measure; default: 1,8,32, or the fixed batch of a model.",
             "N,N,…",
             ("--batch-size",),
             words=str | None,
             read=_sizes,
         ),
     ] = Takes(as_whole_numbers, ())
-    threads: Annotated[
-        int, Option("Threads of one inference on the CPU; 0 for all cores.", "N")
-    ] = 0
+    threads: Annotated[int, Option("CPU threads of one run; 0 is one per core.", "N")] = 0
     seconds: Annotated[
-        float, Option("Seconds measured for each model at each batch size.", "S")
+        float, Option("Seconds to measure each model for, at each batch size.", "S")
     ] = 3.0
     clock: Annotated[
         Clock,
-        Option("cpu counts the CPU time of --threads 1, for a machine that is busy otherwise."),
+        Option("Time that counts: wall, or the CPU time of --threads 1, for a busy machine."),
     ] = "wall"
     layers: Annotated[
         bool,
         Option(
-            "Time the first model's layers too, at the smallest batch size: with --json, a"
-            " --latency-table for prune.",
+            "Time the layers of the first model too, at the smallest batch size, for prune"
+            " --latency-table; needs --json.",
             names=("--layers",),
         ),
     ] = False

@@ -15,7 +15,7 @@ def command(
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Show which channels depend on each other, which can go, and why the rest stays."""
+    """Show which channels can go, which of them only together, and why the others stay."""
     from reprune_onnx.analyzer import Scope, channels_of, graph_of
     from reprune_onnx.analyzer.dequantized import float_network
     from reprune_onnx.model import load

@@ -31,7 +31,7 @@ from reprune_onnx.cli.options import CustomOps
 app = typer.Typer(
     name="reprune-onnx",
     help="Make convolutional, recurrent and dense networks smaller and faster, straight from the"
-    " ONNX file.",
+    " ONNX file.\n\nBegin with: reprune-onnx prune MODEL --macs-reduction 0.5",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # plain help: rich is slower to import than all the rest together
@@ -83,19 +83,19 @@ def _with_custom_ops(command: Callable[..., None]) -> Callable[..., None]:
 _RUNS_NOTHING = (report, targets)
 
 for _command, _summary in (
-    (analyze, "Show which channels depend on each other, which can go, and why others stay."),
-    (prune, "Cut channels out of a model, prove the cut, and repair accuracy."),
-    (verify, "Prove that a pruned file computes what it should."),
-    (recover, "Repair accuracy from unlabelled images, without training."),
-    (evaluate, "Measure accuracy, and agreement with the original."),
-    (sweep, "Prune at several targets in several ways, and compare."),
-    (finetune, "Fine-tune a pruned file in PyTorch."),
-    (train, "Train and prune at the same time (Algorithm 2)."),
+    (analyze, "Show which channels can go, and why the others stay."),
+    (prune, "Remove channels from a model, prove the cut, and repair accuracy."),
+    (verify, "Check a pruned file against its original."),
+    (recover, "Repair a pruned file from unlabelled images, without training."),
+    (evaluate, "Measure accuracy, or agreement with the original."),
+    (sweep, "Prune in several ways and to several sizes, and compare."),
+    (finetune, "Train a pruned file on, in PyTorch."),
+    (train, "Prune while training, as in the paper."),
     (targets, "List the devices that --target takes."),
-    (convert, "Convert a model for a device: opset, ops, fp16, int8."),
+    (convert, "Convert a model for a device: opset, ops, fp16 or int8."),
     (build, "Build a TensorRT engine for this GPU."),
-    (bundle, "Pack a folder that builds and measures models on a Jetson."),
-    (bench, "Measure the speed of models, in turns."),
+    (bundle, "Pack models and scripts that build and measure them on a Jetson."),
+    (bench, "Measure and compare the speed of models."),
     (report, "Show results on one HTML page."),
 ):
     _name = _command.__name__.rpartition(".")[2]

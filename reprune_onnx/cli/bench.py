@@ -18,18 +18,23 @@ def command(
     models: Annotated[
         list[Path],
         typer.Argument(
-            metavar="MODEL…", help="ONNX files, or TensorRT engines; the first is the original."
+            metavar="MODEL", help="One or more ONNX files or TensorRT engines, the original first."
         ),
     ],
     settings: dict[str, Any],
     json: JsonFile = None,
     plot: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Plot images/s over batch size, as .png, .svg or .pdf."),
+        typer.Option(
+            metavar="FILE", help="Plot of images/s over batch size, as .png, .svg or .pdf."
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Check models, then measure their speed in turns, at several batch sizes."""
+    """Measure the speed of models, in turns, at several batch sizes.
+
+    Each model is checked first: it runs, and computes what a plain run on the CPU does.
+    """
     from reprune_onnx.benchmark.plot import plot_throughput
     from reprune_onnx.benchmark.run import Watching, bench
     from reprune_onnx.cli.progress import Bar

@@ -24,7 +24,10 @@ def command(
     out: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--out", metavar="ENGINE", help="File to write; default: MODEL-PRECISION.engine."
+            "-o",
+            "--out",
+            metavar="ENGINE",
+            help="Engine to write; default: MODEL-PRECISION.engine.",
         ),
     ] = None,
     precision: WrittenPrecision = None,
@@ -32,22 +35,25 @@ def command(
         str | None,
         typer.Option(
             metavar="N|MIN,OPT,MAX",
-            help="Batches the engine takes, and the one it is tuned for; default 1,8,32.",
+            help="Batch sizes: smallest, the one to tune for, and largest; default: 1,8,32.",
         ),
     ] = None,
     workspace: Annotated[
-        int, typer.Option(metavar="MIB", help="Most memory that one layer may use.")
+        int, typer.Option(metavar="MIB", help="Most MiB of memory that one layer may use.")
     ] = 4096,
     timing_cache: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="File that keeps times of kernels for the next build."),
+        typer.Option(
+            metavar="FILE",
+            help="File that keeps times of kernels for the next build; default: none.",
+        ),
     ] = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """Build a TensorRT engine on this machine, and compare it with ONNX Runtime.
 
-    It runs on this kind of GPU and this version of TensorRT alone, which ENGINE.json names.
+    The engine runs only on this kind of GPU and version of TensorRT, which ENGINE.json names.
     """
     from reprune_onnx.data.reading import Reading
     from reprune_onnx.deployment.engine import BuildOptions, build, check_target

@@ -16,7 +16,10 @@ from reprune_onnx.cli.options import Device, Quiet
 @with_settings("preprocess", "skip_broken", into="reading")
 @with_settings("input_shapes", into="sizes")
 def command(
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL…", help="ONNX files.")],
+    models: Annotated[
+        list[Path],
+        typer.Argument(metavar="MODEL", help="One or more ONNX files, the original first."),
+    ],
     target: Device,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="New folder to write.")],
     images: dict[str, Any],
@@ -24,18 +27,21 @@ def command(
     sizes: dict[str, Any],
     batch_size: Annotated[
         str | None,
-        typer.Option(metavar="N,N,…", help="Batch sizes to measure; default 1,2,4,8,16,32."),
+        typer.Option(metavar="N,N,…", help="Batch sizes to measure; default: 1,2,4,8,16,32."),
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(metavar="P,P,…", help="Precisions to build; default: all of the target."),
+        typer.Option(
+            metavar="P,P,…",
+            help="Precisions to build; default: all that the target has. int8 needs --calibration.",
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Write a folder that builds, checks and measures models on a device.
 
-    For devices that cannot run this tool: converted models, references to check engines against,
-    and scripts for a POSIX shell and Python 3.6. Engines are built there; none is portable.
+    It is for devices that cannot run this tool, and holds converted models, references to check
+    engines against, and scripts for a POSIX shell and Python 3.6, which build the engines there.
     """
     from reprune_onnx.cli.progress import Bar
     from reprune_onnx.data.reading import Reading

@@ -41,9 +41,9 @@ def command(
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write a file that a device can read, in its precision; prove that it computes the same.
+    """Write a file that a device can read, in its precision, and check that it computes the same.
 
-    int8 needs --calibration images, and its accuracy is what evaluate says.
+    Measure an int8 file with evaluate, for it computes other values.
     """
     from reprune_onnx.deployment.files import calibrated, destination
     from reprune_onnx.targets import read_target

@@ -23,9 +23,9 @@ def command(
         str,
         typer.Option(
             metavar="DATA",
-            help="FILE.npz, FILE.npz:x_name,y_name, a folder or .tar of images whose sub-folders"
-            " are the labels, or package.module:function. For detection a folder with objects in"
-            " COCO's format or Pascal VOC's, or a data.yaml of Ultralytics.",
+            help="Images with labels: FILE.npz, FILE.npz:x_name,y_name, a folder or .tar whose"
+            " sub-folders are the labels, or package.module:function. For detection, a folder with"
+            " objects in COCO's or Pascal VOC's format, or a data.yaml of Ultralytics.",
         ),
     ],
     reading: dict[str, Any],
@@ -34,8 +34,8 @@ def command(
         Path | None,
         typer.Option(
             metavar="ORIGINAL",
-            help="Compare with the model it was pruned from. For detection its detections are the"
-            " truth, and images need no annotations.",
+            help="Model to compare with, such as the one MODEL was pruned from. Images then need no"
+            " labels. For detection, its detections are the truth.",
         ),
     ] = None,
     task: Annotated[
@@ -49,24 +49,25 @@ def command(
             "multi-label",
         ],
         typer.Option(
-            help="Task of the model. detection, segmentation and pose measure average precision of"
-            " boxes, of masks and of keypoints, on images with objects."
-            " semantic-segmentation (also segmentation without outlines of objects) measures mean"
-            " IoU, regression errors, and multi-label mean AP: with y in a .npz, images/ and"
-            " masks/, or a .csv or .json beside the images."
+            help="Task of the model, and what is measured: top-1 and top-5 (classification);"
+            " average precision of boxes (detection), masks (segmentation) or keypoints (pose);"
+            " mean IoU (semantic-segmentation, also segmentation without outlines of objects);"
+            " errors (regression); mean AP (multi-label). The last three take labels from y in a"
+            " .npz, from masks/ beside images/, or from a .csv or .json beside the images."
         ),
     ] = "classification",
     annotations: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Objects in COCO's format; default: the only .json in DATA."
+            metavar="FILE",
+            help="Objects in COCO's format; default: the only .json in DATA or DATA/annotations.",
         ),
     ] = None,
     labels: Annotated[
         Literal["ids", "order"],
         typer.Option(
-            help="What a detector's labels are: ids of categories, or their order by id, from 1."
-            " Of raw outputs they are the order from 0."
+            help="Numbers of classes in a detector's output: ids of categories, or places in the"
+            " order of ids, from 1. Raw outputs always number that order from 0."
         ),
     ] = "ids",
     decode: Annotated[
@@ -76,15 +77,15 @@ def command(
     ignore_index: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help="Value of a mask that does not count; default: 255, and all below 0."
+            metavar="N", help="Value of mask pixels to leave out; default: 255, and all below 0."
         ),
     ] = None,
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measure accuracy on labelled images, and agreement with the original on any.
+    """Measure accuracy on labelled images, or agreement with --against ORIGINAL on any images.
 
-    For another --task, measure what is usual for it: average precision, mean IoU, errors.
+    --task names what the model does, if that is not classification.
     """
     from dataclasses import asdict
 

@@ -34,18 +34,23 @@ def command(
         str,
         typer.Option(
             metavar="ORIGINAL|auto|none",
-            help="Learn the unpruned model's answers, with or without labels. auto finds that model"
-            " in the report beside MODEL, or takes MODEL itself where it is pruned first; none"
-            " learns from labels alone.",
+            help="Model whose answers are learned, beside labels or without any. auto is the one"
+            " that the report beside MODEL names, or MODEL itself where it is pruned first; none is"
+            " labels alone.",
         ),
     ] = "auto",
     sparsity: Annotated[
         float | None,
-        typer.Option(metavar="S", help="Prune first: share of the prunable channels that go."),
+        typer.Option(
+            metavar="S",
+            help="Prune first, by this share of the prunable channels; default: do not.",
+        ),
     ] = None,
     macs_reduction: Annotated[
         float | None,
-        typer.Option(metavar="R", help="Prune first: share of the multiply-adds that go."),
+        typer.Option(
+            metavar="R", help="Prune first, by this share of the multiply-adds; default: do not."
+        ),
     ] = None,
     rounds: Annotated[
         int,
@@ -56,7 +61,10 @@ def command(
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fine-tune a model on images; its graph, names and opset stay as they are."""
+    """Fine-tune a model on images, and keep its graph, names and opset.
+
+    OUT.training.json is a log. The best epoch is written, which may be the model as given.
+    """
     from reprune_onnx.training.needs_torch import require
 
     require("finetune")

@@ -13,15 +13,20 @@ ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX fi
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 JsonFile = Annotated[
     str | None,
-    typer.Option("--json", metavar="FILE|-", help="Write the result as JSON; - for stdout."),
+    typer.Option(
+        "--json", metavar="FILE|-", help="Write the result as JSON; - writes it to stdout."
+    ),
 ]
 Device = Annotated[
-    str, typer.Option(metavar="NAME", help="Device to prepare for; `targets` lists them.")
+    str,
+    typer.Option(
+        metavar="NAME", help="Device to prepare for, such as jetson-tx2; `targets` lists them."
+    ),
 ]
 WrittenPrecision = Annotated[
     choices.Precision | None,
     typer.Option(
-        help="Precision of the device; default: the target's own. int8 needs --calibration."
+        help="Precision to compute in; default: the target's own. int8 needs --calibration."
     ),
 ]
 CustomOps = Annotated[
@@ -29,7 +34,7 @@ CustomOps = Annotated[
     typer.Option(
         "--custom-ops",
         metavar="LIB",
-        help="Library of custom operators that ONNX Runtime loads; repeatable.",
+        help="Library of custom operators for ONNX Runtime to load; repeatable.",
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an existing OUT.")]

@@ -14,8 +14,8 @@ from reprune_onnx.settings import PRESETS, Settings
 
 
 @first(
-    *("sparsity", "macs_reduction", "out", "calibration", "preprocess", "residual", "include"),
-    *("exclude", "target", "recover"),
+    *("sparsity", "macs_reduction", "params_reduction", "latency_reduction", "max_drop", "keep"),
+    *("out", "calibration", "preprocess", "residual", "include", "exclude", "target", "recover"),
 )
 @with_settings()
 def command(
@@ -30,11 +30,16 @@ def command(
     ] = None,
     preset: Annotated[
         Literal["paper"] | None,
-        typer.Option(help="Take defaults from the paper; options given beside it win."),
+        typer.Option(
+            help="Defaults of the paper: --residual inner, --coverage count, --allocation bn-gamma,"
+            " --recover none. Options that you give win."
+        ),
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Report to write; default: beside OUT, as .report.json."),
+        typer.Option(
+            metavar="FILE", help="Report to write; default: OUT with .report.json for .onnx."
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the table and write the report, but no model.")
@@ -42,9 +47,10 @@ def command(
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Choose channels, cut them out of the file, prove the cut, and write a smaller model.
+    """Remove channels from a model, prove the cut, repair accuracy, and write a smaller model.
 
-    Give one target, such as --macs-reduction 0.5, and --calibration images if there are any.
+    Give one target (--sparsity, --macs-reduction, --params-reduction, --latency-reduction,
+    --max-drop or --keep), and --calibration images if you have any.
     """
     from reprune_onnx.cli.progress import Bar
     from reprune_onnx.pipeline import prune_file

@@ -18,18 +18,28 @@ from reprune_onnx.settings import Settings
     "input_shapes",
 )
 def command(
-    original: Annotated[Path, typer.Argument(metavar="ORIGINAL", help="The file that was pruned.")],
-    pruned: Annotated[Path, typer.Argument(metavar="PRUNED", help="The pruned file.")],
+    original: Annotated[
+        Path, typer.Argument(metavar="ORIGINAL", help="The model that was pruned.")
+    ],
+    pruned: Annotated[Path, typer.Argument(metavar="PRUNED", help="The file that prune wrote.")],
     settings: dict[str, Any],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="The recovered model.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--out", metavar="OUT", help="Model to write; its report is written beside it."
+        ),
+    ],
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The report of the pruning; default: beside PRUNED."),
+        typer.Option(
+            metavar="FILE",
+            help="Report that prune wrote; default: PRUNED with .report.json for .onnx.",
+        ),
     ] = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Repair the accuracy of a pruned file from unlabelled images, without training."""
+    """Repair the accuracy of a pruned file, best from unlabelled images, without training."""
     from reprune_onnx.cli.progress import Bar
     from reprune_onnx.pipeline import recover_file
     from reprune_onnx.report.files import Destination, report_path

@@ -16,9 +16,9 @@ def command(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE…",
-            help="JSON files of prune, finetune, train, evaluate, analyze, sweep, bench, or of a"
-            " bundle on its device.",
+            metavar="FILE",
+            help="JSON files of prune, finetune, train, evaluate, analyze, sweep or bench, or"
+            " results.json of a bundle; one or more.",
         ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="REPORT.html", help="Page to write.")],

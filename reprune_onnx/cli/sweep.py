@@ -23,7 +23,7 @@ def command(
     context: typer.Context,
     model: ModelArgument,
     macs_reduction: Annotated[
-        str, typer.Option(metavar="R,R,…", help="Shares of the multiply-adds that go, in (0, 1).")
+        str, typer.Option(metavar="R,R,…", help="Shares of the multiply-adds to remove.")
     ],
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for models and results.")
@@ -37,8 +37,8 @@ def command(
         str | None,
         typer.Option(
             metavar="DATA",
-            help="Labelled images to measure accuracy on, as --task has it; without, a third of the"
-            " --calibration images is held out to measure agreement with MODEL.",
+            help="Labelled images to measure accuracy on, as --task has it. Default: a third of the"
+            " --calibration images measures agreement with MODEL.",
         ),
     ] = None,
     jobs: Annotated[int, option("jobs")] = 1,
@@ -46,14 +46,15 @@ def command(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="A Dask scheduler, such as tcp://10.0.0.1:8786, whose workers see the same files.",
+            help="Dask scheduler, such as tcp://10.0.0.1:8786, whose workers see the same files.",
         ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Prune at several targets in several ways: a table, a Pareto plot and the models.
+    """Prune to several sizes in several ways; write the models, a table and a Pareto plot.
 
-    Run it again to go on where it was stopped.
+    Every --macs-reduction is tried with every --method, --coverage, --allocation and --recover.
+    The same command goes on where it was stopped.
     """
     from reprune_onnx.cli.progress import Bar
     from reprune_onnx.cli.typed import typed

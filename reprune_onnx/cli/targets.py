@@ -6,7 +6,7 @@ from reprune_onnx.cli.options import JsonFile, emit_json
 
 
 def command(json: JsonFile = None) -> None:
-    """List the device targets: precisions, rounding of widths, limits, and what builds for them."""
+    """List the devices that --target takes: precisions, suitable widths, limits and builder."""
     from dataclasses import asdict
 
     from reprune_onnx.report.devices import print_targets

@@ -42,17 +42,22 @@ def command(
     sizes: dict[str, Any],
     init: Annotated[
         Literal["file", "random"],
-        typer.Option(help="Start from the file's values, or from random ones."),
+        typer.Option(help="First values: those of the file, or random ones."),
     ] = "file",
     distill: Annotated[
         str | None,
         typer.Option(
-            metavar="ORIGINAL", help="Learn the unpruned model's answers; no labels needed."
+            metavar="ORIGINAL",
+            help="Model whose answers are learned, beside labels or without any; default: none.",
         ),
     ] = None,
     tensorboard: t.TensorBoard = None,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Plot the coverage rates over the epochs.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Plot of the coverage rates over the epochs, as .png, .svg or .pdf.",
+        ),
     ] = None,
     restart: t.Restart = False,
     force: Force = False,

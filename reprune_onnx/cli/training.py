@@ -22,12 +22,21 @@ if TYPE_CHECKING:
     from reprune_onnx.training.task import Task
     from reprune_onnx.types import Model
 
-Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="The model to write.")]
+Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Model to write.")]
 TensorBoard = Annotated[
-    Path | None, typer.Option("--tensorboard", metavar="DIR", help="Write a log for TensorBoard.")
+    Path | None,
+    typer.Option(
+        "--tensorboard",
+        metavar="DIR",
+        help="Folder for TensorBoard's logs; default: none are written.",
+    ),
 ]
 Restart = Annotated[
-    bool, typer.Option("--restart", help="Begin anew where an interrupted run left a checkpoint.")
+    bool,
+    typer.Option(
+        "--restart",
+        help="Begin anew, even where an interrupted run left a checkpoint to go on from.",
+    ),
 ]
 
 
@@ -48,39 +57,40 @@ class TaskOptions:
     val: Annotated[
         str | None,
         Option(
-            "Validation images, measured before the first epoch and after each one to keep the"
-            " best; default: a tenth of --data, held back. With --distill they need no labels; with"
-            " a --loss function this is a function too.",
+            "Validation images, on which the best epoch is chosen; default: a tenth of --data, held"
+            " back. With --distill they need no labels; with a --loss function this is a function"
+            " too.",
             "DATA",
         ),
     ] = None
     task: Annotated[
         Literal["classification", "semantic-segmentation", "regression", "multi-label"] | None,
         Option(
-            "Task of the model, as in evaluate --task. It decides how labels are read, the loss,"
-            " and which epoch is best. Default: classification."
+            "Task of the model, as in evaluate: it decides about labels, the loss and the best"
+            " epoch. Default: classification."
         ),
     ] = None
     loss: Annotated[
         str | None,
         Option(
-            "For regression mse (default), l1 or smooth-l1; for any task MODULE:FUNCTION, a"
-            " loss(outputs, target) of your own. Without --task, DATA is then a function that"
-            " yields batches (x, target).",
+            "Loss: mse (default), l1 or smooth-l1 for regression; for any task a function"
+            " loss(outputs, target) of your own. With that and no --task, DATA is a function that"
+            " yields batches (x, target). Default: cross-entropy, binary for multi-label.",
             "NAME|MODULE:FUNCTION",
         ),
     ] = None
     class_weights: Annotated[
         str | None,
         Option(
-            "Weight of each class in the loss; balanced weights classes by how rare they are among"
-            " the training labels. For multi-label it is the weight of a class that is present.",
+            "Weight of each class in the loss: numbers, a file of them, or balanced, which is by"
+            " rarity in the training labels. For multi-label, the weight of a label that is"
+            " present. Default: all alike.",
             "W,W,…|FILE|balanced",
         ),
     ] = None
     ignore_index: Annotated[
         int | None,
-        Option("Value of pixels in masks that do not count; default: 255, and all below 0.", "N"),
+        Option("Value of mask pixels to leave out; default: 255, and all below 0.", "N"),
     ] = None
 
     @property

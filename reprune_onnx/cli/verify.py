@@ -11,15 +11,27 @@ from reprune_onnx.cli.options import Quiet
 
 
 def command(
-    original: Annotated[Path, typer.Argument(metavar="ORIGINAL", help="The file that was pruned.")],
-    pruned: Annotated[Path, typer.Argument(metavar="PRUNED", help="The pruned file.")],
+    original: Annotated[
+        Path, typer.Argument(metavar="ORIGINAL", help="The model that was pruned.")
+    ],
+    pruned: Annotated[
+        Path,
+        typer.Argument(metavar="PRUNED", help="The file that prune, recover or finetune wrote."),
+    ],
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The report of the pruning; default: beside PRUNED."),
+        typer.Option(
+            metavar="FILE",
+            help="Report that prune wrote; default: PRUNED with .report.json for .onnx.",
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Prove that a pruned file computes what its original computes without the dropped channels."""
+    """Check that a pruned file computes what its original computes without the dropped channels.
+
+    A file that was recovered or trained since has other values: its structure is compared, and it
+    is run.
+    """
     from reprune_onnx.cli.progress import Bar
     from reprune_onnx.verification.files import verify
 

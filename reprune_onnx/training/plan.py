@@ -21,11 +21,16 @@ class PrunePlan:
     settings: Settings
     prune_epochs: Annotated[
         int,
-        Option("Last epoch that prunes; default: 0.6 of the epochs.", "T", words=int | None),
+        Option(
+            "Last epoch that chooses channels; default: 0.6 of --epochs.", "T", words=int | None
+        ),
     ]
-    interval: Annotated[int, Option("Epochs between two choices of channels.", "N")] = 2
+    interval: Annotated[int, Option("Epochs from one choice of channels to the next.", "N")] = 2
     regrow: Annotated[
-        float, Option("Share of channels that may regrow at the start (δ₀).", "DELTA")
+        float,
+        Option(
+            "Share of channels that may regrow at first (δ₀ of the paper); it falls to 0.", "DELTA"
+        ),
     ] = 0.2
 
     def __post_init__(self) -> None:

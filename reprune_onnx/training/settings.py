@@ -46,18 +46,18 @@ class TrainSettings:
     """
 
     epochs: Annotated[int, Option("Passes over the training images.", "N")] = 3
-    batch_size: Annotated[int, Option("Images in each step, of all processes together.", "N")] = 64
+    batch_size: Annotated[int, Option("Images per step, over all processes.", "N")] = 64
     optimizer: Annotated[
         OptimizerName,
         Option(
-            "Optimizer; auto is AdamW in finetune where most layers are matrices, the model has no"
-            " BatchNormalization and --lr is auto, else SGD."
+            "Optimizer. auto is AdamW in finetune with --lr auto, for models of mostly matrices"
+            " without BatchNormalization; else SGD."
         ),
     ] = "auto"
     lr: Annotated[
         float | Literal["auto"],
         Option(
-            "Highest learning rate; auto finds one by short trials, and prints it.",
+            "Highest learning rate; auto finds it by short trials, and prints it.",
             "RATE|auto",
             words=str,
             read=_rate,
@@ -66,16 +66,18 @@ class TrainSettings:
     clip_norm: Annotated[
         float,
         Option(
-            "Clip gradients to this norm; 0 turns clipping off.", "NORM", ("--clip-norm", "--clip")
+            "Largest l2 norm of all gradients together; 0 is no limit.",
+            "NORM",
+            ("--clip-norm", "--clip"),
         ),
     ] = 1.0
-    momentum: Annotated[float, Option("Momentum of SGD, or the first beta of AdamW.")] = 0.9
-    weight_decay: Annotated[float, Option("Weight decay of all parameters.")] = 5e-4
+    momentum: Annotated[float, Option("Momentum of SGD, or first beta of AdamW.", "M")] = 0.9
+    weight_decay: Annotated[float, Option("Weight decay of all parameters.", "W")] = 5e-4
     schedule: Annotated[
         Schedule,
         Option(
-            "How the learning rate falls: along half a cosine to 0, or to a tenth at each of"
-            " --milestones."
+            "Course of the learning rate: along half a cosine to 0; to a tenth at each of"
+            " --milestones (step); or constant."
         ),
     ] = "cosine"
     milestones: Annotated[
@@ -89,38 +91,43 @@ class TrainSettings:
         ),
     ] = Takes(as_numbers, (0.5, 0.75))
     warmup: Annotated[
-        float, Option("Epochs in which the learning rate rises from 0.", "EPOCHS")
+        float, Option("Epochs in which the learning rate first rises from 0.", "EPOCHS")
     ] = 0.0
     label_smoothing: Annotated[
-        float, Option("Share of each label that is spread over all classes.", "SHARE")
+        float, Option("Share of each label to spread over all classes.", "SHARE")
     ] = 0.0
     mixup: Annotated[
-        float, Option("Mix pairs of images, by a Beta(α, α) distribution; 0 for none.", "ALPHA")
+        float,
+        Option("Mixing of pairs of images, by a Beta(α, α) distribution; 0 is none.", "ALPHA"),
     ] = 0.0
     ema: Annotated[
         float,
-        Option("Decay of the averaged weights that are kept, such as 0.999; 0 for none.", "DECAY"),
+        Option(
+            "Decay of a running average of the weights, such as 0.999, to be written; 0 is none.",
+            "DECAY",
+        ),
     ] = 0.0
     augment: Annotated[
-        Augment, Option("Random views of the training images. Flips mirror left and right.")
+        Augment, Option("Random changes of the training images; flip mirrors left and right.")
     ] = "none"
     distill_weight: Annotated[
-        float, Option("Share of the teacher's answers in the loss, beside labels.", "SHARE")
+        float,
+        Option("Share of the --distill model in the loss; the rest is that of labels.", "SHARE"),
     ] = 0.9
     temperature: Annotated[
-        float, Option("Temperature that softens a classifier's answers for distillation.")
+        float, Option("Temperature that softens a classifier's answers for --distill.", "T")
     ] = 4.0
     batch_norm: Annotated[
         NormMode,
         Option(
-            "insert trains folded layers with a BatchNormalization each, which is folded again at"
-            " the end."
+            "BatchNormalization of layers into which it was folded: keep trains without; insert"
+            " trains with a new one, and folds it at the end."
         ),
     ] = "keep"
     freeze: Annotated[
         Takes[Globs, tuple[str, ...]],
         Option(
-            "Keep the values of tensors, or of nodes' tensors, whose name matches; repeatable.",
+            "Do not train tensors, or tensors of nodes, whose name matches; repeatable.",
             "GLOB",
             words=list[str],
         ),
@@ -128,44 +135,46 @@ class TrainSettings:
     freeze_bn: Annotated[
         bool,
         Option(
-            "Keep BatchNormalization's running statistics, and normalise with them; its scale and"
+            "Keep the running statistics of BatchNormalization, and normalise with them; scale and"
             " shift train on.",
             names=("--freeze-bn",),
         ),
     ] = False
     patience: Annotated[
-        int, Option("Stop after N epochs without a better one; 0 for never.", "N")
+        int, Option("Stop after N epochs without a better one; 0 is never.", "N")
     ] = 0
     keep_epoch: Annotated[
         KeptEpoch,
         Option(
-            "Write the best epoch that was measured, the start included; or the last, with nothing"
-            " held back from --data."
+            "Epoch to write: the best on --val, epoch 0 (as given) included; or the last, for which"
+            " nothing of --data is held back."
         ),
     ] = "best"
     sync_batch_norm: Annotated[
         bool,
         Option(
-            "Share BatchNormalization's statistics between processes; --no-sync-batch-norm gives"
-            " each its own.",
+            "Give each process BatchNormalization statistics of its own.",
             names=("--no-sync-batch-norm",),
             words=bool,
             read=not_,
         ),
     ] = True
     precision: Annotated[
-        MixedPrecision, Option("Number format of training; bf16 and fp16 are mixed precision.")
+        MixedPrecision, Option("Number format to train in; bf16 and fp16 are mixed precision.")
     ] = "fp32"
-    accelerator: Annotated[str, Option("Device to train on: auto, cpu, cuda or mps.")] = "auto"
+    accelerator: Annotated[str, Option("Device to train on: auto, cpu, cuda or mps.", "NAME")] = (
+        "auto"
+    )
     devices: Annotated[
-        int, Option("Processes on this machine; under torchrun, those that it started.", "N")
+        int, Option("Processes, one per device, on this machine; torchrun decides its own.", "N")
     ] = 1
     workers: Annotated[
-        int, Option("Processes that decode images that do not fit in memory.", "N")
+        int,
+        Option(
+            "Processes that decode images, where they do not fit in memory; 0 is this one.", "N"
+        ),
     ] = 0
-    seed: Annotated[
-        int, Option("Seed of the order of images, the random views and all other choices.")
-    ] = 0
+    seed: Annotated[int, Option("Seed of all random choices.", "N")] = 0
 
     def __post_init__(self) -> None:
         check_fields(self)

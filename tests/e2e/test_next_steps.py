@@ -27,7 +27,7 @@ def test_a_report_that_is_missing_is_one_that_prune_wrote(refuses, model):
 @pytest.mark.parametrize("command", ["convert", "build"])
 def test_what_is_written_for_a_device_has_the_precision_itself(call, command):
     text = " ".join(call(command, "--help").out.split())
-    assert "Precision of the device; default: the target's own." in text
+    assert "Precision to compute in; default: the target's own." in text
 
 
 def test_training_does_not_speak_of_a_target_that_it_has_not(call):

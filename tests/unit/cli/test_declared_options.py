@@ -171,7 +171,7 @@ def test_a_sweep_refuses_and_lists_what_prune_does(call, demo, tmp_path, name):
 @pytest.mark.parametrize(
     ("command", "leading"),
     [
-        ("prune", ["--sparsity", "--macs-reduction", "--out", "--calibration"]),
+        ("prune", ["--sparsity", "--macs-reduction", "--params-reduction", "--latency-reduction"]),
         ("finetune", ["--data", "--epochs", "--lr", "--out"]),
         ("train", ["--data", "--sparsity", "--epochs", "--lr"]),
     ],
@@ -180,6 +180,14 @@ def test_help_begins_with_what_most_users_need(call, command, leading):
     text = call(command, "--help").out.partition("Options:")[2]
     listed = re.findall(r"^  (?:-\w, )?(--[\w-]+)", text, re.MULTILINE)
     assert listed[: len(leading)] == leading
+
+
+def test_no_word_of_help_is_too_long_for_a_terminal_of_80_columns(command_line):
+    """A longer one is broken where no break means anything, as a row of ``key=…`` was."""
+    for name, command in command_line.commands.items():
+        for param in command.params:
+            for word in (getattr(param, "help", None) or "").split():
+                assert len(word) <= 44, (name, word)
 
 
 def test_an_option_that_a_command_lacks_cannot_come_first():
