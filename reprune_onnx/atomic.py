@@ -90,12 +90,23 @@ def check_kind(path: Path) -> None:
             raise OutputError(f"'{path}' is no ordinary file; give the name of one")
 
 
+def check_folder(path: Path) -> None:
+    """Raise OutputError where there is no folder to write ``path`` to, or no permission in it."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise OutputError(f"cannot write '{path}': there is no folder '{path.parent}'; make it")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"cannot write '{path}': no permission in '{path.parent}'")
+
+
 @contextmanager
 def told(path: Path) -> Iterator[None]:
     """Tell a failure of the file system as one of writing ``path``."""
     try:
         yield
     except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            check_folder(path)
         raise OutputError(f"cannot write '{path}': {error.strerror or error}") from error
 
 

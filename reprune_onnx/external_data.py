@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnx
 
+from reprune_onnx import unreadable
 from reprune_onnx.errors import ModelError
 from reprune_onnx.tensor_bytes import stated_bytes
 
@@ -28,7 +29,7 @@ def load_external(proto: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
                 file.seek(offset)
                 tensor.raw_data = file.read(length)
         except OSError as error:
-            raise ModelError(f"cannot read '{target}': {error.strerror or error}") from error
+            raise ModelError(f"cannot read '{target}': {unreadable.reason(error)}") from error
         del tensor.external_data[:]
         tensor.data_location = onnx.TensorProto.DEFAULT
         files[target] = None

@@ -11,6 +11,7 @@ from typing import TypeAlias
 import onnx
 from google.protobuf.message import DecodeError, Message
 
+from reprune_onnx import unreadable
 from reprune_onnx.arguments import wrong_type
 from reprune_onnx.atomic import Files, told
 from reprune_onnx.errors import ModelError
@@ -26,7 +27,7 @@ LIMIT = 2**31 - 1
 
 
 _OTHERS = {
-    b"PK\x03\x04": "a zip archive: unpack it, and give the .onnx file in it",
+    b"PK\x03\x04": "a zip archive (.npz and .pt are, too): unpack it, and give the .onnx file",
     b"\x1f\x8b": "compressed by gzip: decompress it first",
     b"version https://git-lfs": "a pointer of Git LFS: fetch the model with git lfs pull",
 }
@@ -45,7 +46,7 @@ def load(path: str | PathLike[str]) -> Model:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"cannot read '{path}': {error.strerror or error}") from error
+        raise ModelError(f"cannot read '{path}': {unreadable.reason(error)}") from error
     other = next((what for start, what in _OTHERS.items() if data.startswith(start)), None)
     if other is not None or not data:
         raise ModelError(f"'{path}' is {other or 'an empty file: copy or export it again'}")

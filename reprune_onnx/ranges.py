@@ -31,25 +31,31 @@ def check_ranges(settings: Settings) -> None:
             option = f"--{name.replace('_', '-')}"
             raise UsageError(f"{option} {value:g} is outside (0, 1){_SHARE}")
     if settings.max_drop is not None and not 0 <= settings.max_drop < 100:
-        raise UsageError(f"--max-drop {settings.max_drop} is outside [0, 100): it is in points")
+        raise UsageError(
+            f"--max-drop {settings.max_drop:g} is outside [0, 100): it is in points of accuracy, 2"
+            " for 2 %"
+        )
     if settings.latency_table is not None and settings.latency_reduction is None:
         raise UsageError("--latency-table goes with --latency-reduction; give that too")
     for name in ("min_channels", "round_to", "calibration_size"):
         value = getattr(settings, name)
         if value is not None and not 1 <= value < _MOST:
-            bounds = f"at least 1, and less than {_MOST:,}"
-            raise UsageError(f"--{name.replace('_', '-')} must be {bounds}")
+            option = f"--{name.replace('_', '-')} {value}"
+            raise UsageError(f"{option} must be at least 1, and less than {_MOST:,}")
     for glob, n in settings.layer:
         if n < 1:
             raise UsageError(f"--layer {glob}={n}: a layer keeps at least 1 channel")
     if settings.memory is not None:
         parse_size(settings.memory)
-    if settings.jobs == 0 or abs(settings.jobs) > _MOST_JOBS:
-        raise UsageError(
-            f"--jobs is a number of processes, or -1 for all cores; not {settings.jobs}"
-        )
+    check_jobs(settings.jobs)
     if settings.seed < 0:
         raise UsageError(f"--seed {settings.seed} must not be negative")
+
+
+def check_jobs(jobs: int) -> None:
+    """Raise UsageError for a number of processes that cannot be."""
+    if jobs == 0 or abs(jobs) > _MOST_JOBS:
+        raise UsageError(f"--jobs is a number of processes, or -1 for all cores; not {jobs}")
 
 
 def check_images(settings: Settings) -> None:

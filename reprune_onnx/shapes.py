@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Literal
 
 import onnx
 
+from reprune_onnx import near
 from reprune_onnx.errors import UsageError
 from reprune_onnx.types import Shape
 
@@ -150,11 +150,9 @@ def symbols(proto: onnx.ModelProto) -> dict[str, tuple[str | None, ...]]:
 def _check_names(inputs: Mapping[str, Shape | None], overrides: Iterable[str]) -> None:
     for name in overrides:
         if name not in inputs:
-            near = difflib.get_close_matches(name, inputs, 1)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
             raise UsageError(
-                f"--input-shape: the model has no input '{name}'{hint}; "
-                f"its inputs are {', '.join(inputs) or 'none'}"
+                f"--input-shape: the model has no input '{name}'{near.hint(name, inputs)};"
+                f" its inputs are {', '.join(map(repr, inputs)) or 'none'}"
             )
 
 

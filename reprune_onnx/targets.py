@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from reprune_onnx import near
 from reprune_onnx.errors import UsageError
 from reprune_onnx.limits import Limits, parser_tables, read_limits
 from reprune_onnx.rounding import Rounding
@@ -78,13 +79,10 @@ def read_target(name: str) -> Target:
     if path is None and name.endswith(".toml"):
         path = Path(name)
     if path is None or not path.is_file():
-        import difflib
-
         names = target_names()
-        near = difflib.get_close_matches(name, names, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
         raise UsageError(
-            f"--target '{name}' is not known: {hint} (or give a .toml file of your own)"
+            f"--target '{name}' is not known{near.hint(name, names)}; give one of"
+            f" {', '.join(names)}, or a .toml file of your own"
         )
     try:
         return _target(path.stem, _parsed(path))

@@ -89,4 +89,6 @@ class BenchSettings:
                 " device come from a bundle's result"
             )
         if not 0 < self.seconds < float("inf"):
-            raise UsageError(f"--seconds {self.seconds:g} is no time to measure in")
+            raise UsageError(
+                f"--seconds {self.seconds:g} is no time to measure in: give some seconds"
+            )

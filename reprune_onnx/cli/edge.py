@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
 
+from reprune_onnx.cli.misuse import Misuse, misused
 from reprune_onnx.errors import RepruneError, UsageError
 from reprune_onnx.printable import printable
 
@@ -26,11 +27,7 @@ def run(app: Callable[..., object], argv: list[str]) -> int:
 
 def _run(app: Callable[..., object], argv: list[str]) -> int:
     try:
-        app(argv, standalone_mode=True, prog_name="reprune-onnx")
-        sys.stdout.flush()
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
-        return _say("interrupted", code) if code in _STOPPED else code
+        return _ended(_command(app, argv))
     except UsageError as error:
         return _say(error, 2)
     except RepruneError as error:
@@ -52,7 +49,27 @@ def _run(app: Callable[..., object], argv: list[str]) -> int:
             " with the lines above and the model, or how to make it",
             3,
         )
-    return 0
+
+
+def _command(app: Callable[..., object], argv: list[str]) -> object:
+    """Read ``argv`` and run its command; how it ended, None for well."""
+    try:
+        code = app(argv, standalone_mode=False, prog_name="reprune-onnx")
+        sys.stdout.flush()
+        return code
+    except SystemExit as end:
+        return end.code
+    except Misuse as problem:
+        if argv:
+            return _say(misused(problem, argv), 2)
+        problem.show()  # the help
+        return 2
+
+
+def _ended(code: object) -> int:
+    """The exit code of a command that ended by itself, or by a signal."""
+    code = code if isinstance(code, int) else int(code is not None)
+    return _say("interrupted", code) if code in _STOPPED else code
 
 
 def _show(

@@ -115,8 +115,10 @@ def command(
         return
     if decode is not None:
         raise UsageError("--decode is of raw outputs of a detector: give --task detection too")
-    if annotations is not None:
-        raise UsageError("--annotations are of objects: give --task detection or segmentation too")
+    if annotations is not None or labels != "ids":
+        raise UsageError(
+            "--annotations and --labels are of objects: give --task detection or segmentation too"
+        )
     kind = TASKS.get(task)
     if ignore_index is not None and task != "semantic-segmentation":
         raise UsageError("--ignore-index is of masks: give --task semantic-segmentation too")

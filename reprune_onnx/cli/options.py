@@ -42,13 +42,16 @@ Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an existing 
 
 def check_json(where: str | None, *read: Path | None) -> None:
     """Refuse to write JSON over a file that is read, or that is no JSON; asked before all else."""
-    from reprune_onnx.atomic import check_kind
+    from reprune_onnx.atomic import check_folder, check_kind
     from reprune_onnx.errors import OutputError
 
-    if where in (None, "-") or not Path(where or "").exists():
+    if where is None or where == "-":
         return
-    out = Path(where or "")
+    out = Path(where)
     check_kind(out)
+    check_folder(out)
+    if not out.exists():
+        return
     for path in read:
         if path is not None and path.exists() and out.samefile(path):
             raise OutputError(f"--json '{where}' is read, so it is never written to")

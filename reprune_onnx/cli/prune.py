@@ -64,9 +64,7 @@ def command(
                 settings[name] = value
     how = Settings(**settings)
     if how.max_drop is None and (how.task != "classification" or how.decode is not None):
-        raise UsageError(
-            "--task and --decode are those of --max-drop, which measures: give one too"
-        )
+        raise UsageError("--task and --decode go with --max-drop, which measures: give that too")
     destination = Destination.of(model, out, report, force=force, dry_run=dry_run)
     with Bar(quiet) as bar:
         result = prune_file(model, how, destination, bar)

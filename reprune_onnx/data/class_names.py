@@ -11,6 +11,7 @@ from typing import Any
 
 import onnx
 
+from reprune_onnx import unreadable
 from reprune_onnx.errors import DataError
 from reprune_onnx.json_text import parse_json
 
@@ -71,7 +72,7 @@ def read_class_names(path: Path) -> ClassNames:
             raise DataError(f"--classes '{path}' has more than 16 MiB: give a text file of names")
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        reason = unreadable.reason(error)
         raise DataError(f"--classes '{path}' cannot be read: {reason}") from error
     what = f"--classes '{path}'"
     parsed = _literal(text)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from reprune_onnx import unreadable
 from reprune_onnx.data.image_folder import ImageFile
 from reprune_onnx.errors import DataError
 from reprune_onnx.json_text import parse_json
@@ -62,14 +63,15 @@ def open_coco(folder: Path, annotations: Path | None = None) -> CocoData:
     DataError in one line where it is missing or no such file, or where an image is missing.
     """
     if not folder.is_dir():
-        raise DataError(f"there is no folder '{folder}'; give the folder of the images")
+        what = "is no folder" if folder.exists() else "does not exist"
+        raise DataError(f"'{folder}' {what}; give the folder of the images, or a data.yaml")
     path = annotations or _only_json(folder)
     try:
         content = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"there is no annotation file '{path}'; check --annotations") from None
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = unreadable.reason(error)
         raise DataError(f"annotation file '{path}' cannot be read: {reason}") from error
     _check(content, path)
     files = {int(i["id"]): _image(folder, i["file_name"], path) for i in content["images"]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from reprune_onnx import near
 from reprune_onnx.data.labels import CLASSES, LabelFormat
 from reprune_onnx.data.source import Answers, Feed, RawBatch, each_of, of_each, rows
 from reprune_onnx.errors import DataError
@@ -144,8 +144,7 @@ def open_loader(spec: str, labels: LabelFormat = CLASSES) -> LoaderSource:
         ) from error
     function = getattr(module, function_name, None)
     if not callable(function):
-        near = difflib.get_close_matches(function_name, vars(module), 1)
-        hint = f"did you mean '{near[0]}'?" if near else "define it there"
+        meant = near.hint(function_name, vars(module)) or "; define it there"
         what = "has no" if function is None else "has no function"
-        raise DataError(f"{spec}: module {module_name} {what} '{function_name}'; {hint}")
+        raise DataError(f"{spec}: module {module_name} {what} '{function_name}'{meant}")
     return LoaderSource(spec, function, read=labels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from reprune_onnx import near
 from reprune_onnx.data.array_source import ArraySource
 from reprune_onnx.data.labels import CLASSES, LabelFormat
 from reprune_onnx.data.source import Feed, Raw, Split
@@ -43,9 +43,8 @@ class NamedArrays:
     def check(self, name: str) -> None:
         """Raise DataError where there is no array of this name."""
         if name not in self.headers:
-            near = difflib.get_close_matches(name, self.headers, 1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
-            raise DataError(f"{self.name}: no array '{name}'; {hint}it has {self.listed()}")
+            meant = near.hint(name, self.headers)
+            raise DataError(f"{self.name}: no array '{name}'{meant}; it has {self.listed()}")
 
     def read(self, name: str) -> Raw:
         """Return an array; DataError where there is none of this name."""

@@ -7,7 +7,6 @@ after resizing, cropping and choosing the colours.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -15,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from reprune_onnx import near
 from reprune_onnx.errors import UsageError
 from reprune_onnx.shapes import Layout
 
@@ -140,7 +140,7 @@ def parse_preprocess(text: str | None) -> Preprocess:
             continue
         if key not in _READERS:
             raise UsageError(
-                f"--preprocess: unknown key '{key}'{_near(key, _READERS)}; "
+                f"--preprocess: unknown key '{key}'{near.hint(key, _READERS)}; "
                 f"the keys are {', '.join(_READERS)}"
             )
         if key in seen:
@@ -166,17 +166,13 @@ def parse_preprocess(text: str | None) -> Preprocess:
 
 def _preset(name: str, first: bool) -> Preprocess:
     if not first or name not in PRESETS:
-        problem = "comes after other parts" if name in PRESETS else "is unknown"
+        problem = f"is unknown{near.hint(name, PRESETS)}"
+        problem = "comes after other parts" if name in PRESETS else problem
         raise UsageError(
-            f"--preprocess '{name}' {problem}{_near(name, PRESETS)}; give {', '.join(PRESETS)} "
+            f"--preprocess '{name}' {problem}; give {', '.join(PRESETS)} "
             f"or key=value parts ({', '.join(_READERS)}) separated by ';'"
         )
     return PRESETS[name]
-
-
-def _near(word: str, words: dict[str, Any]) -> str:
-    match = [] if word in words else difflib.get_close_matches(word, words, 1)
-    return f" (did you mean '{match[0]}'?)" if match else ""
 
 
 def _bad(key: str, value: str, wanted: str) -> UsageError:

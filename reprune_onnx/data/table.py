@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from reprune_onnx import unreadable
 from reprune_onnx.data.image_folder import Entry, ImageFile
 from reprune_onnx.data.source import Answers
 from reprune_onnx.errors import DataError
@@ -76,7 +77,7 @@ def _csv(path: Path) -> Rows:
             records = list(reader)
             header = [name for name in reader.fieldnames or () if name]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as CSV: {' '.join(str(error).split())}") from error
+        raise DataError(f"{path} cannot be read as CSV: {unreadable.reason(error)}") from error
     return _rows(path, header, records)
 
 
@@ -84,7 +85,7 @@ def _json(path: Path) -> Rows:
     try:
         content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as JSON: {' '.join(str(error).split())}") from error
+        raise DataError(f"{path} cannot be read as JSON: {unreadable.reason(error)}") from error
     if isinstance(content, dict):
         records = [{"file": key, "values": value} for key, value in content.items()]
         return _rows(path, ["file", "values"], records)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from reprune_onnx import unreadable
 from reprune_onnx.data.class_names import ClassNames
 from reprune_onnx.data.coco import CocoData
 from reprune_onnx.data.image_folder import ImageFile
@@ -131,7 +132,7 @@ def _objects(xml: Path, size: tuple[int, int]) -> list[dict[str, Any]]:
         tree = ElementTree.parse(xml).getroot()
         return [_object(element, xml, size) for element in tree.iter("object")]
     except (OSError, ValueError, ElementTree.ParseError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = unreadable.reason(error)
         raise DataError(f"annotation file '{xml}' cannot be read: {reason}") from error
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from reprune_onnx import unreadable
 from reprune_onnx.data.class_names import numbered_names
 from reprune_onnx.data.coco import CocoData
 from reprune_onnx.data.image_folder import ImageFile
@@ -77,8 +78,7 @@ def read_config(path: Path) -> YoloConfig:
             raise ValueError("it has more than 16 MiB")
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise DataError(f"'{path}' cannot be read: {reason}") from error
+        raise DataError(f"'{path}' cannot be read: {unreadable.reason(error)}") from error
     names = content.get("names") if isinstance(content, dict) else None
     if not isinstance(names, Mapping | list):
         raise DataError(
@@ -163,7 +163,7 @@ def _objects(labels: Path, config: YoloConfig, size: tuple[int, int]) -> list[di
     try:
         lines = labels.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        reason = unreadable.reason(error)
         raise DataError(f"label file '{labels}' cannot be read: {reason}") from error
     objects = {}
     for number, line in enumerate(lines, 1):

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from reprune_onnx.analyzer import analyze
-from reprune_onnx.atomic import write_atomically
+from reprune_onnx.atomic import check_folder, write_atomically
 from reprune_onnx.data.reading import Reading
 from reprune_onnx.deployment.convert import convert
 from reprune_onnx.deployment.files import calibrated, read
@@ -84,8 +84,7 @@ def bundle(
 def _check(out: Path) -> None:
     if out.exists():
         raise OutputError(f"'{out}' exists; give the name of a folder that does not")
-    if not out.absolute().parent.is_dir():
-        raise OutputError(f"cannot write '{out}': there is no folder '{out.parent}'")
+    check_folder(out)
 
 
 def _write(

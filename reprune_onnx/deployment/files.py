@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from reprune_onnx import unreadable
 from reprune_onnx.activations.images import Images, calibration_images
+from reprune_onnx.atomic import check_folder
 from reprune_onnx.data.reading import Reading
 from reprune_onnx.errors import ModelError, OutputError
 from reprune_onnx.model import load
@@ -24,7 +25,7 @@ def read(path: Path) -> Model:
         with path.open("rb") as file:
             magic = file.read(len(_TENSORRT))
     except OSError as error:
-        raise ModelError(f"cannot read '{path}': {error.strerror or error}") from error
+        raise ModelError(f"cannot read '{path}': {unreadable.reason(error)}") from error
     if magic == _TENSORRT or path.suffix.lower() in _ENGINES:
         raise ModelError(
             f"'{path}' is a TensorRT engine, not an ONNX file: give the .onnx it was built from"
@@ -40,10 +41,7 @@ def destination(path: Path, source: Path, *, force: bool) -> None:
         raise OutputError(f"'{path}' is a folder; give the name of a file")
     if path.exists() and not force:
         raise OutputError(f"'{path}' exists; give another name, or --force to replace it")
-    if not path.absolute().parent.is_dir():
-        raise OutputError(f"cannot write '{path}': there is no folder '{path.parent}'")
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise OutputError(f"cannot write '{path}': no permission in '{path.parent}'")
+    check_folder(path)
 
 
 def calibrated(

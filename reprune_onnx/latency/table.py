@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from reprune_onnx import unreadable
 from reprune_onnx.errors import DataError
 from reprune_onnx.json_text import parse_json
 from reprune_onnx.results import LayerTime
@@ -92,11 +93,11 @@ def read_table(path: Path) -> LatencyTable:
         rows = tuple(_row(row) for row in content["layers"])
         return LatencyTable(rows, max(0.0, float(content.get("rest_ms", 0.0))))
     except OSError as error:
-        raise DataError(f"cannot read '{path}': {error.strerror or error}") from error
+        raise DataError(f"cannot read '{path}': {unreadable.reason(error)}") from error
     except (ArithmeticError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(
-            f"'{path}' is no latency table ({error!r}): it is a JSON object with \"layers\", rows"
-            ' of {"layer", "rows", "columns", "ms"}'
+            f"'{path}' is no latency table: give JSON of bench --layers or results.json of a"
+            ' bundle, where "layers" is a list of {"layer", "rows", "columns", "ms"}'
         ) from error
 
 

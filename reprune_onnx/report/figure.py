@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reprune_onnx.atomic import write_atomically
+from reprune_onnx.atomic import check_folder, write_atomically
 from reprune_onnx.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ def check_plot(file: Path | None) -> None:
     formats = new_figure(1, 1).canvas.get_supported_filetypes()
     if file.suffix.lstrip(".").lower() not in formats:
         raise UsageError(f"--plot '{file}': give a name that ends in .png, .svg or .pdf")
-    if not file.parent.is_dir():
-        raise OutputError(f"cannot write '{file}': there is no folder '{file.parent}'")
+    check_folder(file)
     if file.is_dir():
         raise OutputError(f"cannot write '{file}': it is a folder; give the name of a file in it")
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reprune_onnx.atomic import Files, check_kind
+from reprune_onnx.atomic import Files, check_folder, check_kind
 from reprune_onnx.errors import OutputError
 from reprune_onnx.json_text import json_bytes
 from reprune_onnx.model import beside
@@ -69,10 +68,7 @@ class Destination:
             check_kind(path)
             if path.exists() and not self.force:
                 raise OutputError(f"'{path}' exists; give another name, or --force to replace it")
-            if not path.parent.is_dir():
-                raise OutputError(f"cannot write '{path}': there is no folder '{path.parent}'")
-            if not os.access(path.parent, os.W_OK):
-                raise OutputError(f"cannot write '{path}': no permission in '{path.parent}'")
+            check_folder(path)
 
     def files(self) -> Files:
         """The files to write, together; without ``force`` none that another run wrote goes."""

@@ -108,8 +108,9 @@ class _Tally:
         self.classes = ours.shape[1]
         if y is None and len(scores) == 1:
             raise DataError(
-                f"{self.name} has no labels, so there is nothing to compare with; name them as in "
-                "FILE.npz:x,y or give the original with --against"
+                f"{self.name} has no labels, so there is nothing to compare with: put the images of"
+                " each class into a sub-folder, name arrays as in FILE.npz:x,y, or give the"
+                " original with --against"
             )
         if y is not None and self._are_classes(y, needed=len(scores) == 1):
             self.labels.add(ours, y)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tempfile
 import threading
@@ -19,6 +18,7 @@ import onnx
 from numpy.typing import NDArray
 
 from reprune_onnx import model as model_file
+from reprune_onnx import near
 from reprune_onnx.errors import KernelError, ModelError
 from reprune_onnx.memory import available_memory
 from reprune_onnx.runtime.custom_ops import register
@@ -234,9 +234,8 @@ def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProt
     computed = {name for node in proto.graph.node for name in node.output if name}
     for name in names:
         if name not in have | computed:
-            near = difflib.get_close_matches(name, computed, 1)
-            hint = f"did you mean '{near[0]}'?" if near else "name the output of a node"
-            raise ModelError(f"no node of the graph computes '{name}'; {hint}")
+            meant = near.hint(name, computed) or "; name the output of a node"
+            raise ModelError(f"no node of the graph computes '{name}'{meant}")
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     extra = [name for name in dict.fromkeys(names) if name not in have]

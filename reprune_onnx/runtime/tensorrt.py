@@ -17,6 +17,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from reprune_onnx import unreadable
 from reprune_onnx.errors import EngineError
 from reprune_onnx.json_text import parse_json
 
@@ -112,7 +113,7 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise EngineError(f"cannot read '{path}': {error.strerror or error}") from error
+        raise EngineError(f"cannot read '{path}': {unreadable.reason(error)}") from error
     beside = about(path)
     try:
         facts: dict[str, Any] = parse_json(beside.read_text(encoding="utf-8"))

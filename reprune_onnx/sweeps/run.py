@@ -70,6 +70,8 @@ def run(
             f"'{job.model}' is read, and lies where a sweep to '{job.folder}' writes: give another"
             " folder"
         )
+    if job.folder.is_file():
+        raise OutputError(f"'{job.folder}' is a file; give the name of a folder")
     for folder in own_folders:
         with told(job.folder):
             folder.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from reprune_onnx.atomic import told
 from reprune_onnx.errors import UsageError
 from reprune_onnx.in_memory import InMemory
 from reprune_onnx.model import ModelLike, as_model, save
+from reprune_onnx.ranges import check_jobs
 from reprune_onnx.settings import Settings, check_settings
 from reprune_onnx.sweeps.cases import VARIED, cases
 from reprune_onnx.sweeps.run import Job, run
@@ -27,13 +28,16 @@ class SweepOptions:
     ``data`` are labelled images to measure accuracy on, as ``settings.task`` has it; without, a
     third of the calibration images is held out to measure agreement with the model. ``jobs`` is the
     number of processes, -1 for all cores; ``scheduler`` the address of a Dask scheduler.
-    ``command`` is noted in the result.
+    ``command`` is noted in the result. Raises UsageError for a number of processes that cannot be.
     """
 
     data: DataLike | None = None
     jobs: int = 1
     scheduler: str | None = None
     command: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_jobs(self.jobs)
 
 
 def sweep(

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from reprune_onnx import unreadable
 from reprune_onnx.errors import DataError
 from reprune_onnx.json_text import parse_json
 from reprune_onnx.training.goal import Goal
@@ -55,7 +56,7 @@ def _read(given: str, size: int, names: Sequence[str] | None) -> list[float]:
             )
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        reason = unreadable.reason(error)
         raise DataError(f"--class-weights '{path}' cannot be read: {reason}") from error
     what = f"--class-weights '{path}'"
     try:

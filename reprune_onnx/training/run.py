@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from reprune_onnx.errors import OutputError
 from reprune_onnx.training.checkpoint import Checkpoint
 from reprune_onnx.training.log import RunLog, log_path
 from reprune_onnx.watch import Progress
@@ -21,7 +22,7 @@ class Run:
     ``out`` names the model that will be written: the checkpoint and the JSON log lie beside it.
     ``restart`` ignores a checkpoint. ``on_epoch`` is called with every epoch's record. ``command``
     are the words that were typed, for the log. ``on_line`` is called with every sentence about what
-    was found or decided.
+    was found or decided. Raises OutputError where ``tensorboard`` is a file.
     """
 
     out: Path | None = None
@@ -34,6 +35,12 @@ class Run:
     write_log: bool = True
     save_seconds: float = 60.0
     command: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.tensorboard is not None and self.tensorboard.is_file():
+            raise OutputError(
+                f"--tensorboard '{self.tensorboard}' is a file; give the name of a folder"
+            )
 
     def checkpoint(self, facts: Mapping[str, Any]) -> Checkpoint | None:
         """The checkpoint of this run, which is of no other; it may go on on other devices."""

@@ -258,7 +258,7 @@ def test_what_is_not_built_here(refuses, model, tmp_path):
     to = ("-o", tmp_path / "x.engine", "--target")
     refuses("build", model, *to, "jetson-tx2", code=2, says=("use `reprune-onnx bundle`",))
     refuses("build", model, *to, "cpu", code=2, says=("use `reprune-onnx convert`",))
-    refuses("build", model, *to, "rtx-a5000", code=2, says=("did you mean rtx-a6000?",))
+    refuses("build", model, *to, "rtx-a5000", code=2, says=("did you mean 'rtx-a6000'?",))
     for text in ("0", "8,4,1", "1,2", "x"):
         refuses("build", model, *to, "cuda", "--batch-size", text, code=2, says=("--batch-size",))
     engine = tmp_path / "m.plan"

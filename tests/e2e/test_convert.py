@@ -92,7 +92,7 @@ def test_int8_for_tensorrt_is_symmetric(call, model, digits, tmp_path):
 def test_what_cannot_be_converted(refuses, model, tmp_path):
     out = tmp_path / "o.onnx"
     convert = ("convert", model, "-o", out, "--target")
-    refuses(*convert, "jetson-tx3", code=2, says=("did you mean jetson-tx2?",))
+    refuses(*convert, "jetson-tx3", code=2, says=("did you mean 'jetson-tx2'?",))
     refuses(*convert, "jetson-tx2", "--precision", "int8", code=2, says=("has no int8",))
     refuses(*convert, "cpu", "--precision", "int8", code=2, says=("give --calibration",))
     refuses("convert", model, "-o", model, "--target", "cpu", says=("never written to",))

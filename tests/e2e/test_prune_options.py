@@ -185,7 +185,7 @@ def test_with_images_a_target_bounds_the_choices(prune, digits):
 def test_a_target_may_make_a_reduction_impossible(refuses, model, tmp_path):
     how = ("prune", model, "-o", tmp_path / "o.onnx", "--target", "cpu", "--macs-reduction")
     refuses(*how, "0.5", says=("at most 32.1%", "multiples of 16", "smaller --round-to"))
-    refuses(*how, "0.3", "--target", "jetson-tx3", code=2, says=("did you mean jetson-tx2",))
+    refuses(*how, "0.3", "--target", "jetson-tx3", code=2, says=("did you mean 'jetson-tx2'",))
 
 
 def test_include_and_exclude_bound_what_is_pruned(prune):
@@ -276,4 +276,4 @@ def test_clustering_the_kept_input_channels_is_another_problem(prune):
 def test_what_is_measured_is_said_of_a_search_that_measures(call, model, option):
     result = call("prune", model, "--sparsity", "0.5", *option)
     assert result.code == 2
-    assert "--task and --decode are those of --max-drop" in result.err
+    assert "--task and --decode go with --max-drop" in result.err

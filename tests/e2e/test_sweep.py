@@ -161,4 +161,6 @@ def test_bad_requests(refuses, model, tmp_path):
     how = ("sweep", model, "--macs-reduction", "0.3", *out)
     refuses(*how, "--method", "l3", code=2, says=("l3",))
     refuses(*how, "--allocation", "sensitivity", code=2, says=("--calibration",))
+    refuses(*how, "--jobs", "0", code=2, says=("--jobs is a number of processes",))
     refuses("sweep", tmp_path / "no.onnx", "--macs-reduction", "0.3", *out)
+    refuses(*how[:-1], model, says=("is a file; give the name of a folder",))

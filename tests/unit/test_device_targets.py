@@ -64,12 +64,12 @@ def test_a_file_of_ones_own(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"target": "jetson-tx3"}, "did you mean jetson-tx2?"),
-        ({"target": "toaster"}, "there are cpu, cuda"),
+        ({"target": "jetson-tx3"}, "did you mean 'jetson-tx2'?"),
+        ({"target": "toaster"}, "give one of cpu, cuda, "),
         ({"target": "none-such.toml"}, "'none-such.toml' is not known"),
         ({"target": "jetson-tx2", "precision": "int8"}, "jetson-tx2 has no int8; it has fp16"),
         ({"precision": "fp16"}, "--target"),
-        ({"round_to": 0}, "--round-to must be at least 1"),
+        ({"round_to": 0}, "--round-to 0 must be at least 1"),
     ],
 )
 def test_what_no_device_is(settings, says):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
 
+from reprune_onnx import near
 from reprune_onnx.data.generated.families import FAMILIES
 from reprune_onnx.errors import UsageError
 
@@ -70,10 +70,8 @@ def _families(text: str, spec: str) -> tuple[str, ...]:
     names = tuple(text.split("+"))
     for name in names:
         if name not in FAMILIES:
-            near = difflib.get_close_matches(name, FAMILIES, 1)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
             raise UsageError(
-                f"'{spec}': '{name}' is neither a number of images nor a family{hint}; families are"
-                f" {', '.join(FAMILIES)}"
+                f"'{spec}': '{name}' is neither a number of images nor a family"
+                f"{near.hint(name, FAMILIES)}; families are {', '.join(FAMILIES)}"
             )
     return names

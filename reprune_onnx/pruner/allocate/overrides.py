@@ -26,8 +26,8 @@ def overrides(channels: ChannelMap, settings: Settings) -> dict[int, int]:
                 least = max(1, int((~g.free).sum()))
                 if not least <= n_keep <= g.n:
                     raise SelectionError(
-                        f"--layer '{glob}={wanted}': '{producer.layer.name}' has {rows} channels,"
-                        f" of which at least {least * rows // g.n} must stay"
+                        f"--layer '{glob}={wanted}': '{producer.layer.name}' has {rows} channels;"
+                        f" give a number from {least * rows // g.n} to {rows}"
                     )
                 kept[g.id] = n_keep
     return kept

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reprune_onnx import unreadable
 from reprune_onnx.errors import DataError
 from reprune_onnx.json_text import parse_json
 
@@ -118,7 +119,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         data = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError(f"cannot read '{path}': {error.strerror or error}") from error
+        raise DataError(f"cannot read '{path}': {unreadable.reason(error)}") from error
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise DataError(f"'{path}' is not JSON: {reason}") from error

@@ -43,7 +43,7 @@ def test_the_file_is_not_onnx_or_truncated(refuses, tmp_path, demo, digits, comm
     }
     path = tmp_path / "model.onnx"
     path.write_bytes(data[kind])
-    named = {"empty": "is an empty file", "zip": "is a zip archive: unpack it"}
+    named = {"empty": "is an empty file", "zip": ": unpack it, and give the .onnx file"}
     says = ("model.onnx", named.get(kind, "ONNX"))
     refuses(command, path, *(HALF if command == "prune" else ()), says=says)
 

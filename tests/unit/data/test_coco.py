@@ -61,7 +61,7 @@ def test_images_may_be_links(folder):
 
 
 def test_refusals_of_the_place(folder):
-    refused(folder / "none", "there is no folder")
+    refused(folder / "none", "does not exist; give the folder of the images")
     refused(folder, "there is no annotation file")
     refused(folder, "no.json", annotations=folder / "no.json")
     refused(folder, "cannot be read", annotations=folder)

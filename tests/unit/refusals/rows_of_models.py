@@ -59,7 +59,10 @@ ROWS = [
         "a pointer of Git LFS: fetch the model",
         lambda p: rp.load(p.text("version https://git-lfs.github.com/spec/v1", ".onnx")),
     ),
-    ("a zip archive: unpack it", lambda p: rp.load(p.text("PK\x03\x04", ".onnx"))),
+    (
+        "a zip archive (.npz and .pt are, too): unpack it",
+        lambda p: rp.load(p.text("PK\x03\x04", ".onnx")),
+    ),
     ("is not an ONNX file", lambda p: rp.load(p.text("no model", ".onnx"))),
     ("holds no ONNX graph", lambda p: rp.load(p.save(onnx.ModelProto(ir_version=8)))),
     ("holds complex numbers", lambda p: to_array(complex_numbers())),

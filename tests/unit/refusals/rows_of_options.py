@@ -21,7 +21,7 @@ ROWS = [
     ),
     ("--precision is that of a --target", lambda p: rp.Settings(sparsity=0.5, precision="fp16")),
     ("--method 'best' is not one of reprune", lambda p: rp.Settings(sparsity=0.5, method="best")),
-    ("--min-channels must be at least 1", lambda p: rp.Settings(sparsity=0.5, min_channels=0)),
+    ("--min-channels 0 must be at least 1", lambda p: rp.Settings(sparsity=0.5, min_channels=0)),
     ("keeps at least 1 channel", lambda p: rp.Settings(sparsity=0.5, layer=(("a", 0),))),
     ("--jobs is a number of processes", lambda p: rp.Settings(sparsity=0.5, jobs=0)),
     ("--seed -1 must not be negative", lambda p: rp.Settings(sparsity=0.5, seed=-1)),
@@ -85,7 +85,10 @@ ROWS = [
     ("leaves open; add one of them", lambda p: p.evaluate(p.digits, "--preprocess", "fill=0")),
     ("unknown key 'hue'", lambda p: p.evaluate(p.digits, "--preprocess", "hue=1")),
     ("matches no layer", lambda p: p.prune("--sparsity", 0.5, "--include", "nothing*")),
-    ("of which at least", lambda p: p.prune("--sparsity", 0.5, "--layer", "*conv1*=999")),
+    (
+        "give a number from 1 to ",
+        lambda p: p.prune("--sparsity", 0.5, "--layer", "*conv1*=999"),
+    ),
     ("cannot be reached: at most", lambda p: p.prune("--macs-reduction", 0.999)),
     ("no channel that could go", lambda p: p.prune("--sparsity", 0.5, "--exclude", "*")),
 ]

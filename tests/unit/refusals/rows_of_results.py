@@ -170,6 +170,10 @@ def halved(p):
 
 ROWS = [
     (
+        "' is a file; give the name of a folder",
+        lambda p: p("sweep", p.demo, "--macs-reduction", 0.3, "-o", p.text("no folder", ".txt")),
+    ),
+    (
         "is read, so it is never written to",
         lambda p: p("prune", p.demo, "--sparsity", 0.5, "-o", p.demo),
     ),

@@ -1,0 +1,45 @@
+"""Words that the command line cannot read: one line with the option, its value and the help."""
+
+import pytest
+
+ROWS = {
+    "a share in per cent": (
+        ("prune", "m", "--sparsity", "55%"),
+        "--sparsity '55%' is not a number",
+    ),
+    "a comma for a point": (
+        ("prune", "m", "--sparsity=0,5"),
+        "--sparsity '0,5' is not a number, such",
+    ),
+    "by the short name": (("prune", "m", "-j", "all"), "-j 'all' is not a whole number"),
+    "no choice": (("analyze", "m", "--residual", "al"), "--residual 'al' is not one of 'keep', "),
+    "without its value": (("prune", "m", "--sparsity"), "'--sparsity' requires an argument"),
+    "a name of none": (("prune", "m", "--sparsty", "1"), "no such option: --sparsty"),
+    "a word too many": (("prune", "m", "0.5"), "unexpected extra argument(s) (0.5)"),
+    "no model": (("prune",), "missing argument 'MODEL'; see"),
+    "no option that is required": (("evaluate", "m"), "missing option '--data'; see"),
+    "a value for a flag": (("prune", "m", "--quiet=1"), "'--quiet' does not take a value"),
+}
+
+
+@pytest.mark.parametrize(("words", "says"), ROWS.values(), ids=ROWS)
+def test_one_line_names_the_option_and_the_help_to_read(refuses, words, says):
+    refuses(*words, code=2, says=(says, f"ee reprune-onnx {words[0]} --help"))
+
+
+def test_a_command_that_is_close_is_named(refuses):
+    refuses(
+        "prun", "m", code=2, says=("no such command 'prun'", "'prune'? See reprune-onnx --help")
+    )
+
+
+def test_no_word_at_all_shows_the_help(call):
+    done = call()
+    assert done.code == 2
+    assert "Commands:" in done.err + done.out
+
+
+@pytest.mark.parametrize("words", [("--help",), ("--version",), ("targets", "-h")])
+def test_what_only_informs_is_no_misuse(call, words):
+    done = call(*words)
+    assert (done.code, done.err) == (0, "")
