@@ -126,8 +126,6 @@ def _read(
     overrides = dict(settings.input_shapes)
     field: Field = []
     for name, path in files.items():
-        if not path.is_file():
-            raise ModelError(f"cannot read '{path}': there is no such file; check the path")
         if settings.backend == "tensorrt":
             runner = backend.load(path, settings.threads)
             field.append((read_engine(path, runner, overrides), runner))

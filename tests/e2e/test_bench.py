@@ -144,7 +144,7 @@ def test_bad_requests(refuses, model, options, code, says):
 
 
 def test_bad_files(refuses, model, tmp_path):
-    refuses("bench", tmp_path / "none.onnx", says=("no such file",))
+    refuses("bench", tmp_path / "none.onnx", says=("No such file",))
     refuses("bench", model, model, code=2, says=("each once",))
     refuses("bench", model, "--json", model, says=("never written to",))
     engine = tmp_path / "model.engine"

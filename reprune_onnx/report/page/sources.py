@@ -121,8 +121,7 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise DataError(f"cannot read '{path}': {unreadable.reason(error)}") from error
     except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"'{path}' is not JSON: {reason}") from error
+        raise DataError(f"'{path}' is not JSON: {unreadable.reason(error)}") from error
     if not isinstance(data, dict):
         raise DataError(f"'{path}' holds no JSON object: give a file that {_MADE_BY} wrote")
     return data

@@ -127,7 +127,7 @@ def folded(p):
 ROWS = [
     (
         "is a file; give the name of a folder",
-        lambda p: tuned(p, None, p.digits, "--tensorboard", p.text("no folder", ".txt")),
+        lambda p: tuned(p, None, None, "--tensorboard", p.text("no folder", ".txt")),
     ),
     ("time, which is after epoch 2: use --epochs 3", lambda p: trained(
         p, "--epochs", 2, "--prune-epochs", 2
