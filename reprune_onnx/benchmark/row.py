@@ -49,7 +49,7 @@ def warning(rows: Sequence[Mapping[str, Any]]) -> list[Note]:
         Note(
             f"noisy: {len(noisy)} of {len(rows)} rows; the runs of '{worst['model']}' at batch size"
             f" {worst['batch_size']} have an interquartile range of {_spread(worst):.0%} of their"
-            " median: end what else runs here, and measure again"
+            " median: stop what else runs here, and measure again"
         )
     ]
 

@@ -9,7 +9,7 @@ import typer
 
 from reprune_onnx.cli.declared import option, several, with_settings
 from reprune_onnx.cli.options import ModelArgument, Quiet
-from reprune_onnx.errors import UsageError
+from reprune_onnx.errors import DataError, UsageError
 from reprune_onnx.settings import Settings
 
 
@@ -71,6 +71,8 @@ def command(
         rows = sweep(model, out, base, varied, how, bar)
     if not quiet:
         print_sweep(rows, out)
+    if all("error" in row for row in rows):
+        raise DataError(f"no case could be done: {rows[0]['error']}")
 
 
 def _share(text: str) -> float:

@@ -41,4 +41,4 @@ class Teacher:
         return cls(origin.model, told)
 
 
-_OTHERWISE = "(with --distill none, by labels alone)"
+_OTHERWISE = "(--distill none learns from labels alone)"

@@ -29,7 +29,7 @@ _KEPT_ALL = {False: "stay float32", True: "leave the range of fp16 on the device
 def print_targets(targets: Sequence[Target]) -> None:
     """Print one row per target."""
     name = Column("target", no_wrap=True)
-    table = Table(name, "device", "precisions", "channels ×", "opset", "IR", "how")
+    table = Table(name, "device", "precisions", "widths, multiples of", "opset", "IR", "how")
     for t in targets:
         rounding = {p: _multiples(t.rounding_in(p)) for p in t.precisions}
         table.add_row(

@@ -16,8 +16,8 @@ from reprune_onnx.sweeps.pareto import best, measure_of, varied
 from reprune_onnx.tasks import TaskKind
 
 _IMAGES = (
-    "some hundreds of images, without labels, with --calibration recover far more (--calibration"
-    " generated makes some by formula)"
+    "some hundreds of unlabelled images recover far more: give them with --calibration, or let"
+    " --calibration generated make some by formula"
 )
 
 
@@ -257,7 +257,7 @@ def print_sweep(rows: list[dict[str, Any]], folder: Path) -> None:
     plots = ", pareto.png, pareto.svg"
     if measure is None:
         plots = ""
-        console.print("how good the models are was not measured: give --data, or --calibration")
+        console.print("quality was not measured: give --data or --calibration images")
     line = f"wrote sweep.json, sweep.md{plots} and models to {folder}"
     console.print(line, soft_wrap=True)
 
@@ -272,7 +272,7 @@ def _recovery(recovery: dict[str, Any] | None) -> list[str]:
     line += f", fitted to {recovery['samples']} images"
     if recovery["error_before"] is not None and recovery["error_after"] is not None:
         before, after = recovery["error_before"], recovery["error_after"]
-        line += f"; error of the outputs {before:.3g} to {after:.3g} of their variance"
+        line += f"; error of the outputs from {before:.3g} to {after:.3g} of their variance"
     written = recovery.get("bytes_written", 0)
     more = f"{written / 1e6:,.0f} MB of activations went to a temporary file (--memory)"
     return [line, more] if written else [line]

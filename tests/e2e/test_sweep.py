@@ -154,6 +154,13 @@ def test_a_dask_cluster_does_the_same(root, model, tmp_path):
         assert (out / row["model"]).read_bytes() == (other / row["model"]).read_bytes()
 
 
+def test_a_sweep_of_which_nothing_could_be_done_fails(call, model, tmp_path):
+    lost = ("--calibration", tmp_path / "lost", "-o", tmp_path / "sweep")
+    done = call("sweep", model, "--macs-reduction", "0.3", "--method", "l1", *lost)
+    assert done.code == 1
+    assert "no case could be done: " in done.err and "lost' does not exist" in done.err
+
+
 def test_bad_requests(refuses, model, tmp_path):
     out = ("-o", tmp_path / "sweep")
     refuses("sweep", model, "--macs-reduction", "half", *out, code=2, says=("half",))

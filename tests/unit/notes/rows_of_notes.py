@@ -241,8 +241,8 @@ ROWS: list[tuple[str, Callable[..., Notes]]] = [
     ("is taken to want 8-bit images with --preprocess", lambda tmp: generated("statistics").notes),
     ("3 of 9 generated images were taken, which give all", lambda tmp: generated("given").notes),
     ("the masks hold 0 and 255 only: 255 is taken as class 1", black_and_white_masks),
-    ("end what else runs here, and measure again", noisy),
+    ("stop what else runs here, and measure again", noisy),
     ("no image was given, and generated ones do not serve: nothing in", images_that_do_not_serve),
-    ("of their variance, without them by 0.5; images of your own do", images_taken),
+    ("of their variance, and 0.5 without them; your own images do", images_taken),
     ("but not used: on ", images_left),
 ]
