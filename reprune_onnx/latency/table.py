@@ -96,8 +96,9 @@ def read_table(path: Path) -> LatencyTable:
         raise DataError(f"cannot read '{path}': {unreadable.reason(error)}") from error
     except (ArithmeticError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(
-            f"'{path}' is no latency table ({unreadable.reason(error)}): give JSON of bench --layers,"
-            ' or results.json of a bundle, with rows "layers" of {"layer", "rows", "columns", "ms"}'
+            f"'{path}' is no latency table ({unreadable.reason(error)}): give JSON of bench"
+            ' --layers, or results.json of a bundle, whose "layers" are rows of'
+            ' {"layer", "rows", "columns", "ms"}'
         ) from error
 
 
