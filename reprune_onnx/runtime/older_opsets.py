@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from reprune_onnx.attributes import attribute
 from reprune_onnx.bodies import bodies
 from reprune_onnx.errors import ModelError
 
@@ -117,8 +118,7 @@ class _Draft:
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """The value of an attribute."""
-        value = next((a for a in self.node.attribute if a.name == name), None)
-        return default if value is None else onnx.helper.get_attribute_value(value)
+        return attribute(self.node, name, default)
 
     def put(self, name: str, value: Any) -> None:
         """Give an attribute a value."""

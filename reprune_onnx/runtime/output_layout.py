@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import onnx
 
 from reprune_onnx.analyzer.op_kinds import ARITHMETIC, CONVOLUTIONS, RESIZING, SAME_NUMBERS
+from reprune_onnx.attributes import attribute
 from reprune_onnx.shapes import Layout
 
 _FIRST = {  # what they make has channels at axis 1, in all of ONNX
@@ -39,7 +38,7 @@ def layout_of(proto: onnx.ModelProto, output: str, otherwise: Layout) -> Layout:
     while (node := makers.get(name)) is not None:
         axis: int | None = None
         if node.op_type == "Transpose":
-            perm = list(_attribute(node, "perm", [3, 2, 1, 0]))
+            perm = list(attribute(node, "perm", [3, 2, 1, 0]))
             if len(perm) != len(places):
                 return otherwise
             places = [perm[place] for place in places]
@@ -47,7 +46,7 @@ def layout_of(proto: onnx.ModelProto, output: str, otherwise: Layout) -> Layout:
             axis = 1
         elif node.op_type == "MatMul" and node.input[1] not in makers:
             axis = 3
-        elif node.op_type in _CHOICES and (taken := _attribute(node, "axis", None)) is not None:
+        elif node.op_type in _CHOICES and (taken := attribute(node, "axis", None)) is not None:
             axis = taken % len(places)
         elif node.op_type not in _SAME | _CHOICES:
             return otherwise
@@ -55,8 +54,3 @@ def layout_of(proto: onnx.ModelProto, output: str, otherwise: Layout) -> Layout:
             return _LAYOUTS.get(places.index(axis), otherwise)
         name = next((i for i in node.input if i in makers), "")
     return otherwise
-
-
-def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
-    values = (onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name)
-    return next(values, default)

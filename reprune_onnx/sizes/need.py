@@ -9,7 +9,7 @@ from math import prod
 import onnx
 
 Extents = tuple[int, ...]
-Comes = Sequence[Extents | None]
+Inputs = Sequence[Extents | None]
 """The extents of a node's inputs in turn, None where they are not known."""
 
 
@@ -32,7 +32,7 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Known:
+class Tensors:
     """Known facts about tensors by name: extents, those of constants, the numbers of small ones.
 
     Small constants are lists of whole numbers, in the order in which they are stored.

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from reprune_onnx.sizes import kernel_needs, stated_needs
-from reprune_onnx.sizes.need import Comes, Known, Need
+from reprune_onnx.sizes.need import Inputs, Need, Tensors
 
 _LARGE = 1024  # numbers of a constant that no node takes for a shape
 _WHOLE = {onnx.TensorProto.INT32, onnx.TensorProto.INT64}
@@ -23,39 +23,39 @@ BESIDE_EACH_OTHER = frozenset(
 )
 """Ops whose inputs have to fit each other; the analyzer, which knows kinds of ops, comes later."""
 
-_Wanting = Callable[[Known, onnx.NodeProto, Comes], Need | None]
+_Wanting = Callable[[Tensors, onnx.NodeProto, Inputs], Need | None]
 _WANTING: dict[str, tuple[_Wanting, ...]] = {
-    "Reshape": (stated_needs.reshaped,),
-    "MatMul": (stated_needs.multiplied,),
-    "Gemm": (stated_needs.multiplied, kernel_needs.added),
-    "Conv": (stated_needs.convolved, kernel_needs.grouped, kernel_needs.windowed),
-    "LayerNormalization": (stated_needs.normalized,),
-    "RMSNormalization": (stated_needs.normalized,),
-    "GatherElements": (stated_needs.read,),
-    "ScatterElements": (stated_needs.read,),
-    "ScatterND": (stated_needs.written,),
-    "GridSample": (stated_needs.sampled,),
-    "Scan": (stated_needs.scanned,),
-    **dict.fromkeys(BESIDE_EACH_OTHER, (stated_needs.beside,)),
-    "Resize": (kernel_needs.interpolated,),
-    "Gather": (kernel_needs.gathered,),
-    "RoiAlign": (kernel_needs.pooled,),
-    **dict.fromkeys(("AveragePool", "LpPool", "MaxPool"), (kernel_needs.windowed,)),
-    "SpaceToDepth": (kernel_needs.in_blocks,),
-    "Squeeze": (kernel_needs.squeezed,),
-    "ReverseSequence": (kernel_needs.turned,),
-    **dict.fromkeys(("GRU", "LSTM", "RNN"), (kernel_needs.remembered,)),
+    "Reshape": (stated_needs.reshape,),
+    "MatMul": (stated_needs.product,),
+    "Gemm": (stated_needs.product, kernel_needs.gemm_bias),
+    "Conv": (stated_needs.convolution, kernel_needs.convolution_groups, kernel_needs.kernel_window),
+    "LayerNormalization": (stated_needs.normalization,),
+    "RMSNormalization": (stated_needs.normalization,),
+    "GatherElements": (stated_needs.elements_at_places,),
+    "ScatterElements": (stated_needs.elements_at_places,),
+    "ScatterND": (stated_needs.rows_at_places,),
+    "GridSample": (stated_needs.grid_sample,),
+    "Scan": (stated_needs.scan,),
+    **dict.fromkeys(BESIDE_EACH_OTHER, (stated_needs.operands,)),
+    "Resize": (kernel_needs.resize,),
+    "Gather": (kernel_needs.gather,),
+    "RoiAlign": (kernel_needs.roi_align,),
+    **dict.fromkeys(("AveragePool", "LpPool", "MaxPool"), (kernel_needs.kernel_window,)),
+    "SpaceToDepth": (kernel_needs.space_to_depth,),
+    "Squeeze": (kernel_needs.squeeze,),
+    "ReverseSequence": (kernel_needs.reverse_sequence,),
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), (kernel_needs.recurrent_layer,)),
 }
 _ONE_INPUT = {"AveragePool", "LpPool", "MaxPool", "Scan", "SpaceToDepth", "Squeeze"}
 """Ops that may read nothing beside what comes; others with one input want nothing."""
 
 
-def need_of(known: Known, node: onnx.NodeProto) -> Need | None:
+def need_of(tensors: Tensors, node: onnx.NodeProto) -> Need | None:
     """The first need of a node that is not met, else its last one; None where it wants nothing."""
-    comes = [known.extents.get(name) for name in node.input]
-    if not comes[0] or (0 in comes[0] and node.op_type != "Reshape"):
+    inputs = [tensors.extents.get(name) for name in node.input]
+    if not inputs[0] or (0 in inputs[0] and node.op_type != "Reshape"):
         return None
-    needs = [need for wanting in _wanting(node) if (need := wanting(known, node, comes))]
+    needs = [need for wanting in _wanting(node) if (need := wanting(tensors, node, inputs))]
     return next((need for need in needs if not need.is_met), needs[-1] if needs else None)
 
 

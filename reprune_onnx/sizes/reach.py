@@ -23,7 +23,7 @@ from reprune_onnx.plain_ops import in_plain_ops
 from reprune_onnx.reference import reference
 from reprune_onnx.runtime.extents import extents_in_a_run
 from reprune_onnx.sizes.held import MOST, held_by_a_node
-from reprune_onnx.sizes.need import Extents, Known, Need, times, title
+from reprune_onnx.sizes.need import Extents, Need, Tensors, times, title
 from reprune_onnx.sizes.needs import constants_of, extents_of, need_of, small_numbers, wants
 
 Shapes = dict[str, tuple[int, ...]]
@@ -155,13 +155,13 @@ class Reach:
         facts = self._constants.copied()
         for name, extents in shapes.items():
             facts.add_extents(name, tuple(extents), self._kinds[name])
-        known = Known(facts.extents, self._weights, facts.integers)
+        tensors = Tensors(facts.extents, self._weights, facts.integers)
         for node in self._nodes:
             if measured and wants(node.proto) and not self._measure(node.proto, shapes, facts):
                 yield _Step(NOT_RUN)
                 continue
             refused = self._follow(node, facts)
-            need = need_of(known, node.proto)
+            need = need_of(tensors, node.proto)
             made = {name: facts.extents.get(name) for name in node.proto.output if name}
             come = {name: facts.extents.get(name) for name in node.proto.input}
             held = held_by_a_node([node.proto], come | made)
