@@ -59,6 +59,15 @@ def options(declared: type) -> dict[str, tuple[Any, Option]]:
     return {f.name: get_args(hints[f.name])[:2] for f in fields(declared)}
 
 
+def flag(name: str) -> str:
+    """The name of a field on the command line, where no other is declared.
+
+    >>> flag("round_to")
+    '--round-to'
+    """
+    return f"--{name.replace('_', '-')}"
+
+
 def words_of(declared: type, name: str) -> Any:
     """The type that the command line reads for a field."""
     kind, option = options(declared)[name]
@@ -82,9 +91,7 @@ def check_fields(instance: Any) -> None:
         value = getattr(instance, name)
         words = choices(declared, name)
         if words and isinstance(value, str) and value not in words:
-            raise UsageError(
-                f"--{name.replace('_', '-')} '{value}' is not one of {', '.join(words)}"
-            )
+            raise UsageError(f"{flag(name)} '{value}' is not one of {', '.join(words)}")
         object.__setattr__(instance, name, _of_kind(name, value, _kinds(kind)))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from reprune_onnx.activations.room import parse_size
 from reprune_onnx.choices import Criterion, Measure, RecoveryMethod
 from reprune_onnx.errors import UsageError
+from reprune_onnx.options import flag
 
 if TYPE_CHECKING:
     from reprune_onnx.settings import Settings
@@ -28,8 +29,7 @@ def check_ranges(settings: Settings) -> None:
     for name in SHARES:
         value = getattr(settings, name)
         if value is not None and not 0 < value < 1:
-            option = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{option} {value:g} is outside (0, 1){_SHARE}")
+            raise UsageError(f"{flag(name)} {value:g} is outside (0, 1){_SHARE}")
     if settings.max_drop is not None and not 0 <= settings.max_drop < 100:
         raise UsageError(
             f"--max-drop {settings.max_drop:g} is outside [0, 100): it is in points of accuracy, 2"
@@ -40,8 +40,7 @@ def check_ranges(settings: Settings) -> None:
     for name in ("min_channels", "round_to", "calibration_size"):
         value = getattr(settings, name)
         if value is not None and not 1 <= value < _MOST:
-            option = f"--{name.replace('_', '-')} {value}"
-            raise UsageError(f"{option} must be at least 1, and less than {_MOST:,}")
+            raise UsageError(f"{flag(name)} {value} must be at least 1, and less than {_MOST:,}")
     for glob, n in settings.layer:
         if n < 1:
             raise UsageError(f"--layer {glob}={n}: a layer keeps at least 1 channel")

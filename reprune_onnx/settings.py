@@ -31,7 +31,7 @@ from reprune_onnx.choices import (
 from reprune_onnx.data_options import CALIBRATION, CLASSES, DECODE, PREPROCESS, SKIP_BROKEN
 from reprune_onnx.errors import UsageError
 from reprune_onnx.in_memory import InMemory
-from reprune_onnx.options import Option, Takes, check_fields
+from reprune_onnx.options import Option, Takes, check_fields, flag
 from reprune_onnx.ranges import SHARES, check_images, check_ranges
 from reprune_onnx.report.fields import ReportLike
 from reprune_onnx.rounding import Rounding
@@ -292,8 +292,8 @@ class Settings:
         check_fields(self)
         given = [name for name in _TARGETS if getattr(self, name) is not None]
         if len(given) != 1:
-            options = ", ".join(f"--{name.replace('_', '-')}" for name in _TARGETS)
-            named = " and ".join(f"--{name.replace('_', '-')}" for name in given) or "none"
+            options = ", ".join(map(flag, _TARGETS))
+            named = " and ".join(map(flag, given)) or "none"
             raise UsageError(
                 f"give exactly one of {options}; given: {named} (--macs-reduction 0.5 halves the"
                 " multiply-adds)"

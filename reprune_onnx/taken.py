@@ -109,26 +109,27 @@ def as_data(name: str, data: DataLike | None) -> str | InMemory | None:
 
 def as_criterion(name: str, method: MethodLike) -> Method | Criterion:
     """A criterion by its name, or as a row of one's own."""
-    if isinstance(method, str):
-        return cast(Method, _word(name, method, Method))
-    if not isinstance(method, Criterion) and not callable(method):
-        raise wrong_type(name, method, "a name such as 'reprune', or a function select(problem, …)")
-    return method if isinstance(method, Criterion) else Criterion(method)
+    takes = "a name such as 'reprune', or a function select(problem, …)"
+    return cast(Method | Criterion, _word_or_row(name, method, Method, Criterion, takes))
 
 
 def as_recovery(name: str, method: RecoverLike) -> Recover | RecoveryMethod:
     """A recovery method by its name, or as a row of one's own."""
-    if isinstance(method, str):
-        return cast(Recover, _word(name, method, Recover))
-    if not isinstance(method, RecoveryMethod) and not callable(method):
-        raise wrong_type(name, method, "a name such as 'data-free', or a function of the work")
-    return method if isinstance(method, RecoveryMethod) else RecoveryMethod(method)
+    takes = "a name such as 'data-free', or a function of the work"
+    return cast(
+        Recover | RecoveryMethod, _word_or_row(name, method, Recover, RecoveryMethod, takes)
+    )
 
 
-def _word(name: str, word: str, among: Any) -> str:
-    if word not in get_args(among):
-        raise UsageError(f"--{name} '{word}' is not one of {', '.join(get_args(among))}")
-    return word
+def _word_or_row(name: str, value: object, words: Any, row: type[Any], takes: str) -> object:
+    """One of ``words``, a ``row``, or the row of a function; ArgumentError for anything else."""
+    if isinstance(value, str) and value not in get_args(words):
+        raise UsageError(f"--{name} '{value}' is not one of {', '.join(get_args(words))}")
+    if isinstance(value, (str, row)):
+        return value
+    if not callable(value):
+        raise wrong_type(name, value, takes)
+    return row(value)
 
 
 def words_of_widths(texts: list[str] | None) -> tuple[tuple[str, int], ...]:

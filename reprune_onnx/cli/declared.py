@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reprune_onnx.options import options, words_of
+from reprune_onnx.options import flag, options, words_of
 from reprune_onnx.settings import Settings
 
 REQUIRED = Parameter.empty
@@ -19,7 +19,7 @@ REQUIRED = Parameter.empty
 def option(name: str, of: type = Settings) -> Any:
     """What Typer is told of the option of a field: its names, its help, what stands for a value."""
     declared = options(of)[name][1]
-    names = declared.names or (f"--{name.replace('_', '-')}",)
+    names = declared.names or (flag(name),)
     return typer.Option(*names, help=declared.help, metavar=declared.metavar)
 
 

@@ -10,6 +10,19 @@ import typer
 from reprune_onnx import choices
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")]
+Original = Annotated[Path, typer.Argument(metavar="ORIGINAL", help="The model that was pruned.")]
+Pruned = Annotated[
+    Path,
+    typer.Argument(metavar="PRUNED", help="The file that prune, recover or finetune wrote."),
+]
+ReportOfPruning = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="Report that prune wrote; default: PRUNED with .report.json for .onnx.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 JsonFile = Annotated[
     str | None,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from reprune_onnx.cli.declared import first, with_settings
-from reprune_onnx.cli.options import Force, Quiet
+from reprune_onnx.cli.options import Force, Original, Pruned, Quiet, ReportOfPruning
 from reprune_onnx.settings import Settings
 
 
@@ -18,10 +18,8 @@ from reprune_onnx.settings import Settings
     "input_shapes",
 )
 def command(
-    original: Annotated[
-        Path, typer.Argument(metavar="ORIGINAL", help="The model that was pruned.")
-    ],
-    pruned: Annotated[Path, typer.Argument(metavar="PRUNED", help="The file that prune wrote.")],
+    original: Original,
+    pruned: Pruned,
     settings: dict[str, Any],
     out: Annotated[
         Path,
@@ -29,13 +27,7 @@ def command(
             "-o", "--out", metavar="OUT", help="Model to write; its report is written beside it."
         ),
     ],
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Report that prune wrote; default: PRUNED with .report.json for .onnx.",
-        ),
-    ] = None,
+    report: ReportOfPruning = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:

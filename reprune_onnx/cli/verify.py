@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from reprune_onnx.cli.options import Quiet
+from reprune_onnx.cli.options import Original, Pruned, Quiet, ReportOfPruning
 
 
 def command(
-    original: Annotated[
-        Path, typer.Argument(metavar="ORIGINAL", help="The model that was pruned.")
-    ],
-    pruned: Annotated[
-        Path,
-        typer.Argument(metavar="PRUNED", help="The file that prune, recover or finetune wrote."),
-    ],
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Report that prune wrote; default: PRUNED with .report.json for .onnx.",
-        ),
-    ] = None,
+    original: Original,
+    pruned: Pruned,
+    report: ReportOfPruning = None,
     quiet: Quiet = False,
 ) -> None:
     """Check that a pruned file computes what its original computes without the dropped channels.

@@ -36,11 +36,10 @@ _TRIALS = 7  # at most, in one direction: the range is a factor of 2,000 either 
 
 @dataclass(frozen=True)
 class FoundRate:
-    """The highest rate to train with, why, and the loss after a trial of every rate."""
+    """The highest rate to train with, and why."""
 
     lr: float
     reason: str
-    trials: dict[float, float]
 
 
 def find_rate(trainer: Trainer, judge: Judge) -> FoundRate:
@@ -70,7 +69,7 @@ def find_rate(trainer: Trainer, judge: Judge) -> FoundRate:
         f"the largest whose short trial was not clearly worse than the best (loss on these images"
         f" after each: {shown}; before: {start:.4g})"
     )
-    return FoundRate(lr, reason, losses)
+    return FoundRate(lr, reason)
 
 
 def _limit(loss: float) -> float:

@@ -9,7 +9,7 @@ from operator import not_
 from typing import Annotated, Any, Literal
 
 from reprune_onnx.errors import UsageError
-from reprune_onnx.options import Option, Takes, check_fields
+from reprune_onnx.options import Option, Takes, check_fields, flag
 from reprune_onnx.taken import Globs, as_globs, as_numbers
 
 Schedule = Literal["cosine", "step", "constant"]
@@ -180,13 +180,13 @@ class TrainSettings:
         check_fields(self)
         for name in ("epochs", "batch_size", "devices"):
             if getattr(self, name) < 1:
-                raise UsageError(f"{_option(name)} must be at least 1")
+                raise UsageError(f"{flag(name)} must be at least 1")
         for name in ("warmup", "weight_decay", "mixup", "workers", "seed", "clip_norm", "patience"):
             if getattr(self, name) < 0:
-                raise UsageError(f"{_option(name)} must not be negative")
+                raise UsageError(f"{flag(name)} must not be negative")
         for name in ("momentum", "label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{_option(name)} {getattr(self, name)} is outside [0, 1)")
+                raise UsageError(f"{flag(name)} {getattr(self, name)} is outside [0, 1)")
         if not self.temperature > 0:
             raise UsageError("--temperature must be above 0")
         self._check_rate()
@@ -215,7 +215,3 @@ class TrainSettings:
     def as_report(self) -> dict[str, Any]:
         """All settings, in JSON's types."""
         return asdict(self) | {"milestones": list(self.milestones), "freeze": list(self.freeze)}
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

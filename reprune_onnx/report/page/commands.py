@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
+from reprune_onnx.options import flag
 from reprune_onnx.report.page.html import Html, section, terminal
 from reprune_onnx.report.page.pruning import pruned_name
 from reprune_onnx.report.page.sources import ReportFile, Sources
@@ -43,7 +44,7 @@ def _prune(source: ReportFile) -> list[str] | None:
     for name, default in _DEFAULTS.items():
         value = settings.get(name, default)
         if name not in _OWN_FORM and value != default and value is not None:
-            words += [f"--{name.replace('_', '-')}", str(value)]
+            words += [flag(name), str(value)]
     words += [] if settings.get("verify", True) else ["--no-verify"]
     words += list(_repeated(settings))
     return [*words, "-o", pruned_name(source)]
