@@ -40,7 +40,7 @@ class SelectOptions:
 
 @dataclass(frozen=True)
 class Reduction:
-    """How much goes: ``share``, in [0, 1), of all prunable channels, or of another measure."""
+    """The ``share`` to remove, in [0, 1), of all prunable channels, or of another measure."""
 
     measure: Measure
     share: float
@@ -48,7 +48,7 @@ class Reduction:
 
 @dataclass(frozen=True)
 class Criterion:
-    """How channels are chosen: a row of the table in `pruner.select`, or one of your own.
+    """A way to choose channels: a row of the table in `pruner.select`, or one of your own.
 
     ``select(problem, options, rng)`` keeps ``problem.n_keep`` channels of a `Problem`, its
     ``fixed`` ones among them: it returns a `Choice`, or their positions (k,). It needs the
@@ -64,7 +64,7 @@ class Criterion:
 
 @dataclass(frozen=True)
 class RecoveryMethod:
-    """How accuracy is recovered: a row of the table in `recovery`, or one of your own.
+    """A way to recover accuracy: a row of the table in `recovery`, or one of your own.
 
     ``values(work)`` returns new values, by the names of tensors, for layers of ``work.pruned``; see
     `recovery.work.Work`.
@@ -78,6 +78,6 @@ class RecoveryMethod:
 
 
 def _named(function: Callable[..., Any]) -> str:
-    """What a report calls a function of the user's."""
+    """The name of a user's function in a report."""
     name = getattr(function, "__qualname__", type(function).__qualname__)
     return f"{getattr(function, '__module__', '')}.{name}"

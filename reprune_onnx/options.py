@@ -19,7 +19,7 @@ Held = TypeVar("Held")
 
 @dataclass(frozen=True)
 class Option:
-    """What an option does, in the sentence that documents the field and stands in the help.
+    """The effect of an option, in the sentence that documents the field and stands in the help.
 
     ``metavar`` stands for its value in the help. ``names`` are those on the command line, where it
     is not ``--`` and the field's with dashes. ``words`` is the type that the command line reads,
@@ -122,4 +122,4 @@ _TYPES: dict[Any, tuple[type, str, Callable[[Any], object]]] = {
     Path: (Path, "a path", Path),
     NoneType: (NoneType, "", lambda value: None),
 }
-"""What a field of a type takes, how messages call that, and what it is held as."""
+"""The types that a field takes, their name in messages, and the form in which they are held."""

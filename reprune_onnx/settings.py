@@ -76,7 +76,8 @@ _TARGETS = ("sparsity", *SHARES, "max_drop", "keep")
 
 @dataclass(frozen=True)
 class Settings:
-    """What to prune, and how. Exactly one of the first six fields, the targets, is given.
+    """The options of `prune`. Exactly one of the targets is given: ``sparsity``, one of the
+    reductions, ``max_drop`` or ``keep``.
 
     Each field is an option of the command line, whose names its sentence uses: ``--round-to`` is
     the field ``round_to``. Raises UsageError for a value out of range, and ArgumentError, which is
@@ -314,14 +315,14 @@ class Settings:
 
     @property
     def reading(self) -> Reading:
-        """How the calibration images are read."""
+        """The options for reading calibration images."""
         from reprune_onnx.data.reading import Reading
 
         return Reading(self.preprocess, self.classes, self.skip_broken)
 
     @property
     def rounding(self) -> Rounding:
-        """What the kept channels of a layer become a multiple of: ``round_to``, or the target's.
+        """The multiple that the kept channels of a layer are rounded to: ``round_to``, or the target's.
 
         With neither, it is ONNX Runtime's block where latency is measured here, else any number.
         """

@@ -159,7 +159,7 @@ INPUT_SHAPE = Option(
     words=list[str],
     read=words_of_shapes,
 )
-"""What every command declares of the sizes of inputs."""
+"""The option of every command for the sizes of inputs."""
 
 
 def _pairs(name: str, given: Any, takes: str) -> list[tuple[Any, Any]]:

@@ -7,11 +7,11 @@ _NEXT: dict[type[Exception], str] = {
     IsADirectoryError: "; give a file",
     PermissionError: "; make it readable first",
 }
-"""What to do about an error of the system, where that is clear."""
+"""The next step after an error of the system, where that is clear."""
 
 
 def reason(error: Exception) -> str:
-    """Why a file cannot be read, in one line, and what to do about it where that is clear.
+    """The reason why a file cannot be read, in one line, and the next step where that is clear.
 
     >>> import errno
     >>> reason(FileNotFoundError(errno.ENOENT, "No such file or directory"))

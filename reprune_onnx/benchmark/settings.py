@@ -26,7 +26,7 @@ def _sizes(text: str | None) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class BenchSettings:
-    """What to measure with; each field is an option of the command line.
+    """The options of `bench`; each field is one of the command line.
 
     ``batch_sizes`` () stands for 1, 8 and 32, or, where a model has a static batch, for that one.
     The clock "cpu" counts the CPU time of one thread, which says much of the model on a machine

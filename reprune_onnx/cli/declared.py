@@ -17,14 +17,14 @@ REQUIRED = Parameter.empty
 
 
 def option(name: str, of: type = Settings) -> Any:
-    """What Typer is told of the option of a field: its names, its help, what stands for a value."""
+    """Typer's declaration of the option of a field: names, help and metavar."""
     declared = options(of)[name][1]
     names = declared.names or (flag(name),)
     return typer.Option(*names, help=declared.help, metavar=declared.metavar)
 
 
 def several(name: str) -> Any:
-    """What Typer is told of an option that takes several values of a field, with commas."""
+    """Typer's declaration of an option that takes several values of a field, with commas."""
     declared = options(Settings)[name][1]
     letter = name[0].upper()
     return typer.Option(

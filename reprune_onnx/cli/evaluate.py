@@ -158,7 +158,7 @@ def command(
 
 
 def _of_tail(model: Model) -> list[str]:
-    """What is said of a model that ends in ops which ONNX Runtime lacks."""
+    """The note on a model that ends in ops which ONNX Runtime lacks."""
     from reprune_onnx.runtime.tail import find_tail
 
     tail = find_tail(model)

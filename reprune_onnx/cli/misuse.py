@@ -15,11 +15,11 @@ _TAKES = {
     "float": "a number, such as 0.5",
     "number": "a number, such as 0.5",
 }
-"""What a parameter takes, by the word that Typer has for it."""
+"""The values that a parameter takes, by the word that Typer has for them."""
 
 
 def misused(problem: Any, argv: Sequence[str]) -> str:
-    """Return what is wrong with ``argv``, by the option's name, and where to read on."""
+    """Return the fault in ``argv``, with the name of the option, and the help to read."""
     if isinstance(problem, typer.BadParameter) and problem.message:
         message = _of_value(problem, argv)
     else:  # a word that is missing, or not known
@@ -30,7 +30,7 @@ def misused(problem: Any, argv: Sequence[str]) -> str:
 
 
 def _of_value(problem: Any, argv: Sequence[str]) -> str:
-    """What is wrong with the value of an option, which is named as it was given."""
+    """The fault in the value of an option, which is named as it was given."""
     message = problem.message.removeprefix("Value error, ").removesuffix(".")
     name, given = _given(problem.param.opts, argv)
     takes = next((text for word, text in _TAKES.items() if word in message), None)

@@ -42,7 +42,7 @@ Restart = Annotated[
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """What is trained on, and towards what; each field is an option of both commands."""
+    """The data and the aim of a training; each field is an option of both commands."""
 
     data: Annotated[
         str,

@@ -24,7 +24,7 @@ Fit = Literal["letterbox", "corner", "stretch"]
 
 @dataclass(frozen=True)
 class Preprocess:
-    """What happens to raw images before the model sees them. ``str()`` of it can be parsed again.
+    """The way from raw images to the model's input. ``str()`` of it can be parsed again.
 
     ``scale``
         ``None`` chooses: 1/255 for 8-bit data (images, uint8 arrays) fed to a floating-point input,

@@ -24,7 +24,7 @@ _NEXT: dict[LockKind, str] = {
     "residual": "; try --residual prune",
     "scope": "; give the --include and --exclude of that pruning",
 }
-"""What to do about channels that an option keeps."""
+"""The next step for channels that an option keeps."""
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def print_evaluation(
 def print_task(
     evaluation: TaskEvaluation, task: TaskKind, preprocess: str, notes: Sequence[str] = ()
 ) -> None:
-    """What the data is, what was measured of a task, then what was assumed."""
+    """Print the data, the measures of a task, and what was assumed."""
     console = Terminal()
     for note in notes:
         console.print(f"note: {note}", soft_wrap=True)
@@ -165,7 +165,7 @@ def _lines(report: Mapping[str, Any], destination: Destination) -> list[str]:
 
 
 def _verified(v: dict[str, Any] | None) -> str:
-    """How the cut was proven; the kind of inputs is told where it was not the first."""
+    """The line on the proof of the cut; it names the kind of inputs if that was not the first."""
     if v is None:
         return "NOT verified (--no-verify)"
     kind = "".join(v.get("inputs", ())[:1])
@@ -187,7 +187,7 @@ def _verified(v: dict[str, Any] | None) -> str:
 
 
 def _target(name: str, asked: float, report: Mapping[str, Any]) -> str:
-    """What was asked for and what was reached."""
+    """The line on the target, asked and reached."""
     reached, title = report["achieved"][name], name.replace("_", " ")
     title = title.replace("macs", "MACs").replace("params", "parameters")
     if name == "max_drop":
@@ -215,7 +215,7 @@ def _missed(missed: dict[str, Any] | None) -> str:
 
 
 def _rounding(name: str, rounding: dict[str, Any] | None) -> str:
-    """What widths were rounded to, and what was reached before."""
+    """The end of the line on the target: the rounding of widths, and the result without it."""
     if rounding is None:
         return ""
     line = f"; widths are multiples of {rounding['multiple']}"
@@ -263,7 +263,7 @@ def print_sweep(rows: list[dict[str, Any]], folder: Path) -> None:
 
 
 def _recovery(recovery: dict[str, Any] | None) -> list[str]:
-    """How accuracy was repaired; the next step where more could be done."""
+    """The lines on the repair of accuracy; the next step where more could be done."""
     if recovery is None:
         return []
     line = f"recovered by {recovery['method']}: {recovery['layers']} layers have new values"
@@ -296,7 +296,7 @@ def _time_of_images(instead: Mapping[str, Any] | None) -> list[str]:
 def print_recovery(
     report: Mapping[str, Any], destination: Destination, notes: Sequence[str] = ()
 ) -> None:
-    """What was recovered, and where the files are."""
+    """Print the recovery, and where the files are."""
     console = Terminal()
     lines = [f"note: {note}" for note in notes]
     lines += _recovery(report["recovery"]) or ["nothing was recovered: no layer reads what was cut"]
@@ -326,7 +326,7 @@ def print_bench(result: dict[str, Any]) -> None:
 
 
 def _checked(entry: dict[str, Any]) -> str:
-    """How it is known that a model computes what it should."""
+    """The line on the checks of a model."""
     said = []
     if entry["max_abs_diff"] is not None:
         said.append(

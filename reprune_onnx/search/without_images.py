@@ -86,7 +86,7 @@ def without_images(
 
 
 def _images(subject: Subject, settings: Settings) -> int:
-    """How many images are worth their time; DataError or ModelError where none would mean much."""
+    """The number of images that are worth their time; DataError or ModelError where none is."""
     port = image_input(subject.flat.proto, dict(settings.input_shapes))
     if not tells_of_images(subject.flat):
         raise DataError(
@@ -105,7 +105,7 @@ def _images(subject: Subject, settings: Settings) -> int:
 
 
 def _sure(seen: Measured) -> Generated:
-    """What images were made; DataError where their range is not sure."""
+    """The images that were made; DataError where their range is not sure."""
     assert seen.images is not None and seen.images.generated is not None
     generated = seen.images.generated
     if not generated.range.sure:

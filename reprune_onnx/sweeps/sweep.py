@@ -23,7 +23,7 @@ from reprune_onnx.watch import Progress
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """How a sweep is run.
+    """The options of a sweep beside `Settings`.
 
     ``data`` are labelled images to measure accuracy on, as ``settings.task`` has it; without, a
     third of the calibration images is held out to measure agreement with the model. ``jobs`` is the

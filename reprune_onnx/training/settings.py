@@ -36,7 +36,7 @@ def _shares(text: str) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How to train; each field is an option of `finetune` and `train`.
+    """The options of training; each field is one of `finetune` and `train`.
 
     ``batch_size`` is that of all processes together. ``lr`` is reached after ``warmup`` epochs and
     then follows ``schedule``; "auto" is found by a range test (`find_rate`). ``optimizer="auto"``

@@ -17,7 +17,7 @@ from reprune_onnx.types import Model
 
 @dataclass(frozen=True)
 class Task:
-    """What to train on, and towards what.
+    """The data and the aim of a training.
 
     ``data`` are images (labels, or a ``teacher``, say what they should give), or, with ``loss``, a
     function that yields batches ``(x, target)``. ``val`` is of the same kind: what is measured on
