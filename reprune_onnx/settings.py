@@ -76,9 +76,9 @@ _TARGETS = ("sparsity", *SHARES, "max_drop", "keep")
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of `prune`. Exactly one of the targets is given: ``sparsity``, one of the
-    reductions, ``max_drop`` or ``keep``.
+    """The options of `prune`, of which exactly one target is given.
 
+    The targets are ``sparsity``, the reductions, ``max_drop`` and ``keep``.
     Each field is an option of the command line, whose names its sentence uses: ``--round-to`` is
     the field ``round_to``. Raises UsageError for a value out of range, and ArgumentError, which is
     one and a TypeError, for a value of a wrong type.
@@ -322,7 +322,7 @@ class Settings:
 
     @property
     def rounding(self) -> Rounding:
-        """The multiple that the kept channels of a layer are rounded to: ``round_to``, or the target's.
+        """The multiple to which kept channels are rounded: ``round_to``, or the target's.
 
         With neither, it is ONNX Runtime's block where latency is measured here, else any number.
         """
