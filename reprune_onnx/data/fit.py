@@ -207,9 +207,9 @@ def array_layout(
         return target.layout  # any number of channels goes in
     if not sizes:
         raise DataError(
-            f"{source}: images of shape {shape[1:]} begin and end with other numbers of channels"
-            f" than {' or '.join(map(str, channels))}, but the model takes {target}; give images"
-            " with the model's channels"
+            f"{source}: images of shape {shape[1:]} have no axis of"
+            f" {' or '.join(map(str, channels))} channels, first or last, but the model takes"
+            f" {target}; give images with the model's channels"
         )
     if len(sizes) == 2:
         sized = target.height is not None or target.width is not None

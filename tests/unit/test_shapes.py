@@ -53,7 +53,7 @@ def test_overrides():
         concrete_shapes(proto, {"x": (3, 5)})
     with pytest.raises(UsageError, match=r"is \(\?, 3, \?, \?\) in the file.*\(1, 1, 5, 7\)"):
         concrete_shapes(proto, {"x": (1, 1, 5, 7)})
-    with pytest.raises(UsageError, match=r"no input 'fee' \(did you mean 'free'\?\).*x, free"):
+    with pytest.raises(UsageError, match=r"no input 'fee' \(did you mean 'free'\?\).*'x', 'free'"):
         concrete_shapes(proto, {"fee": (1,)})
 
 

@@ -96,7 +96,7 @@ ROWS = [
         lambda p: p.evaluate(p.npz(x=p.images().astype(np.int16), y=np.arange(4))),
     ),
     (
-        "begin and end with other numbers of channels",
+        "channels, first or last, but the model takes",
         lambda p: p.evaluate(p.npz(x=p.images(size=(8, 5, 8)), y=np.arange(4))),
     ),
     (
