@@ -43,3 +43,26 @@ def test_no_word_at_all_shows_the_help(call):
 def test_what_only_informs_is_no_misuse(call, words):
     done = call(*words)
     assert (done.code, done.err) == (0, "")
+
+
+def test_a_folder_that_is_missing_is_told_before_anything_is_computed(refuses, tmp_path):
+    """The model is not even read, which would be refused."""
+    where = ("--json", tmp_path / "lost" / "a.json")
+    says = ("there is no folder '", "lost'; make it")
+    refuses("evaluate", tmp_path / "no.onnx", "--data", "d.npz", *where, says=says)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("analyze", "lost.onnx"), "No such file or directory; check the path"),
+        (("analyze", "."), "Is a directory; give a file"),
+        (("evaluate", "m.onnx", "--data", "lost", "--task", "detection"), "lost' does not exist"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_told_with_the_next_step(
+    refuses, model, monkeypatch, words, says
+):
+    monkeypatch.chdir(model.parent)
+    words = [str(model) if word == "m.onnx" else word for word in words]
+    refuses(*words, says=(says,))

@@ -83,6 +83,7 @@ ROWS = [
     ("give none, cifar10", lambda p: p.evaluate(p.digits, "--preprocess", "fancy")),
     ("leave one of them out", lambda p: p.evaluate(p.digits, "--preprocess", "yolox;crop=8")),
     ("leaves open; add one of them", lambda p: p.evaluate(p.digits, "--preprocess", "fill=0")),
+    ("--annotations and --labels are of", lambda p: p.evaluate(p.digits, "--labels", "order")),
     ("unknown key 'hue'", lambda p: p.evaluate(p.digits, "--preprocess", "hue=1")),
     ("matches no layer", lambda p: p.prune("--sparsity", 0.5, "--include", "nothing*")),
     (
