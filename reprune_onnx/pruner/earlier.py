@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import numpy as np
 
-from reprune_onnx import unreadable
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.arguments import wrong_type
 from reprune_onnx.errors import SelectionError
@@ -58,8 +57,8 @@ def report_dict(report: ReportLike, argument: str = "report") -> Mapping[str, An
         fields = parse_json(Path(report).read_text(encoding="utf-8"))
     except OSError as error:
         raise SelectionError(
-            f"cannot read the report '{report}': {unreadable.reason(error)}; it is the one that"
-            " prune wrote beside its OUT"
+            f"cannot read the report '{report}': {error.strerror or error}; give the one that prune"
+            " wrote beside its OUT"
         ) from error
     except ValueError as error:
         raise _no_report(str(report)) from error

@@ -73,8 +73,8 @@ def verify(
                 " pruned file is it found"
             )
         report = report_path(Path(pruned))
-    earlier = earlier_report(report)
-    pair = matched(as_model(original, "original"), as_model(pruned, "pruned"), earlier)
+    models = as_model(original, "original"), as_model(pruned, "pruned")
+    pair = matched(*models, earlier_report(report))
     network = pair.network
     if pair.changed:
         session = Session(as_float32(network.pruned.proto), optimize=False)

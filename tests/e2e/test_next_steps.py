@@ -21,7 +21,12 @@ def test_a_target_that_is_no_share_is_told_what_one_is(refuses, model, options, 
 
 
 def test_a_report_that_is_missing_is_one_that_prune_wrote(refuses, model):
-    refuses("verify", model, model, says=("model.report.json", "that prune wrote beside its OUT"))
+    refuses(
+        "verify",
+        model,
+        model,
+        says=("model.report.json", "give the one that prune wrote beside its OUT"),
+    )
 
 
 @pytest.mark.parametrize("command", ["convert", "build"])

@@ -57,6 +57,11 @@ def test_a_folder_that_is_missing_is_told_before_anything_is_computed(refuses, t
     [
         (("analyze", "lost.onnx"), "No such file or directory; check the path"),
         (("analyze", "."), "Is a directory; give a file"),
+        (("verify", "m.onnx", "lost.onnx"), "cannot read 'lost.onnx'"),
+        (
+            ("verify", "m.onnx", "m.onnx"),
+            "model.report.json': No such file or directory; give the one",
+        ),
         (("evaluate", "m.onnx", "--data", "lost", "--task", "detection"), "lost' does not exist"),
     ],
 )
