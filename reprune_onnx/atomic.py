@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -97,6 +97,21 @@ def check_folder(path: Path) -> None:
         raise OutputError(f"cannot write '{path}': there is no folder '{path.parent}'; make it")
     if not os.access(folder, os.W_OK):
         raise OutputError(f"cannot write '{path}': no permission in '{path.parent}'")
+
+
+def check_out(path: Path, read: Iterable[Path] = (), *, force: bool) -> None:
+    """Raise OutputError where ``path`` is one of the files ``read``, exists, or cannot be written.
+
+    With ``force`` a file that exists may be replaced.
+    """
+    if path.exists() and any(each.exists() and path.samefile(each) for each in read):
+        raise OutputError(f"'{path}' is read, so it is never written to")
+    if path.is_dir():
+        raise OutputError(f"'{path}' is a folder; give the name of a file")
+    check_kind(path)
+    if path.exists() and not force:
+        raise OutputError(f"'{path}' exists; give another name, or --force to replace it")
+    check_folder(path)
 
 
 @contextmanager

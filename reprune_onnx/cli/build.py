@@ -55,9 +55,10 @@ def command(
 
     The engine runs only on this kind of GPU and version of TensorRT, which ENGINE.json names.
     """
+    from reprune_onnx.atomic import check_out
     from reprune_onnx.data.reading import Reading
     from reprune_onnx.deployment.engine import BuildOptions, build, check_target
-    from reprune_onnx.deployment.files import calibrated, destination, read
+    from reprune_onnx.deployment.files import calibrated, read
     from reprune_onnx.report.devices import print_engine
     from reprune_onnx.runtime.tensorrt import require
     from reprune_onnx.targets import read_target
@@ -67,7 +68,7 @@ def command(
     shapes = sizes["input_shapes"]
     options = BuildOptions(precision, _batches(batch_size), workspace, timing_cache, shapes)
     where = out or model.with_name(f"{model.stem}-{device.precision(precision)}.engine")
-    destination(where, model, force=force)
+    check_out(where, [model], force=force)
     source = read(model)
     require()
     given = calibrated(source, **images, how=Reading(**reading), shapes=shapes)

@@ -45,17 +45,17 @@ def command(
 
     Measure an int8 file with evaluate, for it computes other values.
     """
-    from reprune_onnx.deployment.files import calibrated, destination
+    from reprune_onnx.atomic import check_out
     from reprune_onnx.targets import read_target
 
     device = read_target(target)
     device.precision(precision)
     where = out or model.with_name(f"{model.stem}-{device.name}.onnx")
-    destination(where, model, force=force)
+    check_out(where, [model], force=force)
     check_json(json, model, where)
     from reprune_onnx.data.reading import Reading
     from reprune_onnx.deployment.convert import convert
-    from reprune_onnx.deployment.files import read
+    from reprune_onnx.deployment.files import calibrated, read
     from reprune_onnx.model import save
     from reprune_onnx.report.devices import print_conversion
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from reprune_onnx.cli.options import Force, Quiet
-from reprune_onnx.errors import OutputError
 from reprune_onnx.printable import printable
 
 
@@ -30,13 +29,10 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """Show results on one HTML page, which needs no network and no other file."""
-    from reprune_onnx.atomic import write_atomically
+    from reprune_onnx.atomic import check_out, write_atomically
     from reprune_onnx.report.page.build import html_report
 
-    if out.is_dir():
-        raise OutputError(f"'{out}' is a folder; give the name of a file")
-    if out.exists() and (not force or any(f.exists() and f.samefile(out) for f in files)):
-        raise OutputError(f"'{out}' exists; give another name, or --force to replace a page")
+    check_out(out, files, force=force)
     write_atomically(out, html_report(files, title).encode(errors="backslashreplace"))
     if not quiet:
         typer.echo(printable(f"wrote {out}"))

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from reprune_onnx import unreadable
 from reprune_onnx.activations.images import Images, calibration_images
-from reprune_onnx.atomic import check_folder
 from reprune_onnx.data.reading import Reading
-from reprune_onnx.errors import ModelError, OutputError
+from reprune_onnx.errors import ModelError
 from reprune_onnx.model import load
 from reprune_onnx.runtime.tail import head_of
 from reprune_onnx.settings import Settings
@@ -31,17 +30,6 @@ def read(path: Path) -> Model:
             f"'{path}' is a TensorRT engine, not an ONNX file: give the .onnx it was built from"
         )
     return load(path)
-
-
-def destination(path: Path, source: Path, *, force: bool) -> None:
-    """Raise OutputError where ``path`` exists, is ``source``, or cannot be written to."""
-    if path.exists() and source.exists() and path.samefile(source):
-        raise OutputError(f"'{path}' is read, so it is never written to")
-    if path.is_dir():
-        raise OutputError(f"'{path}' is a folder; give the name of a file")
-    if path.exists() and not force:
-        raise OutputError(f"'{path}' exists; give another name, or --force to replace it")
-    check_folder(path)
 
 
 def calibrated(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reprune_onnx.atomic import Files, check_folder, check_kind
+from reprune_onnx.atomic import Files, check_out
 from reprune_onnx.errors import OutputError
 from reprune_onnx.json_text import json_bytes
 from reprune_onnx.model import beside
@@ -61,14 +61,8 @@ class Destination:
 
     def _check_writable(self) -> None:
         for path in (self.model, self.report):
-            if path is None:
-                continue
-            if path.is_dir():
-                raise OutputError(f"'{path}' is a folder; give the name of a file")
-            check_kind(path)
-            if path.exists() and not self.force:
-                raise OutputError(f"'{path}' exists; give another name, or --force to replace it")
-            check_folder(path)
+            if path is not None:
+                check_out(path, force=self.force)
 
     def files(self) -> Files:
         """The files to write, together; without ``force`` none that another run wrote goes."""

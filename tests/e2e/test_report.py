@@ -330,7 +330,7 @@ def test_where_the_page_goes(refuses, call, tmp_path):
     path = tmp_path / "bench.json"
     path.write_text(json.dumps(bench_result()))
     refuses("report", path, "-o", tmp_path, says=("is a folder",))
-    refuses("report", path, "-o", path, "--force", says=("exists",))
+    refuses("report", path, "-o", path, "--force", says=("is read, so it is never",))
     refuses("report", path, "-o", tmp_path / "none" / "page.html", says=("cannot write",))
     refuses("report", tmp_path / "none.json", "-o", tmp_path / "p.html", says=("cannot read",))
     assert call("report", path, "-o", tmp_path / "page.html").code == 0

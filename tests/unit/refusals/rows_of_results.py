@@ -201,7 +201,7 @@ ROWS = [
         lambda p: existing(p, "prune", p.demo, "--sparsity", 0.5, "-o"),
     ),
     (
-        "exists; give another name, or --force to replace a page",
+        ".html' exists; give another name, or --force",
         lambda p: p("report", p.text("{}"), "-o", p.text("x", ".html")),
     ),
     ("the target cpu has no int4", lambda p: read_target("cpu").rounding_in("int4")),
