@@ -110,9 +110,9 @@ class Settings:
     max_drop: Annotated[
         float | None,
         Option(
-            "Find the smallest model that loses at most this many percentage points of accuracy, or"
-            " without labels, or with another --task, of agreement with MODEL. A third of the"
-            " --calibration images measures them.",
+            "Find the smallest model that loses at most this many percentage points on a third of"
+            " the --calibration images: of accuracy where they have labels, else (and with another"
+            " --task) of agreement with MODEL.",
             "POINTS",
         ),
     ] = None
