@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from reprune_onnx.errors import ModelError
 from reprune_onnx.order import read_by
+from reprune_onnx.runtime.long_runs import takes_long
 from reprune_onnx.runtime.ort import Session, Use
 from reprune_onnx.runtime.random_inputs import DRAWS, random_inputs
 
@@ -45,6 +46,8 @@ def extents_in_a_run(
         measured[made] = name
         proto.graph.node.append(onnx.helper.make_node(op, [name], [made]))
         proto.graph.output.append(onnx.helper.make_tensor_value_info(made, 7, [None]))
+    if not all_nodes and takes_long(proto, shapes):
+        raise ModelError("the attention between all places of such inputs takes minutes")
     use: Use = "alone" if all_nodes else "frugal"
     session = Session(proto, optimize=False, outputs=list(measured), use=use)
     results = _run(session, shapes)

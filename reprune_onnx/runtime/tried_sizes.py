@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from reprune_onnx.errors import ModelError
+from reprune_onnx.runtime.long_runs import takes_long
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.runtime.random_inputs import DRAWS, random_inputs
 
@@ -25,7 +26,7 @@ def tried_sizes(
         return None
 
     def runs(shapes: Mapping[str, tuple[int, ...]]) -> bool:
-        if any(prod(shape) > _MOST for shape in shapes.values()):
+        if any(prod(shape) > _MOST for shape in shapes.values()) or takes_long(proto, shapes):
             return False
         for draw in DRAWS:
             try:

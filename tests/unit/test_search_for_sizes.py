@@ -7,6 +7,7 @@ import pytest
 import text_graphs
 
 import reprune_onnx as rp
+from reprune_onnx.runtime.tried_sizes import tried_sizes
 from reprune_onnx.safe_inference import without_weights
 from reprune_onnx.sizes.fitting import fits, fitting_shapes
 from reprune_onnx.sizes.needs import integers
@@ -144,3 +145,22 @@ def test_a_recurrent_state_is_of_one_batch():
     pruned = rp.prune(rp.Model(proto), settings)
     assert pruned.report["verification"]["passed"]
     assert fitting_shapes(proto, {}).shapes["state"] == (2, 1, 8)
+
+
+def test_no_size_is_tried_at_which_attention_takes_minutes() -> None:
+    """At the assumed 224 and twice that after the layer, places are compared 4·10¹⁰ times."""
+    proto = text_graphs.model(
+        """<ir_version: 8, opset_import: ["": 17, "com.microsoft": 1]>
+        g (float[n,3,h,w] x) => (float[n,32,4] y) {
+        t = ConvTranspose <strides = [2,2]> (x, t_w)  r = Reshape (t, flat)
+        s = Transpose <perm = [0,2,1]> (r)
+        a = com.microsoft.MultiHeadAttention <num_heads = 1> (s, s, s)
+        y = Reshape (a, last) }""",
+        t_w=np.zeros((3, 4, 2, 2)),
+        flat=np.array([0, 4, -1]),
+        last=np.array([-1, 256, 4]),
+    )
+    runs = tried_sizes(proto)
+
+    assert not runs({"x": (1, 3, 224, 224)})
+    assert runs({"x": (1, 3, 8, 8)})
