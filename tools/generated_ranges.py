@@ -11,17 +11,16 @@ so the right order is used for both.
 from __future__ import annotations
 
 import sys
-import tarfile
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+
+from sample import pictures
 
 import reprune_onnx as rp
 from reprune_onnx.activations.generated.make import make
@@ -108,24 +107,11 @@ def accuracy(model: Model, documented: Documented, how: str) -> float:
 def _data(documented: Documented, folder: Path) -> str:
     if documented.side is None:
         return f"{_CIFAR}:x_test,y_test"
-    x, y = (np.array(part) for part in zip(*_sample(documented.side), strict=True))
+    x, y = (
+        np.array(part) for part in zip(*pictures(_SAMPLE, documented.side, every=4), strict=True)
+    )
     np.savez(folder / "sample.npz", x=x.transpose(0, 3, 1, 2), y=y)
     return str(folder / "sample.npz")
-
-
-def _sample(side: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Every fourth image of the ImageNet sample, cropped, with its class."""
-    with tarfile.open(_SAMPLE) as tar:
-        members = sorted((m for m in tar if m.isfile()), key=lambda m: m.name)
-        members = [m for m in members if m.name.lower().endswith((".jpg", ".jpeg", ".png"))]
-        classes = sorted({m.name.split("/")[-2] for m in members})
-        for m in members[::4]:
-            picture = Image.open(tar.extractfile(m)).convert("RGB")
-            low = (256 - side) // 2
-            yield (
-                np.asarray(picture.crop((low, low, low + side, low + side))),
-                classes.index(m.name.split("/")[-2]),
-            )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 HOW = ("--macs-reduction", "0.4", "--seed", "3", "--calibration-size", "64")
-IMAGES = ("--preprocess", "scale=1/16")
+DIGITS = ("--calibration", "digits.npz", "--preprocess", "scale=1/16")
 CHARSETS = {"tr_TR": "ISO-8859-9", "de_DE": "UTF-8"}  # İ and ı; a comma in 0,5
 
 
@@ -27,18 +27,22 @@ def locales(tmp_path_factory) -> Path:
     return folder
 
 
-def made(run_cli, folder: Path, cwd: Path, env: dict[str, str]) -> tuple[bytes, dict]:
+def made(
+    run_cli, folder: Path, cwd: Path, env: dict[str, str], images: tuple[str, ...] = DIGITS
+) -> tuple[bytes, dict]:
     """The model, and its report without times and paths."""
     out = folder / "small.onnx"
-    source, digits = (os.path.relpath(folder / name, cwd) for name in ("model.onnx", "digits.npz"))
-    result = run_cli(
-        *("prune", source, "-o", out, *HOW, "--calibration", digits, *IMAGES), cwd=cwd, env=env
-    )
+    places = {name: os.path.relpath(folder / name, cwd) for name in ("model.onnx", "digits.npz")}
+    words = (places.get(word, word) for word in ("prune", "model.onnx", "-o", out, *HOW, *images))
+    result = run_cli(*words, cwd=cwd, env=env)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     report = json.loads((folder / "small.report.json").read_text(encoding="utf-8"))
     del report["seconds"], report["source"]["path"], report["recovery"]["seconds"]
-    del report["settings"]["calibration"]  # a path too
+    report["settings"].pop("calibration", None)  # a path too
+    if report["without_images"] is not None:
+        assert report["without_images"]["taken"] == "generated"
+        del report["without_images"]["seconds"]
     return out.read_bytes(), report
 
 
@@ -61,6 +65,19 @@ def test_the_same_bytes_everywhere(run_cli, demo, digits, locales, tmp_path):
     for model, report in collected[1:]:
         assert report == collected[0][1]
         assert model == collected[0][0]
+
+
+def test_the_same_bytes_without_images(run_cli, demo, tmp_path):
+    """Generated images, their range and choice, and the judgement of both ways."""
+    collected = []
+    for threads in ("1", "2"):
+        folder = tmp_path / threads
+        folder.mkdir()
+        shutil.copy(demo, folder / "model.onnx")
+        env = {"OMP_NUM_THREADS": threads}
+        collected.append(made(run_cli, folder, folder, env, images=()))
+    assert collected[1][1] == collected[0][1]
+    assert collected[1][0] == collected[0][0]
 
 
 @pytest.mark.parametrize("command", ["prune", "analyze"])
