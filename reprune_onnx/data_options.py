@@ -8,7 +8,7 @@ from reprune_onnx.options import Option
 
 CALIBRATION = Option(
     "Images, labels not needed: FILE.npz, FILE.npy, a folder, a .tar or package.module:function;"
-    " or generated[:N], which makes N images by formula.",
+    " or generated[:refined][:N], which makes N images by formula.",
     "DATA",
     words=str | None,
 )

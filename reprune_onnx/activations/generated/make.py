@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from reprune_onnx.activations.generated.choose import Chooser, ChosenImages
 from reprune_onnx.activations.generated.range import Range, find_range
+from reprune_onnx.activations.generated.refined import Refined, check_refinable, refine
 from reprune_onnx.data.alternatives import Pixels
 from reprune_onnx.data.generated.generate import AXES, Recipe, generate
 from reprune_onnx.data.generated.spec import check_families, parse_generated
@@ -31,12 +32,16 @@ _PLAIN = Preprocess(scale=1 / 255)  # what 8-bit images become where nothing is 
 
 @dataclass(frozen=True)
 class Generated:
-    """What images were made for a model: ``n`` of a recipe, in which range, and how chosen."""
+    """What images were made for a model: ``n`` of a recipe, in which range, and how chosen.
+
+    ``refined`` tells how near gradients brought them to the model's own, where that was asked for.
+    """
 
     recipe: Recipe
     n: int
     range: Range
     choice: ChosenImages
+    refined: Refined | None = None
 
     def as_json(self) -> dict[str, object]:
         """Return it as plain values, for the report."""
@@ -46,6 +51,7 @@ class Generated:
             "seed": self.recipe.seed,
             "size": [self.recipe.channels, *self.recipe.space],
             "chosen": self.choice.as_json(),
+            "refined": self.refined and self.refined.as_json(),
             "range": {
                 "preprocess": str(self.range.preprocess),
                 "by": self.range.by,
@@ -61,7 +67,8 @@ class Generated:
         if self.range.by != "given":
             how = f"with --preprocess {self.range.quoted}: {self.range.evidence}"
             lines.append(Note(f"the model is taken to want 8-bit images {how}"))
-        return (*lines, *self.choice.notes)
+        last = () if self.refined is None else (self.refined.note,)
+        return (*lines, *self.choice.notes, *last)
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,8 @@ def make(model: Model, settings: Settings, progress: Progress | None = None) -> 
     """Generate the images that ``settings.calibration`` asks for, for the one input of ``model``.
 
     ``--preprocess`` says in which range they are fed; without it the range is what fits the model
-    best. Raises DataError for an input that has no space, such as one of features or tokens.
+    best. Raises DataError for an input that has no space, such as one of features or tokens, and
+    TrainingError where images are to be refined without PyTorch.
     """
     asked = parse_generated(str(settings.calibration or ""))
     n = asked.n or settings.calibration_size
@@ -90,6 +98,8 @@ def make(model: Model, settings: Settings, progress: Progress | None = None) -> 
     how = parse_preprocess(settings.preprocess)
     target, space = _target(port, concrete_shapes(model.proto, shapes).get(port.name), how)
     check_families(asked.names, len(space))
+    if asked.refined:
+        check_refinable(model, port.dtype.kind)
     recipe = Recipe(target.channels or 1, space, settings.seed, asked.names)
     assumed = _PLAIN if port.dtype.kind == "f" else Preprocess(scale=1.0)
     pixels = Pixels(_drawn(recipe, 0, n, target, progress), None, assumed, target, True)
@@ -106,8 +116,10 @@ def make(model: Model, settings: Settings, progress: Progress | None = None) -> 
         more = _drawn(recipe, n, (_TIMES - 1) * n, target, progress)
         pixels = replace(pixels, x=np.concatenate([pixels.x, more]))
     choice = chooser.choose(pixels, n, progress)
-    pixels = replace(pixels, x=pixels.x[choice.at])
-    return Made(pixels, Generated(recipe, n, chosen_range, choice))
+    pixels, refined = replace(pixels, x=pixels.x[choice.at]), None
+    if asked.refined:
+        pixels, refined = refine(model, pixels, progress)
+    return Made(pixels, Generated(recipe, n, chosen_range, choice, refined))
 
 
 def _drawn(

@@ -1,4 +1,4 @@
-"""``generated[:FAMILY+…][:N]``: what the command line calls images that a formula makes."""
+"""``generated[:refined][:FAMILY+…][:N]``: the command line's word for images by formula."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ from reprune_onnx.data.generated.families import FAMILIES
 from reprune_onnx.errors import UsageError
 
 WORD = "generated"
+_REFINED = "refined"
 _MOST_DIGITS = 7
 
 
 @dataclass(frozen=True)
 class GeneratedSpec:
-    """How many images, None for the command's own number, and of which families; none for all."""
+    """How many images, None for the command's own number, and of which families; none for all.
+
+    ``refined``: they are moved by gradient towards the model's own statistics.
+    """
 
     n: int | None = None
     names: tuple[str, ...] = ()
+    refined: bool = False
 
 
 def is_generated(spec: object) -> TypeGuard[str]:
@@ -28,31 +33,35 @@ def is_generated(spec: object) -> TypeGuard[str]:
 
 
 def parse_generated(spec: str) -> GeneratedSpec:
-    """Read ``generated``, ``generated:500``, ``generated:leaves+noise`` or both parts.
+    """Read ``generated``, ``generated:500``, ``generated:leaves+noise``, ``generated:refined``.
+
+    Parts may be joined, each once, in any order.
 
     UsageError for anything else, and where a file of that name exists, which may be meant.
 
     >>> parse_generated("generated:leaves+noise:500")
-    GeneratedSpec(n=500, names=('leaves', 'noise'))
+    GeneratedSpec(n=500, names=('leaves', 'noise'), refined=False)
     """
     if Path(spec).exists():
         raise UsageError(
             f"'{spec}' asks for generated images, but there is a file or folder of that name; give"
             f" ./{spec} for that"
         )
-    n, names = None, tuple[str, ...]()
+    n, names, refined = None, tuple[str, ...](), False
     for part in spec.split(":")[1:]:
         if part.isascii() and part.isdigit() and len(part) <= _MOST_DIGITS and n is None:
             n = int(part)
+        elif part == _REFINED and not refined:
+            refined = True
         elif not names:
             names = _families(part, spec)
         else:
             raise UsageError(
-                f"'{spec}' is not {WORD}[:FAMILY+…][:N], as in {WORD}:leaves+noise:500"
+                f"'{spec}' is not {WORD}[:{_REFINED}][:FAMILY+…][:N], as in {WORD}:leaves+noise:500"
             )
     if n == 0:
         raise UsageError(f"'{spec}': generate at least 1 image, better some hundreds")
-    return GeneratedSpec(n, names)
+    return GeneratedSpec(n, names, refined)
 
 
 def check_families(names: tuple[str, ...], axes: int) -> None:

@@ -105,6 +105,11 @@ def test_without_the_extra_one_line_says_what_to_install(run_cli, small, digits,
             f"reprune-onnx: {command} needs torch and lightning_fabric:"
             " pip install 'reprune-onnx[torch]'"
         )
+    how = ("--sparsity", "0.5", "--calibration", "generated:refined:8")
+    result = run_cli("prune", small, "-o", out, *how, env={"PYTHONPATH": str(tmp_path)})
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("reprune-onnx: --calibration generated:refined needs torch and")
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,9 @@ def test_the_seed_and_the_number_count() -> None:
         ("generated:20", GeneratedSpec(20)),
         ("generated:noise", GeneratedSpec(None, ("noise",))),
         ("generated:leaves+noise:20", GeneratedSpec(20, ("leaves", "noise"))),
+        ("generated:refined", GeneratedSpec(refined=True)),
+        ("generated:refined:20", GeneratedSpec(20, refined=True)),
+        ("generated:noise:20:refined", GeneratedSpec(20, ("noise",), True)),
     ],
 )
 def test_what_is_asked_for(spec: str, expected: GeneratedSpec) -> None:
@@ -186,6 +189,8 @@ def test_what_is_asked_for(spec: str, expected: GeneratedSpec) -> None:
         ("generated:leafs", "did you mean 'leaves'"),
         ("generated:", "neither a number"),
         ("generated:1:2", "neither a number"),
+        ("generated:refined:refined", "neither a number"),
+        ("generated:refind", "neither a number"),
         ("generated:noise:5:noise", "is not generated"),
         ("generated:99999999999999999999", "neither a number"),
     ],

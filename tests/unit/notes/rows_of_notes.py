@@ -16,6 +16,7 @@ import reprune_onnx as rp
 from reprune_onnx.activations.generated.choose import ChosenImages
 from reprune_onnx.activations.generated.make import Generated
 from reprune_onnx.activations.generated.range import Range
+from reprune_onnx.activations.generated.refined import Refined
 from reprune_onnx.activations.measurable import told
 from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.benchmark.row import warning
@@ -182,7 +183,7 @@ def large_photo(tmp):
 def generated(by: str) -> Generated:
     values = Range(Preprocess(), by, "the statistics of 'b' say so")
     choice = ChosenImages(np.arange(3), 9, "statistics", 0.5, 0.25)
-    return Generated(Recipe(3, (8, 8)), 3, values, choice)
+    return Generated(Recipe(3, (8, 8)), 3, values, choice, Refined(0.5, 0.1))
 
 
 def black_and_white_masks(tmp, monkeypatch):
@@ -240,6 +241,7 @@ ROWS: list[tuple[str, Callable[..., Notes]]] = [
     ("own images, without labels, do better (--calibration", lambda tmp: generated("given").notes),
     ("is taken to want 8-bit images with --preprocess", lambda tmp: generated("statistics").notes),
     ("3 of 9 generated images were taken, which give all", lambda tmp: generated("given").notes),
+    ("the generated images were refined by gradient until", lambda tmp: generated("given").notes),
     ("the masks hold 0 and 255 only: 255 is taken as class 1", black_and_white_masks),
     ("stop what else runs here, and measure again", noisy),
     ("no image was given, and generated ones do not serve: nothing in", images_that_do_not_serve),

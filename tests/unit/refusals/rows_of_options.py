@@ -1,5 +1,7 @@
 """Options out of range, and files that options name."""
 
+import numpy as np
+
 import reprune_onnx as rp
 from reprune_onnx.benchmark.settings import BenchSettings
 from reprune_onnx.data.generated.spec import check_families, parse_generated
@@ -8,6 +10,16 @@ from reprune_onnx.pruner.allocate.sparsity import exact
 from reprune_onnx.shapes import parse_input_shapes
 
 CIFAR = ("--preprocess", "cifar10")
+HEAD = '<ir_version: 8, opset_import: ["": 17]> g (float[1,3,8,8] x) => (float[a,b,c,d] y) '
+NORM = {"g": np.ones(8), "b": np.zeros(8), "m": np.ones(8), "s": np.ones(8)}
+BY_BYTES = "f = Cast <to = 1> (x) h = Conv (f, w) n = BatchNormalization (h, g, b, m, s)"
+
+
+def refined(p, head, body, **more):
+    model = p.graph(f"{body} r = Relu (n) y = Conv (r, v)", head, **more)
+    return p.prune("--sparsity", 0.5, "--calibration", "generated:refined:8", model=model)
+
+
 ROWS = [
     ("give exactly one of --sparsity", lambda p: rp.Settings()),
     ("--memory '2X' is no size", lambda p: rp.Settings(sparsity=0.5, memory="2X")),
@@ -65,6 +77,14 @@ ROWS = [
     (
         "but --preprocess has 3 values of mean",
         lambda p: p.prune("--sparsity", 0.5, "--calibration", "generated", *CIFAR),
+    ),
+    (
+        "and the file has none; give --calibration generated",
+        lambda p: refined(p, HEAD, "n = Conv (x, w)"),
+    ),
+    (
+        "and the model's input holds whole numbers",
+        lambda p: refined(p, HEAD.replace("float", "uint8", 1), BY_BYTES, **NORM),
     ),
     (
         "--decode is of raw outputs of a detector",
