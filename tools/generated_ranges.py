@@ -66,7 +66,7 @@ def main() -> None:
 def row(documented: Documented) -> str:
     model = rp.load(SHARED / "models" / f"{documented.model}.onnx")
     chosen_range = make(model, rp.Settings(sparsity=0.5, calibration=_IMAGES)).generated.range
-    truth = parse_preprocess(documented.truth).resolve(np.dtype(np.uint8), np.dtype(np.float32))
+    truth = of_bytes(documented.truth)
     cells = [
         documented.model,
         f"`{documented.truth}`",
@@ -76,7 +76,7 @@ def row(documented: Documented) -> str:
     mine = chosen_range.preprocess
     if truth.color == "bgr":
         mine = swapped(mine, 3) or mine
-    if _affine(mine) == _affine(truth):
+    if affine(mine) == affine(truth):
         return f"| {' | '.join(cells)} | the same |"
     both = [
         accuracy(model, documented, str(replace(how, size=None, crop=None)))
@@ -85,7 +85,12 @@ def row(documented: Documented) -> str:
     return f"| {' | '.join(cells)} | {both[0]:.2f} / {both[1]:.2f} |"
 
 
-def _affine(how: Preprocess) -> list[list[float]]:
+def of_bytes(how: str) -> Preprocess:
+    """What a ``--preprocess`` does with 8-bit images."""
+    return parse_preprocess(how).resolve(np.dtype(np.uint8), np.dtype(np.float32))
+
+
+def affine(how: Preprocess) -> list[list[float]]:
     """What 0 and 255 become in three channels."""
     scale = 1.0 if how.scale is None else how.scale
     mean, std = (np.broadcast_to(v or (d,), 3) for v, d in ((how.mean, 0.0), (how.std, 1.0)))

@@ -70,7 +70,7 @@ NETWORKS = {
     "squeezenet": Network("derived_squeezenet_fp32", (0.15,), 500, "imagenet-bgr", side=224),
     "shufflenetv2": Network("derived_shufflenetv2_fp32", (0.15,), 500, "imagenet", side=224, n=80),
     "mobilenetv2": Network(
-        "mobilenetv2_dogs", (0.15,), 500, _KERAS, side=160, resized=True, agreement=True
+        "mobilenetv2_dogs", (0.15,), 500, _KERAS, side=160, resized=True, agreement=True, n=80
     ),
     "efficientnet-lite1": Network(LITE1, (0.15, 0.3), 500, _LITE, side=240, n=24),
 }
@@ -84,7 +84,9 @@ class Place:
     folder: Path
     lite1: Path | None = None
 
-    def pruned(self, name: str, reduction: float, way: str, options: Sequence[object]) -> Any:
+    def pruned(
+        self, name: str, reduction: float, way: str, options: Sequence[object]
+    ) -> dict[str, Any]:
         """Prune a network by a command with these options, and evaluate it: top-1 and the report's.
 
         {"top1", "seconds", "achieved", "taken", "errors", "preprocess", "choice"}
@@ -98,7 +100,7 @@ class Place:
             report = json.loads((self.folder / "pruned.report.json").read_text(encoding="utf-8"))
             row = {"top1": self.top1(name, out), "seconds": seconds, **_of_report(report)}
             stored.write_text(json.dumps(row), encoding="utf-8")
-        return json.loads(stored.read_text(encoding="utf-8"))
+        return dict(json.loads(stored.read_text(encoding="utf-8")))
 
     def dense(self, name: str) -> float:
         """Top-1 accuracy of a network before pruning, in percent."""
@@ -118,7 +120,7 @@ class Place:
         result = json.loads(printed)
         return float(result["agreement"] if network.agreement else result["top1"])
 
-    def with_own(self, name: str, reduction: float) -> Any:
+    def with_own(self, name: str, reduction: float) -> dict[str, Any]:
         """What comes of images like those that the network was trained on."""
         network = NETWORKS[name]
         train, _ = network.arrays(self.folder)
@@ -126,7 +128,7 @@ class Place:
         options += ("--preprocess", network.preprocess)
         return self.pruned(name, reduction, "own images", options)
 
-    def by_file(self, name: str, reduction: float) -> Any:
+    def by_file(self, name: str, reduction: float) -> dict[str, Any]:
         """What comes of the file alone."""
         return self.pruned(name, reduction, "data-free", ("--recover", "data-free"))
 

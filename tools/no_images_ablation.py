@@ -2,7 +2,8 @@
 
 Of each network as many images are generated as a plain prune fits to. A family alone, or the
 mixture; taken of twice as many as the statistics of the file say, or the first ones; fed in the
-range that was found, or in the one that the network was trained with.
+range that was found, in the one that the network was trained with, or as 0 to 1; refined by
+gradient, which needs PyTorch and a file with BatchNormalization.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from generated_ranges import affine, of_bytes
 from no_images import NETWORKS, Place
 
+import reprune_onnx as rp
+from reprune_onnx.activations.evidence import is_trained
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.data.generated import FAMILIES, Recipe, families, generate
 
 _MIXTURE = "+".join(dict.fromkeys(families(2)))
@@ -28,35 +33,51 @@ def table(place: Place, names: Sequence[str]) -> Iterator[str]:
     yield f"| images | range | {' | '.join(heads)} |"
     yield "|---|---|" + "---|" * len(names)
     for kind in columns[0]:
-        yield f"| {' | '.join(kind)} | {' | '.join(f'{c[kind]:.2f}' for c in columns)} |"
+        yield f"| {' | '.join(kind)} | {' | '.join(_cell(c[kind]) for c in columns)} |"
 
 
-def _rows(place: Place, name: str) -> Iterator[tuple[tuple[str, str], float]]:
+def _cell(top1: float | None) -> str:
+    return "–" if top1 is None else f"{top1:.2f}"
+
+
+def _rows(place: Place, name: str) -> Iterator[tuple[tuple[str, str], float | None]]:
     network = NETWORKS[name]
     reduction, n = network.reductions[-1], network.n
     yield ("none (`--recover data-free`)", ""), place.by_file(name, reduction)["top1"]
-    mixture = _generated(place, name, _MIXTURE, n)
+    mixture = _generated(place, name, _MIXTURE)
     size, how = mixture["generated"]["size"], mixture["generated"]["range"]["preprocess"]
     for family in dict.fromkeys(families(2)):
-        title = FAMILIES[family].title
-        yield (f"{title}, chosen", "found"), _generated(place, name, family, n)["top1"]
+        yield (f"{FAMILIES[family].title}, chosen", "found"), _top1(place, name, family)
     yield ("mixture, chosen", "found"), mixture["top1"]
-    given = _generated(place, name, _MIXTURE, n, network.preprocess)
-    yield ("mixture, chosen", "given"), given["top1"]
+    right = affine(of_bytes(how)) == affine(of_bytes(network.preprocess))
+    for title, way in (("given", network.preprocess), ("0–1", "scale=1/255")):
+        same = right and title == "given"
+        top1 = mixture["top1"] if same else _top1(place, name, _MIXTURE, (title, way))
+        yield ("mixture, chosen", title), top1
     first = _first(place.folder / f"{name}-first.npz", n, size)
-    for title, way in (("found", how), ("given", network.preprocess)):
-        options = ("--calibration", first, "--calibration-size", n, "--preprocess", way)
-        row = place.pruned(name, reduction, f"first {title}", options)
-        yield ("mixture, the first ones", title), row["top1"]
+    options = ("--calibration", first, "--calibration-size", n, "--preprocess", how)
+    row = place.pruned(name, reduction, "first", options)
+    yield ("mixture, the first ones", "found"), row["top1"]
+    graph = Graph(rp.load(network.file(place.lite1)))
+    live = any(is_trained(op, graph) for op in graph.ops)
+    refined = _top1(place, name, f"refined:{_MIXTURE}") if live else None
+    yield ("mixture, chosen, refined", "found"), refined
     yield ("own images", "given"), place.with_own(name, reduction)["top1"]
 
 
-def _generated(place: Place, name: str, kinds: str, n: int, preprocess: str | None = None) -> Any:
-    options = ["--calibration", f"generated:{kinds}:{n}"]
-    if preprocess is not None:
-        options += ["--preprocess", preprocess]
-    way = f"{kinds} {'found' if preprocess is None else 'given'}"
-    return place.pruned(name, NETWORKS[name].reductions[-1], way, options)
+def _top1(place: Place, name: str, kinds: str, fed: tuple[str, str] = ("found", "")) -> float:
+    return float(_generated(place, name, kinds, fed)["top1"])
+
+
+def _generated(
+    place: Place, name: str, kinds: str, fed: tuple[str, str] = ("found", "")
+) -> dict[str, Any]:
+    """What comes of images of these kinds, fed in a range of a title as a ``--preprocess`` says."""
+    network, (title, how) = NETWORKS[name], fed
+    options = ["--calibration", f"generated:{kinds}:{network.n}"]
+    options += ["--preprocess", how] if how else []
+    way = f"{kinds.replace(':', '-')} {title}"
+    return place.pruned(name, network.reductions[-1], way, options)
 
 
 def _first(file: Path, n: int, size: Sequence[int]) -> Path:

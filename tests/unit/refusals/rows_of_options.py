@@ -66,7 +66,7 @@ ROWS = [
         lambda p: p("build", p.demo, "--target", "rtx-a6000", "--batch-size", "1,2"),
     ),
     ("give ./generated for that", lambda p: parse_generated(p.named("generated"))),
-    ("is not generated[:FAMILY", lambda p: parse_generated("generated:noise:5:noise")),
+    ("is not generated[:refined][:FAMILY", lambda p: parse_generated("generated:noise:5:noise")),
     ("generate at least 1 image", lambda p: parse_generated("generated:0")),
     ("neither a number of images nor a family", lambda p: parse_generated("generated:leafs")),
     ("axes of space, for which there are", lambda p: check_families(("chirps",), 2)),
