@@ -38,6 +38,7 @@ class Network:
     resized: bool = False
     agreement: bool = False
     n: int = 0
+    residual: str = "inner"
 
     def file(self, lite1: Path | None) -> Path | None:
         """The ONNX file; None where it is not among those of ../shared and was not given."""
@@ -67,8 +68,12 @@ NETWORKS = {
     "resnet56-jpeg": Network(
         "resnet56_cifar10_jpeg_bn", (0.5,), 1000, "cifar10", "cifar10_jpeg.tar.gz"
     ),
-    "squeezenet": Network("derived_squeezenet_fp32", (0.15,), 500, "imagenet-bgr", side=224),
-    "shufflenetv2": Network("derived_shufflenetv2_fp32", (0.15,), 500, "imagenet", side=224, n=80),
+    "squeezenet": Network(
+        "derived_squeezenet_fp32", (0.15,), 500, "imagenet-bgr", side=224, residual="keep"
+    ),
+    "shufflenetv2": Network(
+        "derived_shufflenetv2_fp32", (0.15,), 500, "imagenet", side=224, n=80, residual="keep"
+    ),
     "mobilenetv2": Network(
         "mobilenetv2_dogs", (0.15,), 500, _KERAS, side=160, resized=True, agreement=True, n=80
     ),
@@ -94,8 +99,9 @@ class Place:
         stored = self.folder / f"{name}-{reduction}-{way.replace(' ', '-')}.json"
         if not stored.exists():
             out = self.folder / "pruned.onnx"
-            target = ("--macs-reduction", reduction, "--residual", "inner")
-            model = NETWORKS[name].file(self.lite1)
+            network = NETWORKS[name]
+            target = ("--macs-reduction", reduction, "--residual", network.residual)
+            model = network.file(self.lite1)
             _, seconds = call("prune", model, "-o", out, "-f", "-q", *target, *options)
             report = json.loads((self.folder / "pruned.report.json").read_text(encoding="utf-8"))
             row = {"top1": self.top1(name, out), "seconds": seconds, **_of_report(report)}

@@ -21,7 +21,6 @@ from reprune_onnx.activations.evidence import is_trained
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.data.generated import FAMILIES, Recipe, families, generate
 
-_MIXTURE = "+".join(dict.fromkeys(families(2)))
 NAMES = [name for name, network in NETWORKS.items() if network.n]
 
 
@@ -44,7 +43,7 @@ def _rows(place: Place, name: str) -> Iterator[tuple[tuple[str, str], float | No
     network = NETWORKS[name]
     reduction, n = network.reductions[-1], network.n
     yield ("none (`--recover data-free`)", ""), place.by_file(name, reduction)["top1"]
-    mixture = _generated(place, name, _MIXTURE)
+    mixture = _generated(place, name, "")
     size, how = mixture["generated"]["size"], mixture["generated"]["range"]["preprocess"]
     for family in dict.fromkeys(families(2)):
         yield (f"{FAMILIES[family].title}, chosen", "found"), _top1(place, name, family)
@@ -52,7 +51,7 @@ def _rows(place: Place, name: str) -> Iterator[tuple[tuple[str, str], float | No
     right = affine(of_bytes(how)) == affine(of_bytes(network.preprocess))
     for title, way in (("given", network.preprocess), ("0–1", "scale=1/255")):
         same = right and title == "given"
-        top1 = mixture["top1"] if same else _top1(place, name, _MIXTURE, (title, way))
+        top1 = mixture["top1"] if same else _top1(place, name, "", (title, way))
         yield ("mixture, chosen", title), top1
     first = _first(place.folder / f"{name}-first.npz", n, size)
     options = ("--calibration", first, "--calibration-size", n, "--preprocess", how)
@@ -60,7 +59,7 @@ def _rows(place: Place, name: str) -> Iterator[tuple[tuple[str, str], float | No
     yield ("mixture, the first ones", "found"), row["top1"]
     graph = Graph(rp.load(network.file(place.lite1)))
     live = any(is_trained(op, graph) for op in graph.ops)
-    refined = _top1(place, name, f"refined:{_MIXTURE}") if live else None
+    refined = _top1(place, name, "refined") if live else None
     yield ("mixture, chosen, refined", "found"), refined
     yield ("own images", "given"), place.with_own(name, reduction)["top1"]
 
@@ -74,9 +73,9 @@ def _generated(
 ) -> dict[str, Any]:
     """What comes of images of these kinds, fed in a range of a title as a ``--preprocess`` says."""
     network, (title, how) = NETWORKS[name], fed
-    options = ["--calibration", f"generated:{kinds}:{network.n}"]
+    options = ["--calibration", ":".join(filter(None, ("generated", kinds, str(network.n))))]
     options += ["--preprocess", how] if how else []
-    way = f"{kinds.replace(':', '-')} {title}"
+    way = f"{kinds or 'mixture'} {title}"
     return place.pruned(name, network.reductions[-1], way, options)
 
 
