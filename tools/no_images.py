@@ -64,7 +64,7 @@ NETWORKS = {
     "resnet56": Network("resnet56_cifar10_bn", (0.3, 0.5, 0.7), n=80, **_CIFAR),
     "resnet56-folded": Network("resnet56_cifar10_folded", (0.5,), **_CIFAR),
     "resnet56-dynamo": Network("resnet56_cifar10_dynamo", (0.5,), **_CIFAR),
-    "resnet20": Network("resnet20_cifar10_bn", (0.3, 0.5), **_CIFAR),
+    "resnet20": Network("resnet20_cifar10_bn", (0.3, 0.5), n=80, **_CIFAR),
     "resnet56-jpeg": Network(
         "resnet56_cifar10_jpeg_bn", (0.5,), 1000, "cifar10", "cifar10_jpeg.tar.gz"
     ),
