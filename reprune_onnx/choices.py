@@ -25,6 +25,7 @@ InputChannels = Literal["all", "kept"]
 Recover = Literal["auto", "none", "data-free", "batch-norm", "least-squares"]
 Task = Literal["classification", "detection", "semantic-segmentation", "regression", "multi-label"]
 Precision = Literal["fp32", "fp16", "int8"]
+Then = Literal["int8"]
 Measure = Literal["channels", "macs", "params", "latency"]
 
 

@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from reprune_onnx import recovery
-from reprune_onnx.activations.images import images_to_fit
+from reprune_onnx.activations.images import Images, images_to_fit
 from reprune_onnx.analyzer.loops import told
 from reprune_onnx.choices import Reduction
 from reprune_onnx.errors import UsageError
+from reprune_onnx.int8.correct import corrected
+from reprune_onnx.int8.stage import check_held_out, check_int8, quantize_pruned
 from reprune_onnx.model import ModelLike, as_model, load, stage
 from reprune_onnx.pruner.allocate.allocation import allocate
 from reprune_onnx.pruner.earlier import (
@@ -28,6 +30,7 @@ from reprune_onnx.report.record import (
     stamp_recovery,
     timing,
     with_images_instead,
+    with_int8,
     with_recovery,
 )
 from reprune_onnx.results import (
@@ -42,6 +45,7 @@ from reprune_onnx.results import (
     Subject,
     Verification,
 )
+from reprune_onnx.runtime.tail import head_of
 from reprune_onnx.search.drop import within_drop
 from reprune_onnx.search.latency import at_latency
 from reprune_onnx.search.reduction import nearest_selection
@@ -50,7 +54,7 @@ from reprune_onnx.settings import Settings, check_settings
 from reprune_onnx.subject import subject_of
 from reprune_onnx.surgeon import cut
 from reprune_onnx.surgeon.requantized import requantized
-from reprune_onnx.types import Selection
+from reprune_onnx.types import Model, Selection
 from reprune_onnx.verification.cut import check, verify_cut
 from reprune_onnx.verification.files import matched
 from reprune_onnx.verification.rounded import check_rounded
@@ -81,11 +85,13 @@ def prune(
     if measured is None:
         with watch.stage("load"):
             model = as_model(model)
+        if settings.then is not None:
+            check_int8(model, settings)
         with watch.stage("analyze"):
             subject = subject_of(model, settings)
         if settings.generates:
             return _without_images(subject, settings, watch)
-        measured = measure(subject, settings, watch, hold_out=settings.max_drop is not None)
+        measured = measure(subject, settings, watch, hold_out=settings.holds_out)
     subject, images = measured.subject, measured.images
     graph, channels = subject.graph, subject.channels
 
@@ -137,7 +143,20 @@ def prune(
             verification = verify_cut(left_by(result.attempt), watch.progress, batches)
             check(verification)
     result = replace(result, recovery=result.recovery or recovered(result.attempt))
-    return reported(measured, settings, result, verification, watch)
+    pruned = reported(measured, settings, result, verification, watch)
+    return pruned if settings.then is None else quantized(pruned, measured, settings, watch)
+
+
+def quantized(pruned: Pruned, measured: Measured, settings: Settings, watch: Watch) -> Pruned:
+    """The result with the pruned model in int8 beside it, and four rows in the report."""
+    subject, images, held_out = measured.subject, measured.images, measured.held_out
+    assert images is not None and held_out is not None  # `check_images` and `holds_out`
+    check_held_out(held_out)
+    left = head_of(pruned.model)
+    with watch.stage("int8"):
+        made = quantize_pruned(subject.model, left, images, held_out, settings, watch.progress)
+    model = made.model if subject.tail is None else subject.tail.put_back(made.model)
+    return replace(pruned, report=with_int8(pruned.report, made.entry, made.notes), int8=model)
 
 
 def _without_images(subject: Subject, settings: Settings, watch: Watch) -> Pruned:
@@ -146,7 +165,9 @@ def _without_images(subject: Subject, settings: Settings, watch: Watch) -> Prune
     def run(measured: Measured, settings: Settings) -> Pruned:
         return prune(subject.source, settings, watch.progress, watch, measured)
 
-    pruned, instead = without_images(subject, settings, watch, run)
+    pruned, instead, seen = without_images(subject, settings, watch, run)
+    if seen is not None and settings.then is not None:
+        pruned = quantized(pruned, seen, settings, watch)
     return replace(pruned, report=with_images_instead(pruned.report, instead))
 
 
@@ -186,6 +207,8 @@ def recover(
         recovered = recovery.recover(pair.network, settings.recover, images, progress)
     notes = () if images is None else images.notes
     back = requantized(recovered.model, pair.quantized, earlier.cuts)
+    if pair.quantized is not None:
+        back = replace(back, model=_corrected(recovered, back.model, images, progress))
     model, notes = stamp_recovery(pair.with_tail(back.model), settings), (*notes, *back.notes)
     done = with_recovery(report, recovered, model, watch.seconds["recover"], images)
     return Pruned(model, done, notes)
@@ -230,6 +253,8 @@ def reported(
         if settings.verify and subject.quantized is not None:
             check_rounded(back.model, written)
         written, notes = back.model, (*notes, *back.notes)
+        if subject.quantized is not None:
+            written = _corrected(result.recovery, written, images, watch.progress)
     notes = (*notes, *told(subject.model, written))
     if subject.tail is not None:
         written, notes = subject.tail.put_back(written), (*notes, subject.tail.note)
@@ -250,12 +275,23 @@ def reported(
     return Pruned(stamped, build_report(record, stamped, watch.seconds))
 
 
+def _corrected(
+    recovery: Recovery, rounded: Model, images: Images | None, progress: Progress | None
+) -> Model:
+    """A recovered network in whole numbers, corrected for what rounding does on the images."""
+    if images is None or recovery.method == "none":
+        return rounded
+    return corrected(recovery.model, rounded, images, progress)
+
+
 def write(result: Pruned, destination: Destination, watch: Watch) -> None:
-    """Write the model and its report, or neither."""
+    """Write the models and their report, or none of them."""
     with destination.files() as files:
         with watch.stage("write"):
             if destination.model is not None:
                 stage(result.model, destination.model, files)
+                if result.int8 is not None and destination.int8 is not None:
+                    stage(result.int8, destination.int8, files)
         result.report["seconds"] = timing(watch.seconds)
         destination.stage_report(result.report, files)
         files.commit()

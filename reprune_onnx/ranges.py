@@ -78,6 +78,13 @@ def check_images(settings: Settings) -> None:
             " them, and a model agrees with its original there more or less than on its own"
             " images; give own images with --calibration, or ask for --macs-reduction"
         )
+    if settings.then is not None and settings.calibration is None and settings.recover != "auto":
+        raise UsageError(
+            "--then int8 measures ranges on images: give some hundreds, without labels, with"
+            " --calibration (or generated, or leave --recover out)"
+        )
+    if settings.then is not None and settings.task == "detection":
+        _check_detections(settings)
     for name, values in needs.items():
         value = getattr(settings, name)
         if settings.calibration is None and (value in values or _looks(value)):
@@ -85,6 +92,17 @@ def check_images(settings: Settings) -> None:
                 f"--{name} {value} needs images: give some hundreds, without"
                 " labels, with --calibration"
             )
+
+
+def _check_detections(settings: Settings) -> None:
+    """Raise UsageError where detections would be counted on images that show nothing."""
+    from reprune_onnx.data.generated.spec import is_generated
+
+    if settings.calibration is None or is_generated(settings.calibration):
+        raise UsageError(
+            "--task detection counts what is detected on images of your own: give some hundreds,"
+            " without labels, with --calibration"
+        )
 
 
 def _looks(row: object) -> bool:

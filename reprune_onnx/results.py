@@ -272,8 +272,10 @@ class Pruned:
     """The pruned model, and the report that is written beside it.
 
     ``notes`` are what recovery alone has to say of its images; of a pruning the report has them.
+    ``int8`` is the pruned model in int8, where that was asked for.
     """
 
     model: Model
     report: Report
     notes: tuple[Note, ...] = ()
+    int8: Model | None = None

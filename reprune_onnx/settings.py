@@ -26,6 +26,7 @@ from reprune_onnx.choices import (
     Residual,
     SelectOptions,
     Task,
+    Then,
     TieBreak,
 )
 from reprune_onnx.data_options import CALIBRATION, CLASSES, DECODE, PREPROCESS, SKIP_BROKEN
@@ -119,8 +120,8 @@ class Settings:
     task: Annotated[
         Task,
         Option(
-            "Task of MODEL, by which --max-drop and sweep measure agreement with it: same top class"
-            " (classification), AP of boxes, MODEL's being the truth (detection), mean IoU"
+            "Task of MODEL, by which --max-drop, --then and sweep measure agreement with it: same"
+            " top class (classification), AP of boxes, MODEL's being the truth (detection), mean IoU"
             " (semantic-segmentation), 100 less the relative distance in percent (regression),"
             " same labels (multi-label)."
         ),
@@ -250,6 +251,13 @@ class Settings:
             words=Recover,
         ),
     ] = Takes(as_recovery, "auto")
+    then: Annotated[
+        Then | None,
+        Option(
+            "What follows: int8 writes the pruned model in int8 too, as OUT-int8.onnx, and compares"
+            " float, pruned, int8 and both on a third of the images."
+        ),
+    ] = None
     latency_table: Annotated[
         Takes[PathLike | None, Path | None],
         Option(
@@ -341,6 +349,11 @@ class Settings:
     def measures_latency(self) -> bool:
         """Whether the target is a latency on this machine, not one that a table estimates."""
         return self.latency_reduction is not None and self.latency_table is None
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether a third of the images is held out, as something is measured on it."""
+        return self.max_drop is not None or self.then is not None
 
     @property
     def generates(self) -> bool:

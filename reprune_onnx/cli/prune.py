@@ -63,9 +63,13 @@ def command(
             if source is None or source.name == "DEFAULT":
                 settings[name] = value
     how = Settings(**settings)
-    if how.max_drop is None and (how.task != "classification" or how.decode is not None):
-        raise UsageError("--task and --decode go with --max-drop, which measures: give that too")
+    if not how.holds_out and (how.task != "classification" or how.decode is not None):
+        raise UsageError(
+            "--task and --decode go with --max-drop or --then, which measure: give one of them too"
+        )
     destination = Destination.of(model, out, report, force=force, dry_run=dry_run)
+    if how.then is not None:
+        destination = destination.with_int8()
     with Bar(quiet) as bar:
         result = prune_file(model, how, destination, bar)
     if not quiet:

@@ -133,6 +133,36 @@ class RecoveryEntry(TypedDict):
     bytes_written: int
 
 
+class Int8RowEntry(TypedDict):
+    """One of four models: its points, the error of its outputs, its size, and the time of a run."""
+
+    model: str
+    score: float | None
+    error: float | None
+    bytes: int
+    ms: float
+
+
+class Int8LayerEntry(TypedDict):
+    """What a layer loses in int8, and whether it stays in float."""
+
+    node: str
+    loss: float
+    in_float: bool
+
+
+class Int8Entry(TypedDict):
+    """The pruned model in int8."""
+
+    measure: str | None
+    images: int
+    held_out: int
+    rows: list[Int8RowEntry]
+    layers: list[Int8LayerEntry]
+    error: float | None
+    errors: dict[str, float]
+
+
 class ScopeEntry(TypedDict):
     """The layers that ``--include`` names."""
 
@@ -162,6 +192,7 @@ class _PlainReport(TypedDict):
     rounding: dict[str, Any] | None
     latency: dict[str, Any] | None
     drop: dict[str, Any] | None
+    int8: Int8Entry | None
     notes: list[str]
     seconds: dict[str, float]
 

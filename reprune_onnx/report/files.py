@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reprune_onnx.atomic import Files, check_out
@@ -17,13 +17,19 @@ def report_path(model: Path) -> Path:
     return model.with_name(f"{model.stem}.report.json")
 
 
+def int8_path(model: Path) -> Path:
+    """``x-int8.onnx`` beside ``x.onnx``."""
+    return model.with_name(f"{model.stem}-int8.onnx")
+
+
 @dataclass(frozen=True)
 class Destination:
-    """The files to write: ``model`` is None in a dry run."""
+    """The files to write: ``model`` is None in a dry run, ``int8`` where it is not asked for."""
 
     model: Path | None
     report: Path
     force: bool = False
+    int8: Path | None = None
 
     @classmethod
     def of(
@@ -49,18 +55,27 @@ class Destination:
             raise OutputError(f"'{out or source}' cannot name a file: {error}") from error
         return destination
 
+    def with_int8(self) -> Destination:
+        """The same, and a model in int8 beside the model; OutputError where it cannot be."""
+        if self.model is None:
+            return self
+        more = replace(self, int8=int8_path(self.model))
+        more._check_writable()
+        return more
+
     def protect(self, sources: Iterable[Path]) -> None:
         """Raise OutputError where one of the files that were read would be written to."""
         if self.model is not None and _same(self.model, self.report):
             raise OutputError(f"'{self.model}' cannot be both the model and its report")
-        weights = self.model and beside(self.model)  # written where the model is large
-        for path in filter(None, (self.model, weights, self.report)):
+        # weights are written beside a model that is large
+        models = [model for model in (self.model, self.int8) if model is not None]
+        for path in (*models, *map(beside, models), self.report):
             for source in sources:
                 if _same(path, source):
                     raise OutputError(f"'{path}' is read, so it is never written to")
 
     def _check_writable(self) -> None:
-        for path in (self.model, self.report):
+        for path in (self.model, self.int8, self.report):
             if path is not None:
                 check_out(path, force=self.force)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +24,7 @@ from reprune_onnx.report.fields import (
     CostEntry,
     CutEntry,
     InsteadEntry,
+    Int8Entry,
     LayerEntry,
     LockedEntry,
     MissedEntry,
@@ -42,7 +43,7 @@ from reprune_onnx.tool import this_tool
 from reprune_onnx.types import Bools, ChannelMap, Layer, Model
 
 SCHEMA = 1
-STAGES = ("load", "analyze", "allocate", "select", "cut", "verify", "recover", "write")
+STAGES = ("load", "analyze", "allocate", "select", "cut", "verify", "recover", "int8", "write")
 
 
 def stamp(record: PruneRecord) -> Model:
@@ -124,6 +125,7 @@ def build_report(record: PruneRecord, pruned: Model, seconds: Mapping[str, float
         "rounding": _rounding(record),
         "latency": None if search is None else search.details.get("latency"),
         "drop": None if search is None else search.details.get("drop"),
+        "int8": None,
         "notes": [
             *record.notes,
             *record.selection.notes,
@@ -244,6 +246,13 @@ def with_images_instead(report: Report, instead: Instead) -> Report:
         "seconds": round(instead.seconds, 2),
     }
     return {**report, "without_images": entry, "notes": [instead.why, *report["notes"]]}
+
+
+def with_int8(report: Report, entry: Int8Entry, notes: Sequence[Note]) -> Report:
+    """A report of a pruning whose result was quantized as well."""
+    settings = {**report["settings"], "then": "int8"}
+    told = [*report["notes"], *notes]
+    return {**report, "settings": settings, "int8": entry, "notes": told}
 
 
 def timing(seconds: Mapping[str, float]) -> dict[str, float]:

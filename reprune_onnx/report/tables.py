@@ -93,8 +93,23 @@ def print_pruning(report: Mapping[str, Any], destination: Destination) -> None:
             share = f"{1 - after / before:.1%}" if before else "–"
             table.add_row("  of --include", f"{before:,}", f"{after:,}", share)
     console.print(table)
+    if report["int8"] is not None:
+        console.print(_int8(report["int8"]))
     for line in _lines(report, destination):
         console.print(line, soft_wrap=True)
+
+
+def _int8(entry: Mapping[str, Any]) -> Table:
+    """Float, pruned, int8 and both: accuracy, error, size and time."""
+    measure = entry["measure"]
+    heads = ["", *([f"{measure}, %"] if measure else []), "error of the outputs", "bytes", "ms"]
+    title = f"On {entry['held_out']} held-out images, and one run in ONNX Runtime here"
+    table = _table(title, heads, set(range(1, len(heads))))
+    for row in entry["rows"]:
+        points = [f"{row['score']:.2f}"] if measure else []
+        error = "–" if row["error"] is None else f"{row['error']:.3g}"
+        table.add_row(row["model"], *points, error, f"{row['bytes']:,}", f"{row['ms']:.3g}")
+    return table
 
 
 def print_evaluation(
@@ -159,7 +174,8 @@ def _lines(report: Mapping[str, Any], destination: Destination) -> list[str]:
     lines.append(_verified(report["verification"]))
     lines += _recovery(report["recovery"]) or _not_recovered(report)
     lines += _time_of_images(report["without_images"])
-    written = [str(p) for p in (destination.model, destination.report) if p is not None]
+    paths = (destination.model, destination.int8, destination.report)
+    written = [str(p) for p in paths if p is not None]
     lines.append(f"{report['seconds']['total']:.1f} s; wrote {' and '.join(written)}")
     return lines
 

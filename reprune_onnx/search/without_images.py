@@ -41,12 +41,14 @@ Run = Callable[[Measured, Settings], Pruned]
 
 def without_images(
     subject: Subject, settings: Settings, watch: Watch, run: Run
-) -> tuple[Pruned, Instead]:
+) -> tuple[Pruned, Instead, Measured | None]:
     """Prune by ``run`` in both ways, or in one where the other means nothing, and take the better.
 
     ``run`` prunes with what was measured, and proves the cut where its settings say so; that is
-    done of the way that is taken.
+    done of the way that is taken. What generated images showed comes with it, where they serve.
+    Raises DataError where they do not, and the result is to be quantized on images.
     """
+    then, settings = settings.then, replace(settings, then=None)
     by_file = replace(settings, recover="data-free")
     measured = measure(subject, by_file, watch)
     start = time.process_time()
@@ -64,8 +66,13 @@ def without_images(
     except (DataError, ModelError, SelectionError, VerificationError) as problem:
         # data-free chooses other channels and is proven by itself; the note keeps this reason
         why = Note(f"no image was given, and generated ones do not serve: {problem}")
+        if then is not None:
+            raise DataError(
+                f"--then int8 measures ranges on images: {why}; give some hundreds of your own with"
+                " --calibration"
+            ) from problem
         seconds = time.process_time() - start
-        return run(measured, by_file), Instead("data-free", why, seconds=seconds)
+        return run(measured, by_file), Instead("data-free", why, seconds=seconds), None
     seconds = time.process_time() - start
     assert seen.held_out is not None
     made, off = _made(generated, seen), f"on {seen.held_out.n} others the error of the outputs is"
@@ -82,7 +89,7 @@ def without_images(
             f"{made}, but not used: {off} {with_them} of their variance, and {without} without"
             f" them; {hint}"
         )
-    return pruned, Instead(taken, why, error, seen.held_out.n, seconds)
+    return pruned, Instead(taken, why, error, seen.held_out.n, seconds), seen
 
 
 def _images(subject: Subject, settings: Settings) -> int:

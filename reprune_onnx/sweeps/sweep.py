@@ -57,6 +57,8 @@ def sweep(
     """
     check_settings(settings)
     options = options or SweepOptions()
+    if settings.then is not None:
+        raise UsageError("a sweep does not quantize: leave then out, and prune the best by itself")
     out = as_path("folder", folder)
     if out is None:
         raise wrong_type("folder", folder, "a path")

@@ -148,7 +148,10 @@ def quickened(monkeypatch) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-RUN_APART = {"docs/data.md": "test_data_document.py"}
+RUN_APART = {
+    "docs/data.md": "test_data_document.py",
+    "docs/yolo.md": "test_yolo_document.py",
+}
 """Documents that make their own files; the test named runs their commands and reads the answers."""
 
 FIRST = {c.line: c for c in reversed(COMMANDS) if why_not(c) is None}

@@ -13,7 +13,10 @@ import pytest
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "report.md"
 ROWS = re.findall(r"^\| (`.+?) \| (.+) \|$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
 REFINED = ":refined" if find_spec("torch") else ""
-OPEN = ("settings", "requested", "seconds", "latency", "drop", "rounding.unrounded", "error")
+OPEN = (
+    *("settings", "requested", "seconds", "latency", "drop", "rounding.unrounded", "error"),
+    "int8.errors",
+)
 """Fields whose own names are options, stages or layers; the table says what they are."""
 
 
@@ -52,6 +55,7 @@ def options(tmp_path_factory) -> list[tuple[str, ...]]:
         ("--macs-reduction", "0.2", "--include", "*stage*", "--target", "cpu"),
         ("--sparsity", "0", "--layer", "*stage1/*/conv1*=5"),
         ("--sparsity", "0.5", "--calibration", f"generated{REFINED}:16"),
+        ("--sparsity", "0.5", "--calibration", "generated:32", "--then", "int8"),
         ("--latency-reduction", "0.3", "--latency-table", str(table), "--no-verify"),
     ]
 

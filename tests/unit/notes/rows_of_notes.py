@@ -23,6 +23,7 @@ from reprune_onnx.benchmark.row import warning
 from reprune_onnx.data.generated.generate import Recipe
 from reprune_onnx.data.open import open_data
 from reprune_onnx.data.preprocess import Preprocess
+from reprune_onnx.int8 import stage
 from reprune_onnx.latency.table import LatencyTable, Row
 from reprune_onnx.report.missing import missing
 from reprune_onnx.search import latency, without_images
@@ -219,6 +220,11 @@ def images_left(tmp, monkeypatch):
     return both_ways(monkeypatch, 0.9)
 
 
+def entry_of_int8(measure, *floats):
+    layers = [{"node": name, "loss": 0.1, "in_float": name in floats} for name in ("a", "b", "c")]
+    return stage.notes_of({"measure": measure, "layers": layers})
+
+
 ROWS: list[tuple[str, Callable[..., Notes]]] = [
     ("follow norms of filters, for want of |γ| (allocation bn-gamma)", lambda tmp: report()),
     ("follow |γ| (allocation bn-gamma): there are no --calibration images", by_gamma),
@@ -247,4 +253,6 @@ ROWS: list[tuple[str, Callable[..., Notes]]] = [
     ("no image was given, and generated ones do not serve: nothing in", images_that_do_not_serve),
     ("of their variance, and 0.5 without them; your own images do", images_taken),
     ("but not used: on ", images_left),
+    ("1 of 3 layers, such as b, stays in float", lambda tmp: entry_of_int8("accuracy", "b")),
+    ("no classifier, so that its rows have no score", lambda tmp: entry_of_int8(None)),
 ]

@@ -5,7 +5,12 @@ import onnx
 from onnx import TensorProto, helper
 
 import reprune_onnx as rp
+from reprune_onnx.activations.images import Images
 from reprune_onnx.analyzer.graph import to_array
+from reprune_onnx.deployment.half import half
+from reprune_onnx.int8.quantizer import Quantizer
+from reprune_onnx.int8.sensitive import Mixed
+from reprune_onnx.int8.stage import InInt8, check_held_out, check_int8, check_made
 from reprune_onnx.results import Verification
 from reprune_onnx.runtime.ort import with_outputs
 from reprune_onnx.verification.cut import check
@@ -52,7 +57,45 @@ FOREIGN = '<ir_version: 8, opset_import: ["": 17, "foreign": 1]> g (float[1,8,8,
 FOREIGN += " => (float[a,b,c,d] y) "
 
 
+QUANTIZED = "xq = QuantizeLinear (x, s) xd = DequantizeLinear (xq, s) y = Conv (xd, w)"
+INT8 = rp.Settings(sparsity=0.5, then="int8")
+
+
+def made(p, error=0.1, **changed):
+    """What a quantizer made, with another error or another node."""
+    proto = rp.load(p.graph(QUANTIZED, s=np.float32(0.1))).proto
+    if changed:
+        proto.graph.node[-1].op_type = changed["op"]
+    return InInt8(rp.Model(proto), Mixed(rp.Model(proto), (), (), {}), error)
+
+
 ROWS = [
+    (
+        "leave --then int8 out, and what is pruned stays in int8",
+        lambda p: check_int8(rp.load(p.graph(QUANTIZED, s=np.float32(0.1))), INT8),
+    ),
+    (
+        "quantizes float32, and the model has values in float16",
+        lambda p: check_int8(rp.Model(half(p.model, lambda: []).model.proto), INT8),
+    ),
+    (
+        "compares on a third of the images, which is 5: give at least 24",
+        lambda p: check_held_out(Images("five", (), 5)),
+    ),
+    (
+        "so nothing of it would be int8: leave --then out",
+        lambda p: check_made(InInt8(p.model, Mixed(p.model, (), (), {}), 0.0)),
+    ),
+    ("the model in int8 is no valid ONNX file", lambda p: check_made(made(p, op="Conf"))),
+    ("so that nothing of them is left: it is not written", lambda p: check_made(made(p, 1.5))),
+    (
+        "ONNX Runtime cannot quantize the model",
+        lambda p: Quantizer(p.model, None, "onnxruntime").quantized(),
+    ),
+    (
+        "give some hundreds of your own with --calibration",
+        lambda p: rp.prune(p.graph("h = Conv (x, w) r = Relu (h) y = Conv (r, v)"), INT8),
+    ),
     ("cannot read", lambda p: rp.load(p.tmp / "nothing.onnx")),
     ("is an empty file: copy", lambda p: rp.load(p.text("", ".onnx"))),
     (

@@ -6,6 +6,7 @@ import reprune_onnx as rp
 from reprune_onnx.benchmark.settings import BenchSettings
 from reprune_onnx.data.generated.spec import check_families, parse_generated
 from reprune_onnx.deployment.engine import BuildOptions
+from reprune_onnx.int8.stage import check_int8
 from reprune_onnx.pruner.allocate.sparsity import exact
 from reprune_onnx.shapes import parse_input_shapes
 
@@ -18,6 +19,10 @@ BY_BYTES = "f = Cast <to = 1> (x) h = Conv (f, w) n = BatchNormalization (h, g, 
 def refined(p, head, body, **more):
     model = p.graph(f"{body} r = Relu (n) y = Conv (r, v)", head, **more)
     return p.prune("--sparsity", 0.5, "--calibration", "generated:refined:8", model=model)
+
+
+def swept(p, **more):
+    return rp.sweep(p.demo, p.tmp / "sweep", rp.Settings(macs_reduction=0.3, **more), {})
 
 
 ROWS = [
@@ -39,6 +44,24 @@ ROWS = [
     ("--seed -1 must not be negative", lambda p: rp.Settings(sparsity=0.5, seed=-1)),
     ("--max-drop needs images", lambda p: rp.Settings(max_drop=1)),
     ("needs images", lambda p: rp.Settings(sparsity=0.5, recover="least-squares")),
+    ("--then 'int9' is not one of int8", lambda p: rp.Settings(sparsity=0.5, then="int9")),
+    (
+        "(or generated, or leave --recover out)",
+        lambda p: rp.Settings(sparsity=0.5, then="int8", recover="data-free"),
+    ),
+    (
+        "counts what is detected on images of your own",
+        lambda p: rp.Settings(sparsity=0.5, then="int8", task="detection"),
+    ),
+    ("a sweep does not quantize", lambda p: swept(p, then="int8")),
+    (
+        "--task and --decode go with --max-drop or --then",
+        lambda p: p.prune("--sparsity", 0.5, "--task", "regression"),
+    ),
+    (
+        "writes a file for ONNX Runtime, and rtx-a6000 builds",
+        lambda p: check_int8(p.model, rp.Settings(sparsity=0.5, target="rtx-a6000", then="int8")),
+    ),
     ("is not GLOB=N", lambda p: p.prune("--sparsity", 0.5, "--layer", "conv")),
     ("is not NAME=1,3,224,224", lambda p: parse_input_shapes(["x"])),
     ("give it once", lambda p: parse_input_shapes(["x=1", "x=2"])),
