@@ -28,6 +28,19 @@ Precision = Literal["fp32", "fp16", "int8"]
 Then = Literal["int8"]
 Measure = Literal["channels", "macs", "params", "latency"]
 
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "method": "reprune",
+        "coverage": "count",
+        "cutoff": "merge-count",
+        "tie_break": "random",
+        "allocation": "bn-gamma",
+        "residual": "inner",
+        "recover": "none",
+    }
+}
+"""Fields that a preset sets; others given beside it win."""
+
 
 @dataclass(frozen=True)
 class SelectOptions:

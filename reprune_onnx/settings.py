@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from reprune_onnx.arguments import wrong_type
 from reprune_onnx.choices import (
+    PRESETS,
     Allocation,
     Coverage,
     CoverageOption,
@@ -60,18 +61,6 @@ if TYPE_CHECKING:
     from reprune_onnx.data.reading import Reading
 
 _BLOCK = 8  # channels that ONNX Runtime computes together, and whose multiples are fast on a CPU
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {
-        "method": "reprune",
-        "coverage": "count",
-        "cutoff": "merge-count",
-        "tie_break": "random",
-        "allocation": "bn-gamma",
-        "residual": "inner",
-        "recover": "none",
-    }
-}
-"""Fields that a preset sets; others given beside it win."""
 _TARGETS = ("sparsity", *SHARES, "max_drop", "keep")
 
 
@@ -121,8 +110,8 @@ class Settings:
         Task,
         Option(
             "Task of MODEL, by which --max-drop, --then and sweep measure agreement with it: same"
-            " top class (classification), AP of boxes, MODEL's being the truth (detection), mean IoU"
-            " (semantic-segmentation), 100 less the relative distance in percent (regression),"
+            " top class (classification), AP of boxes, MODEL's being the truth (detection), mean"
+            " IoU (semantic-segmentation), 100 less the relative distance in percent (regression),"
             " same labels (multi-label)."
         ),
     ] = "classification"

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from reprune_onnx.choices import PRESETS
 from reprune_onnx.cli.declared import first, with_settings
 from reprune_onnx.cli.options import Force, ModelArgument, Quiet
 from reprune_onnx.errors import UsageError
-from reprune_onnx.settings import PRESETS, Settings
+from reprune_onnx.settings import Settings
 
 
 @first(

@@ -61,7 +61,7 @@ class Reference:
     """
 
     def __init__(self, model: Model, images: Images) -> None:
-        session = Session(model.proto, optimize=True, in_turns=True)
+        session = Session(model.proto, optimize=True, use="in turns")
         self._names = [
             o.name for o in session.outputs if o.dtype is not None and o.dtype.kind == "f"
         ]
@@ -79,7 +79,7 @@ class Reference:
 
         None where there are none, or none of the same shape.
         """
-        session = Session(model.proto, optimize=True, in_turns=True)
+        session = Session(model.proto, optimize=True, use="in turns")
         errors = {name: ChannelError(self._expected[0][1][name]) for name in self._names}
         for feeds, outputs in self._expected:
             results = session.run(feeds, list(errors)) if errors else {}

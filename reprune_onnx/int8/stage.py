@@ -196,7 +196,7 @@ def _latencies(models: Mapping[str, Model], held_out: Images) -> dict[str, float
     first = held_out.batches[0]
     runs = []
     for model in models.values():
-        session = Session(model.proto, optimize=True, in_turns=True)
+        session = Session(model.proto, optimize=True, use="in turns")
         static = any(port.shape and port.shape[0] not in (None, 1) for port in session.inputs)
         n = rows(first) if static else 1
         runs.append(session.bind({name: array[:n] for name, array in first.items()}).run)
