@@ -23,9 +23,9 @@ def in_plain_ops(nodes: Sequence[onnx.NodeProto], matrices: Collection[str]) -> 
     outputs stay. ``matrices`` are the names of constants of rank 2.
     """
     for node in with_bodies(nodes):
-        plain = _PLAIN.get(f"{node.domain}::{node.op_type}")
-        if plain is not None:
-            plain(node, matrices)
+        rewrite = _PLAIN.get(f"{node.domain}::{node.op_type}")
+        if rewrite is not None:
+            rewrite(node, matrices)
 
 
 def _same(node: onnx.NodeProto, _: Collection[str]) -> None:

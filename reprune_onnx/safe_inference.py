@@ -100,13 +100,13 @@ def at_risk(proto: onnx.ModelProto) -> bool:
 
 def _shrinks(node: onnx.NodeProto, extents: Mapping[str, list[int]]) -> bool:
     """Whether what a window makes of the smallest image could have a negative extent."""
-    own = {a.name: list(a.ints) for a in node.attribute}
+    lists = {a.name: list(a.ints) for a in node.attribute}
     weight = extents.get(node.input[1], []) if len(node.input) > 1 else []
-    window = own.get("kernel_shape") or weight[2:]
-    ones, pads = [1] * len(window), own.get("pads") or [0] * 2 * len(window)
+    window = lists.get("kernel_shape") or weight[2:]
+    ones, pads = [1] * len(window), lists.get("pads") or [0] * 2 * len(window)
     if len(pads) != 2 * len(window):
         return True
-    steps = zip(own.get("strides") or ones, own.get("dilations") or ones, strict=False)
+    steps = zip(lists.get("strides") or ones, lists.get("dilations") or ones, strict=False)
     return not window or any(
         (n - 1) * dilation + 1 - pads[k] - pads[k + len(window)] >= 2 * stride
         for k, (n, (stride, dilation)) in enumerate(zip(window, steps, strict=False))
@@ -150,9 +150,9 @@ def _negative(told: onnx.ModelProto) -> onnx.ValueInfoProto | None:
 def _known(told: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
     """The nodes that read what is known; all of them where none does."""
     values = (*told.graph.input, *told.graph.value_info, *told.graph.output)
-    known = {v.name for v in values if v.type.tensor_type.HasField("shape")}
-    known |= constants_of(told.graph).keys()
-    return [node for node in nodes if node.input and node.input[0] in known] or list(nodes)
+    shaped = {v.name for v in values if v.type.tensor_type.HasField("shape")}
+    shaped |= constants_of(told.graph).keys()
+    return [node for node in nodes if node.input and node.input[0] in shaped] or list(nodes)
 
 
 def _shown(told: onnx.ModelProto) -> onnx.ModelProto:

@@ -96,14 +96,14 @@ def _losses(
     wanted = [u for u in units if any(_rounds(graph, name) for name in (*u.reads, *u.ends))]
     steps = [[*u.reads, *u.ends] for u in wanted]
     floats = Frontier(ready, batches, steps, [len(batches)] * len(steps), Store(images.room))
-    found = []
+    losses = []
     for k, unit in enumerate(wanted):
         floats.advance()
         arrays = [floats.compute(b) for b in range(len(batches))]
-        found.append(LayerLoss(unit.layer, _loss(graph, unit, arrays)))
+        losses.append(LayerLoss(unit.layer, _loss(graph, unit, arrays)))
         if progress is not None:
             progress("measuring", k + 1, len(wanted))
-    return sorted(found, key=lambda x: -x.loss)
+    return sorted(losses, key=lambda x: -x.loss)
 
 
 def _loss(graph: Graph, unit: Unit, batches: Sequence[Mapping[str, Array]]) -> float:

@@ -229,9 +229,7 @@ class Surgery:
             self.cuts.append(TensorCut(target, axis, keep, source))
 
     def _set_attribute(self, proto: onnx.NodeProto, name: str, value: list[int] | int) -> None:
-        from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
-
-        (new,) = OnnxExporter.export_attributes({name: value})
+        (new,) = _exported([], {name: value}).node[0].attribute
         for attribute in proto.attribute:
             if attribute.name == name:
                 attribute.CopyFrom(new)
@@ -250,11 +248,19 @@ class Surgery:
 
 def _tensor(name: str, array: NDArray[Any]) -> onnx.TensorProto:
     import onnx_graphsurgeon as gs
-    from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
-    constant = gs.Constant(name, array)
-    tensor: onnx.TensorProto = OnnxExporter.export_tensor_proto(constant)
+    tensor: onnx.TensorProto = _exported([gs.Constant(name, array)], {}).initializer[0]
     return tensor
+
+
+def _exported(constants: list[Any], attributes: dict[str, Any]) -> onnx.GraphProto:
+    """A graph of one node that reads ``constants``, with these attributes."""
+    import onnx_graphsurgeon as gs
+
+    out = gs.Variable("out", np.float32)
+    node = gs.Node("Made", inputs=constants, outputs=[out], attrs=attributes)
+    model: onnx.ModelProto = gs.export_onnx(gs.Graph([node], outputs=[out]), do_type_check=False)
+    return model.graph
 
 
 def _set_constant(node: onnx.NodeProto, array: NDArray[Any]) -> None:

@@ -146,7 +146,7 @@ class _Writing:
 
     def _of_weight(self, name: str, weight: QuantizedWeight) -> Iterator[onnx.NodeProto]:
         """The nodes that make a weight; those of a copy have names of their own."""
-        own = name in self.form.weights
+        first = name in self.form.weights
         x = self._constant(weight.nodes[0].input[0], weight.held)
         for k, node in enumerate(weight.nodes):
             copy = onnx.NodeProto()
@@ -154,9 +154,9 @@ class _Writing:
             copy.input[0] = x
             last = k == len(weight.nodes) - 1
             copy.output[0] = (
-                name if last else node.output[0] if own else self._free(f"{name}_whole")
+                name if last else node.output[0] if first else self._free(f"{name}_whole")
             )
-            copy.name = node.name if own else f"{name}_{node.op_type}"
+            copy.name = node.name if first else f"{name}_{node.op_type}"
             parts = (weight.steps.scale, weight.steps.zero)
             for i, array in enumerate(parts, start=1):
                 if i < len(copy.input) and copy.input[i]:
