@@ -1,4 +1,4 @@
-"""What a network says about values that it is fed: how well they are those it was trained on."""
+"""The evidence from a network that the values it is fed are like those it was trained on."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class AnswersEvidence:
 
 
 def information(p: Floats) -> float:
-    """How much the answers (n, classes) tell of the images, in nats: H(mean p) − mean H(p).
+    """The information of answers (n, classes) about the images, in nats: H(mean p) − mean H(p).
 
     Answers that are sure and that differ tell most. A network whose inputs are not its own doubts,
     or says the same of all.

@@ -83,7 +83,7 @@ def _quoted(how: Preprocess) -> str:
 
 
 def _from_model(model: Model, port: DataInput, some: Pixels) -> _Finding | None:
-    """What the model says; None where it cannot tell."""
+    """The finding by the model's statistics, or else its answers; None where they cannot tell."""
     statistics = StatisticsEvidence(model, port)
     if statistics.names:
         return _by_statistics(statistics, some)
@@ -150,7 +150,7 @@ def _by_information(
 
 
 class _FirstLook:
-    """What all alternatives make of a few images: the best are then looked at on more."""
+    """The answers to a few images in all alternatives; the best are then tried on more images."""
 
     def __init__(self, answers: AnswersEvidence, some: Pixels) -> None:
         self._at = drawn(len(some.x), _AT_FIRST)
@@ -184,7 +184,7 @@ def _with_colors(some: Pixels) -> tuple[Preprocess, ...]:
 
 
 def _most_right(right: Bools, y: Ints, tried: list[tuple[Preprocess, Floats]]) -> _Finding | None:
-    """What gives more right answers, if it surely does: by the images on which the two differ."""
+    """The alternative with surely more right answers than the given one, by where the two differ."""
     counts = [(int((p.argmax(axis=1) == y).sum()), k) for k, (_, p) in enumerate(tried)]
     if not counts:
         return None

@@ -159,7 +159,7 @@ class Frontier:
         return nodes
 
     def _read_after(self, k: int) -> set[str]:
-        """What the steps after k read of what the nodes up to then make."""
+        """The arrays that the steps after k read, of those that the steps up to k make."""
         later = {
             name for nodes in self._nodes[k + 1 :] for i in nodes for name in _reads(self._op(i))
         }

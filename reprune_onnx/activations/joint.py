@@ -1,4 +1,4 @@
-"""What a layer's output becomes before anything non-linear happens to it.
+"""The tensor that a layer's output becomes before anything non-linear happens to it.
 
 After a layer there may be a BatchNormalization and other steps that scale and shift each channel,
 and then an Add with a residual shortcut. The tensor at the end of these,
@@ -135,7 +135,7 @@ def per_channel(array: NDArray[Any], n: int, trailing: int) -> Floats | None:
 
 
 def _bounds(graph: Graph, name: str) -> tuple[float, float]:
-    """What the only reader of ``name`` lets through."""
+    """The bounds of the values that the only reader of ``name`` lets through."""
     reader = _only_reader(graph, name)
     if reader is None or reader.domain:
         return -np.inf, np.inf
@@ -145,7 +145,7 @@ def _bounds(graph: Graph, name: str) -> tuple[float, float]:
 
 
 def limits(graph: Graph, clip: Op) -> tuple[float, float]:
-    """What a Clip lets through; infinite where a bound is not given or not constant."""
+    """The bounds of a Clip; infinite where one is not given or not constant."""
     return _limit(graph, clip, 1, "min"), _limit(graph, clip, 2, "max")
 
 

@@ -67,7 +67,7 @@ class Linear:
 
     @property
     def trailing(self) -> int:
-        """How many axes of an output come after its channels."""
+        """The number of axes of an output that come after its channels."""
         return len(self.kernel)
 
     @property
@@ -132,7 +132,7 @@ class Linear:
         return self.op.type != "MatMul" and not self.recurrent and self.op.has(2)
 
     def bias(self, graph: Graph) -> Floats:
-        """What the node adds to its outputs (n_out,); zeros where that is no plain bias."""
+        """The bias that the node adds to its outputs (n_out,); zeros where it adds no plain one."""
         bias = np.zeros(self.n_out)
         if self.adds and self.has_plain_bias(graph):
             added = graph.array(self.op.inputs[2]).astype(np.float64).reshape(-1)

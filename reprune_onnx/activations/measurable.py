@@ -43,7 +43,7 @@ def measured_names(proto: onnx.ModelProto) -> set[str]:
 
 
 def told(seen: Model, graph: Graph, channels: ChannelMap) -> tuple[Note, ...]:
-    """What the user should know of how layers in branches were measured."""
+    """The notes for the user on how layers in branches were measured."""
     inside = [x for x in channels.layers if graph.branch_of(graph.ops[x.node])]
     if not inside:
         return ()

@@ -25,9 +25,9 @@ from reprune_onnx.types import Model
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is wanted of the data ``spec``: its ``split``, ``labels``, at ``most`` so many images.
+    """The part wanted of the data ``spec``: ``split``, ``labels``, and the ``most`` images to take.
 
-    Fewer images are evenly spread over the data.
+    If the data has more images, those taken are evenly spread over it.
     """
 
     spec: str | InMemory

@@ -1,4 +1,4 @@
-"""How much memory activations may take, and what does not fit in."""
+"""The memory that activations may take, and a count of the bytes that do not fit in."""
 
 from __future__ import annotations
 

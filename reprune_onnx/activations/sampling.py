@@ -1,4 +1,4 @@
-"""How many images, and how many positions of each, a layer is measured on.
+"""The number of images, and of positions of each, that a layer is measured on.
 
 The fit of a layer with D inputs is as good as its samples per input, n/D; more than some tens
 hardly help. Positions of one image resemble each other, so only a part of them is looked at, and n

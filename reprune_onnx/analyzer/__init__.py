@@ -31,7 +31,7 @@ from reprune_onnx.types import Bools, ChannelMap, Ints, Labels, Layer, Lock, Pas
 
 @dataclass(frozen=True)
 class Scope:
-    """What may be pruned: the rules for Adds and norms, and globs over node names."""
+    """The scope of pruning: the rules for Adds and norms, and globs over node names."""
 
     residual: Residual = "keep"
     include: tuple[str, ...] = ()

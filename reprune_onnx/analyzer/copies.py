@@ -29,7 +29,7 @@ def stored(proto: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
 
 
 def copies(proto: onnx.ModelProto) -> dict[str, str]:
-    """What BatchNormalizations read as the Identity of a stored tensor: ``{name: its name}``."""
+    """BatchNormalization inputs that are the Identity of a stored tensor: ``{name: its name}``."""
     held = stored(proto)
     origin: dict[str, str] = {}
     read: set[str] = set()

@@ -67,7 +67,7 @@ class Places:
 
 
 class _Folding:
-    """What stands where, and the names that it gets there."""
+    """The parts of a graph by the branch that they go to, and their names there."""
 
     def __init__(self, source: onnx.GraphProto, places: Places) -> None:
         self._places = places

@@ -52,7 +52,7 @@ def branches_of(node: onnx.NodeProto) -> dict[str, onnx.GraphProto]:
 
 
 def prefix_of(node: onnx.NodeProto, branch: str) -> str:
-    """What the names of all tensors of a branch begin with, once they stand beside the If."""
+    """The prefix of the names of all tensors of a branch, once they stand beside the If."""
     return f"{next((name for name in node.output if name), '')}.{branch}/"
 
 

@@ -20,7 +20,7 @@ MOST = 4096
 
 
 def layers_in_bodies(graph: Graph) -> Counter[tuple[str, str]]:
-    """How many nodes of each layer op stand in bodies of each op: ``{(op, outer op): n}``.
+    """The number of nodes of each layer op in bodies of each op: ``{(op, outer op): n}``.
 
     A Gemm or MatMul counts where its matrix is a constant of the body, or of the graph around it.
     """
@@ -32,7 +32,7 @@ def layers_in_bodies(graph: Graph) -> Counter[tuple[str, str]]:
 
 
 def layers_in(graph: Graph, op: Op) -> Counter[str]:
-    """How many nodes of each layer op stand in bodies of one node."""
+    """The number of nodes of each layer op in bodies of one node."""
     return Counter(
         node.op_type
         for body in bodies(op.proto)
@@ -46,7 +46,7 @@ def layers_in(graph: Graph, op: Op) -> Counter[str]:
 
 
 def said(inside: Counter[tuple[str, str]]) -> str:
-    """How many layers stand in bodies: "12 Conv nodes stand in bodies of If, …"."""
+    """The number of layers in bodies, in words: "12 Conv nodes stand in bodies of If, …"."""
     parts = [
         f"{n} {op} node{'s' * (n != 1)} stand{'s' * (n == 1)} in"
         f" {'bodies' if n != 1 else 'a body'} of {outer}"

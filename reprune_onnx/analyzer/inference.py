@@ -17,7 +17,7 @@ _FEW = 64  # elements of a tensor that shape inference may need to see
 
 
 class Inference:
-    """What is known of element types, and what onnx says of a node's outputs.
+    """The known element types, and the types and shapes that onnx infers for a node's outputs.
 
     Every floating-point type counts as float: no shape depends on it.
     """

@@ -266,7 +266,7 @@ def _aligned(a: Shape, b: Shape) -> tuple[list[tuple[range, range]], int, int]:
 
 
 def _block_end(a: Shape, b: Shape) -> tuple[int, int] | None:
-    """How many leading axes of each have the same product, at least one; None if none are known."""
+    """The least numbers of leading axes of both, above 0, with equal products; None if unknown."""
     p = q = 0
     x, y = 1, 1
     while p == 0 or q == 0 or x != y:

@@ -23,9 +23,9 @@ Drafts = tuple[list[LayerDraft], list[PassingDraft]]
 
 
 def measured(graph: Graph, drafts: Drafts, shapes: Mapping[str, tuple[int, ...]]) -> Drafts:
-    """What is counted, with the sizes of one run on random inputs of ``shapes`` where unknown.
+    """The drafts, with the sizes of one run on random inputs of ``shapes`` where unknown.
 
-    What ONNX Runtime cannot run stays unknown, and so does what stands in a branch of an If.
+    Sizes stay unknown where ONNX Runtime cannot run the model, and in the branches of an If.
     """
     layers, passing = drafts
     names = {_tensor(x.op) for x in layers if _is_blind(x) and not graph.branch_of(x.op)}
@@ -77,7 +77,7 @@ def _tensor(op: Op) -> str:
 
 
 def _positions(layer: LayerDraft, shape: tuple[int, ...], batch: int) -> int:
-    """How often an image uses each weight: of what regions a head sees, all are the image's."""
+    """The number of times that an image uses each weight; all regions that a head reads count."""
     if layer.op.type in GATES:
         return shape[1 if layer.op.attrs.get("layout", 0) else 0]
     if layer.op.type == "Gemm":

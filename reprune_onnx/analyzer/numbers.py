@@ -120,7 +120,7 @@ def constant(array: NDArray[Any], op: Op, i: int) -> Numbers:
 
 
 def extents(tensor: str, shape: tuple[int | None, ...]) -> Numbers:
-    """What ``Shape`` computes of an activation."""
+    """The numbers that ``Shape`` computes of an activation."""
     return _fill(
         [Number(n, {((tensor, a),): Fraction(1)}, rest=Fraction(0)) for a, n in enumerate(shape)],
         (len(shape),),
@@ -244,7 +244,7 @@ def _finite(result: NDArray[Any]) -> bool:
 def _each(
     kind: str, function: Function, given: list[Numbers], result: NDArray[Any] | None
 ) -> list[Numbers] | None:
-    """What an op makes of the elements at each place; ``result`` is None where one is unknown."""
+    """The numbers that an op makes place by place; ``result`` is None where one is unknown."""
     try:
         operands = np.broadcast_arrays(*given)
     except ValueError:
@@ -283,7 +283,7 @@ def _element(kind: str, made: Formula, value: float | None) -> Number:
 
 
 def _decided(made: Formula) -> float | None:
-    """What comparing two numbers gives at all extents: none is negative. None where it depends."""
+    """The result of a comparison, if it is the same at all extents, none negative; else None."""
     a, b = made.operands
     if a.constant is None or b.constant is None or not (a.linear and b.linear):
         return None

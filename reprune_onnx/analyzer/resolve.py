@@ -229,7 +229,7 @@ class Counts:
         return (element.origin, int(times)) if whole and times.is_integer() else None
 
     def _have(self, draft: CountDraft) -> Weights:
-        """What the computed number counts: the units along the extents it is made of."""
+        """The weights of the units that a computed number counts, along its extents."""
         number = self._number(draft)
         have: Weights = {}
         for term, weight in number.terms.items():
@@ -332,7 +332,7 @@ class Counts:
         return None if units is None else units[draft.start : draft.stop]
 
     def _need(self, draft: CountDraft) -> Weights:
-        """What the number has to count."""
+        """The weight of each unit that the number has to count."""
         units = self._counted(draft)
         counted = Counter(units.tolist() if units is not None else ())
         return {unit: Fraction(draft.sign * n) for unit, n in counted.items()}

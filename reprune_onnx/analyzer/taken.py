@@ -48,7 +48,7 @@ class Taken:
         return bool(number.value) if number.value is not None and self._fixed(number) else None
 
     def passed(self, op: Op) -> list[str]:
-        """What the taken branch makes of each output of an If; nothing where none is known."""
+        """The tensors that the taken branch gives as outputs of an If; none where it is unknown."""
         made = joined(op.proto)
         takes = self.of(op) if made else None
         return [] if takes is None else [both[0 if takes else 1] for both in made]

@@ -27,7 +27,7 @@ _UNKNOWN = 9  # extents that no rule tells are 1 to this
 
 
 class Trials:
-    """What numbers become when units of ``unit_of`` go; those that are locked never do."""
+    """The cuts that numbers are tried on: units of ``unit_of`` go, but locked ones never do."""
 
     def __init__(self, w: Walk, unit_of: Ints) -> None:
         self._w = w

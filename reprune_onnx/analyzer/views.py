@@ -95,7 +95,7 @@ class _Sizes:
         return self._numbers[name]
 
     def _computed(self, op: Op) -> list[NDArray[Any]] | None:
-        """What a node makes of shapes and of numbers that follow from them; None of others."""
+        """The results of a node on shapes and on numbers that follow from them; None for others."""
         if op.type in ("Shape", "Size"):
             shape = self._shapes.get(op.inputs[0])
             if shape is None or None in shape:

@@ -1,1 +1,1 @@
-"""How fast models are: several of them, run in turns, at several batch sizes, on one backend."""
+"""The speed of models: several of them, run in turns, at several batch sizes, on one backend."""

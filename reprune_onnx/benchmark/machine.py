@@ -56,7 +56,7 @@ def _gpus() -> list[dict[str, str]]:
 
 
 def _said(*command: str) -> str:
-    """What a program prints; nothing where it is not here, or fails."""
+    """The text that a program prints; empty where the program is not here, or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -40,7 +40,7 @@ def row(name: str, batch: int, seconds: Floats, first: Floats | None) -> dict[st
 
 
 def warning(rows: Sequence[Mapping[str, Any]]) -> list[Note]:
-    """What is to be said of those of the rows that are noisy."""
+    """The warning about those of the rows that are noisy, if there are any."""
     noisy = [measured for measured in rows if measured["noisy"]]
     if not noisy:
         return []

@@ -112,7 +112,7 @@ Field = list[tuple[Candidate, Runner]]
 
 
 def _file(model: ModelLike, place: str, folder: Path) -> tuple[str, Path]:
-    """What a model is called, and its file, which one that has no path gets in ``folder``."""
+    """The name of a model and its file; a model without a path is saved to ``folder``."""
     if isinstance(model, (str, PathLike)):
         return str(model), Path(model)
     path = folder / f"{place}.onnx"

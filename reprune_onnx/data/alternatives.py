@@ -128,7 +128,7 @@ def swapped(how: Preprocess, channels: int) -> Preprocess | None:
 
 
 def misread(some: Pixels) -> Preprocess | None:
-    """What the values alone say: scaled twice, or not at all before a mean of 0–1; else None."""
+    """The preprocessing to correct values scaled twice, or not before a mean of 0–1; else None."""
     how = some.preprocess
     scale = 1.0 if how.scale is None else how.scale
     low, high = float(some.x.min()), float(some.x.max())
@@ -164,7 +164,7 @@ def _named(how: Preprocess) -> Preprocess:
 
 
 def _whites(some: Pixels) -> tuple[float, ...]:
-    """What white may be in the data; nothing where values below 0 say that it is prepared."""
+    """The values that white may have in the data; none where values below 0 show prepared data."""
     low, high = float(some.x.min()), float(some.x.max())
     if low < 0 or high <= 0:
         return ()

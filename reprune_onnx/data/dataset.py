@@ -37,7 +37,7 @@ class Dataset:
 
     @property
     def name(self) -> str:
-        """What messages call the data."""
+        """The name of the data in messages."""
         return self.source.name
 
     @property
@@ -68,7 +68,7 @@ class Dataset:
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """What there is and what is done to it, in lines for the user."""
+        """The lines for the user on the data and on what is done to it."""
         better = () if self.better is None else (self.better,)
         return (*self.source.notes, *self.said, *better)
 

@@ -154,7 +154,7 @@ class ImageSource:
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """How data are read: ``names`` give the order of the classes, if they are known.
+    """The options for reading data: ``names`` give the order of the classes, if they are known.
 
     With ``skip_broken`` images that cannot be decoded are left out and counted. ``labels`` says
     which labels there are, and where they lie.

@@ -23,7 +23,7 @@ _LABELS = "y"
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of an array before it is read."""
+    """The shape and the type of an array, known before it is read."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -61,7 +61,7 @@ class NamedArrays:
         return PurePath(self.name).name
 
     def of(self, name: str) -> str:
-        """What messages call the array ``name``."""
+        """The name of the array ``name`` in messages."""
         return f"{self.name}:{name}" if name else self.name
 
 
@@ -259,7 +259,7 @@ def _check(name: str, read: Mapping[str, Raw], target: ImageTarget | ArrayTarget
 def _note(
     name: str, each: Mapping[str, Raw], target: ImageTarget | ArrayTarget, alone: bool
 ) -> Note:
-    """What there is: how many samples, and the shape and type of each."""
+    """A line on the data: the number of samples, and the shape and type of each."""
     n = len(next(iter(each.values())))
     what = "image" if isinstance(target, ImageTarget) else "sample"
     held = {

@@ -14,13 +14,13 @@ from reprune_onnx.types import Ints
 
 Raw = NDArray[np.generic]
 Split = Literal["test", "train"]
-"""What is wanted where the data holds both."""
+"""The part that is wanted where the data holds both."""
 
 Answers = NDArray[Any]
-"""What a model should give, a row per image: class numbers (n,), masks, numbers."""
+"""The outputs that a model should give, a row per image: class numbers (n,), masks, numbers."""
 
 Feed = NDArray[Any] | dict[str, NDArray[Any]]
-"""What a model is fed: its one input (b, …), or each of several by name."""
+"""The input of a model: one array (b, …), or the array of each of several inputs by name."""
 
 
 A = TypeVar("A", bound=Sized)
@@ -72,7 +72,7 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """What messages call the data."""
+        """The name of the data in messages."""
 
     @property
     def size(self) -> int | None:
@@ -92,7 +92,7 @@ class Source(Protocol):
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """What there is, in lines for the user."""
+        """The lines for the user on the data."""
 
     def first(self) -> Source:
         """Return a source of one image, to look at."""

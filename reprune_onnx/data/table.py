@@ -65,7 +65,7 @@ def table_of(folder: Path, entries: Sequence[Entry]) -> tuple[tuple[ImageFile, .
 
 
 def _names(entry: Entry) -> Iterable[str]:
-    """What a table may call an image."""
+    """The names that a table may use for an image."""
     path, name = "/".join(entry.parts), entry.parts[-1]
     return path, path.rpartition(".")[0], name, name.rpartition(".")[0]
 

@@ -31,7 +31,7 @@ _WORKSPACE_MIB = 1024
 
 @dataclass(frozen=True)
 class BundleOptions:
-    """What goes into a bundle: ``batches`` None is a sweep from 1 to 32, or a model's own batch.
+    """The contents of a bundle: ``batches`` None is a sweep from 1 to 32, or a model's own batch.
 
     ``precisions`` empty is all of the target's, int8 only with ``calibration`` images.
     """

@@ -132,7 +132,7 @@ def _converted(
     input_shapes: Mapping[str, tuple[int, ...]],
     images: Images | None,
 ) -> Converted:
-    """What ONNX Runtime can run of a model, within a target's limits, in the precision asked."""
+    """The file for a target of a model that ONNX Runtime can run, in the precision asked."""
     shapes = fitting_shapes(model.proto, input_shapes).shapes
     worst = compare(model.proto, lowered.model.proto, shapes)
     flag = chosen if target.limits.types == "flags" and chosen != "fp32" else ""

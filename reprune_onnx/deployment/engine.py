@@ -193,7 +193,7 @@ def _logger(trt: Any, messages: list[str]) -> Any:
 
 
 def _parser_error(errors: list[Any], proto: onnx.ModelProto, messages: list[str]) -> str:
-    """What the parser cannot have, with the node's name."""
+    """The message of a parser error, with the op and the name of the node where these are known."""
     for error in errors:
         k = error.node()
         if 0 <= k < len(proto.graph.node):

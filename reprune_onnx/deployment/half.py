@@ -21,7 +21,7 @@ ALLOWED = 2e-2
 """Of an output's scale: a deep network rounds to eleven bits at every layer."""
 
 MARGIN = 4.0
-"""How many times larger than what was measured a number may be before it leaves float16."""
+"""The factor by which numbers may exceed what was measured without leaving float16."""
 
 _HALF, _SINGLE = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
 
@@ -48,7 +48,7 @@ class Half:
 
 
 Feeds = Callable[[], Iterator[tuple[Iterable[Arrays], float]]]
-"""What ranges are measured on: inputs, and the margin that is wanted there."""
+"""The inputs that ranges are measured on, and the margin that is wanted there."""
 
 
 def half(model: Model, feeds: Feeds) -> Half:

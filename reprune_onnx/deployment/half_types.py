@@ -11,7 +11,7 @@ from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.analyzer.op_kinds import MEASURING
 
 _CHOICES = {"ArgMax", "ArgMin", "NonMaxSuppression", "RoiAlign", "TopK"}
-"""What picks positions: rounded scores tie, and rounded boxes move by whole pixels."""
+"""The ops that pick positions: rounded scores tie, and rounded boxes move by whole pixels."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def half_ports(graph: Graph, floats: set[str]) -> dict[int, Ports]:
 
 
 def _activations(graph: Graph) -> set[str]:
-    """What depends on the values of inputs, not only on their sizes."""
+    """The tensors that depend on the values of inputs, not only on their sizes."""
     moving = {i.name for i in graph.inputs}
     for op in graph.ops:
         if op.type not in MEASURING and (_has_body(op) or moving & set(op.inputs)):

@@ -151,7 +151,7 @@ def _probe(graph: onnx.GraphProto, name: str) -> None:
 
 
 def _sum(graph: onnx.GraphProto, op: Op) -> tuple[str, tuple[str, str] | None]:
-    """What the op makes of magnitudes, and how many of them make one, for a mean."""
+    """The outputs with the op's largest result on magnitudes and, of a mean, with its two sizes."""
     node = onnx.NodeProto()
     node.CopyFrom(op.proto)
     node.name = _of(op.name, "of_magnitudes")

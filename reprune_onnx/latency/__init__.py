@@ -1,1 +1,1 @@
-"""How long a model takes: measured as a whole, and layer by layer for an estimate."""
+"""The latency of a model: measured as a whole, and layer by layer for an estimate."""

@@ -13,7 +13,7 @@ from reprune_onnx.types import Floats
 
 @dataclass(frozen=True)
 class Turns:
-    """How long to measure: ``seconds`` in all, within so many rounds; ``warm_up`` seconds before.
+    """The ``seconds`` of a measurement, in ``fewest`` to ``most`` rounds, after ``warm_up`` seconds.
 
     The first runs prepare memory and settle caches: there are two of each at least, and they are
     not counted. ``clock`` tells seconds.

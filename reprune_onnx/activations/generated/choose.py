@@ -55,7 +55,7 @@ class ChosenImages:
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """What was done, in one line for the user; none where nothing was chosen."""
+        """A line for the user on the images that were chosen; none where nothing was chosen."""
         if self.by not in _TOLD:
             return ()
         return (
@@ -73,7 +73,7 @@ _TOLD = {
 
 
 class Chooser:
-    """What a model tells of images like ``some``; ``by`` is "nothing" where it tells nothing."""
+    """The choice of images like ``some`` by a model; ``by`` is "nothing" where it tells nothing."""
 
     def __init__(self, model: Model, port: DataInput, some: Pixels) -> None:
         self._port, self._graph = port, Graph(model)
@@ -110,7 +110,7 @@ class Chooser:
             yield replace(pixels, x=pixels.x[start : start + size]).fed(pixels.preprocess)
 
     def _deviations(self, x: NDArray[Any]) -> Floats:
-        """How far each image of x (b, …) is from what is wanted, (b, ·).
+        """The deviation of each image of x (b, …) from what is wanted, (b, ·).
 
         The squared length of a row is a mean over layers of mean squares over channels.
         """

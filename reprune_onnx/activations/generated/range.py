@@ -1,4 +1,4 @@
-"""What values a model takes: preprocessing is not in the file, but leaves its marks there.
+"""The values that a model takes: preprocessing is not in the file, but leaves its marks there.
 
 Generated images are fed in all usual ways (0–1, ±1, 0–255, less a mean and over a deviation):
 

@@ -18,7 +18,7 @@ from reprune_onnx.watch import Progress
 
 @dataclass(frozen=True)
 class Refined:
-    """How far the images are from what BatchNormalizations state, ``before`` and ``after``.
+    """The distance of the images from what BatchNormalizations state, ``before`` and ``after``.
 
     It is the mean divergence of `training.refine`, in nats.
     """
@@ -32,7 +32,7 @@ class Refined:
 
     @property
     def note(self) -> Note:
-        """What was done, in one line for the user."""
+        """A line for the user on the refinement."""
         return Note(
             "the generated images were refined by gradient until all BatchNormalizations are nearer"
             f" to what the file states (off by {self.after:.3f} instead of {self.before:.3f} nats)"

@@ -27,7 +27,7 @@ def if_(op: Op, w: Walk) -> list[Labels | None] | None:
 
 
 def _of_one(op: Op, w: Walk, name: str, both: tuple[str, str], taken: str) -> Labels | None:
-    """What the taken branch gives; of the other one, what is not the same channels stays."""
+    """The labels that the taken branch gives; channels that only the other branch gives stay."""
     w.set_element_type(name, w.element_type(taken))
     labels = w.tensors.get(taken)
     for other in w.tensors.keys() & ({*both} - {taken}):

@@ -141,7 +141,7 @@ def _product(op: Op, w: Walk, terms: Terms | None) -> Labels | None:
 
 
 def _why_not(op: Op, w: Walk, terms: Terms | None) -> str:
-    """What such a product does that is not followed."""
+    """The reason why such a product is not followed, as the predicate of a sentence."""
     if terms is None:
         return "has an equation that is not followed"
     kinds = [(w.is_activation(op, i), w.is_constant(op, i)) for i in range(len(op.inputs))]

@@ -196,7 +196,7 @@ def _target(extents: Shape, target: list[int | None], copies: bool) -> Shape:
 
 
 def _axis(x: Labels, axis: int) -> list[list[int]]:
-    """What varies along one axis, as rows; a stand-in that compares two arrays along an axis."""
+    """The labels at each place along an axis, to compare two arrays; empty where all are alike."""
     if axis >= len(x.shape) or x.ids.shape[axis] == 1:
         return []
     moved = np.moveaxis(x.ids, axis, 0)

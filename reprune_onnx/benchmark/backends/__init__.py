@@ -29,7 +29,7 @@ class Runner(Protocol):
         """Compute them once; it is done when this returns."""
 
     def outputs(self) -> dict[str, NDArray[Any]]:
-        """What the last run gave, the tensors among it."""
+        """The tensors among the outputs of the last run."""
 
 
 class Loader(Protocol):
@@ -41,7 +41,7 @@ class Loader(Protocol):
     load: Callable[[Path, int], Runner]
     """A runner for a file, on so many threads."""
     TOLERANCE: float | None
-    """How far float32 results may be from a plain run on the CPU, of the output's scale.
+    """The allowed error of float32 results against a plain run on the CPU, of the output's scale.
 
     None where there is nothing to compare with."""
 

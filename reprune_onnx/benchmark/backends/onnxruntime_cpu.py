@@ -38,7 +38,7 @@ class OrtRunner:
         self._bound.run()
 
     def outputs(self) -> dict[str, NDArray[Any]]:
-        """What the last run gave."""
+        """The outputs of the last run."""
         assert self._bound is not None
         return self._bound.outputs()
 

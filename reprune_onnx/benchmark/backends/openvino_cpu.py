@@ -42,7 +42,7 @@ class OpenVinoRunner:
         self._told("run", self._request.infer)
 
     def outputs(self) -> dict[str, NDArray[Any]]:
-        """What the last run gave."""
+        """The outputs of the last run."""
         return {
             value.get_any_name(): np.array(self._request.get_tensor(value).data)
             for value in self._request.model_outputs

@@ -99,7 +99,7 @@ class EngineRunner:
         self._stream.synchronize()
 
     def outputs(self) -> dict[str, NDArray[Any]]:
-        """What the last run gave."""
+        """The outputs of the last run."""
         return {name: self._memory[name].numpy() for name in self._outputs}
 
 

@@ -16,7 +16,7 @@ AXES = (1, 2, 3)
 
 @dataclass(frozen=True)
 class Recipe:
-    """What images are made: ``channels`` and 1 to 3 extents of ``space``; which ``names`` in turn.
+    """A recipe of images: ``channels``, 1 to 3 extents of ``space``, families ``names`` in turn.
 
     Without names it is the mixture for as many axes. Image i depends on the recipe and i alone.
     """

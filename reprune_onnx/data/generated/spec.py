@@ -17,7 +17,7 @@ _MOST_DIGITS = 7
 
 @dataclass(frozen=True)
 class GeneratedSpec:
-    """How many images, None for the command's own number, and of which families; none for all.
+    """The number of images (None: the command's own) and the names of their families (none: all).
 
     ``refined``: they are moved by gradient towards the model's own statistics.
     """
