@@ -184,7 +184,7 @@ def _with_colors(some: Pixels) -> tuple[Preprocess, ...]:
 
 
 def _most_right(right: Bools, y: Ints, tried: list[tuple[Preprocess, Floats]]) -> _Finding | None:
-    """The alternative with surely more right answers than the given one, by where the two differ."""
+    """The alternative that has surely more right answers, by the images on which it differs."""
     counts = [(int((p.argmax(axis=1) == y).sum()), k) for k, (_, p) in enumerate(tried)]
     if not counts:
         return None

@@ -49,7 +49,7 @@ def counted_rounds(
 
 
 def _needed(graph: Graph, body: onnx.GraphProto) -> set[str] | None:
-    """The tensors that the condition follows from, in all rounds; None where some cannot be told."""
+    """The tensors that the condition follows from, in all rounds; None where one cannot be told."""
     inputs, outputs = [v.name for v in body.input], [o.name for o in body.output]
     makers = {name: node for node in body.node for name in node.output if name}
     held = {t.name for t in body.initializer} | {*inputs}

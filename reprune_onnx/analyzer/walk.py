@@ -56,7 +56,7 @@ RANK_FREE: dict[str, tuple[int, ...]] = {
 
 
 class Walk:
-    """The facts known after the nodes seen so far. Rules read and state them through its methods."""
+    """The known facts after the nodes so far. Rules read and state them through its methods."""
 
     def __init__(
         self,

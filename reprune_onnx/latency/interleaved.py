@@ -13,10 +13,10 @@ from reprune_onnx.types import Floats
 
 @dataclass(frozen=True)
 class Turns:
-    """The ``seconds`` of a measurement, in ``fewest`` to ``most`` rounds, after ``warm_up`` seconds.
+    """The time of a measurement: ``seconds`` in ``fewest`` to ``most`` rounds, after ``warm_up``.
 
     The first runs prepare memory and settle caches: there are two of each at least, and they are
-    not counted. ``clock`` tells seconds.
+    not counted. ``warm_up`` is in seconds, which ``clock`` tells.
     """
 
     seconds: float
