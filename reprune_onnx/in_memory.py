@@ -52,7 +52,7 @@ class InMemory:
         return pair or isinstance(given, Mapping) or _rank(given) is not None
 
     def items(self) -> Iterator[Any]:
-        """What it yields, from the start, any number of times; nothing is drawn twice."""
+        """The items from the start, any number of times; nothing is drawn twice."""
         if self.complete:
             yield self.given
             return
@@ -83,6 +83,6 @@ class InMemory:
 
 
 def _rank(value: object) -> int | None:
-    """How many axes an array or a tensor has; None for what is none."""
+    """The number of axes of an array or a tensor; None for any other object."""
     shape = getattr(value, "shape", None)
     return None if shape is None else len(shape)

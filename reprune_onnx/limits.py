@@ -21,7 +21,7 @@ _OWN = ("unsupported", "plugins", "lacks")  # what a target adds to its parser's
 
 @dataclass(frozen=True)
 class Lack:
-    """What a parser lacks of an op: ``says`` it of a node of which all conditions given hold.
+    """A lack of a parser: ``says`` describes it, for a node that meets all conditions given.
 
     ==========  =====================================================================
     `ops`       the node is one of these; any, where none is named, except ``but``
@@ -53,7 +53,7 @@ class Lack:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a device can read. ``opset`` and ``ir`` are the highest, None where there is no limit.
+    """The limits of a device. ``opset`` and ``ir`` are the highest that it reads; None: no limit.
 
     ``types`` says where a precision is stated: in the ``file``, or in ``flags`` when an engine is
     built. ``constants``: inputs that do not depend on the graph's inputs must be initializers.

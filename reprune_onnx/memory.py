@@ -36,7 +36,7 @@ _PAGES = {"MemTotal": "SC_PHYS_PAGES", "MemAvailable": "SC_AVPHYS_PAGES"}
 
 
 def _stated(which: Literal["MemTotal", "MemAvailable"]) -> int | None:
-    """What Linux calls so; elsewhere all pages, or the free ones, which are fewer."""
+    """The bytes that Linux states; elsewhere those of all pages, or of the free ones, which are fewer."""
     for line in system_text(_MEMINFO).splitlines():
         if line.startswith(f"{which}:"):
             return int(line.split()[1]) << 10
@@ -47,7 +47,7 @@ def _stated(which: Literal["MemTotal", "MemAvailable"]) -> int | None:
 
 
 def system_text(path: Path) -> str:
-    """What the system says in a file; nothing where there is none."""
+    """The text of a file of the system; empty where the file cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:

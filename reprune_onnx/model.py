@@ -31,7 +31,7 @@ _OTHERS = {
     b"\x1f\x8b": "compressed by gzip: decompress it first",
     b"version https://git-lfs": "a pointer of Git LFS: fetch the model with git lfs pull",
 }
-"""How files begin that people have in place of a model, and what to do."""
+"""First bytes of files that people have in place of a model, and what to do about each."""
 
 
 def load(path: str | PathLike[str]) -> Model:

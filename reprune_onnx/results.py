@@ -106,7 +106,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Budget:
-    """How many channels each prunable group keeps ``{id: n_keep}``, and notes to print.
+    """The number of channels that each prunable group keeps ``{id: n_keep}``, and notes to print.
 
     ``expected`` is the reduction that they give, where the layers of a group have equal shares of
     every channel. ``unrounded`` is that before widths were rounded, where they were.
@@ -237,7 +237,7 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class Instead:
-    """What was done without images: the way ``taken``, and ``why``, a sentence for the user.
+    """The way ``taken`` without images, and ``why``, a sentence for the user.
 
     ``error`` of each way is on ``held_out`` images; ``seconds`` are those of the processor that
     generated images took.

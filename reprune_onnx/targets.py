@@ -25,7 +25,7 @@ Builder = Literal["onnxruntime", "tensorrt", "trtexec"]
 
 @dataclass(frozen=True)
 class Build:
-    """How an engine is made: ``builder`` is what runs or builds it, ``tensorrt`` its version.
+    """The build of an engine: ``builder`` runs or builds it, ``tensorrt`` is its version.
 
     ``sm`` is the GPU's compute capability; ``cores`` are the CPU cores to pin, as `taskset` has it.
     ``workspace`` and ``build_only`` are flags of that release's `trtexec`.

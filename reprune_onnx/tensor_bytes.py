@@ -1,4 +1,4 @@
-"""How many bytes a tensor has, by its type and shape."""
+"""The number of bytes of a tensor, by its type and shape."""
 
 from __future__ import annotations
 

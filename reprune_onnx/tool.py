@@ -1,4 +1,4 @@
-"""How every file that this tool writes names the tool."""
+"""The name and version of this tool, as every file that it writes states them."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def _makes_its_rows(channels: ChannelMap, layer: Layer, name: str) -> bool:
 
 
 def _read(graph: Graph, layer: Layer) -> tuple[str]:
-    """What a layer reads beside its weight."""
+    """The input of a layer beside its weight."""
     return (graph.ops[layer.node].inputs[1 - layer.input],)
 
 

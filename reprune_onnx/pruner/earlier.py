@@ -28,7 +28,7 @@ _NEXT: dict[LockKind, str] = {
 
 @dataclass(frozen=True)
 class EarlierReport:
-    """What a report says about a selection: the cuts, the source's hash, the settings."""
+    """The selection that a report states: the cuts, the source's hash, the settings."""
 
     cuts: tuple[TensorCut, ...]
     source_sha256: str = ""
@@ -68,7 +68,7 @@ def report_dict(report: ReportLike, argument: str = "report") -> Mapping[str, An
 
 
 def earlier_report(report: ReportLike | EarlierReport, argument: str = "report") -> EarlierReport:
-    """What a report, or any JSON with "cuts", says; SelectionError where it is neither."""
+    """Read the selection of a report, or of any JSON with "cuts"; SelectionError for others."""
     if isinstance(report, EarlierReport):
         return report
     fields = report_dict(report, argument)
@@ -89,7 +89,7 @@ def earlier_report(report: ReportLike | EarlierReport, argument: str = "report")
 
 
 def report_name(report: object, argument: str = "report") -> str:
-    """What messages call a report: the name of its file, or that of the argument."""
+    """The name of a report in messages: that of its file, or that of the argument."""
     return str(report) if isinstance(report, (str, PathLike)) else argument
 
 

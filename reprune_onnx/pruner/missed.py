@@ -97,7 +97,7 @@ def _next(
     goal: tuple[float, float],
     sign: int,
 ) -> Ints | None:
-    """What groups keep (n_groups,) so that the cost is next above the goal, or below it."""
+    """The channels kept per group (n_groups,) whose cost is next above the goal, or below it."""
     wanted, reducible = goal
 
     def score(costs: Floats, penalties: Floats) -> Floats:
@@ -111,7 +111,7 @@ def _next(
 
 
 def _because(settings: Settings) -> str:
-    """What bounds how many channels a layer keeps."""
+    """The options that bound the number of channels of a layer, in parentheses."""
     bounds = []
     if settings.min_channels > 1:
         bounds.append(f"--min-channels {settings.min_channels}")
@@ -130,7 +130,7 @@ def _steps(
     reducible: float,
     settings: Settings,
 ) -> str:
-    """How coarse the steps are: the points of the smallest, and the layer that takes it."""
+    """The coarseness of the steps: the points of the smallest, and the layer that takes it."""
     now, steps = cost(kept), []
     for g, (group, values) in enumerate(zip(groups, choices, strict=True)):
         others = values[np.abs(values - kept[g]) == 1]

@@ -67,7 +67,7 @@ def select_channels(
 def select_at(
     graph: Graph, channels: ChannelMap, settings: Settings, knowledge: Knowledge
 ) -> Callable[[Group, Sequence[int]], list[Ints]] | None:
-    """What the method keeps of a group, (k,), at some numbers k; None for elimination by losses."""
+    """A function from a group and counts to the channels kept; None for elimination by losses."""
     if criterion(settings.method).needs == "losses":
         return None
 

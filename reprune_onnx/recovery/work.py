@@ -1,4 +1,4 @@
-"""What a recovery method has to go by."""
+"""The inputs of a recovery method."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class SourceEntry(TypedDict):
 
 
 class CostEntry(TypedDict):
-    """What a model costs."""
+    """The cost of a model."""
 
     params: int
     macs: int
@@ -26,7 +26,7 @@ class CostEntry(TypedDict):
 
 
 class AchievedEntry(TypedDict, total=False):
-    """What was reached, in shares; ``max_drop`` in points."""
+    """The reductions that were reached, in shares; ``max_drop`` in points."""
 
     sparsity: float
     macs_reduction: float
@@ -112,7 +112,7 @@ class CalibrationEntry(TypedDict):
 
 
 class InsteadEntry(TypedDict):
-    """What was done where no images were given, and by which errors of the outputs."""
+    """The way taken where no images were given, and the errors of the outputs that decided it."""
 
     taken: str
     why: str
@@ -122,7 +122,7 @@ class InsteadEntry(TypedDict):
 
 
 class RecoveryEntry(TypedDict):
-    """How accuracy was recovered."""
+    """The recovery of accuracy."""
 
     method: str
     samples: int
@@ -144,7 +144,7 @@ class Int8RowEntry(TypedDict):
 
 
 class Int8LayerEntry(TypedDict):
-    """What a layer loses in int8, and whether it stays in float."""
+    """The loss of a layer in int8, and whether the layer stays in float."""
 
     node: str
     loss: float
@@ -207,7 +207,7 @@ class Report(_PlainReport, total=False):
 
 
 class HasReport(Protocol):
-    """What a pruning returned."""
+    """The result of a pruning, which has a report."""
 
     @property
     def report(self) -> Report:

@@ -11,7 +11,7 @@ from reprune_onnx.model import load
 from reprune_onnx.types import Model
 
 _TOLD_BY = {".report.json": "source", ".training.json": "teacher"}
-"""What lies beside a model and names the unpruned one: the end of its name, and the field in it."""
+"""Files beside a model that name the unpruned one: the end of their name, and the field."""
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,7 @@ def _scope(channels: ChannelMap, before: Cost, after: Cost) -> ScopeEntry | None
 
 
 def _rounding(record: PruneRecord) -> dict[str, object] | None:
-    """What widths were rounded to, and what would have been reached otherwise, where known.
+    """The rounding of widths, and the reduction without it, where known.
 
     ``exceptions`` are layers whose width does not suit: their channels are tied to others' in parts
     that allow none, or ``--layer`` says so.
@@ -187,7 +187,7 @@ def _rounding(record: PruneRecord) -> dict[str, object] | None:
 
 
 def calibration_entry(images: Images | None) -> CalibrationEntry | None:
-    """What the report says of the calibration images; None where there were none."""
+    """The entry of the calibration images in the report; None where there were none."""
     if images is None:
         return None
     made = None if images.generated is None else images.generated.as_json()
@@ -195,7 +195,7 @@ def calibration_entry(images: Images | None) -> CalibrationEntry | None:
 
 
 def recovery_entry(recovery: Recovery | None, seconds: float) -> RecoveryEntry | None:
-    """What the report says of a recovery; None where there was none."""
+    """The entry of a recovery in the report; None where there was none."""
     if recovery is None or recovery.method == "none":
         return None
     return {

@@ -1,4 +1,4 @@
-"""How a detector agrees with the one it was pruned from, on images without labels."""
+"""The agreement of a detector with the one it was pruned from, on images without labels."""
 
 from __future__ import annotations
 

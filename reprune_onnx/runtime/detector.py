@@ -86,7 +86,7 @@ class Detector:
         self._keypoints = keypoint_shape(model.proto)
 
     def detect(self, image: Raw, name: str) -> Detections:
-        """What is on an image (h, w, 3) uint8; messages call it ``name``."""
+        """Detect the objects on an image (h, w, 3) uint8; messages call the image ``name``."""
         h, w = image.shape[:2]
         x = fit(RawBatch(image[None], None, (name,)), self._how, self._target, name)
         return self._on(x, placement(h, w, self.sides(x), self._how.fit or "stretch"), (h, w))
@@ -179,7 +179,7 @@ def _bare(value: NDArray[Any], rank: int) -> NDArray[Any]:
 
 
 def _role(value: NDArray[Any]) -> str | None:
-    """What an output of this form is."""
+    """The role of an output of this form."""
     bare = value[0] if value.ndim > 1 and value.shape[0] == 1 else value
     if value.dtype.kind == "f" and value.shape[-1:] == (4,) and value.ndim in (2, 3):
         return "boxes"

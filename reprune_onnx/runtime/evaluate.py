@@ -23,11 +23,11 @@ from reprune_onnx.watch import Steps
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured on ``n`` images; None where the data or the model does not allow it.
+    """The measures on ``n`` images; None where the data or the model does not allow one.
 
     ``top1``, ``top5`` and ``agreement`` (the same top-1 as the original) are percentages;
     ``mean_kl`` is KL(original || model) in nats, the mean over the images. ``unused_labels`` says
-    why labels that are there were not looked at, which only stops what has no original.
+    why the labels of the data were not used: an error only where there is no original.
     """
 
     n: int

@@ -41,7 +41,7 @@ class DetectionEvaluation:
 
 @dataclass(frozen=True)
 class DetectionTask:
-    """What is measured, and what labels are.
+    """The measures of a detector, and the meaning of its labels.
 
     ``masks`` and ``keypoints`` are measured too, where they are asked for. ``labels``: the
     category's ``ids``, or the ``order`` of the categories by id, from 1; those of raw outputs are

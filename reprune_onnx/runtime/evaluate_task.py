@@ -31,9 +31,9 @@ from reprune_onnx.watch import Steps
 
 @dataclass(frozen=True)
 class TaskEvaluation:
-    """What was measured on ``n`` images; ``scores`` has the names of the task's tallies.
+    """The measures on ``n`` images; ``scores`` has the names of the task's tallies.
 
-    ``notes`` are what was assumed of the labels, or why they were not used.
+    ``notes`` state assumptions about the labels, or why they were not used.
     """
 
     n: int

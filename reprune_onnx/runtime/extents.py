@@ -72,7 +72,7 @@ def _leave_out_others(proto: onnx.ModelProto, names: Collection[str]) -> None:
 
 
 def _run(session: Session, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[np.generic]]:
-    """What the session makes of the first kind of random inputs that it runs on."""
+    """The outputs for the first kind of random inputs on which the session runs."""
     *others, last = DRAWS
     for draw in others:
         with suppress(ModelError):

@@ -57,7 +57,7 @@ class _Tensors:
     ir: int
 
     def within(self, graph: onnx.GraphProto) -> _Tensors:
-        """What is known where the nodes of ``graph`` begin."""
+        """The known tensors before the first node of ``graph``."""
         stated = (*graph.input, *graph.value_info)
         types = {v.name: v.type for v in stated if _rank(v.type) is not None}
         types |= {t.name: _type_of(t) for t in graph.initializer}
@@ -87,7 +87,7 @@ class _Tensors:
         return [int(n) for n in onnx.numpy_helper.to_array(value).reshape(-1)]
 
     def learn(self, node: onnx.NodeProto) -> None:
-        """What a node of opset 7 makes; nothing where shape inference cannot tell."""
+        """Record the outputs of a node of opset 7; none where shape inference cannot tell."""
         for tensor in [a.t for a in node.attribute if node.op_type == "Constant"]:
             self.values[node.output[0]] = tensor
             self.types[node.output[0]] = _type_of(tensor)

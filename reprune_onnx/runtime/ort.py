@@ -142,7 +142,7 @@ class Session:
 
     @property
     def provider(self) -> str:
-        """What computes: the CPU where the provider that was asked for could not be started."""
+        """The provider in use: the CPU where the requested one could not be started."""
         return str(self._session.get_providers()[0])
 
     def run(
@@ -221,7 +221,7 @@ class Bound:
         self.session.run_bound(self.binding)
 
     def outputs(self) -> dict[str, NDArray[Any]]:
-        """What the last run gave."""
+        """The outputs of the last run."""
         return dict(zip(self.names, self.binding.copy_outputs_to_cpu(), strict=True))
 
 

@@ -31,11 +31,12 @@ _OLDEST = 1  # the version of a domain that a file uses without stating one
 
 @dataclass(frozen=True)
 class Tail:
-    """What of a model stands behind its ``head``, and is not run.
+    """The part of a model that stands behind its ``head``, and is not run.
 
-    ``model`` is all of it with its nodes in order, ``nodes`` are the places of the tail's in it,
-    ``unknown`` of those that ONNX Runtime lacks. ``entering`` are the tensors that the tail reads
-    of the head, each with the place of a node that does.
+    ``model`` is the whole model with its nodes in order, ``nodes`` are the places of the tail's
+    nodes in it, ``unknown`` the places of those that ONNX Runtime lacks.
+    ``entering`` are the tensors of the head that the tail reads, each with the place of a node that
+    reads it.
     """
 
     model: Model
@@ -46,7 +47,7 @@ class Tail:
 
     @property
     def note(self) -> Note:
-        """What is done, in a sentence for the user."""
+        """A sentence for the user on the part that is run and the part that is not."""
         named = _named(self.model.proto.graph.node[k] for k in self.unknown)
         tensors = ", ".join(f"'{name}'" for name in self.entering)
         run = f"up to {tensors}" if tensors else "without what needs it"

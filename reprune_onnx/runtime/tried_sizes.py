@@ -19,7 +19,7 @@ _MOST = 2**24  # numbers of an input that is run only to see whether it fits
 def tried_sizes(
     proto: onnx.ModelProto,
 ) -> Callable[[Mapping[str, tuple[int, ...]]], bool] | None:
-    """What tells whether ONNX Runtime runs given shapes; None where it loads no such model."""
+    """A test whether ONNX Runtime runs given shapes; None where it cannot load the model."""
     try:
         session = Session(proto, optimize=False, use="frugal")
     except ModelError:

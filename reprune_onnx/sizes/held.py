@@ -1,4 +1,4 @@
-"""How many numbers the activations of a run hold."""
+"""The number of values that the activations of a run hold."""
 
 from __future__ import annotations
 

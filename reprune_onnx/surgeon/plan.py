@@ -19,7 +19,7 @@ Use = tuple[int, int]
 
 @dataclass
 class Edit:
-    """What one use of a constant needs: positions to keep per axis, and new integers."""
+    """The changes that one use of a constant needs: positions to keep per axis, new integers."""
 
     keep: dict[int, NDArray[np.int64]] = field(default_factory=dict)
     integers: dict[int, int] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class Edit:
         return bool(self.keep or self.integers)
 
     def signature(self) -> tuple[Any, ...]:
-        """What tells this edit from others; equal edits share one tensor."""
+        """The key of this edit; equal edits share one tensor."""
         axes = tuple((a, self.keep[a].tobytes()) for a in sorted(self.keep))
         return axes, tuple(sorted(self.integers.items()))
 
@@ -172,7 +172,7 @@ def written(channels: ChannelMap, keep: Bools) -> dict[Use, tuple[NDArray[Any], 
 
 
 def _unstated(sizes: list[int], opset: int) -> list[int]:
-    """What a Split without sizes makes: equal parts, and since opset 18 a smaller last one."""
+    """The parts of a Split without sizes: equal, and since opset 18 with a smaller last one."""
     total, parts = sum(sizes), len(sizes)
     if opset < 18:
         return [total // parts] * parts

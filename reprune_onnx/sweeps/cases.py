@@ -34,7 +34,7 @@ class Case:
 
 
 def data_key(data: str | InMemory | None) -> str | None:
-    """What tells data apart from others: their text, or a hash of what is in memory."""
+    """The key of data: their text, or a hash of data in memory."""
     return data.digest() if isinstance(data, InMemory) else data
 
 

@@ -1,4 +1,4 @@
-"""How each task reads an output and a target, and what it compares."""
+"""The tasks: each reads an output and a target, and makes of them the pair to compare."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Head:
 
 @dataclass(frozen=True)
 class TargetReading:
-    """What is settled once for all targets.
+    """The reading of targets, settled once for all of them.
 
     ``ignore`` is the value of a mask that does not count; ``white``: 255 is class 1 of a mask.
     ``peak`` is the highest value of an image as a target.
@@ -101,7 +101,7 @@ def class_map(y: Answers, head: Head, size: tuple[int, int]) -> Answers:
 
 
 def classes_of(y: Answers, head: Head) -> int | None:
-    """How many classes an output tells apart; None where it is a class map."""
+    """The number of classes that an output tells apart; None where it is a class map."""
     scores = planes(y, head)
     return None if scores.ndim == 3 else max(2, scores.shape[1])
 

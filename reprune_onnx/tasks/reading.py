@@ -20,12 +20,12 @@ _BATCH = 64
 def reading_of(
     data: Dataset, task: TaskKind, first: tuple[Answers, Answers], head: Head, ignore: int | None
 ) -> tuple[TargetReading, list[Note]]:
-    """How the labels of ``data`` are read, and what that assumes.
+    """The reading of the labels of ``data``, and notes on its assumptions.
 
     ``first`` are an output and the labels of the first images.
 
     Masks of a model of two classes that hold 0 and 255 only are black and white pictures: 255 is
-    class 1, not what is ignored. Numbers up to 255 are those of images whose white is that.
+    class 1, not the ignored value. Numbers with a maximum above 1.5 are images whose white is 255.
     """
     if task.labels.beside != "masks":
         return TargetReading(peak=255.0 if first[1].max(initial=0) > 1.5 else 1.0), []

@@ -10,7 +10,7 @@ from reprune_onnx.data.source import Answers
 from reprune_onnx.tasks.tally import Scores
 
 UNKNOWN = -1
-"""What a mask says of a pixel that does not count."""
+"""The value of a mask at a pixel that does not count."""
 
 
 class ConfusionTally:

@@ -54,4 +54,4 @@ class Tally(Protocol):
         """Take in what a tally of the same kind took in."""
 
     def scores(self) -> Scores:
-        """What was measured; None for what the data does not allow."""
+        """The measures; None for those that the data does not allow."""

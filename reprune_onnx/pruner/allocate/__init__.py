@@ -1,4 +1,4 @@
-"""How many channels each group keeps: an allocation, and a guard against its extremes."""
+"""The number of channels that each group keeps, and a guard against extremes."""
 
 from reprune_onnx.pruner.allocate.at_sparsity import at_sparsity
 from reprune_onnx.pruner.allocate.guard import guard

@@ -46,7 +46,7 @@ class _Goal:
 def allocate(
     graph: Graph, channels: ChannelMap, settings: Settings, knowledge: Knowledge, wanted: Reduction
 ) -> Budget:
-    """How many channels each prunable group keeps.
+    """Choose the number of channels that each prunable group keeps.
 
     Without measured losses a reduction of anything but channels is reached by searching the
     sparsity whose result is nearest, and where that is not near, by exchanges between groups;
@@ -100,7 +100,7 @@ def allocate(
 def _by_sparsity(
     groups: list[Group], knowledge: Knowledge, settings: Settings, fixed: Mapping[int, int]
 ) -> tuple[Callable[[float], Ints], list[Note]]:
-    """What each group keeps (n_groups,) as a function of the sparsity; and notes to print."""
+    """A function from the sparsity to the channels kept per group (n_groups,); notes to print."""
     by_gamma = settings.allocation in ("auto", "bn-gamma")
     notes = []
     true = "bn" in knowledge.gamma_source.values()

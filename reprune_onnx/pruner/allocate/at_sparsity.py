@@ -1,4 +1,4 @@
-"""How many channels each group keeps at one sparsity of the whole network."""
+"""The number of channels that each group keeps at one sparsity of the whole network."""
 
 from __future__ import annotations
 

@@ -35,11 +35,11 @@ class BudgetProblem:
     cost: Multilinear
 
     def loss(self, index: Ints) -> float:
-        """What is lost with the choices of these indices."""
+        """The loss of the choices with these indices."""
         return float(sum(e[i] for e, i in zip(self.errors, index, strict=True)))
 
     def lost(self, kept: Ints) -> float:
-        """What is lost with these numbers of channels (groups,), each one of the choices."""
+        """The loss of these numbers of channels (groups,), each one of the choices."""
         at = [int(np.searchsorted(v, k)) for v, k in zip(self.choices, kept, strict=True)]
         return self.loss(np.array(at))
 

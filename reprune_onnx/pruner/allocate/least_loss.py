@@ -86,11 +86,11 @@ def _left_whole(groups: Sequence[Group]) -> str:
 
 
 def _nearer(problem: BudgetProblem, kept: Ints, wanted: float, full_cost: float) -> Ints:
-    """What ``kept`` becomes where it costs less than ``wanted`` by more than a point.
+    """Improve ``kept`` where it costs less than ``wanted`` by more than a point.
 
-    It is what costs nearer to that and loses less than ``kept`` does; where that is more than a
-    point away too, it may cost more, by a point at most. What loses as much and costs less is no
-    worse for being further from what was asked.
+    The result costs nearer to ``wanted`` and loses less than ``kept`` does; where it is more than a
+    point away too, it may cost more, by a point at most. A choice that loses as much and costs less
+    is no worse for being further from ``wanted``.
     """
     unit = sum(float(e[0]) for e in problem.errors) or 1.0
     for most in (wanted, wanted + _FAR * full_cost):
@@ -108,7 +108,7 @@ def _off(
     costs: Floats,
     losses: Floats,
 ) -> Floats:
-    """How far from what is wanted, where no more is lost and no more costs than may be."""
+    """The distance from the wanted cost, where loss and cost are allowed; infinite elsewhere."""
     (wanted, full_cost, now, most), (before, unit) = bounds, losing
     allowed = (losses < before) & (costs <= most) | (costs == now)
     return np.where(allowed, np.abs(costs - wanted) / full_cost + _LOSS * losses / unit, np.inf)

@@ -34,7 +34,7 @@ class Parts:
         return self.count(np.ones(len(self.of), dtype=np.bool_))
 
     def count(self, which: Bools) -> Ints:
-        """How many of ``which (n,)`` are in each part."""
+        """The number of ``which (n,)`` in each part."""
         return np.bincount(self.of[which], minlength=self.has.shape[1])
 
 

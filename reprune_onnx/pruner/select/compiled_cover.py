@@ -10,7 +10,7 @@ from reprune_onnx.types import Floats, Ints
 
 @compiled
 def lost(indptr: Ints, indices: Ints, newly: Ints, values: Floats, n: int) -> Floats:
-    """What each channel's score (n,) loses when the clusters ``newly`` are covered.
+    """The loss of each channel's score (n,) when the clusters ``newly`` are covered.
 
     ``indptr`` and ``indices`` say which channels are in each cluster. The same as
     `coverage.plain_lost`, to the last bit.

@@ -102,7 +102,7 @@ def _in_means(values: Floats) -> Floats:
 
 
 def _lost(members: csc_array, newly: Ints, values: Floats) -> Floats:
-    """What each channel's score (n,) loses when the clusters ``newly`` are covered."""
+    """The loss of each channel's score (n,) when the clusters ``newly`` are covered."""
     if worth_compiling():
         from reprune_onnx.pruner.select.compiled_cover import lost
 

@@ -35,7 +35,7 @@ def select(problem: Problem, options: SelectOptions, rng: np.random.Generator) -
 
 
 def _value(problem: Problem, clusterings: Sequence[Ints], coverage: Coverage) -> Floats:
-    """What each cluster counts (|U|,): its kernels' squared norms, times their input's energy.
+    """The value of each cluster (|U|,): its kernels' squared norms, times their input's energy.
 
     Relative to the sum over a producer's clusters: no layer outweighs another by its scale.
     """

@@ -130,7 +130,7 @@ class _State:
         self._start()
 
     def costs(self) -> Floats:
-        """What removing each channel would add (n,); 0 for those that are gone or not read."""
+        """The loss that removing each channel would add (n,); 0 for channels gone or not read."""
         costs = np.zeros(self.n)
         for c in self.classes:
             W = self.W[:, c.inputs].swapaxes(0, 1)  # (l, m, s)

@@ -66,7 +66,7 @@ def _training(source: ReportFile, k: int) -> Html:
 
 
 def _measures(source: ReportFile) -> list[Measure]:
-    """What tells how good a model is at the task of a training: beside labels, and beside answers.
+    """The measures of a training's task: against labels, and against the original's answers.
 
     A log that names no task is of a classifier; a loss of one's own alone has no measure.
     """

@@ -15,7 +15,7 @@ from reprune_onnx.report.page.throughput import throughput
 
 _STYLE = Path(__file__).with_name("style.css")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-"""What a browser may load for the page: nothing."""
+"""The policy for browsers: the page may load nothing."""
 _PARTS = (summaries, analyses, evaluations, throughput, trainings, sweeps, commands)
 
 

@@ -16,7 +16,7 @@ COLOURS = 6
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis says. ``ticks`` are chosen where none are given; ``zero`` lets it start at 0."""
+    """An axis. ``ticks`` are chosen where none are given; ``zero`` lets it start at 0."""
 
     label: str
     ticks: Sequence[float] = ()

@@ -78,7 +78,7 @@ def _accuracy_card(source: ReportFile, sources: Sources) -> list[Html]:
 
 
 def _speed_card(source: ReportFile, sources: Sources) -> list[Html]:
-    """How much faster the pruned model was measured to be, where that is most."""
+    """The largest measured speedup of the pruned model."""
     original, pruned = map(_file, _pair(source))
     rows = [
         (not row.get("noisy"), row["speedup"], row["batch_size"])
@@ -99,7 +99,7 @@ def _pair(source: ReportFile) -> tuple[str, str]:
 
 
 def _file(path: Any) -> str:
-    """What tells models apart in files of several commands: the name without folder and kind."""
+    """The key of a model in files of several commands: its name without folder and extension."""
     return Path(str(path or "")).stem
 
 
@@ -229,7 +229,7 @@ def _share(part: float, total: float) -> Content:
 
 
 def analyses(sources: Sources) -> list[Html]:
-    """What could go at most, of every analysis."""
+    """The largest possible reduction, of every analysis."""
     parts = []
     for k, source in enumerate(sources.of("analysis")):
         data, most = source.data, source.data["summary"]["largest_macs_reduction"]

@@ -19,7 +19,7 @@ _MORE = {
     "peak_memory_mb": "peak memory, MB",
     "engine_bytes": "engine, bytes",
 }
-"""What the rows of a bundle say beside time."""
+"""Fields in the rows of a bundle beside time, and their headings."""
 _PAPER = {"A6000": "RTX A6000", "TX2": "Jetson TX2"}
 """The machines of the paper: the sign in a machine's name, and what they are called."""
 
@@ -37,7 +37,7 @@ def throughput(sources: Sources) -> list[Html]:
 
 
 def machine_name(data: Mapping[str, Any]) -> str:
-    """What a result calls its machine."""
+    """The name that a result gives its machine."""
     machine = data["machine"]
     if isinstance(machine, dict):
         machine = machine.get("name") or machine.get("gpu") or machine.get("cpu")
@@ -90,7 +90,7 @@ def label(name: str) -> str:
 
 
 def _failed(failure: Mapping[str, Any]) -> str:
-    """What a bundle says of a case that failed on its device."""
+    """A case of a bundle that failed on its device, and the reason."""
     where = f"{failure.get('model')} {failure.get('precision')}, batch {failure.get('batch_size')}"
     return f"{where}: {failure.get('reason')}"
 
