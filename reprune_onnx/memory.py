@@ -36,7 +36,7 @@ _PAGES = {"MemTotal": "SC_PHYS_PAGES", "MemAvailable": "SC_AVPHYS_PAGES"}
 
 
 def _stated(which: Literal["MemTotal", "MemAvailable"]) -> int | None:
-    """The bytes that Linux states; elsewhere those of all pages, or of the free ones, which are fewer."""
+    """The bytes that Linux states; elsewhere those of all pages, or of the fewer free ones."""
     for line in system_text(_MEMINFO).splitlines():
         if line.startswith(f"{which}:"):
             return int(line.split()[1]) << 10

@@ -34,9 +34,8 @@ class Tail:
     """The part of a model that stands behind its ``head``, and is not run.
 
     ``model`` is the whole model with its nodes in order, ``nodes`` are the places of the tail's
-    nodes in it, ``unknown`` the places of those that ONNX Runtime lacks.
-    ``entering`` are the tensors of the head that the tail reads, each with the place of a node that
-    reads it.
+    nodes in it, ``unknown`` the places of those that ONNX Runtime lacks. ``entering`` are the
+    tensors of the head that the tail reads, each with the place of a node that reads it.
     """
 
     model: Model

@@ -42,7 +42,7 @@ class AnswerTensors:
     size: int | None
 
     def tensors(self) -> list[str]:
-        """What a module has to compute, each once."""
+        """The tensors that a module has to compute, each once."""
         return list(dict.fromkeys((self.trained.name, self.measured.name)))
 
 

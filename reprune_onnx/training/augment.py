@@ -61,7 +61,7 @@ class Views:
         return each_of(self.together(x, None, self.drawn(mine, batch, draw))[0])[0]
 
     def drawn(self, mine: slice, batch: int, draw: torch.Generator) -> Drawn:
-        """What is random about the views of the images ``mine`` of a batch of ``batch``."""
+        """Draw the random numbers for the views of the images ``mine`` of a batch of ``batch``."""
         shift = box = flip = None
         if self.kind in ("crop", "crop-flip"):
             shift = torch.rand(2, batch, generator=draw)[:, mine]

@@ -173,7 +173,7 @@ class Whole:
 
 
 def _with_channels(held: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What is remembered per value; not counts of steps, which no cut changes."""
+    """The tensors of the memory that have channels; not counts of steps, which no cut changes."""
     return {name: value for name, value in held.items() if value.ndim}
 
 

@@ -33,7 +33,7 @@ class Examples(Protocol):
 
     @property
     def name(self) -> str:
-        """What messages call the data."""
+        """The name of the data in messages."""
 
     @property
     def labelled(self) -> bool:
@@ -120,7 +120,7 @@ class Subset:
 
     @property
     def name(self) -> str:
-        """What messages call the data."""
+        """The name of the data in messages."""
         return self.examples.name
 
     @property
@@ -192,7 +192,7 @@ def _joined(labels: list[Answers], data: Dataset) -> Answers:
 
 
 def _input(x: Feed, data: Dataset) -> Inputs:
-    """What a network is trained on: images as floats, whole numbers of other inputs as they are."""
+    """The input of a network in training: images as floats, integers of other inputs unchanged."""
 
     def tensor_of(array: NDArray[Any]) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(array))

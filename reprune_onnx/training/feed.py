@@ -120,7 +120,7 @@ class StreamFeed:
         return cls(name, function, device, steps, rank, world)
 
     def split(self) -> tuple[StreamFeed, StreamFeed | None]:
-        """What to train on, and the last tenth of the steps to measure on; None of too few."""
+        """The steps to train on, and the last tenth to measure on; None where there are too few."""
         held = self.steps // 10
         if not held:
             return self, None
@@ -145,7 +145,7 @@ class StreamFeed:
 
 
 def _described(item: Any) -> str:
-    """What a batch is, where it is no pair."""
+    """A description of a batch that is no pair."""
     if isinstance(item, tuple | list):
         return f"a {type(item).__name__} of {len(item)}"
     shape = getattr(item, "shape", None)

@@ -32,7 +32,7 @@ _LAYERS = CONVOLUTIONS, (*MATRIX_PRODUCTS, "Einsum")
 
 
 def usual_optimizer(model: Model, settings: TrainSettings) -> OptimizerName:
-    """What takes the steps by default.
+    """The optimizer that is used by default.
 
     SGD where BatchNormalization is in the file, or is put in, and where most layers are
     convolutions, whose BatchNormalization an exporter folds away. AdamW in networks of matrices, as
@@ -108,14 +108,14 @@ def kept(checkpoint: Checkpoint | None) -> tuple[Checkpoint, ...]:
 
 
 def _digest(model: Model) -> str:
-    """What tells a model from others that was not read from a file."""
+    """The hash of a model that was not read from a file."""
     return hashlib.sha256(model.proto.SerializeToString(deterministic=True)).hexdigest()
 
 
 def facts_of(
     model: Model, task: Task, settings: TrainSettings, prepared: Prepared
 ) -> dict[str, Any]:
-    """What decides about the result of a run."""
+    """The facts that decide the result of a run."""
     return {
         "source": _told(model),
         "teacher": None if prepared.original is None else _told(prepared.original),

@@ -22,11 +22,11 @@ class Module:
     outputs: tuple[str, ...]
 
     def trained(self, values: Any) -> Tensor:
-        """What the loss reads of all that the module gave."""
+        """The output that the loss reads, of all outputs of the module."""
         return self._one(values, self.answering.trained.name)
 
     def measured(self, values: Any) -> Answers:
-        """What `evaluate` would read of it."""
+        """The output that `evaluate` would read, of all outputs of the module."""
         y: Answers = self._one(values, self.answering.measured.name).detach().cpu().numpy()
         return y
 
@@ -57,17 +57,17 @@ class Goal:
         return self.loss.answers(self._logits(self.ours, outputs), theirs, self.terms)
 
     def right(self, outputs: Any, target: Tensor) -> Tensor | None:
-        """How many images are given their label; None where a task cannot say."""
+        """The number of images that are given their label; None where a task cannot say."""
         count = self.loss.right
         return None if count is None else count(self._logits(self.ours, outputs), target)
 
     def beside(self, outputs: Any, target: Tensor) -> Pair:
-        """What the tally of the task takes: answers and labels."""
+        """The pair that the tally of the task takes: answers and labels."""
         head, reading = self.ours.answering.measured, self.terms.reading
         return self.task.beside(self.ours.measured(outputs), target.cpu().numpy(), head, reading)
 
     def alike(self, outputs: Any, answers: Any) -> Pair:
-        """What the tally of agreement takes: both models' answers."""
+        """The pair that the tally of agreement takes: both models' answers."""
         assert self.its is not None
         return self.task.alike(
             self.ours.measured(outputs),

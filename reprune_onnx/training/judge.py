@@ -80,7 +80,7 @@ class Judge:
         return self.key(a) > self.key(b)
 
     def key(self, scores: Mapping[str, Any]) -> tuple[float, float]:
-        """What `better` compares."""
+        """The key that `better` compares."""
         loss = scores["val_loss"]
         small = -loss if math.isfinite(loss) else -math.inf
         measure = self._measure
@@ -124,7 +124,7 @@ def _by_tally(scores: Mapping[str, Any]) -> Scores:
 
 
 def merged(tally: Tally) -> Tally:
-    """What the tallies of all processes counted together."""
+    """The sum of the tallies of all processes."""
     each: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(each, tally)
     first: Tally = each[0]

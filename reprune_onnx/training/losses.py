@@ -22,7 +22,7 @@ _TINY = 1e-7  # the least probability that has a logarithm
 
 @dataclass(frozen=True)
 class Terms:
-    """What losses are told: ``weights`` of the classes, shares, how masks are read.
+    """The settings of losses: ``weights`` of the classes, shares, the ``reading`` of masks.
 
     ``smoothing`` is the share that is spread over all classes, ``temperature`` the T that softens
     the answers of two models before they are compared.

@@ -20,7 +20,7 @@ Loss = Callable[[Any, Any], Tensor]
 
 @dataclass(frozen=True)
 class Given:
-    """What a batch gave: the loss, the outputs, and the original's outputs where it was asked."""
+    """The results of a batch: the loss, the outputs, and the original's outputs where it was asked."""
 
     loss: Tensor
     outputs: Any
@@ -58,7 +58,7 @@ class Objective:
         return Given(loss, outputs, answers)
 
     def right(self, given: Given, target: Any) -> Tensor | None:
-        """How many images of a batch are given their label; None where that cannot be said."""
+        """The number of images of a batch that are given their label; None where it is unknown."""
         if self.goal is None or target is None:
             return None
         return self.goal.right(given.outputs, target)

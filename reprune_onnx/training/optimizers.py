@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from reprune_onnx.training.settings import OptimizerName, TrainSettings
 
 Memory = dict[str, dict[str, Tensor]]
-"""What an optimizer remembers: per kind (such as momentum), a tensor per name of a parameter."""
+"""The state of an optimizer: per kind (such as momentum), a tensor per name of a parameter."""
 
 Parameters = Iterable[nn.Parameter]
 
@@ -49,7 +49,7 @@ assert {"auto", *OPTIMIZERS} == set(get_args(OptimizerName))
 def memory_of(
     kind: Optimizer, optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
 ) -> Memory:
-    """What ``optimizer`` remembers of ``parameters``, by name; only what is there already."""
+    """The state of ``optimizer`` for ``parameters``, by name; only tensors that exist already."""
     memory: Memory = {}
     for key in kind.remembers:
         held = {name: optimizer.state[p].get(key) for name, p in parameters.items()}

@@ -26,7 +26,7 @@ class Outcome:
     share: float = 1.0
 
     def as_json(self) -> dict[str, Any]:
-        """What the log tells of it."""
+        """The fields of the outcome in the log."""
         return {
             "kept_epoch": self.epoch,
             "kept_share": self.share,
@@ -36,7 +36,7 @@ class Outcome:
 
 
 def scores_of_file(written: Model, outputs: Sequence[str] | None, judge: Judge) -> Scores:
-    """What ``judge`` finds of the very file that is written."""
+    """The scores that ``judge`` gives the very file that is written."""
     return judge(torch_module(written, outputs).to(judge.fabric.device))
 
 
@@ -73,7 +73,7 @@ def pruned(trainer: Trainer, judge: Judge, scores: Scores) -> Outcome:
 
 
 def _blended(best: Best) -> str:
-    """How much of the values is still the file's as given."""
+    """A phrase on the share of the values that is still the given file's."""
     given = f"{1 - best.share:.0%}".replace("%", " %")
     return "" if best.share == 1 else f" averaged with {given} of the file as given"
 

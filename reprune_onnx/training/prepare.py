@@ -157,7 +157,7 @@ def _on(teacher: OnnxModule | None, fabric: Fabric) -> OnnxModule | None:
 
 @dataclass(frozen=True)
 class _Split:
-    """What is trained on, what is measured on, and how the latter is called."""
+    """The examples to train on, those to measure on, and the name of the latter."""
 
     train: Examples
     val: Examples
@@ -209,7 +209,7 @@ def _prepare_stream(model: Model, task: Task, settings: TrainSettings, fabric: F
 
 
 def machine(fabric: Fabric) -> dict[str, Any]:
-    """What the run ran on, for the log."""
+    """The machine of the run and the versions of its software, for the log."""
     cuda = fabric.device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(fabric.device) if cuda else platform.machine(),

@@ -20,7 +20,7 @@ from reprune_onnx.watch import Progress
 
 @dataclass(frozen=True)
 class Decided:
-    """What was cut, with which settings, and what is known of the choice per group."""
+    """The cuts, their settings, and the known facts of the choice per group."""
 
     settings: Settings
     cuts: Sequence[TensorCut]

@@ -73,7 +73,7 @@ def find_rate(trainer: Trainer, judge: Judge) -> FoundRate:
 
 
 def _limit(loss: float) -> float:
-    """What is clearly worse than ``loss`` is above this."""
+    """The bound above which a loss is clearly worse than ``loss``."""
     return loss + _WORSE * abs(loss)
 
 

@@ -32,7 +32,7 @@ _BATCH, _NUMBERS = 16, 1 << 20  # images whose statistics are taken together, an
 
 @dataclass(frozen=True)
 class Stated:
-    """What a BatchNormalization states of the tensor ``name``: mean and variance (c,)."""
+    """The mean and variance (c,) that a BatchNormalization states of the tensor ``name``."""
 
     name: str
     mean: Tensor
@@ -40,7 +40,7 @@ class Stated:
     epsilon: float
 
     def misfit(self, y: Tensor) -> Tensor:
-        """How far the mean and variance of each channel of y (b, c, …) are from these."""
+        """The mean distance of the channels' mean and variance in y (b, c, …) from these."""
         axes = (0, *range(2, y.ndim))
         mean = y.mean(axes)
         variance = ((y - mean.reshape(1, -1, *[1] * (y.ndim - 2))) ** 2).mean(axes)

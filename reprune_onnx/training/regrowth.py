@@ -38,7 +38,7 @@ def counts(
     sparsity: float,
     settings: Settings,
 ) -> dict[int, int]:
-    """How many channels each group keeps at ``sparsity``, from the global |γ| quantile (Eq. 8-9).
+    """The number of channels each group keeps at ``sparsity``: the global |γ| quantile (Eq. 8-9).
 
     ``gammas[g.id] (n,)`` are |γ|, 0 of channels that are masked; of the ``settings`` the least
     number of channels and the rounding count, which goes to the nearest width, of two the larger.

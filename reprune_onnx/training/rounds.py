@@ -61,7 +61,7 @@ class PruneRounds:
 
 @dataclass
 class Rows:
-    """What is left of the original's tensors: rows by axis, and what a copy is a copy of."""
+    """The rows left of the original's tensors, by axis, and the tensor that each copy is of."""
 
     rows: dict[str, dict[int, Ints]] = field(default_factory=dict)
     source: dict[str, str] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from reprune_onnx.training.inputs import Inputs
 from reprune_onnx.types import Model
 
 SQUASHES = {"Softmax", "LogSoftmax", "Sigmoid"}
-"""What makes of logits something that the loss computes again, more precisely."""
+"""Ops on logits that the loss computes again, more precisely."""
 
 _CHOICES = {"ArgMax": 0, "ArgMin": 0, "TopK": 1}  # the output that holds places, without gradient
 
@@ -70,7 +70,7 @@ def _computed(model: Model, names: list[str], images: Inputs) -> tuple[Tensor, .
 
 
 def _before_choice(model: Model, output: str) -> str | None:
-    """What the ArgMax, ArgMin or TopK that makes ``output`` chooses from; None without one."""
+    """The input of the ArgMax, ArgMin or TopK that makes ``output``; None without one."""
     op, made = _maker(Graph(written_out(model)), output)
     if op is None or op.type not in _CHOICES or made != op.outputs[_CHOICES[op.type]]:
         return None

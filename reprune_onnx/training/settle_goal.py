@@ -53,7 +53,7 @@ class Settled:
 
 
 def settle_goal(model: Model, task: Task, settings: TrainSettings, sample: Sample) -> Settled:
-    """What ``model`` is trained towards.
+    """Settle the goal that ``model`` is trained towards.
 
     There is no goal where nothing but a loss of one's own was asked for, or where a model is no
     classifier and no other task was named. Raises DataError where model, original and labels do not

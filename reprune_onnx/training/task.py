@@ -88,7 +88,7 @@ class Task:
             raise UsageError("--mixup mixes labels of whole images, and masks have one per pixel")
 
     def as_report(self) -> dict[str, Any]:
-        """What decides about the result beside data and models, in JSON's types."""
+        """The fields that decide the result beside data and models, in JSON's types."""
         weights = self.class_weights
         return {
             "kind": None if self.what is None else self.what.name,

@@ -67,7 +67,7 @@ class RememberedAnswers(nn.Module):
 
 
 def _keys(x: Inputs) -> list[bytes]:
-    """What tells each sample from others: a hash of the values of all its inputs."""
+    """The key of each sample: a hash of the values of all its inputs."""
     each = [tensor.contiguous().numpy() for tensor in each_of(x)]
     keys = []
     for sample in zip(*each, strict=True):

@@ -141,7 +141,7 @@ def _decided(network: Whole) -> Decided:
 
 
 def _extra(network: Whole) -> dict[str, Any]:
-    """What a checkpoint holds of the whole network."""
+    """The entries of a checkpoint for the whole network."""
     return {
         "keep": torch.from_numpy(network.keep.copy()),
         "values": dict(network.values),

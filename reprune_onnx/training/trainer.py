@@ -32,7 +32,7 @@ _SAVE_SECONDS = 60.0  # between checkpoints within an epoch; one is written afte
 
 @dataclass
 class TrainWatch:
-    """What looks on: a progress bar, and the checkpoint (None: nothing is kept)."""
+    """The observers of a training: a progress bar, and the checkpoint (None: nothing is kept)."""
 
     progress: Progress | None = None
     checkpoint: Checkpoint | None = None
@@ -102,7 +102,7 @@ class Trainer:
         return {k: p for k, p in self.module.named_parameters() if k not in self.frozen}
 
     def memory(self) -> Memory:
-        """What the optimizer remembers of the parameters, by their names."""
+        """The state of the optimizer, by the parameters' names."""
         return memory_of(OPTIMIZERS[self.settings.optimizer], self.optimizer, self._trained())
 
     # ── training ────────────────────────────────────────────────────────────────────────────

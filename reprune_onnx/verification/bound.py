@@ -68,7 +68,7 @@ def quicker_sizes(channels: ChannelMap, proto: onnx.ModelProto) -> list[Sizes]:
 
 
 def share(channels: ChannelMap, shapes: Sizes) -> float:
-    """How much smaller ``shapes`` are than the analysed ones, for the input that shrinks most.
+    """The size of ``shapes`` over that of the analysed ones, for the input that shrinks most.
 
     Activations and multiply-adds of convolutions shrink as the positions do.
     """

@@ -97,7 +97,7 @@ class NegativeControl:
         return WrongCuts(model, self._graph, self._channels, self._keep, sites, self._observed)
 
     def _parts(self, most: int) -> Iterator[tuple[GraphPart, list[Site]]]:
-        """What lies behind the last weights, while what they read is no more numbers than that."""
+        """The parts behind the last weights, while they read no more than ``most`` values in all."""
         graph = self._pruned.proto.graph
         places = {name: k for k, node in enumerate(graph.node) for name in node.output if name}
         sites = [site for chunk in self._kinds for site in chunk]
@@ -149,6 +149,6 @@ def _by_halves(
 
 
 def _numbers(channels: ChannelMap, name: str) -> int:
-    """How many a tensor holds before channels go, as far as known."""
+    """The number of values in a tensor before channels go, as far as known."""
     labels = channels.tensors.get(name)
     return 0 if labels is None else prod(n or 1 for n in labels.shape)

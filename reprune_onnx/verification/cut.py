@@ -63,7 +63,7 @@ def verify_cut(
 
 
 def _all_of(results: Sequence[Verification]) -> Verification:
-    """What all comparisons show together: the worst of each."""
+    """The result of all comparisons together: the worst of each."""
     worst = max(results, key=lambda r: Difference(r.max_abs_diff, r.scale).relative)
     controls = [r.negative_control / r.scale for r in results if r.negative_control]
     return replace(
@@ -163,7 +163,7 @@ class _Proof:
         return self.view.channels
 
     def on(self, kind: Kind) -> Verification | None:
-        """What one kind of inputs shows; None where the original's outputs are not finite."""
+        """The result with one kind of inputs; None where the original's outputs are not finite."""
         result = self._compared(kind, [])
         if result is None or self.quick or not _hidden(result):
             return result

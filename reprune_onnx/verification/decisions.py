@@ -101,7 +101,7 @@ def with_decisions(
 
 
 def fed_name(name: str) -> str:
-    """What the input is called that a decision is fed to."""
+    """The name of the input that a decision is fed to."""
     return f"{name}__decided"
 
 

@@ -102,7 +102,7 @@ class Pair:
 
     @property
     def note(self) -> Note | None:
-        """What is said of the tail, if there is one."""
+        """The sentence about the tail, if there is one."""
         return None if self.tail is None else self.tail.note
 
     def with_tail(self, pruned: Model) -> Model:

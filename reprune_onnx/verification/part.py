@@ -19,9 +19,9 @@ class GraphPart:
 
 
 def part_behind(graph: onnx.GraphProto, first: Collection[int], ends: Collection[str]) -> GraphPart:
-    """What makes ``ends`` of the outputs of the nodes ``first``, which stand at these places.
+    """The part that makes ``ends`` of the outputs of the nodes at the places ``first``.
 
-    The part ends where one of ``ends`` is made: what is made of those is no longer in it. Nodes
+    The part ends where one of ``ends`` is made: nodes that read those are no longer in it. Nodes
     that read nothing, which are constants, belong to it.
     """
     read = [set(read_by(node)) for node in graph.node]

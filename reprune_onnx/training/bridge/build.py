@@ -121,7 +121,7 @@ def _steps(
 
 
 def _taking(body: OnnxModule, names: tuple[str, ...]) -> Function:
-    """What computes ``body`` from tensors ``names``, of which it may need a part."""
+    """A function that computes ``body`` from tensors ``names``, of which it may need a part."""
     places = [names.index(name) for name in body.input_names]
     return lambda *outer: body.computed(*(outer[i] for i in places))
 

@@ -20,7 +20,7 @@ Function = Callable[..., Any]
 
 @dataclass
 class Mode:
-    """What a module's functions share: whether it trains, and the batch it is given.
+    """The state that a module's functions share: whether it trains, and the batch it is given.
 
     ``stated_batch`` is the batch size that the file fixes, None where it is open; ``batch`` is that
     of the input at hand. ``synchronize``: batch statistics are those of all processes.

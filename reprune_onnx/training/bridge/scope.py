@@ -36,7 +36,7 @@ class GraphScope:
     outer: frozenset[str] = frozenset()
 
     def reads(self, op: Op) -> tuple[str, ...]:
-        """What an op reads: its inputs, then what its bodies take from this graph."""
+        """The tensors that an op reads: its inputs, then those its bodies take from this graph."""
         bodies = self.bodies.get(op.index, ())
         names = sorted({name for body in bodies for name in body.outer})
         return (*op.inputs, *names)

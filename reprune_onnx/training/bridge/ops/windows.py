@@ -53,7 +53,7 @@ class Window:
         return (large, small) if self.auto_pad == "SAME_LOWER" else (small, large)
 
     def overhang(self, sizes: Sequence[int]) -> list[int]:
-        """What ``ceil_mode`` adds after each axis of a padded image of ``sizes``.
+        """The padding that ``ceil_mode`` adds after each axis of a padded image of ``sizes``.
 
         A window that would start behind the image and its padding before it is left out.
         """
