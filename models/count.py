@@ -1,4 +1,4 @@
-"""What a network costs, without its weights: on PyTorch's meta device nothing is computed."""
+"""The cost of a network, without its weights: on PyTorch's meta device nothing is computed."""
 
 from __future__ import annotations
 

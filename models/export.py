@@ -33,7 +33,7 @@ TRACED = {"maskrcnn_resnet50_fpn": (160, 192)}  # image sides while tracing, whe
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to make the file.
+    """The settings that make the file.
 
     ``weights`` is a checkpoint, or "torchvision" for the weights that torchvision offers; random
     otherwise, drawn from ``seed``, with distinct γ, or with the γ of 1 that networks start with
@@ -41,7 +41,7 @@ class Recipe:
     whether NMS and all else that follows the network is part of the file; boxes that score
     ``threshold`` or less are dropped, by default 0.05, and with random weights 0, so that there are
     some. Of Mask R-CNN, ``min_size`` is the shorter side to which it resizes images, ``proposals``
-    and ``detections`` are how many boxes its heads look at and give, by default 1,000 and 100.
+    and ``detections`` are the numbers of boxes that its heads read and give, by default 1,000 and 100.
     """
 
     weights: str | None = None

@@ -1,4 +1,4 @@
-"""How both networks of the scenes are trained: one-cycle Adam on one CPU thread, fixed seeds."""
+"""The training of both networks of the scenes: one-cycle Adam on one CPU thread, fixed seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the paper trains its detectors (A.3), and shorter runs of the same form."""
+"""The schedules of the paper's detectors (A.3), and shorter runs of the same form."""
 
 from __future__ import annotations
 

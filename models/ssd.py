@@ -39,7 +39,7 @@ class SSD300(nn.Module):
         self.conf = nn.ModuleList(nn.Conv2d(n, LABELS * k, 3, padding=1) for n, k in widths)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """What is predicted for every default box."""
+        """The predictions for every default box."""
         features = [self.backbone(images)]
         for stage in self.additional_blocks:
             features.append(stage(features[-1]))
@@ -75,7 +75,7 @@ class Plain(nn.Module):
         self.net = net
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """What is predicted for every default box."""
+        """The predictions for every default box."""
         return SSD300.forward(self.net, images)
 
 

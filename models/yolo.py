@@ -264,7 +264,7 @@ def randomise(model: nn.Module, seed: int = SEED) -> nn.Module:
 
 @dataclass(frozen=True)
 class Export:
-    """How to write a model: ``folded`` merges BN into Conv; ``sizes`` frees H and W."""
+    """The settings of a written model: ``folded`` merges BN into Conv; ``sizes`` frees H and W."""
 
     path: Path
     output: str

@@ -57,7 +57,7 @@ class Limits:
 
     ``types`` says where a precision is stated: in the ``file``, or in ``flags`` when an engine is
     built. ``constants``: inputs that do not depend on the graph's inputs must be initializers.
-    ``unsupported`` are ops it lacks, ``lacks`` what it lacks of others, ``resize_modes`` those of
+    ``unsupported`` are ops it lacks, ``lacks`` its gaps in others, ``resize_modes`` the modes of
     Resize that it has, if not all. ``plugins`` are ops that it has beside ONNX's, by name: the
     parsers of TensorRT do not look at the domain. ``runtime``: ONNX Runtime runs the file, so what
     it has here it has there.

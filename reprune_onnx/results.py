@@ -239,7 +239,7 @@ class SearchResult:
 class Instead:
     """The way ``taken`` without images, and ``why``, a sentence for the user.
 
-    ``error`` of each way is on ``held_out`` images; ``seconds`` are those of the processor that
+    ``error`` is that of each way on ``held_out`` images; ``seconds`` are the CPU seconds that the
     generated images took.
     """
 

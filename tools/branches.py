@@ -43,7 +43,7 @@ def run(suite: str, folder: Path, jobs: int) -> None:
 
 
 def combined(folder: Path) -> dict[str, Any]:
-    """What all suites together take, by file."""
+    """The branches that all suites together take, by file."""
     environment = {**os.environ, "COVERAGE_FILE": str(folder / "all.data")}
     coverage = [sys.executable, "-m", "coverage"]
     report = folder / "all.json"

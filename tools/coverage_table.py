@@ -360,7 +360,7 @@ OUTPUT = "the channels of graph output stay"
 
 
 def stays(channels: rp.ChannelMap, unpruned: set[str]) -> Counter[str]:
-    """How many of the Convs ``unpruned`` stay for which reason: the one over most channels."""
+    """The number of Convs ``unpruned`` by the reason that they stay: the one of most channels."""
     reasons: Counter[str] = Counter()
     for layer in [x for x in channels.layers if x.name in unpruned]:
         held: Counter[str] = Counter()

@@ -1,11 +1,11 @@
-"""What range the tool finds for real models, beside the one that they were trained with.
+"""The range that the tool finds for real models, beside the one that they were trained with.
 
     python tools/generated_ranges.py
 
-Prints a Markdown row for each model of ../shared/models whose preprocessing is documented: what
-`--calibration generated` takes the model to want, and, where that is something else, the top-1
-accuracy of both. Which colour comes first is not looked for,
-so the right order is used for both.
+Prints a Markdown row for each model of ../shared/models whose preprocessing is documented: the
+range that `--calibration generated` finds for the model, and, where it differs from the documented
+one, the top-1 accuracy of both. The tool does not look for the order of colours, so both have the
+right one.
 """
 
 from __future__ import annotations
@@ -86,12 +86,12 @@ def row(documented: Documented) -> str:
 
 
 def of_bytes(how: str) -> Preprocess:
-    """What a ``--preprocess`` does with 8-bit images."""
+    """The preprocessing that a ``--preprocess`` gives 8-bit images."""
     return parse_preprocess(how).resolve(np.dtype(np.uint8), np.dtype(np.float32))
 
 
 def affine(how: Preprocess) -> list[list[float]]:
-    """What 0 and 255 become in three channels."""
+    """The values that 0 and 255 become in three channels."""
     scale = 1.0 if how.scale is None else how.scale
     mean, std = (np.broadcast_to(v or (d,), 3) for v, d in ((how.mean, 0.0), (how.std, 1.0)))
     return [np.round((x * scale - mean) / std, 3).tolist() for x in (0, 255)]

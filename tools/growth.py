@@ -1,4 +1,4 @@
-"""How the time of a clustering grows with the width of a layer: a table, and a plot for the docs.
+"""The growth of a clustering's time with the width of a layer: a table, and a plot for the docs.
 
     python tools/growth.py [--plot docs/growth.svg]
 

@@ -140,7 +140,7 @@ def of_qdq(network: Network, images: int, reductions: Sequence[float], out: Path
 def settings(
     network: Network, images: int, share: float, out: Path, then: Any = None
 ) -> rp.Settings:
-    """How a network is pruned."""
+    """The settings that a network is pruned with."""
     return rp.Settings(
         macs_reduction=share,
         method="reconstruction",

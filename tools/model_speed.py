@@ -1,10 +1,10 @@
-"""How much faster pruned models really are: widths as they come, and rounded for the device.
+"""The measured speedup of pruned models: widths as they come, and rounded for the device.
 
     python tools/model_speed.py --networks networks
 
 Needs torch and torchvision, which make the networks (random weights), as `peers.py` does. The
-original and the pruned models run in turns in ONNX Runtime, on one thread; what is counted is CPU
-time, so that what else the machine does disturbs little.
+original and the pruned models run in turns in ONNX Runtime, on one thread; CPU time is counted,
+so that other work on the machine disturbs little.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ class Place:
         return float(result["agreement"] if network.agreement else result["top1"])
 
     def with_own(self, name: str, reduction: float) -> dict[str, Any]:
-        """What comes of images like those that the network was trained on."""
+        """The result with images like those that the network was trained on."""
         network = NETWORKS[name]
         train, _ = network.arrays(self.folder)
         options = ("--calibration", train, "--calibration-size", network.images)
@@ -135,7 +135,7 @@ class Place:
         return self.pruned(name, reduction, "own images", options)
 
     def by_file(self, name: str, reduction: float) -> dict[str, Any]:
-        """What comes of the file alone."""
+        """The result with the file alone."""
         return self.pruned(name, reduction, "data-free", ("--recover", "data-free"))
 
 

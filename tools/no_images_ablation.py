@@ -71,7 +71,7 @@ def _top1(place: Place, name: str, kinds: str, fed: tuple[str, str] = ("found", 
 def _generated(
     place: Place, name: str, kinds: str, fed: tuple[str, str] = ("found", "")
 ) -> dict[str, Any]:
-    """What comes of images of these kinds, fed in a range of a title as a ``--preprocess`` says."""
+    """The result with images of these kinds; ``fed``: the title and ``--preprocess`` of a range."""
     network, (title, how) = NETWORKS[name], fed
     options = ["--calibration", ":".join(filter(None, ("generated", kinds, str(network.n))))]
     options += ["--preprocess", how] if how else []

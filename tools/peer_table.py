@@ -76,7 +76,7 @@ def spread(values: list[float]) -> str:
 
 
 def faster(ms: dict[str, list[float]]) -> str:
-    """How many times as fast: the ratio of medians, and the quartiles of the turns' ratios."""
+    """The speedup: the ratio of medians, and the quartiles of the turns' ratios."""
     ratios = [a / b for a, b in zip(ms["before"], ms["after"], strict=True)]
     low, _, high = statistics.quantiles(ratios, n=4)
     return f"{speedup(ms):.2f}× ({low:.2f}–{high:.2f})"
@@ -87,7 +87,7 @@ def speedup(ms: dict[str, list[float]]) -> float:
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """How long each tool took, and what it made of the network's speed."""
+    """Plot the time that each tool took, and the speedup of its pruned networks."""
     import matplotlib as mpl
 
     mpl.use("svg")

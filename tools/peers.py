@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def machine() -> dict[str, str]:
-    """What the numbers depend on."""
+    """The machine and the versions on which the numbers depend."""
     names = ["reprune-onnx", "onnxsim", "torch-pruning", "torch", "torchvision", "onnxruntime"]
     names += ["onnx", "numpy", "numba"]
     described = {"python": platform.python_version(), "cores": str(os.cpu_count())}
@@ -160,7 +160,7 @@ def worker(tool: str, network: str, source: Path, out: Path) -> dict[str, Any]:
 
 
 def shares(source: Path, out: Path) -> dict[str, float]:
-    """How many Conv layers lost output channels, and what is left of MACs and parameters."""
+    """The number of Conv layers that lost output channels; the ratios of MACs and parameters."""
     graphs = [graph_of(rp.load(path)) for path in (source, out)]
     old, new = (cost(graph, channels_of(graph, rp.Scope())) for graph in graphs)
     sizes = [conv_widths(path) for path in (source, out)]

@@ -1,10 +1,10 @@
-"""How near what was reached is to what was asked for, over small random networks.
+"""The distance of the reached reductions from the requested ones, over small random networks.
 
     python tools/reach.py --nets 40 --seed 0
 
 Each network has two to five Conv layers of 3 to 24 channels, some with a BatchNormalization, some
 with a shortcut, and a Gemm. Each is asked for shares of channels, multiply-adds and parameters, by
-every allocation. Printed is, per allocation and target, how many percentage points are missed by.
+every allocation. It prints the percentage points missed, per allocation and target.
 """
 
 from __future__ import annotations

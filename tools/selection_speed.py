@@ -35,7 +35,7 @@ MOST, FEWEST, PAIRS = 64, 4, 2**24  # input channels of a layer that scipy clust
 
 
 class Seen:
-    """What was clustered, and how long the selection took; stands in for functions of the tool."""
+    """The kernels clustered and the time of the selection; replaces functions of the tool."""
 
     def __init__(self) -> None:
         self.samples: list[tuple[Floats, int]] = []  # (m, k, d) of n_in input channels

@@ -30,6 +30,6 @@ def call(*words: object) -> tuple[str, float]:
 
 
 def cpu_seconds() -> float:
-    """What all commands took so far, of users and of the system."""
+    """The CPU seconds of all commands so far, of user and system."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

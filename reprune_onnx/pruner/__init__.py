@@ -2,5 +2,5 @@
 
 In `allocate` and `select` numbers and weight arrays go in, counts and channel indices come out:
 nothing there knows of ONNX. `allocation` and `selection` take both from a channel map and its
-settings; what images tell (`calibrate`, `sensitivity`) runs the model.
+settings; `calibrate` and `sensitivity` run the model on images.
 """

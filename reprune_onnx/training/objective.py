@@ -20,7 +20,7 @@ Loss = Callable[[Any, Any], Tensor]
 
 @dataclass(frozen=True)
 class Given:
-    """The results of a batch: the loss, the outputs, and the original's outputs where it was asked."""
+    """The results of a batch: the loss, the outputs, and the original's outputs if it was run."""
 
     loss: Tensor
     outputs: Any

@@ -40,7 +40,7 @@ class Stated:
     epsilon: float
 
     def misfit(self, y: Tensor) -> Tensor:
-        """The mean distance of the channels' mean and variance in y (b, c, …) from these."""
+        """The mean divergence of the channels' statistics in y (b, c, …) from these."""
         axes = (0, *range(2, y.ndim))
         mean = y.mean(axes)
         variance = ((y - mean.reshape(1, -1, *[1] * (y.ndim - 2))) ** 2).mean(axes)

@@ -55,7 +55,7 @@ class Settled:
 def settle_goal(model: Model, task: Task, settings: TrainSettings, sample: Sample) -> Settled:
     """Settle the goal that ``model`` is trained towards.
 
-    There is no goal where nothing but a loss of one's own was asked for, or where a model is no
+    There is no goal where only a custom loss was asked for, or where a model is no
     classifier and no other task was named. Raises DataError where model, original and labels do not
     go together.
     """

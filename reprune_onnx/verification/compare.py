@@ -95,7 +95,7 @@ def finite(arrays: Arrays) -> bool:
 
 
 def kept_part(array: NDArray[Any], ids: Ints, keep: Bools) -> NDArray[Any]:
-    """The part of an original's tensor that the pruned model has; ``ids`` are the units on its axes.
+    """The part of an original's tensor that stays; ``ids`` are the units along its axes.
 
     ``ids`` has the tensor's rank, and extent 1 along the axes on which units do not vary.
     """

@@ -97,7 +97,7 @@ class NegativeControl:
         return WrongCuts(model, self._graph, self._channels, self._keep, sites, self._observed)
 
     def _parts(self, most: int) -> Iterator[tuple[GraphPart, list[Site]]]:
-        """The parts behind the last weights, while they read no more than ``most`` values in all."""
+        """The parts behind the last weights, while they read at most ``most`` values in all."""
         graph = self._pruned.proto.graph
         places = {name: k for k, node in enumerate(graph.node) for name in node.output if name}
         sites = [site for chunk in self._kinds for site in chunk]

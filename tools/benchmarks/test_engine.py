@@ -1,4 +1,4 @@
-"""How fast the selection engine is, warm. Not part of the tests:
+"""The speed of the selection engine, warm. Not part of the tests:
 
 pytest tools/benchmarks --benchmark-only
 """

@@ -90,7 +90,7 @@ def show(seed: int, number: int) -> int:
 
 
 def _wrong(original: onnx.ModelProto, unrecovered: rp.Pruned, recovered: rp.Pruned) -> str:
-    """What recovery did that it must not."""
+    """The first fault of a recovery; nothing where there is none."""
     cuts: list[Any] = [result.report["cuts"] for result in (unrecovered, recovered)]
     if cuts[0] != cuts[1]:
         return "recovery changed the cuts"

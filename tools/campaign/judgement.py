@@ -40,7 +40,7 @@ class Judgement:
 
     @property
     def wrong(self) -> str:
-        """What is wrong with the pruned file; nothing where it is exact."""
+        """The error of the pruned file, in words; nothing where the file is exact."""
         exact = self.apart <= max(ALLOWED, self.rounding) < inf  # not where it is NaN
         return "" if exact else f"{self.apart:.3g} from the masked original"
 

@@ -1,4 +1,4 @@
-"""What came of one case, and the sum of many as a JSON file that can be gone on from."""
+"""The outcome of one case, and the sum of many as a JSON file that a later run continues."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = ("numpy", "scipy", "onnx", "onnxruntime", "onnx-graphsurgeon")
 
 @dataclass(frozen=True)
 class Outcome:
-    """``detail`` is the reason of a refusal, or what a failure is and how it is made again.
+    """``detail`` is the reason of a refusal, or a failure and the way to reproduce it.
 
     ``seen`` counts whatever is worth a line in the summary (ops, options). ``difference`` is that
     of an exact pruning; ``control`` that of a wrong one, where one was made to test the judge.

@@ -43,7 +43,7 @@ UNSIZED = 0.1
 """The share of graphs with open sizes of which none is given: the tool finds sizes that fit."""
 
 KEPT_OPTIONS = {"sparsity", "macs_reduction", "params_reduction", "input_shapes"}
-"""What is not simplified of a case that fails."""
+"""The options that stay as they are when a case that fails is simplified."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def tried(case: Case) -> Outcome:
 
 
 def _traits(case: Case, ops: Collection[str]) -> Iterator[str]:
-    """What is worth counting of a case beside its ops."""
+    """The traits of a case to count beside its ops."""
     recipe = case.recipe
     if not any(op in ops for op in ("Conv", "ConvTranspose", "FusedConv")):
         yield "(no Conv)"

@@ -1,4 +1,4 @@
-"""What has to be true after a fault, as a list of what is not."""
+"""The promises that hold after a fault, as a check that lists the broken ones."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ NOBODY = 65534
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens: ``signal`` after some seconds, or at the n-th call of a step of writing.
+    """A fault: ``signal`` after some seconds, or at the n-th call of a step of writing.
 
     ``size`` is the largest file that may be written, as on a disk that is full; ``nobody`` runs the
     command as a user who may not write.
@@ -43,12 +43,12 @@ class Fault:
 
 
 STEPS = ("mkstemp", "fdopen", "fsync", "chmod", "replace")
-"""What `reprune_onnx.atomic` asks of the system for every file, in this order."""
+"""The calls of `reprune_onnx.atomic` to the system for every file, in this order."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How the command ended (an exit code, or minus the signal), and what it said on stderr."""
+    """The end of the command: an exit code, or minus the signal, and its text on stderr."""
 
     code: int
     said: str

@@ -1,4 +1,4 @@
-"""What is interrupted, and what has to be true afterwards."""
+"""The commands to interrupt, and the results that they have without a fault."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     ),
 }
 SEED = ("--seed", "1")
-"""What another run is given, which writes to the same OUT."""
+"""The arguments added for another run, which writes to the same OUT."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def run(folder: Path, argv: list[str], fault: Fault) -> Ended:
 
 
 def results(folder: Path, name: str) -> dict[str, bytes]:
-    """What the command writes, by name; without times and the folder's own name."""
+    """The files that the command writes, by name; without times and the folder's own name."""
     if name == "sweep":
         files = sorted((folder / "out").rglob("*")) if (folder / "out").exists() else []
         return {

@@ -1,4 +1,4 @@
-"""What the command promises about a file it is given, as checks that raise where it is broken."""
+"""The promises of the command about a file, as checks that raise where one is broken."""
 
 from __future__ import annotations
 

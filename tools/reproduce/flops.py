@@ -47,7 +47,7 @@ class Row:
 
     @property
     def commands(self) -> tuple[list[str], list[str]]:
-        """What makes the network, and what prunes it."""
+        """The command that makes the network, and the one that prunes it."""
         file = f"{self.network}.onnx"
         given = {
             "--min-size": self.recipe.min_size,

@@ -33,7 +33,7 @@ REGROW = 0.2  # δ_0
 
 @dataclass(frozen=True)
 class Setting:
-    """What all runs share; results are measured on ``test``, every epoch on ``val``."""
+    """The setting that all runs share; results are measured on ``test``, every epoch on ``val``."""
 
     model: Model
     train: Dataset
@@ -154,7 +154,7 @@ def _times(epochs: list[Result]) -> Result:
 
 
 def _shift(before: Model, after: Model) -> float:
-    """How far filters moved: the mean over convolutions of ‖W' - W‖ / ‖W‖."""
+    """The movement of filters: the mean over convolutions of ‖W' - W‖ / ‖W‖."""
     old, new = (
         {t.name: numpy_helper.to_array(t) for t in m.proto.graph.initializer}
         for m in (before, after)

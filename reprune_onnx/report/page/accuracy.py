@@ -68,7 +68,7 @@ def _training(source: ReportFile, k: int) -> Html:
 def _measures(source: ReportFile) -> list[Measure]:
     """The measures of a training's task: against labels, and against the original's answers.
 
-    A log that names no task is of a classifier; a loss of one's own alone has no measure.
+    A log that names no task is of a classifier; a custom loss alone has no measure.
     """
     task = source.data.get("task", {"kind": "classification"})
     kind = KINDS.get(str(task.get("kind"))) if isinstance(task, Mapping) else None
