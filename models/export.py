@@ -41,7 +41,7 @@ class Recipe:
     whether NMS and all else that follows the network is part of the file; boxes that score
     ``threshold`` or less are dropped, by default 0.05, and with random weights 0, so that there are
     some. Of Mask R-CNN, ``min_size`` is the shorter side to which it resizes images, ``proposals``
-    and ``detections`` are the numbers of boxes that its heads read and give, by default 1,000 and 100.
+    and ``detections`` the numbers of boxes that its heads read and give, by default 1,000 and 100.
     """
 
     weights: str | None = None

@@ -40,10 +40,10 @@ def counts(
 ) -> dict[int, int]:
     """The number of channels each group keeps at ``sparsity``: the global |γ| quantile (Eq. 8-9).
 
-    ``gammas[g.id] (n,)`` are |γ|, 0 of channels that are masked; of the ``settings``
-    only the least number of channels and the rounding count. Rounding goes to the nearest width, and
-    to the larger of two that are equally near.
-    When all |γ| are equal they say nothing: every group loses alike.
+    ``gammas[g.id] (n,)`` are |γ|, 0 of channels that are masked; of the ``settings`` only
+    the least number of channels and the rounding count. Rounding goes to the nearest width, and to
+    the larger of two that are equally near. When all |γ| are equal they say nothing: every group
+    loses alike.
     """
     free = [gammas[g.id][g.free] for g in groups]
     telling = None if all_equal(free) else gammas
