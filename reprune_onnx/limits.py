@@ -21,7 +21,7 @@ _OWN = ("unsupported", "plugins", "lacks")  # what a target adds to its parser's
 
 @dataclass(frozen=True)
 class Lack:
-    """A lack of a parser: ``says`` describes it, for a node that meets all conditions given.
+    """A lack of a parser for an op: ``says`` describes it, of a node that meets all conditions.
 
     ==========  =====================================================================
     `ops`       the node is one of these; any, where none is named, except ``but``

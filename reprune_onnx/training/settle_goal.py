@@ -55,8 +55,8 @@ class Settled:
 def settle_goal(model: Model, task: Task, settings: TrainSettings, sample: Sample) -> Settled:
     """Settle the goal that ``model`` is trained towards.
 
-    There is no goal where only a custom loss was asked for, or where a model is no classifier and no
-    other task was named. Raises DataError where model, original and labels do not go together.
+    There is no goal where only a custom loss was asked for, or where a model is no classifier and
+    no other task was named. Raises DataError where model, original and labels do not go together.
     """
     what, layout = task.what, sample.data.target.layout
     ours = None

@@ -21,7 +21,7 @@ class GraphPart:
 def part_behind(graph: onnx.GraphProto, first: Collection[int], ends: Collection[str]) -> GraphPart:
     """The part that makes ``ends`` of the outputs of the nodes at the places ``first``.
 
-    The part ends where one of ``ends`` is made: nodes that read those are no longer in it. Nodes
+    The part ends where one of ``ends`` is made: nodes behind only those are not in it. Nodes
     that read nothing, which are constants, belong to it.
     """
     read = [set(read_by(node)) for node in graph.node]
