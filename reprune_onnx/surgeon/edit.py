@@ -249,7 +249,8 @@ class Surgery:
 def _tensor(name: str, array: NDArray[Any]) -> onnx.TensorProto:
     import onnx_graphsurgeon as gs
 
-    tensor: onnx.TensorProto = _exported([gs.Constant(name, array)], {}).initializer[0]
+    tensor: onnx.TensorProto = _exported([gs.Constant("made", array)], {}).initializer[0]
+    tensor.name = name  # which the value of a Constant node may lack
     return tensor
 
 

@@ -13,7 +13,8 @@ from report_counts import arrays, bare, channels, macs, params, widths
 
 N = (int, float)
 METHODS = ("reprune", "representative", "l1", "l2", "fpgm", "bn-gamma", "random")
-STAGES = ["load", "analyze", "allocate", "select", "cut", "verify", "recover", "write", "total"]
+STAGES = ["load", "analyze", "allocate", "select", "cut", "verify", "recover", "int8"]
+STAGES += ["write", "total"]
 OPTIONS = {
     *("sparsity", "macs_reduction", "params_reduction", "keep", "method", "coverage", "linkage"),
     *("cutoff", "tie_break", "seed", "allocation", "residual", "input_channels", "include"),
