@@ -18,6 +18,7 @@ from reprune_onnx.choices import (
     Cutoff,
     InputChannels,
     Linkage,
+    Measure,
     Method,
     NormStatistics,
     Precision,
@@ -61,7 +62,8 @@ if TYPE_CHECKING:
     from reprune_onnx.data.reading import Reading
 
 _BLOCK = 8  # channels that ONNX Runtime computes together, and whose multiples are fast on a CPU
-_TARGETS = ("sparsity", *SHARES, "max_drop", "keep")
+_MEASURES: dict[str, Measure] = {"sparsity": "channels", **SHARES}
+_TARGETS = (*_MEASURES, "max_drop", "keep")
 
 
 @dataclass(frozen=True)
@@ -357,12 +359,8 @@ class Settings:
     @property
     def reduction(self) -> Reduction | None:
         """The share that goes; None for ``max_drop``, which searches it, and for ``keep``."""
-        if self.sparsity is not None:
-            return Reduction("channels", self.sparsity)
-        for name, measure in SHARES.items():
-            if getattr(self, name) is not None:
-                return Reduction(measure, getattr(self, name))
-        return None
+        shares = ((measure, getattr(self, name)) for name, measure in _MEASURES.items())
+        return next((Reduction(*share) for share in shares if share[1] is not None), None)
 
     @property
     def requested(self) -> dict[str, float]:

@@ -282,7 +282,9 @@ def _recovery(recovery: dict[str, Any] | None) -> list[str]:
     """The lines on the repair of accuracy; the next step where more could be done."""
     if recovery is None:
         return []
-    line = f"recovered by {recovery['method']}: {recovery['layers']} layers have new values"
+    n = recovery["layers"]
+    have = "1 layer has" if n == 1 else f"{n} layers have"
+    line = f"recovered by {recovery['method']}: {have} new values"
     if not recovery["samples"]:
         return [f"{line}; {_IMAGES}"]
     line += f", fitted to {recovery['samples']} images"
