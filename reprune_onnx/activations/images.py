@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import onnx
 
-from reprune_onnx.activations.frontier import Arrays
 from reprune_onnx.activations.generated.make import Generated, make
 from reprune_onnx.activations.opened import Wanted, open_for
 from reprune_onnx.activations.room import Room, parse_size
+from reprune_onnx.activations.stretch import Arrays
 from reprune_onnx.data.generated.spec import is_generated
 from reprune_onnx.data.labels import IF_CLASSES
 from reprune_onnx.data.source import each_of, rows

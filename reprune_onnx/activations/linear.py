@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.analyzer.op_kinds import CONVOLUTIONS, GATES
-from reprune_onnx.types import Floats, Ints
+from reprune_onnx.types import Bools, Floats, Ints
 
 Array = NDArray[Any]
 """The ops that `Linear` describes."""
@@ -160,51 +160,40 @@ class Linear:
         """Rows X (g, r, D) of an input x, for positions ``at`` of an output of that shape."""
         if not self._is_conv:
             return x.reshape(x.shape[0], -1, x.shape[-1])[:, at].reshape(1, -1, x.shape[-1])
-        size = y_shape[2:]
-        padded, strides, dilations = self._padded(x, size)
-        places = np.unravel_index(at, size)
-        rank = len(size)
-        reach = tuple((k - 1) * d + 1 for k, d in zip(self.kernel, dilations, strict=True))
-        view = np.lib.stride_tricks.sliding_window_view(
-            padded, reach, axis=tuple(range(2, 2 + rank))
-        )
-        everything = slice(None), slice(None)
-        starts = tuple(p * s for p, s in zip(places, strides, strict=True))
-        steps = tuple(slice(None, None, d) for d in dilations)
-        chosen: tuple[Any, ...] = (*everything, *starts)
-        taps: tuple[Any, ...] = (*everything, slice(None), *steps)
-        patches = view[chosen][taps]  # (b, C, r, *kernel)
-        b, c, r = patches.shape[:3]
-        g = self.groups
-        rows: Array = patches.reshape(b, g, c // g, r, -1).transpose(1, 0, 3, 2, 4)
+        place, inside = self._places(x.shape[2:], y_shape[2:], at)  # (r, k)
+        (b, c), (r, k), g = x.shape[:2], place.shape, self.groups
+        taken = x.reshape(b, c, -1)[:, :, place.reshape(-1)].reshape(b, g, c // g, r, k)
+        if not inside.all():
+            taken[:, :, :, ~inside] = 0
+        rows: Array = taken.transpose(1, 0, 3, 2, 4)
         return rows.reshape(g, b * r, -1)
 
-    def _padded(
-        self, x: Array, size: tuple[int, ...]
-    ) -> tuple[Array, tuple[int, ...], tuple[int, ...]]:
-        """The input as a convolution without padding reads it; strides and dilations."""
+    def _places(
+        self, extents: tuple[int, ...], size: tuple[int, ...], at: Ints
+    ) -> tuple[Ints, Bools]:
+        """The values under the kernel: where (r, k) in an input, flattened, and whether there.
+
+        A ConvTranspose reads its input with zeros between the values, so that of a kernel only the
+        taps lie at a value whose place is a multiple of the stride.
+        """
         rank = len(size)
         strides = tuple(self.op.attrs.get("strides", [1] * rank))
         dilations = tuple(self.op.attrs.get("dilations", [1] * rank))
-        reach = [(k - 1) * d + 1 for k, d in zip(self.kernel, dilations, strict=True)]
-        before = self._before(x.shape[2:], size, strides, reach)
+        reach = [(n - 1) * d + 1 for n, d in zip(self.kernel, dilations, strict=True)]
+        before = self._before(extents, size, strides, reach)
+        apart = (1,) * rank  # from value to value
         if self.op.type == "ConvTranspose":
-            stuffed = np.zeros(
-                (
-                    *x.shape[:2],
-                    *((n - 1) * s + 1 for n, s in zip(x.shape[2:], strides, strict=True)),
-                ),
-                x.dtype,
-            )
-            between = (slice(None), slice(None), *(slice(None, None, s) for s in strides))
-            stuffed[between] = x
-            x, strides = stuffed, (1,) * rank
             before = [r - 1 - p for r, p in zip(reach, before, strict=True)]
-        widths, crops = [(0, 0), (0, 0)], [slice(None), slice(None)]
-        for n, o, s, r, p in zip(x.shape[2:], size, strides, reach, before, strict=True):
-            crops.append(slice(max(0, -p), None))
-            widths.append((max(0, p), max(0, (o - 1) * s + r - n - p)))
-        return np.pad(x[tuple(crops)], widths), strides, dilations
+            strides, apart = apart, strides
+        taps = np.unravel_index(np.arange(prod(self.kernel)), self.kernel)
+        place = np.zeros((len(at), prod(self.kernel)), dtype=np.int64)
+        inside = np.ones(place.shape, dtype=np.bool_)
+        for a, start in enumerate(np.unravel_index(at, size)):
+            reads = start[:, None] * strides[a] - before[a] + taps[a] * dilations[a]
+            value, between = np.divmod(reads, apart[a])
+            inside &= (between == 0) & (value >= 0) & (value < extents[a])
+            place = place * extents[a] + np.clip(value, 0, extents[a] - 1)
+        return place, inside
 
     def _before(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import onnx
 
-from reprune_onnx.activations.frontier import Arrays
+from reprune_onnx.activations.stretch import Arrays
 from reprune_onnx.analyzer.fold import folded
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.hoist import hoisted

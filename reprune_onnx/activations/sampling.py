@@ -16,8 +16,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from reprune_onnx.activations.frontier import Arrays
 from reprune_onnx.activations.linear import Linear
+from reprune_onnx.activations.stretch import Arrays
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import Ints
 

@@ -9,11 +9,13 @@ import pytest
 from onnx import numpy_helper
 from text_graphs import model
 
-import reprune_onnx.activations.frontier as frontier_module
-from reprune_onnx.activations.frontier import Arrays, Frontier
+import reprune_onnx.activations.half as half_module
+import reprune_onnx.activations.stretch as stretch_module
+from reprune_onnx.activations.frontier import Frontier
 from reprune_onnx.activations.linear import Linear
 from reprune_onnx.activations.room import Room
 from reprune_onnx.activations.store import Store
+from reprune_onnx.activations.stretch import Arrays
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import Model
@@ -123,12 +125,21 @@ def taken(frontier: Frontier) -> list[Arrays]:
     return [frontier.compute(k) for k in range(frontier.batches)]
 
 
+@pytest.mark.parametrize("large", [0, half_module._LARGE], ids=["in float16", "in float32"])
 @pytest.mark.parametrize("memory", [0, 1 << 20])
 @pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
 @pytest.mark.parametrize(("text", "inputs", "steps"), CASES.values(), ids=CASES)
 def test_stretches_make_what_one_run_makes(
-    text: str, inputs: list[str], steps: list[list[str]], counts: list[int], memory: int
+    text: str,
+    inputs: list[str],
+    steps: list[list[str]],
+    counts: list[int],
+    memory: int,
+    large: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(half_module, "_LARGE", large)
+    rounding = 1e-4 if large else 8e-3
     proto, feeds = network(text), images(inputs)
     frontier = Frontier(Model(proto), feeds, steps, counts, Store(Room(memory)))
     for names, count in zip(steps, counts, strict=False):
@@ -138,7 +149,43 @@ def test_stretches_make_what_one_run_makes(
             expected = in_one_run(proto, feed, names)
             assert set(arrays) == set(names)
             for name in names:
-                np.testing.assert_allclose(arrays[name], expected[name], rtol=1e-4, atol=1e-5)
+                assert arrays[name].dtype == expected[name].dtype
+                np.testing.assert_allclose(
+                    arrays[name], expected[name], rtol=rounding, atol=rounding / 2
+                )
+
+
+def test_what_is_too_large_for_float16_becomes_its_largest_value(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first batch tells nothing of one value among those that come later."""
+    monkeypatch.setattr(half_module, "_LARGE", 0)
+    proto, feeds = network(RESIDUAL), images(["x"])
+    feeds[2]["x"][0, 2, 3, 3] = 1e7
+    feeds[1]["x"][0, 0, 0, 0] = np.nan
+    store = Store(Room())
+    frontier = Frontier(Model(proto), feeds, [["a"], ["out"]], [3, 3], store)
+    made = taken(frontier)
+    held = [store.get("a", k) for k in range(3)]
+    assert {array.dtype for array in held} == {np.dtype(np.float16)}
+    top = float(np.finfo(np.float16).max)
+    assert np.abs(made[2]["a"]).max() > top == np.abs(held[2]).max()
+    assert np.isnan(held[1]).any()
+    np.testing.assert_allclose(held[2], np.clip(made[2]["a"], -top, top), rtol=2**-10, atol=2**-20)
+
+
+@pytest.mark.parametrize("factor", [1e-5, 1e5, np.inf])
+def test_values_outside_the_range_of_float16_are_held_in_float32(
+    factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(half_module, "_LARGE", 0)
+    proto, feeds = network(RESIDUAL), images(["x"])
+    for feed in feeds:
+        feed["x"] *= np.float32(factor)
+    store = Store(Room())
+    frontier = Frontier(Model(proto), feeds, [["a"], ["out"]], [3, 3], store)
+    taken(frontier)
+    assert {store.get("a", k).dtype for k in range(3)} == {np.dtype(np.float32)}
 
 
 def test_each_node_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +196,7 @@ def test_each_node_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
             ran.extend(o for node in proto.graph.node for o in node.output)
             super().__init__(proto, **kwargs)
 
-    monkeypatch.setattr(frontier_module, "Session", Recording)
+    monkeypatch.setattr(stretch_module, "Session", Recording)
     frontier = Frontier(
         Model(network(RESIDUAL)), images(["x"]), CASES["residual"][2], [3] * 5, Store(Room())
     )
@@ -171,7 +218,7 @@ def test_each_image_passes_each_node_once(monkeypatch: pytest.MonkeyPatch) -> No
             passes.extend((name, len(next(iter(feeds.values())))) for name in self.made)
             return super().run(feeds, outputs)
 
-    monkeypatch.setattr(frontier_module, "Session", Recording)
+    monkeypatch.setattr(stretch_module, "Session", Recording)
     steps, counts = [["a"], ["b"], ["d"], ["e"], ["out"]], [1, 1, 2, 3, 3]
     frontier = Frontier(Model(network(RESIDUAL)), images(["x"]), steps, counts, Store(Room()))
     for _ in steps:
@@ -216,7 +263,7 @@ def once(monkeypatch: pytest.MonkeyPatch) -> None:
             assert len(names) == len(set(names))
             super().__init__(proto, **kwargs)
 
-    monkeypatch.setattr(frontier_module, "Session", Checked)
+    monkeypatch.setattr(stretch_module, "Session", Checked)
 
 
 @pytest.mark.parametrize("kind", ["initializer", "constant node"])
