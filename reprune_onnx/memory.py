@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -52,3 +54,13 @@ def system_text(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
+
+
+def give_back() -> None:
+    """Give memory that was freed back to the system, which glibc keeps in case it is wanted again.
+
+    Arrays of some megabytes lie among others, so that glibc would keep some times what is in use.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:  # of glibc alone
+        trim(0)

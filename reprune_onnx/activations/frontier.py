@@ -17,6 +17,7 @@ from reprune_onnx.activations.half import halved, is_finite, saturated
 from reprune_onnx.activations.linear import Linear
 from reprune_onnx.activations.store import Store
 from reprune_onnx.activations.stretch import Arrays, Parts, Stretch
+from reprune_onnx.memory import give_back
 from reprune_onnx.types import Floats, Model
 
 
@@ -59,6 +60,7 @@ class Frontier:
         self._needed, self._live = self._live, self._read_after(self._step)
         self._held = min(before, self.batches)
         self._store.keep(self._needed, self._held)
+        give_back()
         self._onward = self._afresh = self._stretch(0)
         self._first = self._begun()
         if 0 < self._held < self.batches:

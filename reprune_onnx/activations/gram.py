@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.linalg.lapack import dpotri
 
@@ -38,7 +39,7 @@ class Gram(ABC):
         """The mean diagonal tr(G)/D."""
 
     @abstractmethod
-    def matrix(self) -> Floats:
+    def matrix(self) -> NDArray[np.floating]:
         """G (D, D)."""
 
     @abstractmethod
@@ -86,9 +87,9 @@ class Gram(ABC):
 
 @dataclass(frozen=True)
 class _Full(Gram):
-    """G (D, D) as it is."""
+    """G (D, D) as it is, in float64 or, of many inputs, in float32."""
 
-    G: Floats
+    G: NDArray[np.floating]
 
     @property
     def inputs(self) -> int:
@@ -96,17 +97,16 @@ class _Full(Gram):
 
     @property
     def scale(self) -> float:
-        return float(np.trace(self.G)) / len(self.G)
+        return float(np.trace(self.G, dtype=np.float64)) / len(self.G)
 
-    def matrix(self) -> Floats:
+    def matrix(self) -> NDArray[np.floating]:
         return self.G
 
     def times(self, B: Floats) -> Floats:
-        product: Floats = self.G @ B
-        return product
+        return _times(self.G, B)
 
     def energies(self, W: Floats) -> Floats:
-        energies: Floats = np.einsum("md,md->m", W @ self.G, W)
+        energies: Floats = np.einsum("dm,md->m", self.times(W.T), W)
         return energies
 
     def solver(self, ridge: float) -> Solve:
@@ -115,13 +115,11 @@ class _Full(Gram):
 
     def inverse(self, ridge: float) -> Floats:
         factor, lower = factored(self.G, ridge)
-        triangle, failed = dpotri(factor, lower=lower, overwrite_c=True)
+        P, failed = dpotri(factor, lower=lower, overwrite_c=True)
         if failed:
             raise np.linalg.LinAlgError(f"dpotri: {failed}")
-        half = np.tril(triangle) if lower else np.triu(triangle)
-        inverse: Floats = half + half.T
-        inverse.flat[:: len(half) + 1] /= 2
-        return inverse
+        mirror(P.T if lower else P)
+        return np.asarray(P.T)  # by rows
 
     def lost(self, W: Floats, gone: Sequence[Ints], ridge: float) -> Floats:
         """The energy of W_R·x_R that remains once x_S predicts it.
@@ -133,7 +131,7 @@ class _Full(Gram):
         losses = np.zeros(len(gone))
         for k, R in enumerate(gone):
             S, W_R = np.setdiff1d(np.arange(self.inputs), R), W[:, R]
-            made = self.G[:, R] @ W_R.T  # (D, m)
+            made = _times(self.G[:, R], W_R.T)  # (D, m)
             energy = float(np.vdot(W_R.T, made[R])) + ridge * float(np.vdot(W_R, W_R))
             if len(S) and len(R):
                 U, lower = factored(self.G[np.ix_(S, S)], ridge)
@@ -145,7 +143,8 @@ class _Full(Gram):
     def shrunk(self, n: int) -> _Full:
         G, D = self.G, self.inputs
         if n < _ENOUGH * D:
-            scale, rho = self.scale, self._rho(float(np.vdot(G, G)), n)
+            squares = sum(float(np.vdot(rows, rows)) for rows in G)
+            scale, rho = self.scale, self._rho(squares, n)
             G *= 1 - rho
             G.flat[:: D + 1] += rho * scale
         return self
@@ -215,7 +214,7 @@ class _Thin(Gram):
         return _Thin(np.sqrt(1 - rho) * self.A, rho * self.scale)
 
 
-def of_matrix(G: Floats) -> Gram:
+def of_matrix(G: NDArray[np.floating]) -> Gram:
     """The moments G (D, D), which belong to the result from now on."""
     return _Full(G)
 
@@ -243,14 +242,33 @@ def merged(one: tuple[float, Gram], other: tuple[float, Gram], apart: Floats) ->
     return _Full(whole)
 
 
-def factored(G: Floats, ridge: float) -> tuple[Floats, bool]:
+def mirror(P: NDArray[np.floating]) -> None:
+    """Fill what lies below the diagonal of a symmetric P (D, D), from what lies above it."""
+    for a in range(0, len(P), _BLOCK):
+        b = a + _BLOCK
+        P[b:, a:b] = P[a:b, b:].T
+        square = P[a:b, a:b]
+        square[...] = np.triu(square) + np.triu(square, 1).T
+
+
+def _times(G: NDArray[np.floating], B: Floats) -> Floats:
+    """G·B (D, m) in float64; of a G in float32 no copy is made."""
+    if G.dtype == B.dtype:
+        return np.asarray(G @ B)
+    product = np.empty((len(G), B.shape[1]))
+    for k in range(0, len(G), _BLOCK):
+        product[k : k + _BLOCK] = G[k : k + _BLOCK].astype(np.float64) @ B
+    return product
+
+
+def factored(G: NDArray[np.floating], ridge: float) -> tuple[Floats, bool]:
     """Return scipy's Cholesky factor of G + λ·I (D, D) for a λ of ``ridge`` > 0 or more.
 
     G is a sum of squares, but in float32, so that rounding may leave it without a factor where its
     inputs are nearly dependent; λ then grows tenfold until there is one.
     """
     while True:
-        A = G.copy()
+        A = G.astype(np.float64)
         A.flat[:: len(A) + 1] += ridge
         try:  # A.T lies in LAPACK's order, so that the factor takes A's place
             factor: tuple[Floats, bool] = cho_factor(A.T, overwrite_a=True, check_finite=False)

@@ -16,6 +16,7 @@ from reprune_onnx.data.generated.spec import is_generated
 from reprune_onnx.data.labels import IF_CLASSES
 from reprune_onnx.data.source import each_of, rows
 from reprune_onnx.errors import DataError
+from reprune_onnx.memory import give_back
 from reprune_onnx.note import Note
 from reprune_onnx.precision import as_float32
 from reprune_onnx.runtime.image_input import data_inputs, image_input
@@ -131,7 +132,10 @@ def images_to_fit(
     """Return the `calibration_images` in an order that is always the same and is not the data's."""
     limit = None if settings.memory is None else parse_size(settings.memory)
     images = replace(calibration_images(proto, settings, progress), room=Room(limit))
-    return images.shuffled(np.random.default_rng(0))
+    shuffled = images.shuffled(np.random.default_rng(0))
+    del images
+    give_back()
+    return shuffled
 
 
 def _generated(proto: onnx.ModelProto, settings: Settings, progress: Progress | None) -> Images:

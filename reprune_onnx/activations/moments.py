@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reprune_onnx.activations.gram import Gram, merged, of_matrix, of_samples
+from reprune_onnx.activations.gram import Gram, merged, mirror, of_matrix, of_samples
 from reprune_onnx.activations.workers import Workers
 from reprune_onnx.types import Floats, Ints
 
 Array = NDArray[Any]
 _BLOCK = 256  # columns of a Gram matrix that are computed at once
-_ROWS = 4096  # samples that are gathered before their products are summed
+_ROWS = 4096  # samples at most that are gathered before their products are summed
+_NUMBERS = 1 << 23  # and inputs of all of them
+_MANY = 2048  # inputs, beyond which sums of their products are kept in float32
 _FEW = 2  # inputs for each sample, beyond which samples are kept instead of products
 
 
@@ -61,7 +63,8 @@ class Moments:
 class Sums:
     """Moments in the making; samples are given in order, so the sums do not depend on threads.
 
-    Products are of float32, over a few thousand samples at a time; sums are float64. The mean of
+    Products are of float32, over a few thousand samples at a time; sums are float64, but for those
+    of the largest matrices, where some tens of such products are summed in float32. The mean of
     the first samples is subtracted before anything is multiplied: where means are large, the
     variance would be lost in the rounding of the squares.
     """
@@ -70,20 +73,32 @@ class Sums:
         """Without ``xx`` or ``xt`` these products are not summed: they cost nearly all the time."""
         self._workers = workers
         self._with_xx, self._with_xt = xx, xt
-        self._rows: list[tuple[Array, Array]] = []
-        self._waiting = 0
+        self._rows: tuple[Array, Array] | None = None  # X (g, most, D) and T (g, most, m)
+        self._waiting = 0  # of these rows
         self._n = 0
 
     def add(self, X: Array, T: Array) -> None:
         """Add samples X (g, r, D) with targets T (g, r, m), both float32."""
-        self._rows.append((X, T))
-        self._waiting += X.shape[1]
-        if self._waiting >= max(_ROWS, X.shape[2] // _FEW):
-            self._flush()
+        D, m = X.shape[2], T.shape[2]
+        if self._rows is None:
+            most = max(min(_ROWS, _NUMBERS // D), D // _FEW, 1)
+            self._rows = (
+                np.empty((len(X), most, D), np.float32),
+                np.empty((len(T), most, m), np.float32),
+            )
+        held, targets = self._rows
+        while X.shape[1]:
+            a = self._waiting
+            b = min(a + X.shape[1], held.shape[1])
+            held[:, a:b], targets[:, a:b] = X[:, : b - a], T[:, : b - a]
+            X, T = X[:, b - a :], T[:, b - a :]
+            self._waiting = b
+            if b == held.shape[1]:
+                self._flush()
 
     def moments(self, centred: bool = True) -> Moments:
         """Return the moments of all samples, of which there is at least one; ends the sums."""
-        if self._with_xx and not self._n and _FEW * self._waiting < self._rows[0][0].shape[2]:
+        if self._with_xx and not self._n and _FEW * self._waiting < self._held()[0].shape[2]:
             return self._of_few(centred)
         self._flush()
         n, p, q = self._n, self._p, self._q
@@ -93,9 +108,13 @@ class Sums:
         xt /= n
         tt /= n
         if self._with_xx:
-            _mirror(xx)
-            # E[(x + p)·(x + p)ᵀ] where it is not centred
-            xx = _plus(xx, -x, x) if centred else _plus(_plus(xx, x, p), p, x + p)
+            for P in xx:
+                mirror(P)
+            if centred:
+                _add(xx, -x, x)
+            else:  # E[(x + p)·(x + p)ᵀ]
+                _add(xx, x, p)
+                _add(xx, p, x + p)
         grams = tuple(map(of_matrix, xx)) if self._with_xx else ()
         if centred:
             xt = xt - _outer(x, t) if self._with_xt else xt
@@ -106,7 +125,7 @@ class Sums:
 
     def _of_few(self, centred: bool) -> Moments:
         """The moments of the samples that wait, by these themselves."""
-        X, T = (A.astype(np.float64) for A in self._gathered())
+        X, T = (A.astype(np.float64) for A in self._held())
         n = X.shape[1]
         x, t = X.mean(axis=1), T.mean(axis=1)
         if not centred:
@@ -117,26 +136,26 @@ class Sums:
         X /= np.sqrt(n)
         return Moments(n, x, t, tuple(map(of_samples, X)), xt, (T**2).mean(axis=1))
 
-    def _gathered(self) -> tuple[Array, Array]:
-        """X (g, r, D) and T (g, r, m) of the samples that wait, which wait no longer."""
-        X = np.concatenate([x for x, _ in self._rows], axis=1)
-        T = np.concatenate([t for _, t in self._rows], axis=1)
-        self._rows, self._waiting = [], 0
-        return X, T
+    def _held(self) -> tuple[Array, Array]:
+        """X (g, r, D) and T (g, r, m) of the samples that wait."""
+        assert self._rows is not None  # there is at least one
+        X, T = self._rows
+        return X[:, : self._waiting], T[:, : self._waiting]
 
     def _flush(self) -> None:
-        if not self._rows:
+        if not self._waiting:
             return
-        X, T = self._gathered()
+        X, T = self._held()
         if not self._n:
             self._start(X, T)
         X -= self._p.astype(np.float32)[:, None]
         T -= self._q.astype(np.float32)[:, None]
         self._n += X.shape[1]
-        self._x += X.sum(axis=1, dtype=np.float64)
+        self._x += np.ones(X.shape[1], np.float32) @ X
         self._t += T.sum(axis=1, dtype=np.float64)
         self._tt += (T**2).sum(axis=1, dtype=np.float64)
         self._multiply(X, T)
+        self._waiting = 0
 
     def _start(self, X: Array, T: Array) -> None:
         """Choose what is subtracted, p (g, D) and q (g, m), both numbers of float32."""
@@ -145,7 +164,8 @@ class Sums:
         p, q = (A.mean(axis=1, dtype=np.float64).astype(np.float32) for A in (X, T))
         self._p, self._q = p.astype(np.float64), q.astype(np.float64)
         self._x, self._t, self._tt = np.zeros((g, D)), np.zeros((g, m)), np.zeros((g, m))
-        self._xx = np.zeros((g, D, D) if self._with_xx else ())
+        kind = np.float32 if D > _MANY else np.float64
+        self._xx = np.zeros((g, D, D) if self._with_xx else (), kind)
         self._xt = np.zeros((g, D, m) if self._with_xt else ())
 
     def _multiply(self, X: Array, T: Array) -> None:
@@ -158,7 +178,8 @@ class Sums:
             if self._with_xt:
                 self._xt[:, a:b] += left @ T
             if self._with_xx:
-                self._xx[:, a:b, a:] += left @ X[:, :, a:]
+                self._xx[:, a:b, a:b] += left @ X[:, :, a:b]  # numpy takes ?syrk: half the products
+                self._xx[:, a:b, b:] += left @ X[:, :, b:]
 
         if self._with_xx or self._with_xt:
             self._workers.run(block, -(-size // _BLOCK))
@@ -168,16 +189,7 @@ def _outer(a: Floats, b: Floats) -> Floats:
     return a[:, :, None] * b[:, None, :]
 
 
-def _mirror(P: Floats) -> None:
-    """Fill what lies below the upper blocks of a symmetric P (g, D, D)."""
-    size = P.shape[1]
-    for a in range(0, size, _BLOCK):
-        b = min(a + _BLOCK, size)
-        P[:, b:, a:b] = P[:, a:b, b:].swapaxes(1, 2)
-
-
-def _plus(A: Floats, a: Floats, b: Floats) -> Floats:
-    """Add a·bᵀ (g, D) to A (g, D, D) in its place, and return it; no second matrix is made."""
+def _add(A: NDArray[np.floating], a: Floats, b: Floats) -> None:
+    """Add a·bᵀ (g, D) to A (g, D, D), of which no second one is made."""
     for k in range(0, A.shape[1], _BLOCK):
         A[:, k : k + _BLOCK] += a[:, k : k + _BLOCK, None] * b[:, None, :]
-    return A

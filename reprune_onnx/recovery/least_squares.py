@@ -37,7 +37,7 @@ from reprune_onnx.watch import Progress
 Array = NDArray[Any]
 
 _ROUNDS = 3  # fits with moved targets
-_WIDE = 1024  # inputs, beyond which every other sample serves to move targets
+_MOVED = 12_000  # samples that targets are moved by
 _DEAD = 1e-12  # a scale below which a channel is not seen by the rest of the network
 
 
@@ -148,7 +148,7 @@ class _Fit:
         if step.joint.other is not None:
             other = layer.outputs(ours[step.joint.other], at).astype(np.float32)
         if step.joint.bounded:
-            part = 2 if layer.fan_in > _WIDE else 1
+            part = max(1, X.shape[1] * self.ours.batches // _MOVED)
             for name, array in (("X", X[:, ::part]), ("Z", Z[::part]), ("other", other[::part])):
                 self.rows.put(name, k, np.ascontiguousarray(array))
         shift = self.shift.astype(np.float32)

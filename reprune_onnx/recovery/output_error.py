@@ -10,7 +10,7 @@ from reprune_onnx.activations.images import Images
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import Floats, Model
 
-_BATCHES = 16  # at most, spread over all
+_IMAGES = 64  # at least, where there are so many, in batches that are spread over all
 
 
 def output_error(original: Model, other: Model, images: Images) -> float | None:
@@ -31,7 +31,7 @@ def output_errors(
     )
     names = [o.name for o in reference.outputs if o.dtype is not None and o.dtype.kind == "f"]
     sums = [{name: np.zeros(4) for name in names} for _ in others]
-    for feeds in images.batches[:: -(-len(images.batches) // _BATCHES)]:
+    for feeds in images.batches[:: max(1, images.n // _IMAGES)]:
         expected = reference.run(feeds, names)
         for session, totals in zip(sessions, sums, strict=True):
             results = session.run(feeds, list(totals)) if totals else {}

@@ -35,6 +35,27 @@ def test_both_forms_compute_the_same(both: tuple[Gram, Gram]) -> None:
     assert not np.allclose(thin.lost(W, gone, 0.02), full.lost(W, gone, 0.03), rtol=1e-3)
 
 
+def test_a_matrix_in_float32_computes_nearly_the_same() -> None:
+    """Also of more rows than are converted at once."""
+    rng = np.random.default_rng(5)
+    n, D = 1200, 300
+    A = rng.standard_normal((n, D)) * np.geomspace(2, 0.5, D) / np.sqrt(n)
+    exact, G = of_matrix(A.T @ A), of_matrix((A.T @ A).astype(np.float32))
+    W, B = rng.standard_normal((M, D)), rng.standard_normal((D, 3))
+    gone = [np.arange(7), np.arange(0, D, 2)]
+    for a, b in (
+        (G.times(B), exact.times(B)),
+        (G.energies(W), exact.energies(W)),
+        (G.solver(0.02)(B), exact.solver(0.02)(B)),
+        (G.inverse(0.02), exact.inverse(0.02)),
+        (G.lost(W, gone, 0.02), exact.lost(W, gone, 0.02)),
+        (G.shrunk(D).matrix(), exact.shrunk(D).matrix()),
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert G.solver(0.02)(B).dtype == np.float64
+    np.testing.assert_array_equal(exact.inverse(0.02), exact.inverse(0.02).T)
+
+
 def test_what_is_lost_is_the_schur_complement(both: tuple[Gram, Gram]) -> None:
     W, ridge = np.random.default_rng(5).standard_normal((M, D)), 0.02
     R, S = np.arange(0, D, 3), np.setdiff1d(np.arange(D), np.arange(0, D, 3))
