@@ -9,6 +9,7 @@ later run from the input to the frontier in one go, with the weights of the time
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from threading import Lock
 from typing import Any
 
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from reprune_onnx.activations.linear import Linear
 from reprune_onnx.activations.store import Store
 from reprune_onnx.activations.stretch import Arrays, Parts, Stretch
 from reprune_onnx.memory import give_back
+from reprune_onnx.runtime.ort import Use
 from reprune_onnx.types import Floats, Model
 
 
@@ -47,6 +49,8 @@ class Frontier:
         self._needed: set[str] = set()  # what this step and later ones read of earlier ones
         self._live: set[str] = set()  # what later steps read of this one and of earlier ones
         self._halves: set[str] = set()  # what is held in float16
+        self._use: Use = "one of many"
+        self._lock = Lock()
 
     @property
     def batches(self) -> int:
@@ -61,10 +65,8 @@ class Frontier:
         self._held = min(before, self.batches)
         self._store.keep(self._needed, self._held)
         give_back()
-        self._onward = self._afresh = self._stretch(0)
+        self._load()
         self._first = self._begun()
-        if 0 < self._held < self.batches:
-            self._afresh = self._stretch(self._held)
 
     def compute(self, b: int) -> Arrays:
         """Return the tensors of this step in batch ``b``; to be called once for each batch.
@@ -126,33 +128,51 @@ class Frontier:
         """What is run of this step for batch ``b``: from the frontier, or from the input."""
         asked = self._steps[self._step]
         return self._parts.stretch(
-            self._way(b), self._known(b), asked, self._live, halves=self._halves
+            self._way(b), self._known(b), asked, self._live, self._halves, self._use
         )
 
     def _way(self, b: int) -> list[int]:
         """The nodes that this step runs for batch ``b``."""
         return self._nodes[self._step] if b < self._held else self._until(self._step)
 
+    def _load(self) -> None:
+        """Make the stretches of this step."""
+        self._onward = self._afresh = self._stretch(0)
+        if 0 < self._held < self.batches:
+            self._afresh = self._stretch(self._held)
+
     def _begun(self) -> tuple[Arrays, Arrays]:
         """What the first batch makes, by which it is chosen what is held in float16."""
-        if self._onward is None:
-            return {}, {}
-        seen, kept = self._onward.run(self._known(0))
+        seen, kept = self._made(0, self._known(0))
         new = self._parts.made(self._nodes[self._step]) & kept.keys()
         new = halved({name: kept[name] for name in new}, max(self._counts[self._step :]))
         if new:
             self._halves |= new
-            self._onward = self._afresh = self._stretch(0)
+            self._load()
         return seen, kept | {name: saturated(kept[name]) for name in new}
 
     def _run(self, b: int, known: Arrays) -> tuple[Arrays, Arrays]:
         """What batch ``b`` makes; what is too large for float16 becomes its largest value."""
-        stretch = self._onward if b < self._held else self._afresh
-        if stretch is None:
-            return {}, {}
-        seen, kept = stretch.run(known)
-        over = {name for name in stretch.kept & self._halves if not is_finite(kept[name])}
-        exact = self._parts.stretch(self._way(b), known, over, (), halves=self._halves)
+        seen, kept = self._made(b, known)
+        over = {name for name in kept.keys() & self._halves if not is_finite(kept[name])}
+        exact = self._parts.stretch(self._way(b), known, over, (), self._halves, self._use)
         if exact is not None:
             kept |= {name: saturated(array) for name, array in exact.run(known)[0].items()}
         return seen, kept
+
+    def _made(self, b: int, known: Arrays) -> tuple[Arrays, Arrays]:
+        """What the stretch for batch ``b`` makes; alone where it finds no room beside others."""
+        use = self._use
+        stretch = self._onward if b < self._held else self._afresh
+        if stretch is None:
+            return {}, {}
+        try:
+            return stretch.run(known)
+        except MemoryError:
+            if use == "alone":
+                raise
+        with self._lock:
+            if self._use == use:
+                self._use = "alone"
+                self._load()
+        return self._made(b, known)

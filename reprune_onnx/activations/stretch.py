@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from reprune_onnx.activations.half import half, make_half, read_half
 from reprune_onnx.analyzer.graph import Graph, Op, captured
-from reprune_onnx.runtime.ort import Session
+from reprune_onnx.runtime.ort import Session, Use
 from reprune_onnx.types import Model
 
 Arrays = dict[str, NDArray[Any]]
@@ -97,6 +97,7 @@ class Parts:
         looked_at: Collection[str],
         kept: Collection[str],
         halves: Collection[str] = (),
+        use: Use = "one of many",
     ) -> Stretch | None:
         """Return what makes some tensors by ``nodes``, from what is ``known``; None for nothing.
 
@@ -113,7 +114,7 @@ class Parts:
         model = self._model(nodes, {name: known[name] for name in sorted(inputs)}, outputs)
         read_half(model.graph, halves & inputs)
         make_half(model.graph, halves & kept)
-        session = Session(model, optimize=True, threads=1)
+        session = Session(model, optimize=True, threads=1, use=use)
         return Stretch(session, *map(frozenset, (inputs, seen, kept, halves)))
 
     def _model(self, nodes: list[int], inputs: Arrays, outputs: list[str]) -> onnx.ModelProto:

@@ -34,7 +34,7 @@ _TYPES: dict[str, np.dtype[Any]] = {
     **{name: np.dtype(name) for name in ("bool", "float16", *_INTEGERS)},
 }
 _NO_MEMORY = re.compile(r"Failed to allocate memory|bad_alloc|Available memory of \d+ is smaller")
-_FRUGAL = 4 << 30  # bytes that frugal sessions take at most
+_SHARED = 4 << 30  # bytes that sessions of one memory take at most
 _UNKNOWN_OP = re.compile(r"\w:\w+\(.*\) is not a registered function/op")
 _NO_KERNEL = "; load the library that has it with --custom-ops LIB"
 _NO_IMPLEMENTATION = "Could not find an implementation"
@@ -54,7 +54,7 @@ class Port:
 
 
 CPU = "CPUExecutionProvider"
-Use = Literal["alone", "in turns", "frugal"]
+Use = Literal["alone", "in turns", "frugal", "one of many"]
 
 
 class Session:
@@ -65,8 +65,10 @@ class Session:
     cores. ``outputs`` are the tensors that ``run`` returns, inner ones too; by default the graph's
     outputs. ``provider`` says on what, by default the CPU. ``use`` says what for. The threads of
     sessions that run "in turns" do not go on spinning, to be ready for more, while another one
-    runs. "frugal" ones take 4 GB together, or half of what is free: what needs more ends as a
-    MemoryError at once. Raises ModelError where ONNX Runtime cannot load the model.
+    runs. "frugal" ones and each "one of many" take their memory from one place, of 4 GB or half of
+    what is free: what needs more ends as a MemoryError at once. What "one of many" has used is
+    there for the next one; "frugal" ones give it back after each run. Raises ModelError where ONNX
+    Runtime cannot load the model.
     """
 
     inputs: tuple[Port, ...]
@@ -89,8 +91,8 @@ class Session:
         options.intra_op_num_threads = threads
         if use == "in turns":
             options.add_session_config_entry("session.force_spinning_stop", "1")
-        if use == "frugal":
-            _limit_memory()
+        if use in ("frugal", "one of many"):
+            _share_memory()
             options.add_session_config_entry("session.use_env_allocators", "1")
         level = ort.GraphOptimizationLevel
         options.graph_optimization_level = (
@@ -244,12 +246,12 @@ def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProt
 
 
 @cache
-def _limit_memory() -> None:
-    """Make the memory that frugal sessions share; once, for ONNX Runtime keeps it to the end."""
+def _share_memory() -> None:
+    """Make the memory that sessions share; once, for ONNX Runtime keeps it to the end."""
     import onnxruntime as ort
 
     kind, use = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, ort.OrtMemType.DEFAULT
-    most = min(_FRUGAL, available_memory() // 2)
+    most = min(_SHARED, available_memory() // 2)
     ort.create_and_register_allocator(
         ort.OrtMemoryInfo("Cpu", kind, 0, use), ort.OrtArenaCfg({"max_mem": most})
     )

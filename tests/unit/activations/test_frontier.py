@@ -188,6 +188,28 @@ def test_values_outside_the_range_of_float16_are_held_in_float32(
     assert {store.get("a", k).dtype for k in range(3)} == {np.dtype(np.float32)}
 
 
+def test_what_finds_no_room_beside_other_sessions_runs_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Crowded(Session):
+        def __init__(self, proto: Any, use: Any, **kwargs: Any) -> None:
+            self.use = use
+            super().__init__(proto, use=use, **kwargs)
+
+        def run(self, feeds: Any, outputs: Any = None) -> Any:
+            if self.use != "alone":
+                raise MemoryError("Available memory of 1 is smaller than requested bytes of 2")
+            return super().run(feeds, outputs)
+
+    monkeypatch.setattr(stretch_module, "Session", Crowded)
+    proto, feeds = network(RESIDUAL), images(["x"])
+    frontier = Frontier(Model(proto), feeds, [["a"], ["out"]], [1, 3], Store(Room()))
+    for names in (["a"], ["out"]):
+        for arrays, feed in zip(taken(frontier), feeds, strict=False):
+            expected = in_one_run(proto, feed, names)
+            np.testing.assert_allclose(arrays[names[0]], expected[names[0]], rtol=1e-4, atol=1e-5)
+
+
 def test_each_node_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
 
