@@ -1,15 +1,16 @@
 """The number of images, and of positions of each, that a layer is measured on.
 
-The fit of a layer with D inputs is as good as its samples per input, n/D; more than some tens
-hardly help. Positions of one image resemble each other, so only a part of them is looked at, and n
-is reached with as many images as that takes: few at the beginning of a network, all of them behind
-the last pooling.
+A layer is fitted to as many samples as help; what its inputs are worth is seen from fewer, some tens
+for each input. Positions of one image resemble each other, so only a part of them is looked at, and
+the number is reached with as many images as that takes: few at the beginning of a network, all of
+them behind the last pooling.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, prod
 
 import numpy as np
@@ -21,11 +22,13 @@ from reprune_onnx.activations.stretch import Arrays
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import Ints
 
-_PER_INPUT = 48  # samples for each input of a layer
-_FEWEST, _MOST = 12_000, 40_000  # samples of any layer, where there are so many
+_TO_FIT = 40_000  # samples of any layer, where there are so many
+_PER_INPUT = 24  # samples for each input of a layer that is only compared
+_TO_COMPARE = 12_000, 20_000  # samples of any such layer
 _SPREAD = 4  # one position in so many is looked at, where there are enough images
 _EACH = 16  # positions of every image at least
-_BATCHES = 4  # at least: fits to the even ones are tested on the odd ones
+_BATCHES = 4  # at least: fits to the even portions are tested on the odd ones
+_TOGETHER = 16  # images of a portion at most, where batches are smaller
 
 
 @dataclass(frozen=True)
@@ -37,27 +40,39 @@ class Look:
 
     tensor: str
     axis: int
-    samples: int = _FEWEST
+    samples: int = _TO_COMPARE[0]
     spread: int = _SPREAD
 
     @classmethod
     def to_fit(cls, tensor: str, layer: Linear) -> Look:
         """Look at a tensor in which the outputs of ``layer`` lie, to fit the layer to it."""
-        return cls(tensor, layer.axis, min(_MOST, max(_FEWEST, _PER_INPUT * layer.fan_in)))
+        return cls(tensor, layer.axis, _TO_FIT)
 
     @classmethod
     def to_compare(cls, tensor: str, layer: Linear) -> Look:
-        """Look at it to see what the layer's inputs are worth: that takes half as many samples."""
-        half = Look.to_fit(tensor, layer).samples // 2
-        return cls(tensor, layer.axis, max(_FEWEST, half))
+        """Look at it to see what the layer's inputs are worth: that takes fewer samples."""
+        least, most = _TO_COMPARE
+        return cls(tensor, layer.axis, min(most, max(least, _PER_INPUT * layer.fan_in)))
 
 
 @dataclass(frozen=True)
 class Share:
-    """The part of the images that a step looks at: ``each`` positions in the first ``batches``."""
+    """The part of the images that a step looks at: ``each`` positions in the first ``batches``.
+
+    So many batches ``together`` are a portion of the samples.
+    """
 
     batches: int
     each: int
+    together: int = 1
+
+    @cached_property
+    def portions(self) -> list[range]:
+        """The batches of each portion."""
+        return [
+            range(b, min(b + self.together, self.batches))
+            for b in range(0, self.batches, self.together)
+        ]
 
     def places(self, positions: int, batch: int) -> Ints:
         """The positions (r,) of ``positions`` that are looked at, ascending; others per batch."""
@@ -82,7 +97,9 @@ def shares(proto: onnx.ModelProto, images: Sequence[Arrays], looks: Sequence[Loo
     for look, count in zip(looks, _one_hill(np.array(wanted)), strict=True):
         batches = max(_BATCHES, int(np.searchsorted(until, count)) + 1)
         batches = min(len(images), batches)
-        result.append(Share(batches, max(_EACH, ceil(look.samples / until[batches - 1]))))
+        together = max(1, min(_TOGETHER // int(until[0]), batches // _BATCHES))
+        each = max(_EACH, ceil(look.samples / until[batches - 1]))
+        result.append(Share(batches, each, together))
     return result
 
 

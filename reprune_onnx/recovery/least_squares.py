@@ -112,9 +112,9 @@ class _Fit:
         return {k: v.astype(self.graph.array(k).dtype) for k, v in values.items()}
 
     def _chosen(self, centred: bool) -> tuple[float, Moments]:
-        """The ridge that a fit to every other batch is best with, and the moments of all."""
+        """The ridge that a fit to every other portion is best with, and the moments of all."""
         sums = [Sums(self.workers) for _ in range(2)]
-        for k, (X, T) in enumerate(self.workers.in_order(self._sample, self.ours.batches)):
+        for k, (X, T) in enumerate(self.workers.in_order(self._sample, len(self.share.portions))):
             sums[k % 2].add(X, T)
         fit, test = (s.moments(centred) for s in sums)
         del sums
@@ -132,29 +132,37 @@ class _Fit:
         return W, np.where(self.dead, self.bias0, b)
 
     def _sample(self, k: int) -> tuple[Array, Array]:
-        """X (g, r, D) and T (g, r, m) of batch k; a part of its rows is kept for `_change`."""
-        step, layer = self.step, self.step.layer
-        ours = self.ours.compute(k)
-        z = self.theirs.compute(k)[step.joint.tensor]
-        at = self.share.places(layer.positions(z), k)
-        X = layer.inputs(ours[layer.op.inputs[0]], z.shape, at).astype(np.float32, copy=False)
+        """X (g, r, D) and T (g, r, m) of portion k; a part of its rows is kept for `_change`."""
+        step = self.step
+        parts = [self._batch(b) for b in self.share.portions[k]]
+        X = np.concatenate([x for x, _, _ in parts], axis=1)
+        Z, other = (np.concatenate(rows) for rows in list(zip(*parts, strict=True))[1:])
         if not np.isfinite(X).all():
             raise DataError(
-                f"the images make values that are not finite before {layer.op.title}: give values"
-                " as the model was trained on (--preprocess)"
+                f"the images make values that are not finite before {step.layer.op.title}: give"
+                " values as the model was trained on (--preprocess)"
             )
-        Z = step.joint.rows(layer, z, at)[:, step.kept].astype(np.float32)
-        other = np.zeros((1, 1), np.float32)
-        if step.joint.other is not None:
-            other = layer.outputs(ours[step.joint.other], at).astype(np.float32)
         if step.joint.bounded:
-            part = max(1, X.shape[1] * self.ours.batches // _MOVED)
-            for name, array in (("X", X[:, ::part]), ("Z", Z[::part]), ("other", other[::part])):
+            part = max(1, X.shape[1] * len(self.share.portions) // _MOVED)
+            kept = {"X": X[:, ::part], "Z": Z[::part], "other": other[::part]}
+            for name, array in kept.items():
                 self.rows.put(name, k, np.ascontiguousarray(array))
         shift = self.shift.astype(np.float32)
         if step.intercept is None:
             shift = shift + (self.scale * self.bias0).astype(np.float32)
         return X, self._by_group((Z - other - shift) / self.scale.astype(np.float32))
+
+    def _batch(self, b: int) -> tuple[Array, Array, Array]:
+        """X (g, r, D) and Z (r, n_out) of batch b, and the shortcut there or zeros (r, 1)."""
+        step, layer = self.step, self.step.layer
+        ours = self.ours.compute(b)
+        z = self.theirs.compute(b)[step.joint.tensor]
+        at = self.share.places(layer.positions(z), b)
+        X = layer.inputs(ours[layer.op.inputs[0]], z.shape, at).astype(np.float32, copy=False)
+        Z = step.joint.rows(layer, z, at)[:, step.kept].astype(np.float32)
+        if step.joint.other is None:
+            return X, Z, np.zeros((len(Z), 1), np.float32)
+        return X, Z, layer.outputs(ours[step.joint.other], at).astype(np.float32)
 
     def _change(self, W: Floats, b: Floats) -> Sums:
         """The sums of what is added to the targets where an error does not matter.
@@ -174,7 +182,7 @@ class _Fit:
             return X, self._by_group((change / scale).astype(np.float32))
 
         sums = Sums(self.workers, xx=False)
-        for X, T in self.workers.in_order(rows, self.ours.batches):
+        for X, T in self.workers.in_order(rows, len(self.share.portions)):
             sums.add(X, T)
         return sums
 

@@ -113,10 +113,10 @@ def _measured(
     linear, joint = plan.linear, plan.joint
     sums = Sums(workers, xt=False)
 
-    def rows(k: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        arrays = frontier.compute(k)
+    def rows(b: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        arrays = frontier.compute(b)
         z = arrays[joint.tensor]
-        at = share.places(linear.positions(z), k)
+        at = share.places(linear.positions(z), b)
         X = linear.inputs(arrays[linear.op.inputs[0]], z.shape, at).astype(np.float32)
         Z = joint.rows(linear, z, at).astype(np.float32)
         if not (np.isfinite(X).all() and np.isfinite(Z).all()):
@@ -126,7 +126,11 @@ def _measured(
             )
         return X, Z.reshape(len(Z), linear.groups, -1).swapaxes(0, 1)
 
-    for X, Z in workers.in_order(rows, frontier.batches):
+    def portion(k: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        X, Z = zip(*map(rows, share.portions[k]), strict=True)
+        return np.concatenate(X, axis=1), np.concatenate(Z, axis=1)
+
+    for X, Z in workers.in_order(portion, len(share.portions)):
         sums.add(X, Z)
     m = sums.moments()
     W = linear.matrix(graph.array(plan.layer.weight))

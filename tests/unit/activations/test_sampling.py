@@ -44,10 +44,32 @@ def looks(names: list[str]) -> list[Look]:
 def test_deeper_layers_look_at_more_images() -> None:
     proto = model(PYRAMID, **WEIGHTS)
     a, b = shares(proto, batches(2000), looks(["a", "b"]))
-    assert a.batches * 10 * 32 * 32 >= sampling._SPREAD * sampling._FEWEST
+    assert a.batches * 10 * 32 * 32 >= sampling._SPREAD * sampling._TO_FIT
     assert a.batches < b.batches <= 200
     for share in (a, b):
-        assert share.batches * 10 * share.each >= sampling._FEWEST
+        assert share.batches * 10 * share.each >= sampling._TO_FIT
+
+
+def test_what_is_only_compared_takes_fewer_samples_the_fewer_inputs_a_layer_has() -> None:
+    graph = Graph(Model(model(PYRAMID, **WEIGHTS)))
+    samples = []
+    for fan_in in (8, 600, 5000):
+        op = graph.producer("out")
+        assert op is not None
+        samples.append(Look.to_compare("out", Linear(op, (fan_in, 8))).samples)
+    assert samples == [12_000, 24 * 600, 20_000]
+
+
+def test_small_batches_make_portions_together() -> None:
+    proto = model(PYRAMID, **WEIGHTS)
+    (share,) = shares(proto, batches(100, size=3), looks(["a"]))
+    assert share.together == 5
+    assert [b for portion in share.portions for b in portion] == list(range(share.batches))
+    assert {len(portion) for portion in share.portions[:-1]} == {5}
+    (few,) = shares(proto, batches(9, size=1), looks(["a"]))
+    assert len(few.portions) >= 4
+    (large,) = shares(proto, batches(400, size=20), looks(["a"]))
+    assert large.together == 1
 
 
 def test_behind_a_global_pooling_every_image_counts() -> None:
@@ -93,4 +115,4 @@ def test_a_tensor_that_is_an_input_is_looked_at_too() -> None:
     proto = model(PYRAMID, **WEIGHTS)
     (share,) = shares(proto, batches(400), [Look("x", 1)])
     assert share == shares(proto, batches(400), [Look("x", 1)])[0]
-    assert share.batches * 10 * share.each >= sampling._FEWEST
+    assert share.batches * 10 * share.each >= sampling._TO_COMPARE[0]
