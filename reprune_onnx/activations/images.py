@@ -25,7 +25,7 @@ from reprune_onnx.types import Ints, Model
 from reprune_onnx.watch import Progress
 
 _BATCH = 16  # images at a time where the model leaves it open
-_BYTES = 4 << 20  # and the most bytes of them: activations are some tens of times as large
+_BYTES = 2 << 20  # and the most bytes of them: activations are some tens of times as large
 _LEAST = 8  # images; half of them test what is fitted to the others
 HELD_OUT = 3
 """Of so many images at least one is held out by `Images.split`: of 3k, k or more."""

@@ -1,9 +1,9 @@
 """The number of images, and of positions of each, that a layer is measured on.
 
-A layer is fitted to as many samples as help; what its inputs are worth is seen from fewer, some tens
-for each input. Positions of one image resemble each other, so only a part of them is looked at, and
-the number is reached with as many images as that takes: few at the beginning of a network, all of
-them behind the last pooling.
+A layer is fitted to as many samples as help. What its inputs are worth is seen from fewer, some
+tens for each input. Positions of one image resemble each other, so only a part of them is looked
+at. Their number is reached with as many images as that takes: few at the beginning of a network,
+all of them behind the last pooling.
 """
 
 from __future__ import annotations

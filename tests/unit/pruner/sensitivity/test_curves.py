@@ -28,8 +28,7 @@ N = 240  # enough samples for each input of every layer here
 @pytest.fixture(autouse=True)
 def all_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     """The curves here are compared with refits on every position of every image."""
-    monkeypatch.setattr(sampling, "_FEWEST", 10**6)
-    monkeypatch.setattr(sampling, "_MOST", 10**6)
+    monkeypatch.setattr(sampling, "_TO_COMPARE", (10**6, 10**6))
 
 
 def network(body: str, **shapes: tuple[int, ...]) -> onnx.ModelProto:
