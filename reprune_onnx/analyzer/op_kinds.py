@@ -25,6 +25,8 @@ SAME_ELEMENTS = frozenset(
     {"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 )
 """Ops that change at most the type, the shape and the order of their input's elements."""
+MOVING = SAME_ELEMENTS | {"Gather", "Slice", "Split"}
+"""Ops that pass elements on, all or some."""
 RESIZING = frozenset({"Resize", "Upsample"})
 """Ops that change the sides of an image, by factors in floating point."""
 

@@ -89,7 +89,8 @@ class _Fit:
 
     def __post_init__(self) -> None:
         step, graph = self.step, self.graph
-        self.W0: Floats = step.layer.matrix(graph.array(step.weight))  # (g, m, D)
+        cut = step.layer.matrix(graph.array(step.weight))
+        self.W0: Floats = cut if step.start is None else step.start[None]  # (g, m, D)
         scale = step.joint.scale[step.kept]
         self.dead = np.abs(scale) < _DEAD
         self.scale, self.shift = np.where(self.dead, 1.0, scale), step.joint.shift[step.kept]
@@ -159,7 +160,7 @@ class _Fit:
         z = self.theirs.compute(b)[step.joint.tensor]
         at = self.share.places(layer.positions(z), b)
         X = layer.inputs(ours[layer.op.inputs[0]], z.shape, at).astype(np.float32, copy=False)
-        Z = step.joint.rows(layer, z, at)[:, step.kept].astype(np.float32)
+        Z = step.targets(step.joint.rows(layer, z, at)).astype(np.float32)
         if step.joint.other is None:
             return X, Z, np.zeros((len(Z), 1), np.float32)
         return X, Z, layer.outputs(ours[step.joint.other], at).astype(np.float32)

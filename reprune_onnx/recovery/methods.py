@@ -23,8 +23,10 @@ def _batch_norm(work: Work) -> Mapping[str, Any]:
 
 def _least_squares(work: Work) -> Mapping[str, Any]:
     from reprune_onnx.recovery.least_squares import refit
+    from reprune_onnx.recovery.scores import with_scores
 
-    return refit(work.models, work.steps, work.images, work.workers, work.progress)
+    steps = with_scores(work)
+    return refit(work.models, steps, work.images, work.workers, work.progress)
 
 
 METHODS: dict[Recover, RecoveryMethod] = {

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reprune_onnx.activations.joint import Joint, joint_of
 from reprune_onnx.activations.linear import Linear
 from reprune_onnx.analyzer.graph import Graph, captured
-from reprune_onnx.analyzer.op_kinds import LINEAR
+from reprune_onnx.analyzer.op_kinds import ARITHMETIC, LINEAR, MOVING
 from reprune_onnx.recovery.intercept import Intercept, intercept_of, is_sole_constant
-from reprune_onnx.types import Bools, ChannelMap, Ints
+from reprune_onnx.types import Bools, ChannelMap, Floats, Ints
+
+_PASSING = MOVING | ARITHMETIC | {"BatchNormalization"}
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,9 @@ class Step:
     """One layer of the pruned model.
 
     ``layer`` and ``weight`` are as they are there; ``joint`` is of the original, whose output
-    channels ``kept (n_out',)`` are left.
+    channels ``kept (n_out',)`` are left. With ``mix (n_out', n_out)`` it is to make combinations
+    of the original's channels instead; ``start (n_out', D)`` are the weights that make these of
+    inputs that nothing changed.
     """
 
     layer: Linear
@@ -27,6 +33,14 @@ class Step:
     joint: Joint
     kept: Ints
     intercept: Intercept | None
+    mix: Floats | None = None
+    start: Floats | None = None
+
+    def targets(self, z: NDArray[Any]) -> NDArray[Any]:
+        """What the layer is to make (r, n_out'), of the rows z (r, n_out) of the original."""
+        if self.mix is None:
+            return z[:, self.kept]
+        return np.asarray(z @ self.mix.T.astype(z.dtype))
 
     @property
     def tensors(self) -> list[str]:
@@ -42,10 +56,11 @@ class Step:
 def plan(graph: Graph, channels: ChannelMap, keep: Bools, pruned: Graph) -> list[Step]:
     """Return the layers that read what the cut has changed, in graph order.
 
-    A layer whose weight is shared with another, or is computed by the graph, stays as it is, and so
-    does a Gemm that adds more than a bias.
+    With them come layers that make queries or keys of which channels went. A layer whose weight is
+    shared with another, or is computed by the graph, stays as it is, and so does a Gemm that adds
+    more than a bias.
     """
-    changed = _changed(graph, channels, keep)
+    changed = _changed(graph, channels, keep) | _before_scores(graph, channels, keep)
     layers = {layer.node: layer for layer in channels.layers if layer.node in changed}
     steps = []
     for node, layer in sorted(layers.items()):
@@ -79,6 +94,23 @@ def _changed(graph: Graph, channels: ChannelMap, keep: Bools) -> set[int]:
             changed.add(op.index)
             tensors.update(op.outputs)
     return changed
+
+
+def _before_scores(graph: Graph, channels: ChannelMap, keep: Bools) -> set[int]:
+    """The layers whose outputs are, moved and scaled, operands of products that lost channels."""
+    layers = {layer.node for layer in channels.layers}
+    makers = set()
+    for s in channels.summed:
+        op = graph.producer(graph.ops[s.node].inputs[s.input])
+        while op is not None and not keep[s.ids].all():
+            if op.index in layers:
+                makers.add(op.index)
+                break
+            passed = [i for i in op.inputs if i in channels.tensors]
+            if len(passed) != 1 or op.type not in _PASSING:
+                break
+            op = graph.producer(passed[0])
+    return makers
 
 
 def _comes_later(graph: Graph, name: str, node: int, layers: set[int]) -> bool:

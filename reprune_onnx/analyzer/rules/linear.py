@@ -65,7 +65,7 @@ def matmul(op: Op, w: Walk, in_axis: int = 0) -> Labels | None:
 
 def einsum(op: Op, w: Walk) -> Labels | None:
     """The product with a constant matrix, such as ``bchw,oc->bohw``, is a layer; see MatMul."""
-    terms = _terms(op)
+    terms = einsum_terms(op)
     shape = w.shape(op)
     if terms is None or shape is None or not w.is_constant(op, 1):
         return _product(op, w, terms)
@@ -84,7 +84,7 @@ def einsum(op: Op, w: Walk) -> Labels | None:
     return Labels(shape, made.reshape([-1 if k == axis else 1 for k in range(len(shape))]))
 
 
-def _terms(op: Op) -> tuple[str, str, str] | None:
+def einsum_terms(op: Op) -> Terms | None:
     """The indices of two operands and the result, each index once; None for other equations."""
     equation = op.attrs.get("equation", b"").decode().replace(" ", "")
     operands, arrow, out = equation.partition("->")

@@ -1,0 +1,179 @@
+"""What reads channels and can be measured: layers, and scores of attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reprune_onnx.activations.frontier import Frontier
+from reprune_onnx.activations.gram import Gram, of_matrix
+from reprune_onnx.activations.joint import Joint, joint_of
+from reprune_onnx.activations.linear import Linear
+from reprune_onnx.activations.moments import Sums
+from reprune_onnx.activations.sampling import Look, Share
+from reprune_onnx.activations.scores import Scores, score_moments, scores_of
+from reprune_onnx.activations.workers import Workers
+from reprune_onnx.analyzer.graph import Graph
+from reprune_onnx.analyzer.op_kinds import LINEAR
+from reprune_onnx.errors import DataError
+from reprune_onnx.types import ChannelMap, Floats, Ints, Layer
+
+Measurement = tuple[Floats, list[Gram]]
+"""W (g, m, D) in units of the deviation of what it makes; the moments (D, D) of each group."""
+
+
+class Plan(Protocol):
+    """What is to be measured, at node ``node``; ``units (n,)`` are those of the channels it reads.
+
+    For that ``tensors`` are looked at, of one of them as ``look`` says.
+    """
+
+    @property
+    def node(self) -> int: ...  # noqa: D102
+
+    @property
+    def units(self) -> Ints: ...  # noqa: D102
+
+    @property
+    def tensors(self) -> list[str]: ...  # noqa: D102
+
+    @property
+    def look(self) -> Look: ...  # noqa: D102
+
+    def measured(
+        self, graph: Graph, frontier: Frontier, part: tuple[Share, float], workers: Workers
+    ) -> Measurement:
+        """Return what a ``part`` of the images tells, an error weighing so much.
+
+        Raises DataError for values that are not finite.
+        """
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """A layer to measure; ``units (n_in/g,)`` are those of its input channels."""
+
+    layer: Layer
+    linear: Linear
+    joint: Joint
+    units: Ints
+
+    @property
+    def node(self) -> int:
+        """The place of the layer in the graph."""
+        return self.layer.node
+
+    @property
+    def tensors(self) -> list[str]:
+        """The input, and what the output becomes."""
+        return [self.linear.op.inputs[0], self.joint.tensor]
+
+    @property
+    def look(self) -> Look:
+        """At fewer samples than a fit takes."""
+        return Look.to_compare(self.joint.tensor, self.linear)
+
+    def measured(
+        self, graph: Graph, frontier: Frontier, part: tuple[Share, float], workers: Workers
+    ) -> Measurement:
+        """Return W in units of the joint's deviation, and each group's centred moments."""
+        (share, weight), linear, joint = part, self.linear, self.joint
+        sums = Sums(workers, xt=False)
+
+        def rows(b: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            arrays = frontier.compute(b)
+            z = arrays[joint.tensor]
+            at = share.places(linear.positions(z), b)
+            X = linear.inputs(arrays[linear.op.inputs[0]], z.shape, at).astype(np.float32)
+            Z = joint.rows(linear, z, at).astype(np.float32)
+            _check([X, Z], linear.op.title)
+            return X, Z.reshape(len(Z), linear.groups, -1).swapaxes(0, 1)
+
+        def portion(k: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            X, Z = zip(*map(rows, share.portions[k]), strict=True)
+            return np.concatenate(X, axis=1), np.concatenate(Z, axis=1)
+
+        for X, Z in workers.in_order(portion, len(share.portions)):
+            sums.add(X, Z)
+        m = sums.moments()
+        W = linear.matrix(graph.array(self.layer.weight))
+        scale = joint.scale.reshape(linear.groups, -1)
+        variance = float(m.tt.sum()) or 1.0
+        return W * scale[:, :, None] * np.sqrt(weight / variance), [G.shrunk(m.n) for G in m.xx]
+
+
+@dataclass(frozen=True)
+class ScorePlan:
+    """Scores to measure: as a layer that reads keys, whose weights are the queries."""
+
+    scores: Scores
+
+    @property
+    def node(self) -> int:
+        """The place of the product in the graph."""
+        return self.scores.node
+
+    @property
+    def units(self) -> Ints:
+        """The units of the channels that are summed."""
+        return self.scores.units
+
+    @property
+    def tensors(self) -> list[str]:
+        """Queries and keys."""
+        return self.scores.tensors
+
+    @property
+    def look(self) -> Look:
+        """At the queries."""
+        return Look(self.scores.queries.tensor, self.scores.axis)
+
+    def measured(
+        self, graph: Graph, frontier: Frontier, part: tuple[Share, float], workers: Workers
+    ) -> Measurement:
+        """Return G_q^½ in units of the scores' deviation, and the moments of each head's keys."""
+        title = graph.ops[self.node].title
+
+        def both(k: int) -> tuple[NDArray[Any], NDArray[Any]]:
+            arrays = frontier.compute(k)
+            q, k_ = (arrays[name] for name in self.tensors)
+            _check([q, k_], title)
+            return q, k_
+
+        m = score_moments(self.scores, workers.in_order(both, frontier.batches))
+        values, vectors = np.linalg.eigh(m.queries)
+        W = np.sqrt(np.maximum(values, 0.0))[:, :, None] * vectors.swapaxes(1, 2)
+        W *= np.sqrt(part[1] / (m.variance or 1.0))
+        return W, [of_matrix(G).shrunk(m.samples) for G in m.keys]
+
+
+def plans_of(graph: Graph, channels: ChannelMap) -> list[Plan]:
+    """Return what reads channels that may go, in graph order."""
+    movable = np.zeros(channels.n_units, dtype=bool)
+    for g in channels.groups:
+        movable[g.units[g.free]] = True
+    sites = {(s.node, s.input): s for s in channels.sites if s.role == "in"}
+    plans: list[Plan] = [ScorePlan(s) for s in scores_of(graph, channels) if movable[s.units].any()]
+    for layer in channels.layers:
+        site, op = sites.get((layer.node, layer.input)), graph.ops[layer.node]
+        readable = layer.op in LINEAR and layer.input == 1 and not op.attrs.get("transA", 0)
+        if site is None or not readable or not movable[site.ids].any():
+            continue
+        linear = Linear(op, layer.shape)
+        units = site.ids
+        if layer.op == "ConvTranspose":  # its groups' input channels lie one after the other
+            units = units.reshape(linear.groups, -1)[0]
+        plans.append(LayerPlan(layer, linear, joint_of(graph, channels, linear), units))
+    return sorted(plans, key=lambda plan: plan.node)
+
+
+def _check(arrays: Sequence[NDArray[Any]], title: str) -> None:
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise DataError(
+            f"the images make values that are not finite at {title}: give values as the model was"
+            " trained on (--preprocess)"
+        )
