@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reprune_onnx.activations.low_rank import lost_by_rank
+from reprune_onnx.activations.makers import Maker, Network, made_by
 from reprune_onnx.analyzer.graph import Graph, Op
-from reprune_onnx.analyzer.op_kinds import ARITHMETIC, SAME_NUMBERS
+from reprune_onnx.analyzer.op_kinds import SAME_NUMBERS
 from reprune_onnx.analyzer.rules.linear import einsum_terms
 from reprune_onnx.analyzer.rules.products import Terms, matmul_terms
 from reprune_onnx.types import ChannelMap, Floats, Ints
@@ -48,14 +50,15 @@ class Operand:
 class Scores:
     """Node ``node`` sums over the channels ``units (d,)`` of ``queries`` and of ``keys``.
 
-    ``level`` says that what all keys of an image have in common does not matter.
+    A Softmax over the keys reads the scores times ``scale``, if that is not None: what all keys of
+    an image have in common does not matter then.
     """
 
     node: int
     queries: Operand
     keys: Operand
     units: Ints
-    level: bool
+    scale: float | None
 
     @property
     def tensors(self) -> list[str]:
@@ -66,6 +69,15 @@ class Scores:
     def axis(self) -> int:
         """The axis of the queries along which channels lie."""
         return self.queries.order[-1]
+
+    def unit(self, m: ScoreMoments) -> float:
+        """The mean square that an error of scores is relative to, summed over the heads.
+
+        It is that of the scores or, before a Softmax, 1 for each head if that is less: a Softmax
+        takes differences of scores as they are, however far apart the scores lie.
+        """
+        most = np.inf if not self.scale else len(m.queries) / self.scale**2
+        return min(m.variance, most) or 1.0
 
 
 @dataclass(frozen=True)
@@ -81,11 +93,16 @@ class ScoreMoments:
         """The mean square of a score, summed over the heads."""
         return float(np.einsum("hde,hed->", self.queries, self.keys))
 
+    def lost_by_rank(self) -> Floats:
+        """What is lost (d + 1,) with n = 0 … d combinations of channels for each head."""
+        heads = zip(self.queries, self.keys, strict=True)
+        return np.asarray(sum(lost_by_rank(q, k) for q, k in heads))
+
 
 def scores_of(graph: Graph, channels: ChannelMap) -> list[Scores]:
     """Return the products of activations that sum over channels which may go, in graph order."""
     summed = {(s.node, s.input): s for s in channels.summed}
-    found = []
+    products = []
     for node in sorted({s.node for s in channels.summed}):
         op, both = graph.ops[node], [summed.get((node, i)) for i in (0, 1)]
         shapes = [
@@ -102,9 +119,9 @@ def scores_of(graph: Graph, channels: ChannelMap) -> list[Scores]:
         if extents[0] != extents[1] or None in extents[0]:
             continue
         keys = [k for k, x in enumerate(out) if x not in left]
-        level = _level(graph, op.outputs[0], keys, len(out))
-        found.append(Scores(node, operands[0], operands[1], both[0].ids, level))
-    return found
+        scale = _scale(graph, op.outputs[0], keys, len(out))
+        products.append(Scores(node, operands[0], operands[1], both[0].ids, scale))
+    return products
 
 
 def score_moments(scores: Scores, batches: Iterable[tuple[Array, Array]]) -> ScoreMoments:
@@ -115,7 +132,7 @@ def score_moments(scores: Scores, batches: Iterable[tuple[Array, Array]]) -> Sco
     for arrays in batches:
         for k, (operand, array) in enumerate(zip(factors, arrays, strict=True)):
             rows = operand.rows(array).astype(np.float64)
-            if k and scores.level:
+            if k and scores.scale is not None:
                 rows -= rows.mean(axis=2, keepdims=True)
             n[k] += rows.shape[0] * rows.shape[2]
             moments[k] = moments[k] + np.einsum("nhrd,nhre->hde", rows, rows, optimize=True)
@@ -145,20 +162,50 @@ def _operand(name: str, term: str, images: str, heads: Sequence[str], c: str) ->
     return Operand(name, order, len(heads))
 
 
-def _level(graph: Graph, name: str, keys: Sequence[int], rank: int) -> bool:
-    """Whether a Softmax over the axis ``keys`` reads scores that were only scaled and shifted."""
+def _scale(graph: Graph, name: str, keys: Sequence[int], rank: int) -> float | None:
+    """By how much scores are scaled before a Softmax over the axis ``keys``; None without one."""
+    scale = 1.0
     while True:
         readers = graph.readers(name)
-        if len(readers) != 1 or name in graph.outputs:
-            return False
+        if len(readers) != 1 or name in graph.outputs or readers[0].domain:
+            return None
         (op,) = readers
         if op.type == "Softmax":
             axis = int(op.attrs.get("axis", -1 if op.opset >= 13 else 1))
-            return [axis % rank] == keys
-        shifts = op.type in ARITHMETIC and not (op.type == "Div" and op.inputs[0] != name)
-        scalar = op.type in ("Add", "Sub") or all(
-            graph.is_constant(i) and graph.array(i).size == 1 for i in op.inputs if i != name
-        )
-        if op.domain or not (op.type in SAME_NUMBERS or (shifts and scalar)):
-            return False
+            return scale if [axis % rank] == keys else None
+        if op.type in ("Mul", "Div"):
+            factor = _number(graph, op.inputs[op.inputs[0] == name])
+            if not factor or (op.type == "Div" and op.inputs[0] != name):
+                return None
+            scale = scale * factor if op.type == "Mul" else scale / factor
+        elif op.type not in SAME_NUMBERS | {"Add", "Sub"}:
+            return None
         name = op.outputs[0]
+
+
+def _number(graph: Graph, name: str) -> float | None:
+    """The one number of a constant."""
+    one = graph.is_constant(name) and graph.array(name).size == 1
+    return float(graph.array(name).reshape(-1)[0]) if one else None
+
+
+def score_makers(network: Network, scores: Scores) -> tuple[Maker | None, Maker | None]:
+    """Return the layers that make queries and keys, where their channels can be combined.
+
+    Channels that are both at once cannot.
+    """
+    q, k = (_maker(network, scores, operand) for operand in (scores.queries, scores.keys))
+    if q is not None and k is not None and q.node == k.node and np.isin(q.rows, k.rows).any():
+        return None, None
+    return q, k
+
+
+def _maker(network: Network, scores: Scores, operand: Operand) -> Maker | None:
+    made = made_by(network, operand.tensor, scores.node, mixed=False)
+    if made is None:
+        return None
+    mine = operand.rows(made.rows)
+    heads = mine[0, :, 0]
+    if (mine != heads[:, None]).any() or len(np.unique(heads)) < heads.size:
+        return None
+    return Maker(made.node, tuple(heads))

@@ -22,10 +22,10 @@ def _batch_norm(work: Work) -> Mapping[str, Any]:
 
 
 def _least_squares(work: Work) -> Mapping[str, Any]:
+    from reprune_onnx.recovery.combined import combined
     from reprune_onnx.recovery.least_squares import refit
-    from reprune_onnx.recovery.scores import with_scores
 
-    steps = with_scores(work)
+    steps = combined(work)
     return refit(work.models, steps, work.images, work.workers, work.progress)
 
 

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from reprune_onnx.activations.joint import Joint, joint_of
 from reprune_onnx.activations.linear import Linear
+from reprune_onnx.activations.makers import maker_nodes
 from reprune_onnx.analyzer.graph import Graph, captured
-from reprune_onnx.analyzer.op_kinds import ARITHMETIC, LINEAR, MOVING
+from reprune_onnx.analyzer.op_kinds import LINEAR
 from reprune_onnx.recovery.intercept import Intercept, intercept_of, is_sole_constant
 from reprune_onnx.types import Bools, ChannelMap, Floats, Ints
-
-_PASSING = MOVING | ARITHMETIC | {"BatchNormalization"}
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,11 @@ class Step:
 def plan(graph: Graph, channels: ChannelMap, keep: Bools, pruned: Graph) -> list[Step]:
     """Return the layers that read what the cut has changed, in graph order.
 
-    With them come layers that make queries or keys of which channels went. A layer whose weight is
-    shared with another, or is computed by the graph, stays as it is, and so does a Gemm that adds
-    more than a bias.
+    With them come layers that make queries, keys or values of which channels went. A layer whose
+    weight is shared with another, or is computed by the graph, stays as it is, and so does a Gemm
+    that adds more than a bias.
     """
-    changed = _changed(graph, channels, keep) | _before_scores(graph, channels, keep)
+    changed = _changed(graph, channels, keep) | _combinable(graph, channels, keep)
     layers = {layer.node: layer for layer in channels.layers if layer.node in changed}
     steps = []
     for node, layer in sorted(layers.items()):
@@ -96,21 +95,17 @@ def _changed(graph: Graph, channels: ChannelMap, keep: Bools) -> set[int]:
     return changed
 
 
-def _before_scores(graph: Graph, channels: ChannelMap, keep: Bools) -> set[int]:
-    """The layers whose outputs are, moved and scaled, operands of products that lost channels."""
-    layers = {layer.node for layer in channels.layers}
-    makers = set()
-    for s in channels.summed:
-        op = graph.producer(graph.ops[s.node].inputs[s.input])
-        while op is not None and not keep[s.ids].all():
-            if op.index in layers:
-                makers.add(op.index)
-                break
-            passed = [i for i in op.inputs if i in channels.tensors]
-            if len(passed) != 1 or op.type not in _PASSING:
-                break
-            op = graph.producer(passed[0])
-    return makers
+def _combinable(graph: Graph, channels: ChannelMap, keep: Bools) -> set[int]:
+    """The layers that make queries, keys or values of which channels went."""
+    read = [
+        (graph.ops[s.node].inputs[s.input], False) for s in channels.summed if not keep[s.ids].all()
+    ]
+    read += [
+        (graph.ops[s.node].inputs[0], True)
+        for s in channels.sites
+        if s.role == "in" and s.input == 1 and not keep[s.ids].all()
+    ]
+    return {node for name, mixed in read for node in maker_nodes(graph, channels, name, mixed)}
 
 
 def _comes_later(graph: Graph, name: str, node: int, layers: set[int]) -> bool:

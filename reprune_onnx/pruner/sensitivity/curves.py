@@ -10,8 +10,8 @@ from scipy.interpolate import PchipInterpolator
 from reprune_onnx.activations.images import Images
 from reprune_onnx.activations.workers import workers
 from reprune_onnx.analyzer.graph import Graph
-from reprune_onnx.pruner.sensitivity.elimination import Curve, Reader, eliminate, lost
-from reprune_onnx.pruner.sensitivity.readers import readers
+from reprune_onnx.pruner.sensitivity.elimination import Curve, eliminate, lost
+from reprune_onnx.pruner.sensitivity.readers import Reads, readers
 from reprune_onnx.results import Losses
 from reprune_onnx.types import ChannelMap, Group, Ints, Model
 from reprune_onnx.watch import Progress
@@ -39,26 +39,27 @@ def measure_losses(
     """
     error, order = {}, {}
     with workers() as pool:
-        for g, own_readers in readers(model, graph, channels, images, pool, progress):
-            if not own_readers:
+        for g, reads in readers(model, graph, channels, images, pool, progress):
+            if not reads.measured:
                 continue
             if select_at is None:
-                curve = eliminate(own_readers, ~g.free)
+                curve = eliminate(reads.readers, ~g.free, reads.by_number)
                 order[g.id] = curve.order
             else:
-                curve = _sampled(g, own_readers, select_at)
+                curve = _sampled(g, reads, select_at)
             error[g.id] = curve.error
     return Losses(error, order)
 
 
-def _sampled(g: Group, own_readers: list[Reader], select_at: SelectAt) -> Curve:
+def _sampled(g: Group, reads: Reads, select_at: SelectAt) -> Curve:
     """The curve through a criterion's choices at some numbers of channels."""
     least = max(1, int((~g.free).sum()))
     levels = np.unique(np.linspace(least, g.n, _LEVELS + 1).round().astype(int))
     choices = select_at(g, [int(k) for k in levels[:-1]])  # the last level is all channels
-    measured = [*lost(own_readers, choices), 0.0]
+    measured = [*lost(reads.readers, choices), 0.0]
     errors = np.maximum.accumulate(measured[::-1])[::-1]  # fewer channels never lose less
     if len(levels) == 1:
-        return Curve(np.arange(0), np.zeros(g.n + 1))
+        return Curve(np.arange(0), reads.by_number)
     between = PchipInterpolator(levels, errors)(np.arange(least, g.n + 1))
-    return Curve(np.arange(0), np.concatenate([np.full(least, errors[0]), between]))
+    error = np.concatenate([np.full(least, errors[0]), between])
+    return Curve(np.arange(0), error + reads.by_number)

@@ -49,10 +49,11 @@ class Curve:
     error: Floats
 
 
-def eliminate(readers: Sequence[Reader], fixed: Bools) -> Curve:
+def eliminate(readers: Sequence[Reader], fixed: Bools, by_number: Floats | None = None) -> Curve:
     """Remove the channels of a group one by one; those ``fixed (n,)`` go last.
 
-    Without readers all errors are 0 and the order is that of the channels.
+    ``by_number (n + 1,)`` is lost besides with k channels left, whichever they are. Without readers
+    the order is that of the channels.
     """
     n = len(fixed)
     states = [_State(reader) for reader in readers]
@@ -69,7 +70,7 @@ def eliminate(readers: Sequence[Reader], fixed: Bools) -> Curve:
         for s in states:
             s.remove(i)
         left[i] = False
-    return Curve(order, error)
+    return Curve(order, error if by_number is None else error + by_number)
 
 
 def lost(readers: Sequence[Reader], choices: Sequence[Ints]) -> Floats:

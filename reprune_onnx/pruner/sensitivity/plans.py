@@ -13,23 +13,36 @@ from reprune_onnx.activations.frontier import Frontier
 from reprune_onnx.activations.gram import Gram, of_matrix
 from reprune_onnx.activations.joint import Joint, joint_of
 from reprune_onnx.activations.linear import Linear
+from reprune_onnx.activations.makers import Network
 from reprune_onnx.activations.moments import Sums
 from reprune_onnx.activations.sampling import Look, Share
-from reprune_onnx.activations.scores import Scores, score_moments, scores_of
+from reprune_onnx.activations.scores import Scores, score_makers, score_moments, scores_of
+from reprune_onnx.activations.values import Values, lost_by_combining, values_of
 from reprune_onnx.activations.workers import Workers
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.op_kinds import LINEAR
 from reprune_onnx.errors import DataError
-from reprune_onnx.types import ChannelMap, Floats, Ints, Layer
+from reprune_onnx.types import Floats, Ints, Layer
 
-Measurement = tuple[Floats, list[Gram]]
-"""W (g, m, D) in units of the deviation of what it makes; the moments (D, D) of each group."""
+
+@dataclass(frozen=True)
+class Measurement:
+    """W (g, m, D) in units of the deviation of what it makes; the moments (D, D) of each group.
+
+    Where channels can be combined, ``by_number (d + 1,)`` is what is lost in these units with 0 … d
+    of each head.
+    """
+
+    W: Floats
+    grams: list[Gram]
+    by_number: Floats | None = None
 
 
 class Plan(Protocol):
     """What is to be measured, at node ``node``; ``units (n,)`` are those of the channels it reads.
 
-    For that ``tensors`` are looked at, of one of them as ``look`` says.
+    For that ``tensors`` are looked at, of one of them as ``look`` says. The channels of each of the
+    ``heads`` can be combined.
     """
 
     @property
@@ -43,6 +56,9 @@ class Plan(Protocol):
 
     @property
     def look(self) -> Look: ...  # noqa: D102
+
+    @property
+    def heads(self) -> tuple[Ints, ...]: ...  # noqa: D102
 
     def measured(
         self, graph: Graph, frontier: Frontier, part: tuple[Share, float], workers: Workers
@@ -61,6 +77,12 @@ class LayerPlan:
     linear: Linear
     joint: Joint
     units: Ints
+    values: Values | None = None
+
+    @property
+    def heads(self) -> tuple[Ints, ...]:
+        """Those of values, where these are what it reads."""
+        return () if self.values is None else self.values.heads
 
     @property
     def node(self) -> int:
@@ -103,7 +125,13 @@ class LayerPlan:
         W = linear.matrix(graph.array(self.layer.weight))
         scale = joint.scale.reshape(linear.groups, -1)
         variance = float(m.tt.sum()) or 1.0
-        return W * scale[:, :, None] * np.sqrt(weight / variance), [G.shrunk(m.n) for G in m.xx]
+        W = W * scale[:, :, None] * np.sqrt(weight / variance)
+        grams = [G.shrunk(m.n) for G in m.xx]
+        if self.values is None:
+            return Measurement(W, grams)
+        first, G = self.values.weights(W, np.ones(len(W[0]))), grams[0].matrix()
+        second = [G[np.ix_(head, head)] for head in self.heads]
+        return Measurement(W, grams, lost_by_combining(first, second))
 
 
 @dataclass(frozen=True)
@@ -111,6 +139,12 @@ class ScorePlan:
     """Scores to measure: as a layer that reads keys, whose weights are the queries."""
 
     scores: Scores
+    combined: bool
+
+    @property
+    def heads(self) -> tuple[Ints, ...]:
+        """All channels, where they can be combined."""
+        return (np.arange(len(self.units)),) if self.combined else ()
 
     @property
     def node(self) -> int:
@@ -135,7 +169,7 @@ class ScorePlan:
     def measured(
         self, graph: Graph, frontier: Frontier, part: tuple[Share, float], workers: Workers
     ) -> Measurement:
-        """Return G_q^½ in units of the scores' deviation, and the moments of each head's keys."""
+        """Return G_q^½ in units of `Scores.unit`, and the moments of each head's keys."""
         title = graph.ops[self.node].title
 
         def both(k: int) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -147,17 +181,24 @@ class ScorePlan:
         m = score_moments(self.scores, workers.in_order(both, frontier.batches))
         values, vectors = np.linalg.eigh(m.queries)
         W = np.sqrt(np.maximum(values, 0.0))[:, :, None] * vectors.swapaxes(1, 2)
-        W *= np.sqrt(part[1] / (m.variance or 1.0))
-        return W, [of_matrix(G).shrunk(m.samples) for G in m.keys]
+        W *= np.sqrt(part[1] / self.scores.unit(m))
+        grams = [of_matrix(G).shrunk(m.samples) for G in m.keys]
+        by_number = m.lost_by_rank() * part[1] / self.scores.unit(m) if self.combined else None
+        return Measurement(W, grams, by_number)
 
 
-def plans_of(graph: Graph, channels: ChannelMap) -> list[Plan]:
+def plans_of(network: Network) -> list[Plan]:
     """Return what reads channels that may go, in graph order."""
+    graph, channels = network.graph, network.channels
     movable = np.zeros(channels.n_units, dtype=bool)
     for g in channels.groups:
         movable[g.units[g.free]] = True
     sites = {(s.node, s.input): s for s in channels.sites if s.role == "in"}
-    plans: list[Plan] = [ScorePlan(s) for s in scores_of(graph, channels) if movable[s.units].any()]
+    plans: list[Plan] = [
+        ScorePlan(s, None not in score_makers(network, s))
+        for s in scores_of(graph, channels)
+        if movable[s.units].any()
+    ]
     for layer in channels.layers:
         site, op = sites.get((layer.node, layer.input)), graph.ops[layer.node]
         readable = layer.op in LINEAR and layer.input == 1 and not op.attrs.get("transA", 0)
@@ -167,7 +208,8 @@ def plans_of(graph: Graph, channels: ChannelMap) -> list[Plan]:
         units = site.ids
         if layer.op == "ConvTranspose":  # its groups' input channels lie one after the other
             units = units.reshape(linear.groups, -1)[0]
-        plans.append(LayerPlan(layer, linear, joint_of(graph, channels, linear), units))
+        joint = joint_of(graph, channels, linear)
+        plans.append(LayerPlan(layer, linear, joint, units, values_of(network, layer.node)))
     return sorted(plans, key=lambda plan: plan.node)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from reprune_onnx.activations.frontier import Frontier
 from reprune_onnx.activations.images import Images
+from reprune_onnx.activations.makers import Network
 from reprune_onnx.activations.measurable import measured_names
 from reprune_onnx.activations.sampling import shares
 from reprune_onnx.activations.store import Store
@@ -16,10 +18,23 @@ from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.precision import as_float32
 from reprune_onnx.pruner.sensitivity.elimination import Reader
 from reprune_onnx.pruner.sensitivity.plans import Measurement, Plan, plans_of
-from reprune_onnx.types import ChannelMap, Group, Model
+from reprune_onnx.types import ChannelMap, Floats, Group, Model
 from reprune_onnx.watch import Progress
 
 _LATE = 3.0  # what an error in the last layer counts, in units of one in the first
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What reads a group's n channels: ``readers``, and what combines them.
+
+    Of the latter ``by_number (n + 1,)`` is lost, whichever channels are left. Without anything that
+    was ``measured`` it is 0.
+    """
+
+    readers: list[Reader]
+    by_number: Floats
+    measured: bool
 
 
 def readers(
@@ -29,8 +44,8 @@ def readers(
     images: Images,
     workers: Workers,
     progress: Progress | None = None,
-) -> Iterator[tuple[Group, list[Reader]]]:
-    """Yield every prunable group with its readers, as soon as they have been measured.
+) -> Iterator[tuple[Group, Reads]]:
+    """Yield every prunable group with what reads it, as soon as that has been measured.
 
     Errors are relative to the variance of the tensor where the layer joins the rest of the network,
     so that they compare across layers and streams. What comes early can be made good by the layers
@@ -39,8 +54,9 @@ def readers(
     """
     images.check()
     names_made = measured_names(model.proto)
-    plans = [p for p in plans_of(graph, channels) if names_made.issuperset(p.tensors)]
     proto = as_float32(model.proto)
+    network = Network(Model(proto), graph, channels, images.batches[0])
+    plans = [p for p in plans_of(network) if names_made.issuperset(p.tensors)]
     names = [p.tensors for p in plans]
     parts = shares(proto, images.batches, [p.look for p in plans])
     counts = [share.batches for share in parts]
@@ -49,7 +65,7 @@ def readers(
     waiting = {
         g.id: {i for i, p in enumerate(plans) if np.isin(p.units, g.units).any()} for g in groups
     }
-    yield from ((g, []) for g in groups if not waiting[g.id])
+    yield from ((g, _reads([], g)) for g in groups if not waiting[g.id])
     measured: dict[int, Measurement] = {}
     for i, plan in enumerate(plans):
         frontier.advance()
@@ -60,14 +76,32 @@ def readers(
         for g in groups:
             if waiting[g.id] and max(waiting[g.id]) == i:
                 indices = sorted(waiting[g.id])
-                yield g, [r for j in indices for r in _readers(plans[j], measured[j], g)]
+                yield g, _reads([(plans[j], measured[j]) for j in indices], g)
         for j in list(measured):
             if not any(j in indices and max(indices) > i for indices in waiting.values()):
                 del measured[j]
 
 
+def _reads(measured: Sequence[tuple[Plan, Measurement]], group: Group) -> Reads:
+    every: list[Reader] = []
+    by_number = np.zeros(group.n + 1)
+    for plan, measurement in measured:
+        combined = measurement.by_number is not None and _each_once(plan, group)
+        if measurement.by_number is not None and combined:
+            by_number += measurement.by_number
+        else:
+            every += _readers(plan, measurement, group)
+    return Reads(every, by_number, bool(measured))
+
+
+def _each_once(plan: Plan, group: Group) -> bool:
+    """Whether every head has each of the group's channels once, and no other."""
+    units = np.sort(group.units)
+    return all(np.array_equal(np.sort(plan.units[head]), units) for head in plan.heads)
+
+
 def _readers(plan: Plan, measured: Measurement, group: Group) -> Iterator[Reader]:
-    W, grams = measured
+    W, grams = measured.W, measured.grams
     kernel = W.shape[2] // len(plan.units)
     places = [np.flatnonzero(plan.units == unit) for unit in group.units]
     inputs = tuple((p[:, None] * kernel + np.arange(kernel)).reshape(-1) for p in places)
