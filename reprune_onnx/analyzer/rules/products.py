@@ -47,6 +47,7 @@ def product(op: Op, w: Walk, terms: Terms, seen: dict[int, Labels] | None = None
             if all(ids[i].shape[axis] > 1 for i in active):
                 w.space.tie(*ids.values())  # both go with a channel, along whichever axes
                 ids = {i: compress(w.space.roots(x)) for i, x in ids.items()}
+                ids = {i: _places(w, x, axis) for i, x in ids.items()}
                 break
     ids = {i: _summed(op, w, ids, i, axes, operands[1 - i]) for i in active}
     apart = [set(varying(x)) for x in ids.values()]
@@ -70,6 +71,21 @@ def matmul_terms(a: int, b: int) -> Terms:
     left = (batch[len(batch) - (a - 2) :] + "mk") if a > 1 else "k"
     right = (batch[len(batch) - (b - 2) :] + "kn") if b > 1 else "k"
     return left, right, batch + "m" * (a > 1) + "n" * (b > 1)
+
+
+def _places(w: Walk, ids: Ints, axis: int) -> Ints:
+    """The labels tied to the same places along ``axis`` of all sums, where that leaves more units.
+
+    Else what meets in one sum will go together, as the channels of a head.
+    """
+    others = [a for a in varying(ids) if a != axis]
+    if ids.shape[axis] == 1 or not others:
+        return ids
+    places, sums = (
+        w.space.free_rows([np.moveaxis(ids, axis, to).reshape(shape)])
+        for to, shape in ((0, (ids.shape[axis], -1)), (-1, (-1, ids.shape[axis])))
+    )
+    return w.space.tie_along(ids, others) if places > sums else ids
 
 
 def _summed(

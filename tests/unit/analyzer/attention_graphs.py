@@ -20,7 +20,8 @@ from reprune_onnx.results import CutNetwork
 from reprune_onnx.surgeon import cut
 from reprune_onnx.verification.cut import verify_cut
 
-H, D, P = 3, 4, 16  # heads, channels of each, positions
+H, D, P = 5, 4, 16  # heads, channels of each, positions
+FEW = 3  # heads, of more channels each: then the same places of every head go
 START = """[stem] f = Conv <pads = [1,1,1,1]> (x, f_w)  r = Reshape (f, flat)
   t = Transpose <perm = [0,2,1]> (r)"""
 TURN = "Transpose <perm = [0,1,3,2]>"

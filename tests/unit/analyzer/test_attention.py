@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from attention_graphs import START, TURN, D, H, Kind, P, drawn, goes_as_by_hand, network
+from attention_graphs import FEW, START, TURN, D, H, Kind, P, drawn, goes_as_by_hand, network
 
 import reprune_onnx as rp
 
@@ -206,6 +206,75 @@ KINDS = [
         2 * D,
     ),
     Kind(
+        "the same places of every head, where these are few",
+        D,
+        "qkv",
+        START
+        + f"""[qkv] m = MatMul (t, qkv_w)  s = Reshape (m, parts)
+        u = Transpose <perm = [2,0,3,1,4]> (s)  q = Gather <axis = 0> (u, i0)
+        k = Gather <axis = 0> (u, i1)  v = Gather <axis = 0> (u, i2)  kt = {TURN} (k)
+        a = MatMul (q, kt)  b = Add (a, bias)  p = Softmax <axis = -1> (b)  o = MatMul (p, v)
+        w = Transpose <perm = [0,2,1,3]> (o)  z = Reshape (w, joined)  y = MatMul (z, o_w)""",
+        lambda d: {"flat": [1, 6, P], "parts": [1, P, 3, FEW, d], "joined": [1, P, FEW * d]},
+        {
+            "f_w": ((6, 3, 3, 3), []),
+            "qkv_w": ((6, 3 * FEW * D), [(1, 3 * FEW, 1)]),
+            "bias": ((FEW, P, P), []),
+            "o_w": ((FEW * D, 5), [(0, FEW, 1)]),
+        },
+        3 * FEW,
+        1,
+    ),
+    *[
+        Kind(
+            f"the same places of every head of {which}",
+            D,
+            layer,
+            START
+            + "  ".join(f"[{x}] {x} = MatMul (t, {x}_w)" for x in "qkv")
+            + "".join(
+                f"""  {x}4 = Reshape ({x}, {"valued" if x == "v" else "scored"})
+                {x}h = Transpose <perm = [0,2,1,3]> ({x}4)"""
+                for x in "qkv"
+            )
+            + f"""  kt = {TURN} (kh)  a = MatMul (qh, kt)  p = Softmax <axis = -1> (a)
+            o = MatMul (p, vh)  w = Transpose <perm = [0,2,1,3]> (o)  z = Reshape (w, joined)
+            y = MatMul (z, o_w)""",
+            integers,
+            {
+                "f_w": ((6, 3, 3, 3), []),
+                **{f"{x}_w": ((6, FEW * D), [(1, FEW, 1)] if x in cut else []) for x in "qkv"},
+                "o_w": ((FEW * D, 5), [(0, FEW, 1)] if "v" in cut else []),
+            },
+            FEW,
+            1,
+        )
+        for which, layer, cut, integers in (
+            (
+                "queries and keys alone",
+                "q",
+                "qk",
+                lambda d: {
+                    "flat": [1, 6, P],
+                    "scored": [1, P, FEW, d],
+                    "valued": [1, P, FEW, D],
+                    "joined": [1, P, FEW * D],
+                },
+            ),
+            (
+                "values alone",
+                "v",
+                "v",
+                lambda d: {
+                    "flat": [1, 6, P],
+                    "scored": [1, P, FEW, D],
+                    "valued": [1, P, FEW, d],
+                    "joined": [1, P, FEW * d],
+                },
+            ),
+        )
+    ],
+    Kind(
         "shifted windows, with a bias for every head",
         H,
         "qkv",
@@ -312,7 +381,7 @@ def test_an_axis_that_loses_heads_loses_its_symbol() -> None:
     for name, shape in shapes.items():
         proto.graph.value_info.append(onnx.helper.make_tensor_value_info(name, 1, shape))
 
-    settings = rp.Settings(sparsity=0.3, residual="prune", recover="none")
+    settings = rp.Settings(sparsity=0.5, residual="prune", recover="none")
     pruned = rp.prune(proto, settings).model.proto
 
     declared = {v.name: v.type.tensor_type.shape.dim for v in pruned.graph.value_info}

@@ -287,7 +287,7 @@ def test_images_measure_what_the_layer_makes_and_no_queries() -> None:
     assert report["verification"]["passed"]
     layer = next(x for x in report["layers"] if x["node"] == "qkv")
     assert layer["gamma_source"] == "weights"
-    assert layer["out_channels"][1] == 2 * 3 * D
+    assert layer["out_channels"][1] == (H - 2) * 3 * D
 
 
 @pytest.mark.parametrize("attribute", ["kv_num_heads", "q_num_heads"])
