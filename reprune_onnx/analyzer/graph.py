@@ -62,6 +62,11 @@ class Op:
         return next(name for name in self.outputs if name)
 
     @property
+    def key(self) -> str:
+        """The name in tables of ops: its type, behind the domain where that is not ONNX's."""
+        return f"{self.domain}::{self.type}" if self.domain else self.type
+
+    @property
     def title(self) -> str:
         """The node as messages name it: ``Conv '/layer1/conv1'``."""
         return f"{self.called or self.type} '{self.name}'"

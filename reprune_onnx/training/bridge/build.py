@@ -76,9 +76,9 @@ def _needed(scope: GraphScope, outputs: list[str]) -> list[Op]:
 
 
 def _refuse(ops: list[Op]) -> None:
-    lacking = [op for op in ops if op.domain or op.type not in OPS]
+    lacking = [op for op in ops if op.key not in OPS]
     if lacking:
-        kinds = sorted({f"{op.domain}.{op.type}" if op.domain else op.type for op in lacking})
+        kinds = sorted({op.key.replace("::", ".") for op in lacking})
         raise ModelError(
             f"{lacking[0].title}: the PyTorch bridge has no op {', '.join(kinds)}, so the model"
             " cannot be trained here; `prune` and `recover` work without it"
@@ -115,7 +115,7 @@ def _steps(
         branches = tuple(_taking(body, taken) for body in bodies.get(op.index, ()))
         node = Node(op, constants, mode, max(used, default=0) + 1, branches)
         free = {n for n in (*reads, *op.outputs) if n in made and last.get(n, -1) <= op.index}
-        function = OPS[op.type](node)
+        function = OPS[op.key](node)
         steps.append(NodeCall(op.title, function, reads, op.outputs, tuple(sorted(free))))
     return steps
 

@@ -28,6 +28,17 @@ _ROLES: dict[str, tuple[int, ...]] = {
     "LSTM": (1, 2, 3, 7),
     "GRU": (1, 2, 3),
     "RNN": (1, 2, 3),
+    "SimplifiedLayerNormalization": (1,),
+    "com.microsoft::Attention": (1, 2),
+    "com.microsoft::BiasGelu": (1,),
+    "com.microsoft::FastGelu": (1,),
+    "com.microsoft::FusedConv": (1, 2),
+    "com.microsoft::FusedGemm": (0, 1, 2),
+    "com.microsoft::FusedMatMul": (0, 1),
+    "com.microsoft::MultiHeadAttention": (3,),
+    "com.microsoft::SkipLayerNormalization": (2, 3, 4),
+    "com.microsoft::SkipSimplifiedLayerNormalization": (2, 3),
+    "com.microsoft::TransposeMatMul": (0, 1),
 }
 _STATISTICS = (3, 4)  # of BatchNormalization
 
@@ -81,7 +92,7 @@ def _weights(graph: Graph, op: Op) -> list[str]:
     """The constants that training should change through ``op``."""
     if op.outputs and op.outputs[0] in graph.derived:
         return []
-    places = _ROLES.get(op.type, ())
+    places = _ROLES.get(op.key, ())
     if op.type in ARITHMETIC:
         places = (0, 1) if any(_linear(graph, name) for name in op.inputs) else ()
         places = tuple(i for i in places if _vector(graph, op.inputs[i]))

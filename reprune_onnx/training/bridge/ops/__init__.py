@@ -2,6 +2,7 @@
 
 An entry is ``make(node) -> function``: attributes are read once, the function is called with
 tensors. It holds for every opset from 7 on; an entry refuses, with the node's name, what it lacks.
+An op of a domain other than ONNX's is written ``domain::op``.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from collections.abc import Callable
 
 from reprune_onnx.training.bridge.node import Function, Node
 from reprune_onnx.training.bridge.ops import (
+    attention,
     branching,
     elementwise,
+    fused,
     linear,
     normalization,
     numbers,
@@ -71,6 +74,9 @@ TABLE: list[tuple[str, Make]] = [
     ("LRN", normalization.lrn),
     ("RMSNormalization", normalization.rms_norm),
     ("Hardmax LogSoftmax Softmax", normalization.softmax),
+    # attention
+    ("Attention", attention.attention),
+    ("RotaryEmbedding com.microsoft::RotaryEmbedding", attention.rotary_embedding),
     # windows
     ("MaxPool", pooling.max_pool),
     ("AveragePool", pooling.average_pool),
@@ -111,6 +117,20 @@ TABLE: list[tuple[str, Make]] = [
     ("Range", numbers.range_),
     ("Shape", numbers.shape),
     ("Size", numbers.size),
+    # what ONNX Runtime's optimizer makes of several of the above
+    ("com.microsoft::FusedConv", fused.fused_conv),
+    ("com.microsoft::FusedGemm", fused.fused_gemm),
+    ("com.microsoft::FusedMatMul com.microsoft::TransposeMatMul", fused.fused_matmul),
+    ("com.microsoft::Gelu", unary.gelu),
+    ("com.microsoft::QuickGelu", fused.quick_gelu),
+    ("com.microsoft::BiasGelu com.microsoft::FastGelu", fused.biased),
+    ("SimplifiedLayerNormalization", normalization.rms_norm),
+    (
+        "com.microsoft::SkipLayerNormalization com.microsoft::SkipSimplifiedLayerNormalization",
+        fused.skip_layer_norm,
+    ),
+    ("com.microsoft::Attention", attention.fused_attention),
+    ("com.microsoft::MultiHeadAttention", attention.multi_head_attention),
 ]
 
 
