@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from reprune_onnx.activations.half import halved, is_finite, saturated
 from reprune_onnx.activations.linear import Linear
 from reprune_onnx.activations.store import Store
-from reprune_onnx.activations.stretch import Arrays, Parts, Stretch
+from reprune_onnx.activations.stretch import Arrays, Kind, Parts, Stretch
 from reprune_onnx.memory import give_back
 from reprune_onnx.runtime.ort import Use
 from reprune_onnx.types import Floats, Model
@@ -42,6 +42,10 @@ class Frontier:
     ) -> None:
         self._parts = Parts(model)
         self._images, self._store = images, store
+        self._given = {
+            name: Kind.of([feeds[name].shape for feeds in images], array)
+            for name, array in images[0].items()
+        }
         self._steps, self._counts = [set(names) for names in steps], counts
         self._nodes = self._plan()
         self._step = -1
@@ -65,6 +69,7 @@ class Frontier:
         self._held = min(before, self.batches)
         self._store.keep(self._needed, self._held)
         give_back()
+        self._kinds = self._kinds_held()
         self._load()
         self._first = self._begun()
 
@@ -127,9 +132,16 @@ class Frontier:
     def _stretch(self, b: int) -> Stretch | None:
         """What is run of this step for batch ``b``: from the frontier, or from the input."""
         asked = self._steps[self._step]
-        return self._parts.stretch(
-            self._way(b), self._known(b), asked, self._live, self._halves, self._use
-        )
+        known = self._given | (self._kinds if b < self._held else {})
+        return self._parts.stretch(self._way(b), known, asked, self._live, self._halves, self._use)
+
+    def _kinds_held(self) -> dict[str, Kind]:
+        """The types of what is held, before this step runs."""
+        batches = range(self._held)
+        return {
+            name: Kind.of([self._store.shape(name, b) for b in batches], self._store.get(name, 0))
+            for name in (self._needed if batches else ())
+        }
 
     def _way(self, b: int) -> list[int]:
         """The nodes that this step runs for batch ``b``."""
@@ -155,9 +167,13 @@ class Frontier:
         """What batch ``b`` makes; what is too large for float16 becomes its largest value."""
         seen, kept = self._made(b, known)
         over = {name for name in kept.keys() & self._halves if not is_finite(kept[name])}
-        exact = self._parts.stretch(self._way(b), known, over, (), self._halves, self._use)
-        if exact is not None:
-            kept |= {name: saturated(array) for name, array in exact.run(known)[0].items()}
+        if not over:
+            return seen, kept
+        kinds = {name: Kind(array.dtype, array.shape) for name, array in known.items()}
+        exact = self._parts.stretch(self._way(b), kinds, over, (), self._halves, self._use)
+        assert exact is not None  # it makes what is too large
+        made, _ = exact.run(known)
+        kept |= {name: saturated(array) for name, array in made.items()}
         return seen, kept
 
     def _made(self, b: int, known: Arrays) -> tuple[Arrays, Arrays]:

@@ -75,6 +75,10 @@ class Store:
             _all(file.readinto, array)
         return array
 
+    def shape(self, name: str, batch: int) -> tuple[int, ...]:
+        """Return the shape of what was kept, which is not read for that."""
+        return self._arrays[name, batch].shape
+
     def drop(self, name: str, batch: int) -> None:
         """Forget an array."""
         with self._lock:

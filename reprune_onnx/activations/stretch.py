@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -26,6 +27,23 @@ _LISTS = {
     "SequenceMap",
     "SplitToSequence",
 }  # what they make is no array, and cannot wait for a later step
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The type of a tensor, and its extents where they are the same in all batches.
+
+    Not all of ONNX's inference takes an extent that is not known for one that is not known.
+    """
+
+    dtype: np.dtype[Any]
+    extents: tuple[int | None, ...]
+
+    @classmethod
+    def of(cls, shapes: Sequence[tuple[int, ...]], array: NDArray[Any]) -> Kind:
+        """Return that of a tensor of some ``shapes``, of which ``array`` is one."""
+        extents = (n[0] if len(set(n)) == 1 else None for n in zip(*shapes, strict=True))
+        return cls(array.dtype, tuple(extents))
 
 
 @dataclass(frozen=True)
@@ -93,16 +111,13 @@ class Parts:
     def stretch(
         self,
         nodes: list[int],
-        known: Arrays,
+        known: Mapping[str, Kind],
         looked_at: Collection[str],
         kept: Collection[str],
         halves: Collection[str] = (),
         use: Use = "one of many",
     ) -> Stretch | None:
-        """Return what makes some tensors by ``nodes``, from what is ``known``; None for nothing.
-
-        ``known`` are the tensors of any batch.
-        """
+        """Return what makes some tensors by ``nodes``, from what is ``known``; None for nothing."""
         made, halves = self.made(nodes), set(halves)
         given = known.keys() - made
         widened = given & halves & set(looked_at)
@@ -117,7 +132,9 @@ class Parts:
         session = Session(model, optimize=True, threads=1, use=use)
         return Stretch(session, *map(frozenset, (inputs, seen, kept, halves)))
 
-    def _model(self, nodes: list[int], inputs: Arrays, outputs: list[str]) -> onnx.ModelProto:
+    def _model(
+        self, nodes: list[int], inputs: Mapping[str, Kind], outputs: list[str]
+    ) -> onnx.ModelProto:
         """A model of some nodes, and of the constants that they read."""
         source = self.graph.proto
         constants = self._constants_before(nodes)
@@ -130,9 +147,9 @@ class Parts:
         graph.sparse_initializer.extend(
             t for t in source.graph.sparse_initializer if t.values.name in read
         )
-        for name, array in inputs.items():
-            kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
-            graph.input.append(onnx.helper.make_tensor_value_info(name, kind, [None] * array.ndim))
+        for name, kind in inputs.items():
+            number = onnx.helper.np_dtype_to_tensor_dtype(kind.dtype)
+            graph.input.append(onnx.helper.make_tensor_value_info(name, number, kind.extents))
         graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
         model = onnx.ModelProto(ir_version=max(source.ir_version, 4), graph=graph)
         model.opset_import.extend(source.opset_import)

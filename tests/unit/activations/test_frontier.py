@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from ort_version import ort_is_older_than
 from text_graphs import model
 
 import reprune_onnx.activations.half as half_module
@@ -352,3 +353,26 @@ def test_the_model_and_the_images_stay_as_they_are() -> None:
     assert proto.SerializeToString(deterministic=True) == bytes_before
     for feed, array in zip(feeds, arrays, strict=True):
         np.testing.assert_array_equal(feed["x"], array)
+
+
+@pytest.mark.skipif(ort_is_older_than("1.23"), reason="ONNX Runtime 1.23 is the first that has it")
+def test_a_stretch_begins_with_extents_that_are_known() -> None:
+    """The inference of Attention makes 0 of those that are not, where several heads share a key."""
+    text = """<ir_version: 10, opset_import: ["": 23]>
+    g (float[n,5,6] x) => (float[n,5,4] out) {
+      q = MatMul (x, wq)  k = MatMul (x, wk)  v = MatMul (x, wv)
+      a = Attention <q_num_heads = 4, kv_num_heads = 2> (q, k, v)
+      out = MatMul (a, wo)
+    }"""
+    shapes = {"wq": (6, 12), "wk": (6, 6), "wv": (6, 6), "wo": (12, 4)}
+    proto = model(text, **{name: RNG.standard_normal(shape) for name, shape in shapes.items()})
+    images = [{"x": RNG.standard_normal((n, 5, 6)).astype(np.float32)} for n in (3, 3, 2)]
+
+    stretches = Frontier(Model(proto), images, [["q", "k", "v"], ["out"]], [3, 3], Store(Room()))
+
+    for _ in range(2):
+        stretches.advance()
+        made = [stretches.compute(b) for b in range(3)]
+    for arrays, feeds in zip(made, images, strict=True):
+        expected = Session(proto, optimize=False).run(feeds)["out"]
+        np.testing.assert_allclose(arrays["out"], expected, rtol=1e-4, atol=1e-5)
