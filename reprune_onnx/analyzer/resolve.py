@@ -235,8 +235,10 @@ class Counts:
         for term, weight in number.terms.items():
             factor, units = self._product(term)
             scale = weight * (factor or 0) if number.linear else Fraction(1)
-            for unit in units:
-                have[unit] = have.get(unit, Fraction(0)) + scale
+            counted = Counter(units)
+            scaled = {n: n * scale for n in set(counted.values())}  # fractions add slowly
+            for unit, n in counted.items():
+                have[unit] = have[unit] + scaled[n] if unit in have else scaled[n]
         return have
 
     def _product(self, term: Term) -> tuple[int | None, list[int]]:

@@ -30,7 +30,9 @@ def as_views(model: Model) -> Model:
     computes from sizes give each number its place. A Gather stays where these depend on anything
     but sizes, or where they are not 0, 1, 2, … for two and for three images.
     """
-    if not any(node.op_type == "Gather" for node in model.proto.graph.node):
+    nodes = model.proto.graph.node
+    reshaped = {name for node in nodes if node.op_type == "Reshape" for name in node.output}
+    if not any(node.op_type == "Gather" and node.input[0] in reshaped for node in nodes):
         return model
     graph = Graph(model)
     flat = {op.index: made for op in graph.ops if (made := _flattened(graph, op)) is not None}

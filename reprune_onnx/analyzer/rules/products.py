@@ -47,7 +47,11 @@ def product(op: Op, w: Walk, terms: Terms, seen: dict[int, Labels] | None = None
             if all(ids[i].shape[axis] > 1 for i in active):
                 w.space.tie(*ids.values())  # both go with a channel, along whichever axes
                 ids = {i: compress(w.space.roots(x)) for i, x in ids.items()}
-                ids = {i: _places(w, x, axis) for i, x in ids.items()}
+                if _places_serve(w, ids[0], axis):  # both are the same now
+                    ids = {
+                        i: w.space.tie_along(x, [a for a in varying(x) if a != axis])
+                        for i, x in ids.items()
+                    }
                 break
     ids = {i: _summed(op, w, ids, i, axes, operands[1 - i]) for i in active}
     apart = [set(varying(x)) for x in ids.values()]
@@ -73,19 +77,16 @@ def matmul_terms(a: int, b: int) -> Terms:
     return left, right, batch + "m" * (a > 1) + "n" * (b > 1)
 
 
-def _places(w: Walk, ids: Ints, axis: int) -> Ints:
-    """The labels tied to the same places along ``axis`` of all sums, where that leaves more units.
+def _places_serve(w: Walk, ids: Ints, axis: int) -> bool:
+    """Whether the same places along ``axis`` of all sums leave more units than whole sums do.
 
-    Else what meets in one sum will go together, as the channels of a head.
+    Else what meets in one sum goes together, as the channels of a head.
     """
-    others = [a for a in varying(ids) if a != axis]
-    if ids.shape[axis] == 1 or not others:
-        return ids
-    places, sums = (
-        w.space.free_rows([np.moveaxis(ids, axis, to).reshape(shape)])
-        for to, shape in ((0, (ids.shape[axis], -1)), (-1, (-1, ids.shape[axis])))
-    )
-    return w.space.tie_along(ids, others) if places > sums else ids
+    n = ids.shape[axis]
+    if n in (1, ids.size):
+        return False
+    rows = np.moveaxis(ids, axis, 0).reshape(n, -1)
+    return w.space.free_rows([rows]) > w.space.free_rows([rows.T])
 
 
 def _summed(
