@@ -26,8 +26,9 @@ class Joint:
     """z = scale·y + shift + other, with ``scale`` and ``shift`` (n_out,) of the output channels.
 
     ``tensor`` is z, ``other`` the shortcut's name. ``low`` and ``high`` bound what a ReLU or Clip,
-    the only reader of z, lets through; infinite where there is none. What a recurrent layer makes
-    of its input is in no tensor: ``tensor`` is the input, and z that times ``matrix`` (n_out, D).
+    the only reader of z, lets through; infinite where there is none. What a recurrent layer, or
+    attention in one node, makes of its input is in no tensor: ``tensor`` is the input, and z that
+    times ``matrix`` (n_out, D).
     """
 
     tensor: str
@@ -54,9 +55,9 @@ class Joint:
 def joint_of(graph: Graph, channels: ChannelMap, layer: Linear, through_adds: bool = True) -> Joint:
     """Follow the output of a layer, up to a residual Add or, if that may be, behind it."""
     op, n_out = layer.op, layer.n_out
-    if layer.recurrent:
+    if layer.hidden:
         (matrix,) = layer.matrix(graph.array(op.inputs[1]))
-        return Joint(op.inputs[0], np.ones(n_out), np.zeros(n_out), matrix=matrix)
+        return Joint(op.inputs[0], np.ones(n_out), -layer.bias(graph), matrix=matrix)
     name, scale, shift = op.outputs[0], np.ones(n_out), np.zeros(n_out)
     other: str | None = None
     while other is None:

@@ -3,7 +3,8 @@
 x are the values under the kernel, ordered by input channel and then by place in the kernel, so that
 a layer with g groups is g matrices W (n_out/g, D) with D = n_in/g · kernel size. A ConvTranspose is
 the convolution, with the kernel turned round, of its input with zeros between the values. Of a
-recurrent layer it is W·x that is linear: what the input adds to every gate of every direction.
+recurrent layer it is W·x that is linear: what the input adds to every gate of every direction; of
+attention in one node, the queries, keys and values.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Linear:
-    """A layer with a weight of shape ``shape``, whose op is one of `LINEAR`."""
+    """A layer with a weight of shape ``shape``, whose op is one of `FITTED`."""
 
     op: Op
     shape: tuple[int, ...]
@@ -74,6 +75,11 @@ class Linear:
     def recurrent(self) -> bool:
         """Whether its outputs (D·G·H), by direction and then by gate, are in no tensor."""
         return self.op.type in GATES
+
+    @property
+    def hidden(self) -> bool:
+        """Whether its outputs are in no tensor, as they never leave the node."""
+        return self.recurrent or self.op.type == "Attention"
 
     @property
     def _is_conv(self) -> bool:

@@ -123,7 +123,7 @@ def _start(network: Network, node: int) -> _Start | None:
         return None
     linear = Linear(graph.ops[node], layer.shape)
     joint = joint_of(graph, network.channels, linear)
-    free = joint.other is None and not joint.bounded and not linear.recurrent
+    free = joint.other is None and not joint.bounded and not linear.hidden
     alone = len(graph.readers(layer.weight)) == 1
     return _Start(node, linear, joint) if free and alone and linear.groups == 1 else None
 

@@ -63,7 +63,7 @@ def values_of(network: Network, node: int) -> Values | None:
     (layer,) = (x for x in network.channels.layers if x.node == node)
     op = network.graph.ops[node]
     linear = Linear(op, layer.shape)
-    if linear.groups > 1 or linear.recurrent:
+    if linear.groups > 1 or linear.hidden:
         return None
     made = made_by(network, op.inputs[0], node, mixed=True)
     if made is None:

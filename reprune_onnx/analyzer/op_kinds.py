@@ -13,7 +13,9 @@ PRODUCTS = (*CONVOLUTIONS, *MATRIX_PRODUCTS, "Einsum")
 WEIGHTED = (*PRODUCTS, *sorted(GATES))
 """Ops that can be layers."""
 LINEAR = frozenset({*CONVOLUTIONS, *MATRIX_PRODUCTS, *GATES})
-"""Layers that a fit can give new weights."""
+"""Layers as ONNX has them."""
+FITTED = LINEAR | {"Attention"}
+"""Layers that a fit can give new weights; Attention is that of com.microsoft, which has some."""
 
 # ── what passes values on ───────────────────────────────────────────────────────────────────────
 

@@ -37,10 +37,10 @@ def reestimate(
 ) -> dict[str, NDArray[Any]]:
     """Return new values, by name, for the weights and biases of ``steps``.
 
-    Recurrent layers stay as they are: what they make of their input is in no tensor.
+    Recurrent layers and attention in one node stay: what they make of their input is in no tensor.
     """
     original, pruned = models
-    steps = [s for s in steps if not s.layer.recurrent]
+    steps = [s for s in steps if not s.layer.hidden]
     outputs = [[s.layer.op.outputs[0]] for s in steps]
     looks = [Look(name, s.layer.axis) for s, (name,) in zip(steps, outputs, strict=True)]
     counts = [share.batches for share in shares(original.proto, images.batches, looks)]

@@ -12,7 +12,7 @@ from reprune_onnx.activations.joint import Joint, joint_of
 from reprune_onnx.activations.linear import Linear
 from reprune_onnx.activations.makers import maker_nodes
 from reprune_onnx.analyzer.graph import Graph, captured
-from reprune_onnx.analyzer.op_kinds import LINEAR
+from reprune_onnx.analyzer.op_kinds import FITTED
 from reprune_onnx.recovery.intercept import Intercept, intercept_of, is_sole_constant
 from reprune_onnx.types import Bools, ChannelMap, Floats, Ints
 
@@ -65,7 +65,7 @@ def plan(graph: Graph, channels: ChannelMap, keep: Bools, pruned: Graph) -> list
     for node, layer in sorted(layers.items()):
         op = graph.ops[node]
         mine = pruned.producer(op.result)
-        if mine is None or layer.op not in LINEAR or layer.input != 1:
+        if mine is None or layer.op not in FITTED or layer.input != 1:
             continue
         weight = mine.inputs[1]
         if mine.attrs.get("transA", 0) or not is_sole_constant(pruned, weight):

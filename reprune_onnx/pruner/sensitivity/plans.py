@@ -20,7 +20,7 @@ from reprune_onnx.activations.scores import Scores, score_makers, score_moments,
 from reprune_onnx.activations.values import Values, lost_by_combining, values_of
 from reprune_onnx.activations.workers import Workers
 from reprune_onnx.analyzer.graph import Graph
-from reprune_onnx.analyzer.op_kinds import LINEAR
+from reprune_onnx.analyzer.op_kinds import FITTED
 from reprune_onnx.errors import DataError
 from reprune_onnx.types import Floats, Ints, Layer
 
@@ -201,7 +201,7 @@ def plans_of(network: Network) -> list[Plan]:
     ]
     for layer in channels.layers:
         site, op = sites.get((layer.node, layer.input)), graph.ops[layer.node]
-        readable = layer.op in LINEAR and layer.input == 1 and not op.attrs.get("transA", 0)
+        readable = layer.op in FITTED and layer.input == 1 and not op.attrs.get("transA", 0)
         if site is None or not readable or not movable[site.ids].any():
             continue
         linear = Linear(op, layer.shape)

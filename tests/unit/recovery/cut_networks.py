@@ -23,9 +23,12 @@ SIDE = 8
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def network(body: str, weights: dict[str, Any], opset: int = 17) -> onnx.ModelProto:
+def network(
+    body: str, weights: dict[str, Any], opset: int = 17, domains: str = ""
+) -> onnx.ModelProto:
     """``body`` makes y of x (n, 3, 8, 8)."""
-    text = f"""<ir_version: 8, opset_import: ["": {opset}]>
+    others = f", {domains}" if domains else ""
+    text = f"""<ir_version: 8, opset_import: ["": {opset}{others}]>
     g (float[n,3,{SIDE},{SIDE}] x) => (float[] y) {{ {body} }}"""
     return onnx.shape_inference.infer_shapes(model(text, **weights))
 

@@ -146,6 +146,29 @@ def test_channels_that_more_depends_on_stay_what_they_are(
     assert steps and all(step.mix is None for step in steps)
 
 
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+def test_attention_in_one_node_is_refitted_to_the_inputs_that_stay(bias: bool) -> None:
+    """Half of the channels that it reads are combinations of the others: nothing is lost."""
+    w0 = normal(8, 3, 3, 3)
+    w0[4:] = (normal(4, 4, seed=2) @ w0[:4].reshape(4, -1)).reshape(4, 3, 3, 3)
+    body = (
+        "f = Conv <pads = [1,1,1,1]> (x, w0)\n r = Reshape (f, flat)\n"
+        "t = Transpose <perm = [0,2,1]> (r)\n"
+        f"o = com.microsoft.Attention <num_heads = 2> (t, wm, {'bm' if bias else 'none'})\n"
+        "y = MatMul (o, w1)"
+    )
+    weights = {"w0": w0, "wm": normal(8, 24), "w1": normal(8, 5), **FLAT}
+    weights["bm" if bias else "none"] = normal(24) if bias else np.zeros(24)
+    proto = network(body, weights, domains='"com.microsoft": 1')
+    pruned = prune(proto, f=[4, 5, 6, 7])
+
+    repaired = pruned.recover(data=images())
+
+    near = partial(error, pruned.original, data=images(seed=1))
+    assert near(repaired.model) < 1e-4 < 1e-2 < near(pruned.model)
+    assert repaired.layers == 2
+
+
 def test_the_best_combinations_of_a_rank() -> None:
     """No other P and Q of the rank do better: the loss is that of the singular values left out."""
     rng = np.random.default_rng(0)
