@@ -118,6 +118,55 @@ def test_one_layer_makes_all_three() -> None:
     assert near(repaired.model) < 1e-4 < 1e-2 < near(pruned.model)
 
 
+HEADS = 3
+SEVERAL = (
+    ROWS
+    + "".join(
+        f"{x} = MatMul (t, w{x})\n {x}4 = Reshape ({x}, apart)\n"
+        f"{x}h = Transpose <perm = [0,2,1,3]> ({x}4)\n"
+        for x in "qkv"
+    )
+    + "kt = Transpose <perm = [0,1,3,2]> (kh)\n s = MatMul (qh, kt)\n"
+    "p = Softmax <axis = -1> (s)\n o = MatMul (p, vh)\n u = Transpose <perm = [0,2,1,3]> (o)\n"
+    "j = Reshape (u, joined)\n"
+)
+
+
+def of_heads(seed: int) -> Any:
+    return np.concatenate([low(seed=seed + h) for h in range(HEADS)], axis=1)
+
+
+def several(end: str = "y = MatMul (j, w1)") -> Any:
+    weights = {
+        **{f"w{x}": of_heads(seed) for x, seed in zip("qkv", (0, 10, 20), strict=True)},
+        "w1": normal(HEADS * D, 5),
+        **{"apart": np.array([0, 0, HEADS, D]), "joined": np.array([0, 0, HEADS * D])},
+    }
+    return made(SEVERAL + end, weights)
+
+
+def test_the_channels_of_each_head_are_combined_by_themselves() -> None:
+    pruned = prune(several(), q=DROPPED, v=DROPPED)
+
+    repaired = pruned.recover(data=images())
+
+    near = partial(error, pruned.original, data=images(seed=1))
+    assert near(repaired.model) < 1e-4 < 1e-2 < near(pruned.model)
+    assert repaired.layers == 4
+
+
+def test_values_that_are_read_elsewhere_stay_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a convolution of them is added."""
+    end = "e = Sigmoid (v)\n g = Add (j, e)\n y = MatMul (g, w1)"
+    steps: list[Any] = []
+    whole = combining.combined
+    monkeypatch.setattr(combining, "combined", lambda work: steps.extend(whole(work)) or steps)
+
+    prune(several(end), v=DROPPED).recover(data=images())
+
+    assert steps and all(step.mix is None for step in steps)
+
+
 UNTOUCHED = {
     "both behind something nonlinear": ("qq = Relu (q)", "kk = Sigmoid (k)"),
     "read elsewhere": ("qq = Identity (q)", "kk = Identity (k)\n e = Relu (k)\n g = Sigmoid (q)"),
