@@ -8,8 +8,9 @@ node by node, but seen: the network runs with the number of its row in place of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ from reprune_onnx.types import ChannelMap, Ints, Model
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
 
+_IMAGES = 2
+_UNEVEN, _OFF = 1e-4, 0.1  # of a scale, and of the number of a row
 _BETWEEN = MOVING | ARITHMETIC | SAME_VALUES | {"BatchNormalization", "Einsum", "MatMul"}
 
 
@@ -50,12 +53,32 @@ class Maker:
 
 @dataclass(frozen=True)
 class Network:
-    """A network in float32, what is known of it, and one batch of images."""
+    """A network in float32, what is known of it, and one batch of images.
+
+    Of these two are looked at, where the file leaves their number open.
+    """
 
     model: Model
     graph: Graph
     channels: ChannelMap
-    feeds: Feeds
+    images: Feeds
+
+    @cached_property
+    def feeds(self) -> Feeds:
+        """The images that the network runs with here."""
+        dims = {i.name: i.type.tensor_type.shape.dim for i in self.model.proto.graph.input}
+        few = {n for n, d in dims.items() if d and not d[0].dim_value}
+        return {n: a[:_IMAGES] if n in few else a for n, a in self.images.items()}
+
+    @cached_property
+    def values(self) -> Feeds:
+        """What layers make before it is read, and all extents that nodes measure; in one run."""
+        nodes = [layer.node for layer in self.channels.layers]
+        starts = [start for start in (_start(self, node) for node in nodes) if start is not None]
+        measuring = [op for op in self.graph.ops if op.type in MEASURING]
+        asked = {s.joint.tensor for s in starts} | {op.result for op in measuring}
+        names = sorted(asked & {n for node in self.model.proto.graph.node for n in node.output})
+        return Session(self.model.proto, optimize=True, outputs=names).run(self.feeds, names)
 
 
 @dataclass(frozen=True)
@@ -186,10 +209,8 @@ class Probe:
     """The network with other values in place of what a layer makes."""
 
     def __init__(self, network: Network, start: _Start) -> None:
-        self._feeds, self._proto = network.feeds, network.model.proto
-        self._joint = start.joint.tensor
-        session = Session(self._proto, optimize=True, outputs=[self._joint])
-        self._made = session.run(self._feeds)[self._joint]
+        self._network, self._joint = network, start.joint.tensor
+        self._made = network.values[self._joint]
         self._axis = start.linear.axis % self._made.ndim
 
     def traced(self, name: str, ends: list[str]) -> tuple[Array | None, Ints]:
@@ -201,16 +222,14 @@ class Probe:
         shape = [-1 if a == self._axis else 1 for a in range(made.ndim)]
         numbers = np.arange(1, made.shape[self._axis] + 1, dtype=made.dtype).reshape(shape)
         names = [name, *ends]
-        ones, values = (
-            self._run(np.broadcast_to(line, made.shape), names)
-            for line in (np.ones_like(numbers), numbers)
-        )
+        both = [np.broadcast_to(line, made.shape) for line in (np.ones_like(numbers), numbers)]
+        ones, values = self._run(both, names)
         scale = ones[name]
-        if not (scale != 0).all() or np.ptp(scale) > 1e-4 * np.abs(scale).max():
+        if not (scale != 0).all() or np.ptp(scale) > _UNEVEN * np.abs(scale).max():
             return None, np.empty(0, np.int64)
         rows = [values[n] / np.where(ones[n] == 0, 1.0, ones[n]) - 1 for n in names]
         numbered = [np.rint(r).astype(np.int64) for r in rows]
-        if np.abs(rows[0] - numbered[0]).max(initial=0.0) > 0.1:
+        if np.abs(rows[0] - numbered[0]).max(initial=0.0) > _OFF:
             return None, np.empty(0, np.int64)
         others = [n.ravel() for n in numbered[1:]]
         return numbered[0], np.unique(np.concatenate([np.empty(0, np.int64), *others]))
@@ -220,26 +239,36 @@ class Probe:
         made = np.array(np.moveaxis(self._made, self._axis, -1))
         noise = np.random.default_rng(0).standard_normal(made.shape[:-1])
         made[..., rows] = noise[..., None]
-        return self._run(np.moveaxis(made, -1, self._axis), [name])[name]
+        (run,) = self._run([np.moveaxis(made, -1, self._axis)], [name])
+        return run[name]
 
-    def _run(self, value: Array, names: list[str]) -> dict[str, Array]:
-        value = np.ascontiguousarray(value)
+    def _run(self, values: Sequence[Array], names: list[str]) -> list[dict[str, Array]]:
+        """Tensors for each of some values of the layer."""
         behind = [name for name in dict.fromkeys(names) if name != self._joint]
+        runs = [{self._joint: np.ascontiguousarray(value)} for value in values]
         if not behind:
-            return {self._joint: value}
-        opened = _behind(self._proto, self._joint, value, behind)
-        read = {i.name for i in opened.graph.input}
-        feeds = {n: a for n, a in {**self._feeds, self._joint: value}.items() if n in read}
-        return {self._joint: value, **Session(opened, optimize=True).run(feeds, behind)}
+            return runs
+        known = {**self._network.feeds, **self._network.values}
+        part = _behind(self._network.model.proto, self._joint, known, behind)
+        session = Session(part, optimize=True)
+        read = [i.name for i in part.graph.input]
+        return [run | session.run({n: (known | run)[n] for n in read}, behind) for run in runs]
 
 
 def _behind(
-    proto: onnx.ModelProto, start: str, value: Array, outputs: list[str]
+    proto: onnx.ModelProto, start: str, known: Feeds, outputs: list[str]
 ) -> onnx.ModelProto:
-    """The part of a model that makes ``outputs`` from the tensor ``start``, whatever made that."""
+    """The part of a model that makes ``outputs`` from the tensor ``start``, whatever made that.
+
+    Extents that nodes measure are ``known``, and given too.
+    """
     graph, needed, nodes = proto.graph, set(outputs), []
+    given = {start}
     for node in reversed(graph.node):
-        if needed.intersection(node.output) and start not in node.output:
+        made = needed.intersection(node.output)
+        if made and node.op_type in MEASURING and made <= known.keys():
+            given |= made
+        elif made - {start}:
             nodes.append(node)
             needed.update(*_read(node))
     part = onnx.ModelProto(ir_version=max(proto.ir_version, 4))
@@ -252,9 +281,11 @@ def _behind(
         t for t in graph.sparse_initializer if t.values.name in needed
     )
     held = {t.name for t in part.graph.initializer}
-    part.graph.input.extend(i for i in graph.input if i.name in needed - held and i.name != start)
-    kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
-    part.graph.input.append(onnx.helper.make_tensor_value_info(start, kind, value.shape))
+    given |= {i.name for i in graph.input if i.name in needed - held}
+    for name in sorted(given):
+        kind = onnx.helper.np_dtype_to_tensor_dtype(known[name].dtype)
+        port = onnx.helper.make_tensor_value_info(name, kind, known[name].shape)
+        part.graph.input.append(port)
     part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
     return part
 
