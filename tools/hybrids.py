@@ -54,11 +54,15 @@ PAIRS, TEST_PAIRS = 64, 128
 
 @dataclass(frozen=True)
 class Way:
-    """A title of the table, the options of `prune`, and whether channels are chosen one by one."""
+    """A title of the table, the options of `prune`, and what is left out.
+
+    ``chosen``: channels of attention are not combined; ``whole``: heads go whole besides.
+    """
 
     title: str
     options: dict[str, Any]
     chosen: bool = False
+    whole: bool = False
 
 
 def main() -> None:
@@ -87,7 +91,6 @@ def hybrid_table(folder: Path, trained: Path | None) -> Iterator[str]:
         Way("images, norms over the channels that stay", base),
         Way("the same, channels chosen", base, chosen=True),
         Way("images, norms locked", {**base, "norm_statistics": "lock"}),
-        Way("images, `--method reconstruction`", {**base, "method": "reconstruction"}),
         Way("generated images", generated),
         Way("generated images, norms locked", {**generated, "norm_statistics": "lock"}),
         Way("no image, no repair", {"recover": "none"}),
@@ -116,6 +119,37 @@ def hybrid_table(folder: Path, trained: Path | None) -> Iterator[str]:
         + " | ".join(f"{score:.2f} (−{gone:.1%})" for score, gone in cells)
         + " |"
     )
+
+
+def attention_table(folder: Path, trained: Path | None) -> Iterator[str]:
+    data = cifar(folder / "cifar.npz")
+    source = trained or train(folder, data)
+    base = {"calibration": f"{data}:x_train", "calibration_size": IMAGES, "preprocess": "cifar10"}
+    shares, test = (0.5, 0.75), f"{data}:x_test,y_test"
+    yield "hybrid_cifar without some queries, keys and values: top-1 / error of the outputs"
+    yield ""
+    yield "| | " + " | ".join(f"−{r:.0%}" for r in shares) + " |"
+    yield "|---|" + "--:|" * len(shares)
+    titles = ("whole heads", "the same channels of every head, chosen", "the same, combined")
+    for k, title in enumerate(titles):
+        cells = []
+        for share in shares:
+            options = {**base, "include": ("*qkv*",), "sparsity": share}
+            way = Way(title, options, chosen=k < 2, whole=k < 1)
+            file = folder / f"attention-{share}-{k}.json"
+            score, error = kept(file, lambda way=way: both(source, way, test))
+            cells.append(f"{score:.2f} / {error:.4f}")
+        yield f"| {title} | {' | '.join(cells)} |"
+
+
+def both(source: Path, way: Way, test: str) -> tuple[float, float]:
+    """Top-1, and the error of the outputs on 512 of the images."""
+    model, original = pruned(source, way, 0.0), rp.load(source)
+    settings = rp.Settings(
+        sparsity=0.5, calibration=test, calibration_size=512, preprocess="cifar10"
+    )
+    images = calibration_images(original.proto, settings)
+    return top1(model, test), float(output_error(original, model, images) or 0.0)
 
 
 def cifar(file: Path) -> Path:
@@ -158,8 +192,12 @@ def top1(model: rp.Model, test: str) -> float:
 
 
 def pruned(source: Path, way: Way, reduction: float) -> rp.Model:
-    settings = rp.Settings(macs_reduction=reduction, residual="prune", **way.options)
+    share = {} if "sparsity" in way.options else {"macs_reduction": reduction}
+    settings = rp.Settings(residual="prune", **share, **way.options)
     with ExitStack() as stack:
+        if way.whole:
+            places = "reprune_onnx.analyzer.rules.products._places_serve"
+            stack.enter_context(patch(places, lambda w, ids, axis: False))
         if way.chosen:
             whole = "reprune_onnx.recovery.combined.combined"
             stack.enter_context(patch(whole, lambda work: list(work.steps)))
@@ -312,7 +350,7 @@ def kept(file: Path, measure: Callable[[], Any]) -> Any:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-TABLES = {"hybrid": hybrid_table, "tracker": tracker_table}
+TABLES = {"hybrid": hybrid_table, "attention": attention_table, "tracker": tracker_table}
 
 if __name__ == "__main__":
     main()

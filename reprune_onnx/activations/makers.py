@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from reprune_onnx.activations.joint import Joint, joint_of
 from reprune_onnx.activations.linear import Linear
+from reprune_onnx.activations.measurable import measured_names
 from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.analyzer.op_kinds import (
     ARITHMETIC,
@@ -71,13 +72,21 @@ class Network:
         return {n: a[:_IMAGES] if n in few else a for n, a in self.images.items()}
 
     @cached_property
+    def names(self) -> set[str]:
+        """The tensors that can be looked at; what lies in branches of If may be none of them."""
+        return measured_names(self.model.proto)
+
+    @cached_property
     def values(self) -> Feeds:
-        """What layers make before it is read, and all extents that nodes measure; in one run."""
-        nodes = [layer.node for layer in self.channels.layers]
+        """What makers of others' channels make, and all extents that nodes measure; in one run."""
+        graph, channels = self.graph, self.channels
+        read = [(graph.ops[s.node].inputs[s.input], False) for s in channels.summed]
+        read += [(graph.ops[layer.node].inputs[0], True) for layer in channels.layers]
+        nodes = {n for name, mixed in read for n in maker_nodes(graph, channels, name, mixed)}
         starts = [start for start in (_start(self, node) for node in nodes) if start is not None]
         measuring = [op for op in self.graph.ops if op.type in MEASURING]
         asked = {s.joint.tensor for s in starts} | {op.result for op in measuring}
-        names = sorted(asked & {n for node in self.model.proto.graph.node for n in node.output})
+        names = sorted(asked & self.names)
         return Session(self.model.proto, optimize=True, outputs=names).run(self.feeds, names)
 
 
@@ -128,7 +137,7 @@ def made_by(network: Network, name: str, reader: int, mixed: bool) -> Made | Non
     for node in maker_nodes(network.graph, network.channels, name, mixed):
         start = _start(network, node)
         path = None if start is None else _path(network, start.joint.tensor, name)
-        if start is None or path is None:
+        if start is None or path is None or not {start.joint.tensor, name} <= network.names:
             continue
         probe = Probe(network, start)
         ends = _ends(network.graph, start.joint.tensor, path, reader)

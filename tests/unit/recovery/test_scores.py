@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 from cut_networks import error, images, network, normal, prune
 
+import reprune_onnx as rp
 from reprune_onnx.activations.low_rank import low_rank
+from reprune_onnx.activations.makers import Network
+from reprune_onnx.activations.scores import score_makers, scores_of
+from reprune_onnx.activations.values import values_of
 from reprune_onnx.recovery import combined as combining
 
 D, RANK = 6, 3  # channels of queries and keys, of which so many would do
@@ -165,6 +169,22 @@ def test_values_that_are_read_elsewhere_stay_what_they_are(monkeypatch: pytest.M
     prune(several(end), v=DROPPED).recover(data=images())
 
     assert steps and all(step.mix is None for step in steps)
+
+
+def test_what_lies_where_no_run_shows_it_is_not_combined() -> None:
+    """As in the body of an If of which the branches do not all run on the images."""
+    pruned = prune(several(), q=DROPPED, v=DROPPED)
+    elsewhere = rp.Model(network("y = Relu (x)", {}))
+    seen = Network(elsewhere, pruned.graph, pruned.channels, images().batches[0])
+    (scores,) = scores_of(pruned.graph, pruned.channels)
+    (reader,) = (
+        x.node for x in pruned.channels.layers if pruned.graph.ops[x.node].inputs[0] == "j"
+    )
+
+    assert score_makers(seen, scores) == (None, None)
+    assert values_of(seen, reader) is None
+    whole = Network(pruned.original, pruned.graph, pruned.channels, images().batches[0])
+    assert None not in score_makers(whole, scores) and values_of(whole, reader) is not None
 
 
 UNTOUCHED = {
