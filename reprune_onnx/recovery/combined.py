@@ -182,22 +182,23 @@ def _pairs(work: Work, steps: dict[int, Step]) -> Iterator[_ScorePair | _ValuePa
 def _changed(work: Work, step: Step, layer: Layer, changes: _Changes) -> Step:
     """The step with combinations as its targets, and weights that make and read these."""
     op, scale = work.graph.ops[layer.node], step.joint.scale
-    mix = _replaced(np.eye(len(scale)), step.kept, changes.rows)
+    mix = _replaced(len(scale), step.kept, changes.rows)
     (W,) = Linear(op, layer.shape).matrix(work.graph.array(layer.weight))
     for site in work.channels.sites:
         if (site.node, site.input, site.role) == (layer.node, layer.input, "in"):
             by_input = W.reshape(len(W), len(site.ids), -1)
             left = np.flatnonzero(work.keep[site.ids])
-            reads = _replaced(np.eye(len(site.ids)), left, changes.inputs)
+            reads = _replaced(len(site.ids), left, changes.inputs)
             W = np.einsum("oit,ji->ojt", by_input, reads).reshape(len(W), -1)
     made, kept = mix @ (scale[:, None] * W), scale[step.kept][:, None]
     start = made / np.where(kept == 0, 1.0, kept)
     return replace(step, mix=mix if changes.rows else None, start=start)
 
 
-def _replaced(every: Floats, left: Ints, combinations: Sequence[_Combination]) -> Floats:
-    """The rows ``left`` (n,) of the identity, with combinations in the places of some."""
-    rows = every[left]
+def _replaced(n: int, left: Ints, combinations: Sequence[_Combination]) -> Floats:
+    """The rows ``left`` of the identity (n, n), with combinations in the places of some."""
+    rows = np.zeros((len(left), n))
+    rows[np.arange(len(left)), left] = 1.0
     place = {int(channel): k for k, channel in enumerate(left)}
     for c in combinations:
         at = np.array([place[int(channel)] for channel in c.stays], np.int64)
