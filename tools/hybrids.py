@@ -209,37 +209,46 @@ def pruned(source: Path, way: Way, reduction: float) -> rp.Model:
 
 def peer(source: Path, test: str, reduction: float) -> tuple[float, float]:
     """Top-1 of Torch-Pruning's cut whose multiply-adds are nearest, and the share that is gone."""
+    full, low, high = macs(rp.load(source)), 0, 96
+    tried = []
+    while high - low > 1:
+        percent = (low + high) // 2
+        model = cut_by_peer(source, percent / 100)
+        gone = 1 - macs(model) / full
+        tried.append((abs(gone - reduction), gone, model))
+        low, high = (percent, high) if gone < reduction else (low, percent)
+    _, gone, model = min(tried, key=lambda row: row[0])
+    return top1(model, test), gone
+
+
+def cut_by_peer(source: Path, share: float) -> rp.Model:
     import onnx
     import torch
     import torch_pruning as tp
 
-    full, best = macs(rp.load(source)), (2.0, 0.0, rp.load(source))
-    for percent in range(4, 80, 2):
-        network = in_pytorch(source)
-        example = torch.zeros(1, 3, 32, 32)
-        heads = {block.qkv: 4 for block in network.stage3}
-        pruner = tp.pruner.BasePruner(
-            network,
-            example,
-            importance=tp.importance.GroupMagnitudeImportance(p=2),
-            pruning_ratio=percent / 100,
-            ignored_layers=[network.fc],
-            num_heads=heads,
-        )
-        pruner.step()
-        buffer = io.BytesIO()
-        torch.onnx.export(
-            network.eval(), (example,), buffer, dynamo=False, opset_version=17,
-            input_names=["input"], output_names=["logits"],
-            dynamic_axes={"input": {0: "n"}, "logits": {0: "n"}},
-        )  # fmt: skip
-        model = rp.Model(onnx.load_model_from_string(buffer.getvalue()))
-        gone = 1 - macs(model) / full
-        best = min(best, (abs(gone - reduction), gone, model), key=lambda row: row[0])
-        if gone > reduction + 0.1:
-            break
-    _, gone, model = best
-    return top1(model, test), gone
+    network, example = in_pytorch(source), torch.zeros(1, 3, 32, 32)
+    pruner = tp.pruner.BasePruner(
+        network,
+        example,
+        importance=tp.importance.GroupMagnitudeImportance(p=2),
+        pruning_ratio=share,
+        ignored_layers=[network.fc],
+        num_heads={block.qkv: 4 for block in network.stage3},
+    )
+    pruner.step()
+    buffer = io.BytesIO()
+    ports = {"input_names": ["input"], "output_names": ["logits"]}
+    axes = {"input": {0: "n"}, "logits": {0: "n"}}
+    torch.onnx.export(
+        network.eval(),
+        (example,),
+        buffer,
+        dynamo=False,
+        opset_version=17,
+        dynamic_axes=axes,
+        **ports,
+    )
+    return rp.Model(onnx.load_model_from_string(buffer.getvalue()))
 
 
 def in_pytorch(source: Path) -> Any:
@@ -290,7 +299,6 @@ def tracker_table(folder: Path, _: Path | None) -> Iterator[str]:
         Way("the same, channels chosen", base, chosen=True),
         Way("images, `--method reconstruction`", {**base, "method": "reconstruction"}),
         Way("the same, channels chosen", {**base, "method": "reconstruction"}, chosen=True),
-        Way("images, norms locked", {**base, "norm_statistics": "lock"}),
         Way("images, `--recover none`", {**base, "recover": "none"}),
     ]
     reductions = (0.3, 0.5)
