@@ -16,6 +16,7 @@ from reprune_onnx.int8.stage import check_held_out, check_int8, quantize_pruned
 from reprune_onnx.model import ModelLike, as_model, load, stage
 from reprune_onnx.pruner.allocate.allocation import allocate
 from reprune_onnx.pruner.earlier import (
+    check_basis,
     earlier_report,
     earlier_selection,
     report_dict,
@@ -51,6 +52,7 @@ from reprune_onnx.search.latency import at_latency
 from reprune_onnx.search.reduction import nearest_selection
 from reprune_onnx.search.without_images import without_images
 from reprune_onnx.settings import Settings, check_settings
+from reprune_onnx.streams.turn import in_bases
 from reprune_onnx.subject import subject_of
 from reprune_onnx.surgeon import cut
 from reprune_onnx.surgeon.requantized import requantized
@@ -58,6 +60,7 @@ from reprune_onnx.types import Model, Selection
 from reprune_onnx.verification.cut import check, verify_cut
 from reprune_onnx.verification.files import matched
 from reprune_onnx.verification.rounded import check_rounded
+from reprune_onnx.verification.turned import check_turned
 from reprune_onnx.watch import Progress, Watch
 
 
@@ -110,10 +113,13 @@ def prune(
 
     def without(selection: Selection) -> Attempt:
         with watch.stage("cut"):
-            return Attempt(selection, cut(subject.flat, graph, channels, selection.keep))
+            network, streams = in_bases(measured, selection.keep)
+            return Attempt(
+                selection, cut(subject.flat, network, channels, selection.keep), network, streams
+            )
 
     def left_by(attempt: Attempt) -> CutNetwork:
-        return CutNetwork(graph, channels, attempt.selection.keep, attempt.cut.model)
+        return CutNetwork(attempt.graph, channels, attempt.selection.keep, attempt.cut.model)
 
     # an attempt that has to be judged is recovered at once, another at the end
     def recovered(attempt: Attempt) -> Recovery:
@@ -140,6 +146,7 @@ def prune(
     if settings.verify:
         batches = () if images is None else images.batches
         with watch.stage("verify"):
+            check_turned(graph, result.attempt.graph, batches)
             verification = verify_cut(left_by(result.attempt), watch.progress, batches)
             check(verification)
     result = replace(result, recovery=result.recovery or recovered(result.attempt))
@@ -198,6 +205,7 @@ def recover(
         raise UsageError("recover needs the report of the pruning: Settings(keep=…)")
     report = report_dict(settings.keep, "keep")
     earlier = earlier_report(report, report_name(settings.keep, "keep"))
+    check_basis(earlier, report_name(settings.keep, "keep"))
     pair = matched(as_model(original, "original"), as_model(pruned, "pruned"), earlier)
     images = None
     if settings.calibration is not None:
@@ -270,6 +278,7 @@ def reported(
         result,
         notes,
         images,
+        result.attempt.streams,
     )
     stamped = stamp(record)
     return Pruned(stamped, build_report(record, stamped, watch.seconds))

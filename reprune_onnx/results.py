@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from reprune_onnx.report.fields import Report
     from reprune_onnx.runtime.tail import Tail
     from reprune_onnx.settings import Settings
+    from reprune_onnx.streams.find import Stream
 
 # ── analyze and measure ─────────────────────────────────────────────────────────────────────────
 
@@ -64,11 +65,13 @@ class Losses:
     """``error[g.id] (n + 1,)`` for 0 … n kept channels, and ``order[g.id] (n,)`` by elimination.
 
     ``order`` has the channel that is kept longest first; it is empty where the curve is that of
-    another criterion.
+    another criterion. ``bases[g.id] (n, n)`` is A of a stream that is read as A·x: both are of its
+    axes.
     """
 
     error: dict[int, Floats]
     order: dict[int, Ints]
+    bases: dict[int, Floats] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -153,10 +156,15 @@ class Cut:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A selection, and what it leaves of the model."""
+    """A selection, and what it leaves of the model.
+
+    ``graph`` is what was cut: the original, with the ``streams`` that lose axes in another basis.
+    """
 
     selection: Selection
     cut: Cut
+    graph: Graph
+    streams: tuple[Stream, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -265,6 +273,7 @@ class PruneRecord:
     search: SearchResult | None = None
     notes: tuple[Note, ...] = ()
     images: Images | None = None
+    streams: tuple[Stream, ...] = ()
 
 
 @dataclass(frozen=True)

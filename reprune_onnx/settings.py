@@ -12,6 +12,7 @@ from reprune_onnx.arguments import wrong_type
 from reprune_onnx.choices import (
     PRESETS,
     Allocation,
+    Basis,
     Coverage,
     CoverageOption,
     Criterion,
@@ -161,6 +162,14 @@ class Settings:
             "Channels under a LayerNormalization, or under a mean, norm or maximum over channels:"
             " lock keeps them all; kept lets some go, and takes the statistics over the rest. auto"
             " is kept with --residual prune, except under sums, else lock."
+        ),
+    ] = "auto"
+    basis: Annotated[
+        Basis,
+        Option(
+            "Basis of residual streams that linear layers alone write and read. auto turns them"
+            " with --residual prune and images, and cuts axes instead of channels, which loses"
+            " less; file keeps the file's, so that the cuts of the report hold for other weights."
         ),
     ] = "auto"
     linkage: Annotated[Linkage, Option("Distance between two clusters of kernels.")] = "ward"
@@ -350,6 +359,11 @@ class Settings:
     def generates(self) -> bool:
         """Whether images may be generated, as none are given and recovery is left to the tool."""
         return self.calibration is None and self.recover == "auto"
+
+    @property
+    def turns(self) -> bool:
+        """Whether streams may get another basis: their channels may go, and images show which."""
+        return self.basis == "auto" and self.residual == "prune" and self.calibration is not None
 
     @property
     def select_options(self) -> SelectOptions:

@@ -323,7 +323,8 @@ class Problem:
 
     ``gamma (n,)`` is |γ| of each channel; ``fixed (n,)`` marks channels that stay in any case and
     count among the ``n_keep``. ``order (n,)`` lists them by what images tell, the last to go first,
-    where that was measured.
+    where that was measured. ``turned`` channels are axes of another basis, which no filter of the
+    file makes: they go in that order by any criterion.
     """
 
     n: int
@@ -332,6 +333,7 @@ class Problem:
     fixed: Bools
     n_keep: int
     order: Ints | None = None
+    turned: bool = False
 
     def only(self, at: Ints, fixed: Bools, n_keep: int) -> Problem:
         """Return the problem of keeping ``n_keep`` of the channels ``at (k,)``, some ``fixed``."""
@@ -347,7 +349,8 @@ class Problem:
         if self.order is not None:
             order = number[self.order]
             order = order[order >= 0]
-        return Problem(len(at), tuple(filters), self.gamma[at], fixed, n_keep, order)
+        gamma = self.gamma[at]
+        return Problem(len(at), tuple(filters), gamma, fixed, n_keep, order, self.turned)
 
 
 @dataclass(frozen=True)

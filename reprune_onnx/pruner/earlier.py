@@ -28,11 +28,15 @@ _NEXT: dict[LockKind, str] = {
 
 @dataclass(frozen=True)
 class EarlierReport:
-    """The selection that a report states: the cuts, the source's hash, the settings."""
+    """The selection that a report states: the cuts, the source's hash, the settings.
+
+    ``turned``: it cuts axes that the file does not have, see `check_basis`.
+    """
 
     cuts: tuple[TensorCut, ...]
     source_sha256: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    turned: bool = False
 
 
 def read_report(path: str | PathLike[str]) -> Report:
@@ -83,7 +87,8 @@ def earlier_report(report: ReportLike | EarlierReport, argument: str = "report")
             for c in fields["cuts"]
         )
         source, settings = fields.get("source", {}), fields.get("settings", {})
-        return EarlierReport(cuts, str(source.get("sha256", "")), dict(settings))
+        sha256, turned = str(source.get("sha256", "")), bool(fields.get("turned"))
+        return EarlierReport(cuts, sha256, dict(settings), turned)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise _no_report(report_name(report, argument)) from error
 
@@ -115,9 +120,19 @@ def earlier_selection(
 
     Raises as `keep_by_cuts` does.
     """
-    cuts = earlier_report(report, "keep").cuts
+    earlier = earlier_report(report, "keep")
     title = Path(report_name(report, "keep")).name
-    return Selection(keep_by_cuts(graph, channels, cuts, title))
+    check_basis(earlier, title)
+    return Selection(keep_by_cuts(graph, channels, earlier.cuts, title))
+
+
+def check_basis(report: EarlierReport, title: str) -> None:
+    """Raise SelectionError for a report whose cuts mean nothing to the weights of the file."""
+    if report.turned:
+        raise SelectionError(
+            f"'{title}' is of a pruning that cut axes of another basis, not channels of the file:"
+            " prune again with --basis file"
+        )
 
 
 def keep_by_cuts(

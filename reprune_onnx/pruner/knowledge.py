@@ -6,16 +6,16 @@ from dataclasses import replace
 
 from reprune_onnx.activations.images import Images, images_to_fit
 from reprune_onnx.activations.measurable import measurable, told
-from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.pruner.allocate.least_loss import by_losses
 from reprune_onnx.pruner.calibrate import layer_statistics
 from reprune_onnx.pruner.gamma import channel_gammas
 from reprune_onnx.pruner.select import criterion
 from reprune_onnx.pruner.selection import select_at
-from reprune_onnx.pruner.sensitivity.curves import measure_losses
+from reprune_onnx.pruner.sensitivity.curves import How, measure_losses
 from reprune_onnx.results import Knowledge, Measured, Subject
 from reprune_onnx.settings import Settings
-from reprune_onnx.types import ChannelMap, Model
+from reprune_onnx.streams.find import linear_streams
+from reprune_onnx.types import Model
 from reprune_onnx.watch import Watch
 
 
@@ -41,19 +41,15 @@ def measure(
             if images is not None:
                 seen = measurable(flat, images.batches)
                 images = replace(images, notes=(*images.notes, *told(seen, graph, channels)))
-            knowledge = _knowledge(seen, graph, channels, settings, images, watch)
+            knowledge = _knowledge(seen, subject, settings, images, watch)
     return Measured(subject, knowledge, images, held_out)
 
 
 def _knowledge(
-    model: Model,
-    graph: Graph,
-    channels: ChannelMap,
-    settings: Settings,
-    images: Images | None,
-    watch: Watch,
+    model: Model, subject: Subject, settings: Settings, images: Images | None, watch: Watch
 ) -> Knowledge:
     """The |γ| of channels, and the energies and losses that the settings ask for."""
+    graph, channels = subject.graph, subject.channels
     if images is None:
         gammas, sources = channel_gammas(graph, channels, {})
         return Knowledge(gammas, gamma_source=sources)
@@ -63,6 +59,9 @@ def _knowledge(
     knowledge = Knowledge(gammas, statistics.energy, gamma_source=sources)
     if by_losses(settings) or criterion(settings.method).needs == "losses":
         at = select_at(graph, channels, settings, knowledge)
-        losses = measure_losses(model, graph, channels, images, at, watch.progress)
+        # the float network of a quantized model is put back in form: it keeps its basis
+        turns = settings.turns and subject.quantized is None
+        how = How(at, linear_streams(graph, channels) if turns else {})
+        losses = measure_losses(model, graph, channels, images, how, watch.progress)
         knowledge = replace(knowledge, losses=losses)
     return knowledge

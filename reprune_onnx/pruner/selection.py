@@ -109,7 +109,9 @@ def _solved(
     from joblib import Parallel, delayed
 
     results = Parallel(n_jobs=settings.jobs, return_as="generator")(
-        delayed(_select)(problem, settings.method, settings.select_options, (settings.seed, g.id))
+        delayed(_select)(
+            problem, _method(problem, settings), settings.select_options, (settings.seed, g.id)
+        )
         for problem, g in tasks
     )
     yield from zip(groups, results, strict=True)
@@ -130,7 +132,12 @@ def _overlapping(tasks: Iterable[tuple[Problem, Group]], settings: Settings) -> 
 def _choice(problem: Problem, group: Group, settings: Settings) -> Choice:
     """The choice of the settings' method, by the random stream of the group."""
     stream = (settings.seed, group.id)
-    return _select(problem, settings.method, settings.select_options, stream)
+    return _select(problem, _method(problem, settings), settings.select_options, stream)
+
+
+def _method(problem: Problem, settings: Settings) -> Method | Criterion:
+    """The criterion that chooses: of axes of another basis, their order."""
+    return "reconstruction" if problem.turned else settings.method
 
 
 def _select(
@@ -160,8 +167,11 @@ def group_problem(
         parts += (
             filters if energy is None else [_with_energy(f, layer, energy, inputs) for f in filters]
         )
-    order = None if knowledge.losses is None else knowledge.losses.order.get(group.id)
-    return Problem(group.n, tuple(parts), knowledge.gammas[group.id], ~group.free, n_keep, order)
+    losses = knowledge.losses
+    order = None if losses is None else losses.order.get(group.id)
+    turned = losses is not None and group.id in losses.bases
+    gamma = knowledge.gammas[group.id]
+    return Problem(group.n, tuple(parts), gamma, ~group.free, n_keep, order, turned)
 
 
 def _with_energy(part: Filters, layer: Layer, energy: Floats, inputs: Ints | None) -> Filters:

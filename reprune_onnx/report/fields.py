@@ -89,6 +89,15 @@ class LockedEntry(TypedDict):
     reason: str
 
 
+class TurnedEntry(TypedDict):
+    """A residual stream in another basis, whose ``axes`` are [before, after]."""
+
+    group: int
+    axes: list[int]
+    written_by: list[str]
+    read_by: list[str]
+
+
 class VerificationEntry(TypedDict):
     """The proof of a cut."""
 
@@ -185,6 +194,7 @@ class _PlainReport(TypedDict):
     cuts: list[CutEntry]
     rewritten: list[RewrittenEntry]
     locked: list[LockedEntry]
+    turned: list[TurnedEntry]
     verification: VerificationEntry | None
     calibration: CalibrationEntry | None
     without_images: InsteadEntry | None

@@ -32,6 +32,7 @@ from reprune_onnx.report.fields import (
     Report,
     RewrittenEntry,
     ScopeEntry,
+    TurnedEntry,
     VerificationEntry,
 )
 from reprune_onnx.report.missing import missing
@@ -39,6 +40,7 @@ from reprune_onnx.report.stays import Stay, stays
 from reprune_onnx.results import Instead, PruneRecord, Recovery, Rewrite, TensorCut, Verification
 from reprune_onnx.runtime.custom_ops import loaded
 from reprune_onnx.settings import Settings
+from reprune_onnx.streams.find import Stream
 from reprune_onnx.tool import this_tool
 from reprune_onnx.types import Bools, ChannelMap, Layer, Model
 
@@ -118,6 +120,7 @@ def build_report(record: PruneRecord, pruned: Model, seconds: Mapping[str, float
         "cuts": [_tensor_cut(c) for c in record.cut.cuts],
         "rewritten": [_rewritten(r) for r in record.cut.rewrites],
         "locked": locked(channels),
+        "turned": [_turned(stream, keep, channels) for stream in record.streams],
         "verification": _verification(record.verification),
         "calibration": calibration_entry(record.images),
         "without_images": None,
@@ -134,6 +137,7 @@ def build_report(record: PruneRecord, pruned: Model, seconds: Mapping[str, float
             *_order_note(source),
             *_dense_note(source, record.selection.keep),
             *_statistics_note(graph, channels, keep),
+            *_turned_note(record),
             *filter(None, [channels.sizes_found]),
         ],
         "seconds": timing(seconds),
@@ -298,6 +302,30 @@ def _statistics_note(graph: Graph, channels: ChannelMap, keep: Bools) -> list[No
             f"{n} node{'s' * (n != 1)}, such as {nodes[0]}, take{'s' * (n == 1)} statistics over"
             " the channels that are left, and so does the masked original that the cut is compared"
             " with (--norm-statistics kept)"
+        )
+    ]
+
+
+def _turned(stream: Stream, keep: Bools, channels: ChannelMap) -> TurnedEntry:
+    """A stream in another basis: the layers that write it, those that read it, and its axes."""
+    group = next(g for g in channels.groups if g.id == stream.group)
+    return {
+        "group": stream.group,
+        "axes": [stream.n, int(keep[group.units].sum())],
+        "written_by": [writer.layer.op.name for writer in stream.writers],
+        "read_by": [reader.op.name for reader in stream.readers],
+    }
+
+
+def _turned_note(record: PruneRecord) -> list[Note]:
+    if not record.streams:
+        return []
+    n = len(record.streams)
+    return [
+        Note(
+            f"{n} residual stream{'s' * (n != 1)}, of {', '.join(str(s.n) for s in record.streams)}"
+            f" channels, lost axes of another basis instead of channels: the cuts of this report"
+            " hold for no other weights (--basis file cuts channels)"
         )
     ]
 

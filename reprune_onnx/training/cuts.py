@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from reprune_onnx.errors import SelectionError
+from reprune_onnx.pruner.earlier import check_basis, earlier_report
 from reprune_onnx.results import TensorCut
 
 State = dict[str, Tensor]
@@ -30,6 +31,7 @@ def apply_cuts(
     that the file duplicated gets its copies. Raises SelectionError where a tensor is missing (with
     ``strict=False`` that cut is left out) or is too short for a cut.
     """
+    check_basis(earlier_report(report), "report")
     cuts = [
         TensorCut(c["initializer"], c["axis"], np.array(c["keep"]), c.get("source"))
         for c in report["cuts"]

@@ -53,7 +53,7 @@ class PruneRounds:
         name = next(name for name in _TARGETS if getattr(self.settings, name) is not None)
         share = getattr(self.settings, name)
         before, after = (1 - share * j / self.count for j in (k - 1, k))
-        changed: dict[str, Any] = {name: 1 - after / before}
+        changed: dict[str, Any] = {name: 1 - after / before, "basis": "file"}
         if self.settings.generates:  # what is trained next needs no images by formula
             changed["recover"] = "data-free"
         return replace(self.settings, **changed)

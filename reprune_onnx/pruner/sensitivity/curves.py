@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -10,13 +11,29 @@ from scipy.interpolate import PchipInterpolator
 from reprune_onnx.activations.images import Images
 from reprune_onnx.activations.workers import workers
 from reprune_onnx.analyzer.graph import Graph
+from reprune_onnx.pruner.sensitivity.basis import basis_of, turned_reader
 from reprune_onnx.pruner.sensitivity.elimination import Curve, eliminate, lost
 from reprune_onnx.pruner.sensitivity.readers import Reads, readers
 from reprune_onnx.results import Losses
+from reprune_onnx.streams.find import Stream
 from reprune_onnx.types import ChannelMap, Group, Ints, Model
 from reprune_onnx.watch import Progress
 
 SelectAt = Callable[[Group, Sequence[int]], list[Ints]]
+
+
+@dataclass(frozen=True)
+class How:
+    """The ways to measure what groups lose.
+
+    ``select_at(g, counts)`` gives the channels of group g that a criterion keeps at each of some
+    numbers; they are measured and interpolated. ``streams`` are those that may get another basis,
+    by the id of their group.
+    """
+
+    select_at: SelectAt | None = None
+    streams: Mapping[int, Stream] = field(default_factory=dict)
+
 
 _LEVELS = 8  # numbers of channels at which another criterion's choice is measured
 
@@ -26,29 +43,32 @@ def measure_losses(
     graph: Graph,
     channels: ChannelMap,
     images: Images,
-    select_at: SelectAt | None,
+    how: How,
     progress: Progress | None = None,
 ) -> Losses:
     """Measure what each group loses on ``images`` with fewer channels, its readers refitted.
 
-    A group that no layer reads, or none that can be measured, has no curve.
-
-    ``select_at(g, counts)`` gives the channels of group g that a criterion keeps at each of some
-    numbers; they are measured and interpolated. Without it channels are eliminated one by one
-    (method ``reconstruction``).
+    A group that no layer reads, or none that can be measured, has no curve. Without
+    ``how.select_at`` channels are eliminated one by one (method ``reconstruction``), and so are the
+    axes of ``how.streams`` in any case, in the basis in which fewest matter.
     """
-    error, order = {}, {}
+    error, order, bases = {}, {}, {}
     with workers() as pool:
         for g, reads in readers(model, graph, channels, images, pool, progress):
             if not reads.measured:
                 continue
-            if select_at is None:
-                curve = eliminate(reads.readers, ~g.free, reads.by_number)
+            stream, seen = how.streams.get(g.id), reads.readers
+            turns = stream is not None and len(stream.readers) == len(seen)
+            if turns:
+                bases[g.id] = basis_of(seen, g.n)
+                seen = [turned_reader(r, bases[g.id]) for r in seen]
+            if turns or how.select_at is None:
+                curve = eliminate(seen, ~g.free, reads.by_number)
                 order[g.id] = curve.order
             else:
-                curve = _sampled(g, reads, select_at)
+                curve = _sampled(g, reads, how.select_at)
             error[g.id] = curve.error
-    return Losses(error, order)
+    return Losses(error, order, bases)
 
 
 def _sampled(g: Group, reads: Reads, select_at: SelectAt) -> Curve:

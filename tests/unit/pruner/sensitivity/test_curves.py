@@ -14,7 +14,7 @@ from reprune_onnx.activations.joint import joint_of
 from reprune_onnx.activations.linear import Linear
 from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.errors import DataError
-from reprune_onnx.pruner.sensitivity.curves import measure_losses
+from reprune_onnx.pruner.sensitivity.curves import How, measure_losses
 from reprune_onnx.pruner.sensitivity.elimination import _RIDGE
 from reprune_onnx.pruner.sensitivity.readers import _LATE
 from reprune_onnx.results import Losses
@@ -50,7 +50,7 @@ def measured(
     graph = graph_of(rp.Model(proto))
     channels = channels_of(graph, scope)
     groups = [g for g in channels.groups if g.free.any()]
-    losses = measure_losses(rp.Model(proto), graph, channels, images(n), select_at)
+    losses = measure_losses(rp.Model(proto), graph, channels, images(n), How(select_at))
     return channels, groups[0], losses
 
 
@@ -220,7 +220,7 @@ def test_a_group_that_no_layer_reads_has_no_curve() -> None:
     proto = network("a = Conv (x, w1)\n r = Relu (a)\n y = GlobalMaxPool (r)", w1=(6, 3, 1, 1))
     graph = graph_of(rp.Model(proto))
     channels = channels_of(graph, rp.Scope(input_shapes={"x": (1, 3, 6, 6)}))
-    losses = measure_losses(rp.Model(proto), graph, channels, images(), None)
+    losses = measure_losses(rp.Model(proto), graph, channels, images(), How())
     assert losses.error == {}
 
 
@@ -244,7 +244,7 @@ def test_too_few_images_are_refused() -> None:
     graph = graph_of(rp.Model(proto))
     channels = channels_of(graph, rp.Scope(input_shapes={"x": (1, 3, 6, 6)}))
     with pytest.raises(DataError, match="at least 8"):
-        measure_losses(rp.Model(proto), graph, channels, images(4), None)
+        measure_losses(rp.Model(proto), graph, channels, images(4), How())
 
 
 def test_channels_are_not_free_where_there_are_fewer_images_than_channels() -> None:
