@@ -8,6 +8,7 @@ from pathlib import Path
 
 from reprune_onnx import recovery
 from reprune_onnx.activations.images import Images, images_to_fit
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.loops import told
 from reprune_onnx.choices import Reduction
 from reprune_onnx.errors import UsageError
@@ -47,6 +48,7 @@ from reprune_onnx.results import (
     Verification,
 )
 from reprune_onnx.runtime.tail import head_of
+from reprune_onnx.search.by_attempts import by_attempts, weighed
 from reprune_onnx.search.drop import within_drop
 from reprune_onnx.search.latency import at_latency
 from reprune_onnx.search.reduction import nearest_selection
@@ -99,8 +101,13 @@ def prune(
     graph, channels = subject.graph, subject.channels
 
     # an attempt: allocate, select and cut
-    def attempt(wanted: Reduction, times: Mapping[int, LayerTime] | None = None) -> Attempt:
-        knowledge = replace(measured.knowledge, times=times or {})
+    def attempt(
+        wanted: Reduction,
+        times: Mapping[int, LayerTime] | None = None,
+        weights: Mapping[int, float] | None = None,
+    ) -> Attempt:
+        losses = weighed(measured.knowledge.losses, weights or {})
+        knowledge = replace(measured.knowledge, times=times or {}, losses=losses)
 
         def select(asked: Reduction) -> Selection:
             with watch.stage("allocate"):
@@ -138,20 +145,30 @@ def prune(
         assert wanted is not None  # `Settings` has exactly one target
         if wanted.measure == "latency":
             result = at_latency(subject, wanted.share, settings, attempt, watch)
+        elif settings.search is not None:
+            result = by_attempts(measured, settings, attempt, recovered, watch.progress)
+            if settings.then is None:  # else int8 is judged on what is held out
+                images = measured.every
         else:
             result = SearchResult(attempt(wanted))
 
     # verify, recover and report the one that was taken
     verification = None
     if settings.verify:
-        batches = () if images is None else images.batches
-        with watch.stage("verify"):
-            check_turned(graph, result.attempt.graph, batches)
-            verification = verify_cut(left_by(result.attempt), watch.progress, batches)
-            check(verification)
+        verification = _proof(graph, left_by(result.attempt), images, watch)
     result = replace(result, recovery=result.recovery or recovered(result.attempt))
     pruned = reported(measured, settings, result, verification, watch)
     return pruned if settings.then is None else quantized(pruned, measured, settings, watch)
+
+
+def _proof(graph: Graph, left: CutNetwork, images: Images | None, watch: Watch) -> Verification:
+    """The proof of a cut of ``graph``, whose streams may have another basis in ``left``."""
+    batches = () if images is None else images.batches
+    with watch.stage("verify"):
+        check_turned(graph, left.graph, batches)
+        verification = verify_cut(left, watch.progress, batches)
+        check(verification)
+    return verification
 
 
 def quantized(pruned: Pruned, measured: Measured, settings: Settings, watch: Watch) -> Pruned:

@@ -94,6 +94,29 @@ def check_images(settings: Settings) -> None:
             )
 
 
+def check_search(settings: Settings) -> None:
+    """Raise UsageError for a search that has no time, or nothing to search."""
+    if settings.search is None:
+        return
+    if not 0 < settings.search < _MOST:
+        raise UsageError(f"--search {settings.search:g}: it is a number of seconds, such as 300")
+    if settings.calibration is None:
+        raise UsageError(
+            "--search compares outputs on images: give some hundreds, without labels, with"
+            " --calibration (or generated)"
+        )
+    reduction = settings.reduction
+    if reduction is None or reduction.measure == "latency":
+        given = flag(next(iter(settings.requested), "keep"))
+        raise UsageError(
+            f"--search goes with --macs-reduction, --params-reduction or --sparsity, not {given}"
+        )
+    if settings.allocation not in ("auto", "sensitivity"):
+        raise UsageError(
+            f"--search starts from losses: --allocation sensitivity, not {settings.allocation}"
+        )
+
+
 def _check_detections(settings: Settings) -> None:
     """Raise UsageError where detections would be counted on images that show nothing."""
     from reprune_onnx.data.generated.spec import is_generated

@@ -103,6 +103,13 @@ class Measured:
     images: Images | None = None
     held_out: Images | None = None
 
+    @property
+    def every(self) -> Images | None:
+        """All images, for what is fitted once nothing is measured on some of them any more."""
+        if self.images is None or self.held_out is None:
+            return self.images
+        return self.images.joined(self.held_out)
+
 
 # ── allocate, select and cut ────────────────────────────────────────────────────────────────────
 

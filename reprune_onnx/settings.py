@@ -36,7 +36,7 @@ from reprune_onnx.data_options import CALIBRATION, CLASSES, DECODE, PREPROCESS, 
 from reprune_onnx.errors import UsageError
 from reprune_onnx.in_memory import InMemory
 from reprune_onnx.options import Option, Takes, check_fields, flag
-from reprune_onnx.ranges import SHARES, check_images, check_ranges
+from reprune_onnx.ranges import SHARES, check_images, check_ranges, check_search
 from reprune_onnx.report.fields import ReportLike
 from reprune_onnx.rounding import Rounding
 from reprune_onnx.taken import (
@@ -251,6 +251,14 @@ class Settings:
             words=Recover,
         ),
     ] = Takes(as_recovery, "auto")
+    search: Annotated[
+        float | None,
+        Option(
+            "Try other numbers of channels for so long, and take those whose outputs are nearest to"
+            " MODEL's on a third of the images (needs --calibration).",
+            "SECONDS",
+        ),
+    ] = None
     then: Annotated[
         Then | None,
         Option(
@@ -309,6 +317,7 @@ class Settings:
             )
         check_ranges(self)
         check_images(self)
+        check_search(self)
         if self.target is not None:
             _of_target(self.target, self.precision)
         elif self.precision is not None:
@@ -353,7 +362,7 @@ class Settings:
     @property
     def holds_out(self) -> bool:
         """Whether a third of the images is held out, as something is measured on it."""
-        return self.max_drop is not None or self.then is not None
+        return any(x is not None for x in (self.max_drop, self.then, self.search))
 
     @property
     def generates(self) -> bool:

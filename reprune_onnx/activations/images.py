@@ -76,6 +76,14 @@ class Images:
         fit = [k for k in range(len(self.batches)) if k % HELD_OUT]
         return self._only(fit), self._only(held)
 
+    def joined(self, held_out: Images) -> Images:
+        """Return these images and those that `split` has held out, in the order they had."""
+        places = [k for k in range(len(self.batches) + len(held_out.batches)) if k % HELD_OUT]
+        parts = iter(self.batches), iter(held_out.batches)
+        count = len(self.batches) + len(held_out.batches)
+        batches = tuple(next(parts[0] if k in places else parts[1]) for k in range(count))
+        return replace(self, batches=batches, n=self.n + held_out.n, labels=None)
+
     def _only(self, which: list[int]) -> Images:
         batches = tuple(self.batches[k] for k in which)
         labels = None if self.labels is None else tuple(self.labels[k] for k in which)

@@ -202,6 +202,7 @@ class _PlainReport(TypedDict):
     rounding: dict[str, Any] | None
     latency: dict[str, Any] | None
     drop: dict[str, Any] | None
+    search: dict[str, Any] | None
     int8: Int8Entry | None
     notes: list[str]
     seconds: dict[str, float]

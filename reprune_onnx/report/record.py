@@ -128,6 +128,7 @@ def build_report(record: PruneRecord, pruned: Model, seconds: Mapping[str, float
         "rounding": _rounding(record),
         "latency": None if search is None else search.details.get("latency"),
         "drop": None if search is None else search.details.get("drop"),
+        "search": None if search is None else search.details.get("search"),
         "int8": None,
         "notes": [
             *record.notes,
