@@ -31,6 +31,7 @@ SKIP_BROKEN = Option(
 )
 DECODE = Option(
     "Family of a detector's raw outputs, needed where their shapes fit several: yolov8, yolov5,"
-    " yolox, end-to-end, rt-detr, detr, rt-detr-logits, ultraface, nanodet, scrfd, yunet.",
+    " yolox, fastestdet, end-to-end, rt-detr, detr, rt-detr-logits, ultraface, nanodet, scrfd,"
+    " yunet.",
     "NAME",
 )

@@ -54,6 +54,7 @@ DETECTORS = {
     "zoo_yolox_nano": Public("yolox"),
     "nanodet_m_320": Public("nanodet"),
     "rfb320": Public("ultraface"),
+    "fastestdet": Public("scale=1/255;color=bgr;fit=stretch"),
     "scrfd_500m_bnkps": Public("scrfd;size=320,320", {"input.1": (1, 3, 320, 320)}),
     "yunet_n_dynamic": Public(
         "scale=1;color=bgr;fit=corner;size=320,320", {"input": (1, 3, 320, 320)}

@@ -17,6 +17,7 @@ from reprune_onnx.runtime.decoders.candidates import (
     cells,
     corners,
     one_hot,
+    stride_of,
     strides_of,
 )
 from reprune_onnx.types import Floats
@@ -90,6 +91,32 @@ def _yolox(outputs: Outputs, sides: Sides) -> Candidates:
         places, steps = cells(sides, strides_of(len(p), sides) or ())
         centres, extents = (centres + places) * steps, np.exp(extents) * steps
     return Candidates(corners(centres, extents), p[:, 4:5] * p[:, _OBJECT:])
+
+
+# ── FastestDet: a map (5 + classes, rows, columns), an objectness and probabilities ─────────
+
+
+def _of_fastestdet(outputs: Outputs, sides: Sides) -> bool:
+    maps = list(outputs.values())
+    if len(maps) != 1 or maps[0].ndim != 3 or len(maps[0]) <= _OBJECT:
+        return False
+    objects, classes = maps[0][0], maps[0][_OBJECT:]
+    grid = stride_of(objects.size, sides)
+    if grid is None or objects.shape != (sides[0] // grid, sides[1] // grid):
+        return False
+    shares = (objects >= 0).all() and (objects <= 1).all() and (classes >= 0).all()
+    return bool(shares and np.allclose(classes.sum(axis=0), 1, atol=1e-3))
+
+
+def _fastestdet(outputs: Outputs, sides: Sides) -> Candidates:
+    """x, y = (tanh(p) + cell)·stride, and w, h = sigmoid(p) as shares of the sides."""
+    (array,) = outputs.values()
+    stride = sides[0] // array.shape[1]
+    places, _ = cells(sides, (stride,))
+    p = array.reshape(len(array), -1).T.astype(np.float64)
+    extents = np.array([sides[1], sides[0]]) / (1 + np.exp(-p[:, 3:_OBJECT]))
+    boxes = corners((np.tanh(p[:, 1:3]) + places) * stride, extents)
+    return Candidates(boxes, p[:, :1] * p[:, _OBJECT:])
 
 
 # ── YOLOv10, 26, and suppression in the file: (n, 6) ────────────────────────────────────────
@@ -172,6 +199,7 @@ FORMS = (
     Decoder("yolov8", _of_yolov8, _yolov8),
     Decoder("yolov5", _of_yolov5, _yolov5),
     Decoder("yolox", _of_yolox, _yolox),
+    Decoder("fastestdet", _of_fastestdet, _fastestdet),
     Decoder("end-to-end", _of_end_to_end, _end_to_end),
     Decoder("rt-detr", _of_rtdetr, _rtdetr),
     Decoder("detr", _of_logits, _detr),

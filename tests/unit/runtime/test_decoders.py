@@ -73,6 +73,21 @@ def yolox_decoded(t: Truth) -> Arrays:
     return {"output": np.concatenate([t.centred, np.full((N, 1), 0.5), 2 * t.scores], axis=1)}
 
 
+def fastestdet(t: Truth) -> Arrays:
+    """One map of stride 16; boxes around their cells, as no offset is longer than a cell."""
+    places = np.array(grid(16))
+    extents = t.centred[:, 2:]
+    offsets = np.random.default_rng(0).uniform(-0.9, 0.9, places.shape)
+    middle = (places + offsets) * 16
+    t.boxes = np.concatenate([middle - extents / 2, middle + extents / 2], axis=1)
+    share = extents / np.array([SIDES[1], SIDES[0]])
+    objects = t.scores.sum(axis=1, keepdims=True) / 2.8
+    classes = t.scores / t.scores.sum(axis=1, keepdims=True)
+    t.scores = objects * classes
+    rows = [objects, np.arctanh(offsets), np.log(share / (1 - share)), classes]
+    return {"758": np.concatenate(rows, axis=1).T.reshape(5 + CLASSES, 4, 6)}
+
+
 def end_to_end(t: Truth) -> Arrays:
     labels = t.scores.argmax(axis=1)
     t.scores = np.where(np.arange(CLASSES) == labels[:, None], t.scores, 0)
@@ -153,6 +168,7 @@ ENCODED = {
     "yolov5": (yolov5, 3 * N, CLASSES),
     "yolox": (yolox, N, CLASSES),
     "yolox, decoded": (yolox_decoded, N, CLASSES),
+    "fastestdet": (fastestdet, 24, CLASSES),
     "end-to-end": (end_to_end, 50, CLASSES),
     "rt-detr": (rt_detr, 50, CLASSES),
     "detr": (detr, 50, CLASSES),
