@@ -183,6 +183,18 @@ def test_openvino_computes_the_same(call, pair):
     assert "pruned from" in result.out
 
 
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [("zoo_yolox_nano", ()), ("scrfd_500m_bnkps", ("--input-shape", "input.1=1,3,64,64"))],
+)
+def test_openvino_measures_real_detectors(call, shared, name, how):
+    """Noise amplifies rounding in the one; OpenVINO gives outputs of the other several names."""
+    pytest.importorskip("openvino", reason="the extra [openvino] is not installed")
+    model = shared / "models" / f"{name}.onnx"
+    result = call("bench", model, "--backend", "openvino", "--batch-size", "1", *QUICK, *how)
+    assert (result.code, result.err) == (0, "")
+
+
 def test_out_of_memory_keeps_what_was_measured(root, tmp_path):
     """In a process that may not take more than 3 GB, 4 MB for every image."""
     text = """

@@ -31,6 +31,7 @@ class OpenVinoRunner:
         }
         self._model = self._told("load", lambda: self._core.read_model(str(path)))
         self.inputs = tuple(_port(value) for value in self._model.inputs)
+        self._outputs = [value.get_any_name() for value in self._model.outputs]  # as in the file
         self._request: Any = None
 
     def prepare(self, feeds: Arrays) -> None:
@@ -43,10 +44,8 @@ class OpenVinoRunner:
 
     def outputs(self) -> dict[str, NDArray[Any]]:
         """The outputs of the last run."""
-        return {
-            value.get_any_name(): np.array(self._request.get_tensor(value).data)
-            for value in self._request.model_outputs
-        }
+        tensors = map(self._request.get_tensor, self._request.model_outputs)
+        return {n: np.array(t.data) for n, t in zip(self._outputs, tensors, strict=True)}
 
     def _compile(self, feeds: Arrays) -> None:
         import openvino

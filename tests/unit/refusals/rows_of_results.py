@@ -14,7 +14,7 @@ from onnx import TensorProto, numpy_helper
 import reprune_onnx as rp
 from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.benchmark.candidate import read_engine
-from reprune_onnx.benchmark.check import _difference
+from reprune_onnx.benchmark.difference import difference
 from reprune_onnx.choices import Reduction
 from reprune_onnx.cli.training import _function
 from reprune_onnx.data.preprocess import Preprocess
@@ -263,7 +263,7 @@ ROWS = [
             p.demo, SimpleNamespace(inputs=[Port("x", (1, None), np.dtype("f4"))]), {}
         ),
     ),
-    ("in a plain run on the CPU", lambda p: _difference("m", {}, {"y": np.ones(2)})),
+    ("in a plain run on the CPU", lambda p: difference("m", {}, {"y": np.ones(2)})),
     ("it is a folder; give the name", lambda p: picture_folder(p.tmp / "rates.svg")),
     ("a plot needs matplotlib", lambda p: without("matplotlib.figure", lambda: new_figure(1, 1))),
     ("--scheduler needs Dask", lambda p: without("dask.distributed", lambda: _client("a:1"))),
