@@ -38,15 +38,15 @@ def _greedy(boxes: Floats, labels: Ints) -> Ints:
     """The places of the first 300 boxes (n, 4) that no earlier one of the class overlaps much."""
     if len(boxes):  # classes side by side, so that no box meets one of another
         boxes = boxes + labels[:, None] * (boxes.max() - boxes.min() + 1)
+    x1, y1, x2, y2 = np.ascontiguousarray(boxes.T)
+    areas = np.maximum(x2 - x1, 0) * np.maximum(y2 - y1, 0)
     left = np.arange(len(boxes))
-    areas = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
     chosen: list[int] = []
     while len(left) and len(chosen) < MOST:
         best, left = int(left[0]), left[1:]
         chosen.append(best)
-        low = np.maximum(boxes[best, :2], boxes[left, :2])
-        high = np.minimum(boxes[best, 2:], boxes[left, 2:])
-        shared = np.prod(np.maximum(high - low, 0), axis=1)
-        union = areas[best] + areas[left] - shared
-        left = left[shared <= MOST_OVERLAP * union]
+        width = np.minimum(x2[best], x2[left]) - np.maximum(x1[best], x1[left])
+        height = np.minimum(y2[best], y2[left]) - np.maximum(y1[best], y1[left])
+        shared = np.maximum(width, 0) * np.maximum(height, 0)
+        left = left[shared <= MOST_OVERLAP * (areas[best] + areas[left] - shared)]
     return np.array(chosen, np.int64)
