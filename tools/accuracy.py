@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
 import no_images
 import no_images_ablation
-from sample import halves, unpacked
+from network import Network
 
 import reprune_onnx as rp
 from reprune_onnx.activations.images import Images, calibration_images
@@ -37,22 +37,15 @@ from reprune_onnx.runtime.image_input import image_input
 from reprune_onnx.sweeps.cases import cases
 from reprune_onnx.sweeps.run import Job, run
 
-SHARED = ROOT.parent / "shared"
 RECOVERIES = ("none", "data-free", "batch-norm", "least-squares")
 _SHARES = [0.05 * k for k in range(1, 20)]  # sparsities at which onnxsim is tried
 
 
 @dataclass(frozen=True)
-class Network:
-    """A model, its images, and what is tried on it."""
+class Tried(Network):
+    """A network, and what is tried on it."""
 
-    model: str
-    data: str
-    preprocess: str
-    images: int
-    reductions: tuple[float, ...]
-    ways: dict[str, tuple[str, ...]]
-    residual: str = "inner"
+    ways: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 WAYS = {
@@ -78,27 +71,21 @@ COMPACT = FINER | {
     "method": ("l1", "reconstruction"),
     "allocation": ("uniform", "sensitivity"),
 }
-CIFAR = (str(SHARED / "data" / "cifar10_lossless.npz"), "cifar10", 932, (0.3, 0.5, 0.7))
+CIFAR = {"images": 932, "preprocess": "cifar10", "data": "cifar10_lossless.npz"}
+CUT = {"images": 500, "side": 224, "residual": "keep"}  # of the ImageNet sample
 NETWORKS = {
-    "resnet20": Network("resnet20_cifar10_bn", *CIFAR, MORE),
-    "resnet56": Network("resnet56_cifar10_bn", *CIFAR, FEWER),
-    "squeezenet": Network(
-        "derived_squeezenet_fp32",
-        "imagenet_sample_256.tar",
-        *("imagenet-bgr", 500, (0.3,)),
-        *(COMPACT, "keep"),
+    "resnet20": Tried("resnet20_cifar10_bn", (0.3, 0.5, 0.7), ways=MORE, **CIFAR),
+    "resnet56": Tried("resnet56_cifar10_bn", (0.3, 0.5, 0.7), ways=FEWER, **CIFAR),
+    "squeezenet": Tried(
+        "derived_squeezenet_fp32", (0.3,), preprocess="imagenet-bgr", ways=COMPACT, **CUT
     ),
-    "shufflenetv2": Network(
-        "derived_shufflenetv2_fp32",
-        "imagenet_sample_256.tar",
-        *("imagenet", 500, (0.15, 0.3)),
-        *(COMPACT, "keep"),
+    "shufflenetv2": Tried(
+        "derived_shufflenetv2_fp32", (0.15, 0.3), preprocess="imagenet", ways=COMPACT, **CUT
     ),
-    "resnet56-jpeg": Network(
+    "resnet56-jpeg": Tried(
         "resnet56_cifar10_jpeg_bn",
-        "cifar10_jpeg.tar.gz",
-        *("cifar10", 1000, (0.3, 0.5, 0.6, 0.7)),
-        FINER,
+        *((0.3, 0.5, 0.6, 0.7), 1000, "cifar10", "cifar10_jpeg.tar.gz"),
+        ways=FINER,
     ),
 }
 BARE = {
@@ -131,17 +118,9 @@ def main() -> None:
         print(text, flush=True)
 
 
-def measure(network: Network, folder: Path, jobs: int) -> str:
+def measure(network: Tried, folder: Path, jobs: int) -> str:
     folder.mkdir(parents=True, exist_ok=True)
-    source = SHARED / "models" / f"{network.model}.onnx"
-    data = test = network.data
-    if data.endswith(".npz"):
-        test = f"{data}:x_test,y_test"
-    elif data.endswith(".tar"):
-        data = str(halves(SHARED / "data" / data, folder / "halves.npz"))
-        test = f"{data}:x_test,y_test"
-    else:  # a folder of `train` and `test`, of which calibration and evaluation take their own
-        data = test = str(unpacked(SHARED / "data" / data, folder))
+    data, test = network.arrays(folder)
     base = rp.Settings(
         macs_reduction=network.reductions[0],
         residual=network.residual,
@@ -149,9 +128,9 @@ def measure(network: Network, folder: Path, jobs: int) -> str:
         calibration_size=network.images,
         preprocess=network.preprocess,
     )
-    job = Job(source, folder, test, network.preprocess)
+    job = Job(network.file, folder, test, network.preprocess)
     rows = run(job, cases(base, network.reductions, network.ways), jobs)
-    model = rp.load(source)
+    model = rp.load(network.file)
     port = image_input(model.proto, {})
     images = open_data(
         test, preprocess=network.preprocess, input_shape=port.shape, dtype=port.dtype
@@ -163,7 +142,7 @@ def measure(network: Network, folder: Path, jobs: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def table(rows: Sequence[dict[str, Any]], network: Network) -> Iterator[str]:
+def table(rows: Sequence[dict[str, Any]], network: Tried) -> Iterator[str]:
     """A row per criterion and allocation, a column per recovery, the accuracies at all targets."""
     recoveries = network.ways["recover"]
     shares = " / ".join(f"-{r:.0%}" for r in network.reductions)

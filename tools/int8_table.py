@@ -16,7 +16,6 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
 import numpy as np
-from accuracy import SHARED, halves
+from network import Network
 
 import reprune_onnx as rp
 from reprune_onnx.activations.images import images_to_fit
@@ -40,23 +39,13 @@ from reprune_onnx.runtime.ort import Session
 _IMAGES = 256  # on which the file in QDQ form has its ranges measured
 
 
-@dataclass(frozen=True)
-class Network:
-    """A model, its images, and how much is pruned."""
-
-    model: str
-    data: str
-    preprocess: str
-    images: int
-    reductions: tuple[float, ...]
-    residual: str = "inner"
-
-
-CIFAR = (str(SHARED / "data" / "cifar10_lossless.npz"), "cifar10", 932)
+CIFAR = {"images": 932, "preprocess": "cifar10", "data": "cifar10_lossless.npz"}
 NETWORKS = {
-    "resnet56": Network("resnet56_cifar10_bn", *CIFAR, (0.3, 0.5)),
-    "squeezenet": Network("derived_squeezenet_fp32", "", "imagenet-bgr", 500, (0.3, 0.5), "keep"),
-    "qdq": Network("resnet20_cifar10_bn", *CIFAR, (0.3, 0.5)),
+    "resnet56": Network("resnet56_cifar10_bn", (0.3, 0.5), **CIFAR),
+    "squeezenet": Network(
+        "derived_squeezenet_fp32", (0.3, 0.5), 500, "imagenet-bgr", side=224, residual="keep"
+    ),
+    "qdq": Network("resnet20_cifar10_bn", (0.3, 0.5), **CIFAR),
 }
 
 
@@ -79,7 +68,7 @@ def main() -> None:
 
 def of_both(network: Network, images: int, reductions: Sequence[float], out: Path) -> Iterator[str]:
     """Four rows for every reduction."""
-    source = SHARED / "models" / f"{network.model}.onnx"
+    source = network.file
     yield f"{network.model}"
     yield ""
     yield "| MACs | | top-1 | bytes | ms | layers in float |"
@@ -117,7 +106,7 @@ def _in_int8(source: Path, network: Network, images: int, out: Path) -> rp.Model
 
 def of_qdq(network: Network, images: int, reductions: Sequence[float], out: Path) -> Iterator[str]:
     """A file in QDQ form, pruned; and the float file, pruned by the same command."""
-    source = SHARED / "models" / f"{network.model}.onnx"
+    source = network.file
     quantized = out / f"{network.model}-qdq.onnx"
     if not quantized.exists():
         model = rp.load(source)
@@ -145,7 +134,7 @@ def settings(
         macs_reduction=share,
         method="reconstruction",
         residual=network.residual,
-        calibration=data(network, out),
+        calibration=network.arrays(out)[0],
         calibration_size=images,
         preprocess=network.preprocess,
         then=then,
@@ -179,16 +168,10 @@ def cpu_ms(files: Mapping[str, Path]) -> dict[str, float]:
     return dict(zip(files, times.tolist(), strict=True))
 
 
-def data(network: Network, out: Path, labelled: bool = False) -> str:
-    """The images to calibrate on, or the others with their labels."""
-    file = network.data or str(halves(out / "halves.npz"))
-    return f"{file}:x_test,y_test" if labelled else f"{file}:x_train"
-
-
 def accuracy(file: Path, network: Network, out: Path) -> float:
     """Top-1 accuracy in per cent on the images that nothing was fitted to."""
     model = rp.load(file)
-    wanted = Wanted(data(network, out, labelled=True), Reading(network.preprocess))
+    wanted = Wanted(network.arrays(out)[1], Reading(network.preprocess))
     top1 = rp.evaluate(model, open_for(model.proto, wanted, {})).top1
     assert top1 is not None
     return top1

@@ -13,47 +13,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sample import halves, unpacked
+from network import Network
 from timed import call
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-SAMPLE = SHARED / "data" / "imagenet_sample_256.tar"
 
 
 @dataclass(frozen=True)
-class Network:
-    """A model, the reductions of its multiply-adds, and ``images`` of its own to calibrate with.
+class Bare(Network):
+    """A network that is pruned without images.
 
-    ``side`` is that of images of the ImageNet sample, ``resized`` or cut; without it they are
-    ``data`` of ../shared. Where the classes are not the sample's, the original's answers count.
+    Where its classes are not those of the sample, the original's answers count (``agreement``).
+
     ``n`` is how many images are generated in the ablation, which has the last reduction.
     """
 
-    model: str
-    reductions: tuple[float, ...]
-    images: int
-    preprocess: str
-    data: str = ""
-    side: int = 0
-    resized: bool = False
     agreement: bool = False
     n: int = 0
-    residual: str = "inner"
 
-    def file(self, lite1: Path | None) -> Path | None:
+    def given(self, lite1: Path | None) -> Path | None:
         """The ONNX file; None where it is not among those of ../shared and was not given."""
-        return lite1 if self.model == LITE1 else SHARED / "models" / f"{self.model}.onnx"
-
-    def arrays(self, folder: Path) -> tuple[str, str]:
-        """The images to calibrate with, and those to test on, as ``DATA``."""
-        if self.side:
-            how = "resized" if self.resized else "cut"
-            file = str(halves(SAMPLE, folder / f"{how}-{self.side}.npz", self.side, self.resized))
-        elif self.data.endswith(".npz"):
-            file = str(SHARED / "data" / self.data)
-        else:
-            return (str(unpacked(SHARED / "data" / self.data, folder)),) * 2
-        return f"{file}:x_train", f"{file}:x_test,y_test"
+        return lite1 if self.model == LITE1 else self.file
 
 
 LITE1 = "efficientnet_lite1"
@@ -61,23 +39,23 @@ _CIFAR = {"images": 932, "preprocess": "cifar10", "data": "cifar10_lossless.npz"
 _LITE = "scale=1/255;mean=127/255;std=128/255"
 _KERAS = "scale=1/127.5;mean=1,1,1;std=1,1,1"
 NETWORKS = {
-    "resnet56": Network("resnet56_cifar10_bn", (0.3, 0.5, 0.7), n=80, **_CIFAR),
-    "resnet56-folded": Network("resnet56_cifar10_folded", (0.5,), **_CIFAR),
-    "resnet56-dynamo": Network("resnet56_cifar10_dynamo", (0.5,), **_CIFAR),
-    "resnet20": Network("resnet20_cifar10_bn", (0.3, 0.5), n=80, **_CIFAR),
-    "resnet56-jpeg": Network(
+    "resnet56": Bare("resnet56_cifar10_bn", (0.3, 0.5, 0.7), n=80, **_CIFAR),
+    "resnet56-folded": Bare("resnet56_cifar10_folded", (0.5,), **_CIFAR),
+    "resnet56-dynamo": Bare("resnet56_cifar10_dynamo", (0.5,), **_CIFAR),
+    "resnet20": Bare("resnet20_cifar10_bn", (0.3, 0.5), n=80, **_CIFAR),
+    "resnet56-jpeg": Bare(
         "resnet56_cifar10_jpeg_bn", (0.5,), 1000, "cifar10", "cifar10_jpeg.tar.gz"
     ),
-    "squeezenet": Network(
+    "squeezenet": Bare(
         "derived_squeezenet_fp32", (0.15,), 500, "imagenet-bgr", side=224, residual="keep"
     ),
-    "shufflenetv2": Network(
+    "shufflenetv2": Bare(
         "derived_shufflenetv2_fp32", (0.15,), 500, "imagenet", side=224, n=80, residual="keep"
     ),
-    "mobilenetv2": Network(
+    "mobilenetv2": Bare(
         "mobilenetv2_dogs", (0.15,), 500, _KERAS, side=160, resized=True, agreement=True, n=80
     ),
-    "efficientnet-lite1": Network(LITE1, (0.15, 0.3), 500, _LITE, side=240, n=24),
+    "efficientnet-lite1": Bare(LITE1, (0.15, 0.3), 500, _LITE, side=240, n=24),
 }
 WAYS = ("data-free", "nothing said", "own images")
 
@@ -101,7 +79,7 @@ class Place:
             out = self.folder / "pruned.onnx"
             network = NETWORKS[name]
             target = ("--macs-reduction", reduction, "--residual", network.residual)
-            model = network.file(self.lite1)
+            model = network.given(self.lite1)
             _, seconds = call("prune", model, "-o", out, "-f", "-q", *target, *options)
             report = json.loads((self.folder / "pruned.report.json").read_text(encoding="utf-8"))
             row = {"top1": self.top1(name, out), "seconds": seconds, **_of_report(report)}
@@ -112,7 +90,7 @@ class Place:
         """Top-1 accuracy of a network before pruning, in percent."""
         stored = self.folder / f"{name}.json"
         if not stored.exists():
-            stored.write_text(json.dumps(self.top1(name, NETWORKS[name].file(self.lite1))))
+            stored.write_text(json.dumps(self.top1(name, NETWORKS[name].given(self.lite1))))
         return float(json.loads(stored.read_text()))
 
     def top1(self, name: str, model: Path | None) -> float:
@@ -121,7 +99,7 @@ class Place:
         _, test = network.arrays(self.folder)
         like: tuple[object, ...] = ("--preprocess", network.preprocess)
         if network.agreement:
-            test, like = test.removesuffix(",y_test"), (*like, "--against", network.file(None))
+            test, like = test.removesuffix(",y_test"), (*like, "--against", network.file)
         printed, _ = call("evaluate", model, "--data", test, *like, "--json", "-", "-q")
         result = json.loads(printed)
         return float(result["agreement"] if network.agreement else result["top1"])
@@ -155,7 +133,7 @@ def table(place: Place, names: Sequence[str]) -> Iterator[str]:
     yield "|---|---|" + "---|" * (len(WAYS) + 3)
     for name in names:
         network = NETWORKS[name]
-        if network.file(place.lite1) is None:
+        if network.given(place.lite1) is None:
             continue
         measure = "agreement" if network.agreement else f"{place.dense(name):.2f} before"
         for k, reduction in enumerate(network.reductions):

@@ -26,7 +26,7 @@ NAMES = [name for name, network in NETWORKS.items() if network.n]
 
 def table(place: Place, names: Sequence[str]) -> Iterator[str]:
     """A Markdown row for each kind of images, with a column for each network."""
-    names = [name for name in names if NETWORKS[name].file(place.lite1)]
+    names = [name for name in names if NETWORKS[name].given(place.lite1)]
     columns = [dict(_rows(place, name)) for name in names]
     heads = (f"{name} −{NETWORKS[name].reductions[-1]:.0%}" for name in names)
     yield f"| images | range | {' | '.join(heads)} |"
@@ -57,7 +57,7 @@ def _rows(place: Place, name: str) -> Iterator[tuple[tuple[str, str], float | No
     options = ("--calibration", first, "--calibration-size", n, "--preprocess", how)
     row = place.pruned(name, reduction, "first", options)
     yield ("mixture, the first ones", "found"), row["top1"]
-    graph = Graph(rp.load(network.file(place.lite1)))
+    graph = Graph(rp.load(network.given(place.lite1)))
     live = any(is_trained(op, graph) for op in graph.ops)
     refined = _top1(place, name, "refined") if live else None
     yield ("mixture, chosen, refined", "found"), refined
