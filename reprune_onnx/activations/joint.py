@@ -29,6 +29,7 @@ class Joint:
     the only reader of z, lets through; infinite where there is none. What a recurrent layer, or
     attention in one node, makes of its input is in no tensor: ``tensor`` is the input, and z that
     times ``matrix`` (n_out, D).
+    In a file in QDQ form z is what it is but for values beyond the range of the rounded ones.
     """
 
     tensor: str
@@ -71,11 +72,23 @@ def joint_of(graph: Graph, channels: ChannelMap, layer: Linear, through_adds: bo
             scale, shift = scale * step[0], shift * step[0] + step[1]
         elif reader.type in ("Add", "Sum") and through_adds and _joins(channels, reader):
             other = reader.inputs[1 if reader.inputs[0] == name else 0]
-        elif reader.type not in SAME_VALUES or reader.domain:
+        elif (reader.type not in SAME_VALUES or reader.domain) and not _of_rounding(graph, reader):
             break
         name = reader.outputs[0]
     low, high = _bounds(graph, name)
     return Joint(name, scale, shift, other, low, high)
+
+
+def _of_rounding(graph: Graph, op: Op) -> bool:
+    """Whether a node is the range of rounded values before the next step, which few values leave.
+
+    It is a Clip that both signs pass, where it is no activation: before an Add, or a Relu or Clip.
+    """
+    if op.type != "Clip" or op.domain:
+        return False
+    low, high = limits(graph, op)
+    reader = _only_reader(graph, op.outputs[0])
+    return low < 0 < high and reader is not None and reader.type in ("Add", "Sum", "Relu", "Clip")
 
 
 def _only_reader(graph: Graph, name: str) -> Op | None:

@@ -130,7 +130,7 @@ class LayerPlan:
         if self.values is None:
             return Measurement(W, grams)
         first, G = self.values.weights(W, np.ones(len(W[0]))), grams[0].matrix()
-        second = [G[np.ix_(head, head)] for head in self.heads]
+        second = [G[np.ix_(head, head)].astype(np.float64) for head in self.heads]
         return Measurement(W, grams, lost_by_combining(first, second))
 
 

@@ -32,6 +32,8 @@ CONSTANTS: dict[str, Any] = {
     "zeros": np.array([1.0, 0.0, 2.0, 3.0]).reshape(C, 1, 1),
     "low": -0.5,
     "high": np.array([1.5]),
+    "far_below": -1000.0,
+    "far_above": 1000.0,
     "spatial": RNG.uniform(0.5, 2, (C, 5, 4)),
 }
 CONV = "y = Conv <pads = [1,1,1,1]> (e, w)"
@@ -107,6 +109,19 @@ def test_several_steps_and_a_shortcut() -> None:
     assert junction.bounded
     before = joint(network(body), through_adds=False)
     assert (before.tensor, before.other, before.bounded) == ("f", None, False)
+
+
+ROUNDED = "r = Clip (y, far_below, far_above)"
+
+
+def test_the_range_of_rounded_values_is_looked_through() -> None:
+    """As it stands in a file in QDQ form between a layer and the Add or Relu behind it."""
+    junction = joint(network(f"{CONV}\n {ROUNDED}\n a = Add (r, e)\n out = Relu (a)"))
+    assert (junction.tensor, junction.other, junction.low) == ("a", "e", 0.0)
+    junction = joint(network(f"{CONV}\n {ROUNDED}\n out = Relu (r)"))
+    assert (junction.tensor, junction.low) == ("r", 0.0)
+    junction = joint(network(f"{CONV}\n {ROUNDED}\n out = Tanh (r)"))
+    assert (junction.tensor, junction.low, junction.high) == ("y", -1000.0, 1000.0)
 
 
 @pytest.mark.parametrize("add", ["Add (y, s)", "Add (s, y)", "Sum (y, s)"])
