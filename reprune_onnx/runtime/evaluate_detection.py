@@ -90,9 +90,14 @@ def evaluate_detection(
     """Detect objects on all images of ``data`` and measure average precision.
 
     Raises ModelError where the model is no detector (or, with ``task.masks``, has no masks), and
-    DataError where labels have no category, or the data has no outlines.
+    DataError where labels have no category, or the data has no objects or no outlines.
     """
     require_pycocotools()
+    if not data.content["annotations"]:
+        raise DataError(
+            f"'{data.name}': none of the {len(data.files)} images has an object, so nothing could"
+            " be missed: give images with objects, or the original with --against"
+        )
     if task.masks and not data.has_masks:
         raise DataError(f"'{data.name}' has objects without a segmentation: use --task detection")
     if task.keypoints and not data.has_keypoints:

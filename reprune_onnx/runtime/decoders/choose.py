@@ -33,6 +33,6 @@ def decoder_for(outputs: Outputs, sides: Sides, name: str | None, title: str) ->
         raise ModelError(f"{title} gives {shapes}, which may be {names}: say which with --decode")
     raise ModelError(
         f"{title} gives {shapes}: neither boxes (d, 4), labels (d,) and scores (d,), nor raw"
-        f" outputs of a family that is known ({', '.join(DECODERS)}); export it with its"
-        " post-processing"
+        f" outputs of a family that is known, which --decode would name ({', '.join(DECODERS)});"
+        " export it with its post-processing"
     )

@@ -89,13 +89,13 @@ def labels_of_two(p):
     return numbered(p, p.npz(x=p.images(size=SHAPE)), "multi-label", "--against", other)
 
 
-def boxes(p):
+def boxes(p, task="segmentation", n=1):
     where = folder(p, "1.png")
     image = {"id": 1, "file_name": "1.png", "height": 8, "width": 8}
     box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 2, 2], "area": 4, "iscrowd": 0}
-    content = {"images": [image], "annotations": [box], "categories": [{"id": 1, "name": "a"}]}
+    content = {"images": [image], "annotations": [box] * n, "categories": [{"id": 1, "name": "a"}]}
     (where / "boxes.json").write_text(json.dumps(content))
-    return p("evaluate", p.demo, "--data", where, "--task", "segmentation")
+    return p("evaluate", p.demo, "--data", where, "--task", task)
 
 
 def rows_of_csv(*rows):
@@ -163,3 +163,4 @@ ROWS = [
 ]
 if find_spec("pycocotools") is not None:
     ROWS.append(("has objects without a segmentation", boxes))
+    ROWS.append(("none of the 1 images has an object", lambda p: boxes(p, "detection", 0)))
