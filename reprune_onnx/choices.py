@@ -10,7 +10,15 @@ if TYPE_CHECKING:
     from reprune_onnx.types import Choice, Ints
 
 Method = Literal[
-    "reprune", "representative", "l1", "l2", "fpgm", "bn-gamma", "random", "reconstruction"
+    "auto",
+    "reprune",
+    "representative",
+    "l1",
+    "l2",
+    "fpgm",
+    "bn-gamma",
+    "random",
+    "reconstruction",
 ]
 Coverage = Literal["count", "norm", "energy"]
 CoverageOption = Literal["auto", "count", "norm", "energy"]
@@ -67,11 +75,11 @@ class Criterion:
 
     ``select(problem, options, rng)`` keeps ``problem.n_keep`` channels of a `Problem`, its
     ``fixed`` ones among them: it returns a `Choice`, or their positions (k,). It needs the
-    "weights" of some layer, or the "losses" that images tell (``problem.order``).
+    "weights" of some layer, or the "losses" that images tell (``problem.order``), or "either".
     """
 
     select: Callable[..., Choice | Ints]
-    needs: Literal["weights", "losses"] = "weights"
+    needs: Literal["weights", "losses", "either"] = "weights"
 
     def __str__(self) -> str:
         return _named(self.select)

@@ -65,13 +65,23 @@ class Losses:
     """``error[g.id] (n + 1,)`` for 0 … n kept channels, and ``order[g.id] (n,)`` by elimination.
 
     ``order`` has the channel that is kept longest first; it is empty where the curve is that of
-    another criterion. ``bases[g.id] (n, n)`` is A of a stream that is read as A·x: both are of its
-    axes.
+    another criterion. Where the curve is the better of both, ``eliminated[g.id] (n + 1,)`` marks
+    the numbers of channels at which elimination is. ``bases[g.id] (n, n)`` is A of a stream that is
+    read as A·x: its curve and order are those of its axes.
     """
 
     error: dict[int, Floats]
     order: dict[int, Ints]
+    eliminated: dict[int, Bools] = field(default_factory=dict)
     bases: dict[int, Floats] = field(default_factory=dict)
+
+    def order_at(self, group: int, n_keep: int) -> Ints | None:
+        """The order in which a group of which ``n_keep`` stay is eliminated; None where it is not.
+
+        A group without a curve has none.
+        """
+        marks = self.eliminated.get(group)
+        return self.order.get(group) if marks is None or marks[n_keep] else None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from reprune_onnx.pruner.calibrate import layer_statistics
 from reprune_onnx.pruner.gamma import channel_gammas
 from reprune_onnx.pruner.select import criterion
 from reprune_onnx.pruner.selection import select_at
-from reprune_onnx.pruner.sensitivity.curves import How, measure_losses
+from reprune_onnx.pruner.sensitivity.curves import Ways, measure_losses
 from reprune_onnx.results import Knowledge, Measured, Subject
 from reprune_onnx.settings import Settings
 from reprune_onnx.streams.find import linear_streams
@@ -57,11 +57,12 @@ def _knowledge(
     statistics = layer_statistics(model, graph, channels, images, energies, watch.progress)
     gammas, sources = channel_gammas(graph, channels, statistics.deviation)
     knowledge = Knowledge(gammas, statistics.energy, gamma_source=sources)
-    if by_losses(settings) or criterion(settings.method).needs == "losses":
+    needs = criterion(settings.method).needs
+    if by_losses(settings) or needs != "weights":
         at = select_at(graph, channels, settings, knowledge)
         # the float network of a quantized model is put back in form: it keeps its basis
         turns = settings.turns and subject.quantized is None
-        how = How(at, linear_streams(graph, channels) if turns else {})
-        losses = measure_losses(model, graph, channels, images, how, watch.progress)
+        ways = Ways(at, needs != "weights", linear_streams(graph, channels) if turns else {})
+        losses = measure_losses(model, graph, channels, images, ways, watch.progress)
         knowledge = replace(knowledge, losses=losses)
     return knowledge

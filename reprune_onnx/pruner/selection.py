@@ -11,9 +11,11 @@ import numpy as np
 
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.choices import Criterion, Method, SelectOptions
+from reprune_onnx.note import Note
 from reprune_onnx.pruner.allocate.parts import parts, suitable
 from reprune_onnx.pruner.layer_filters import layer_filters
 from reprune_onnx.pruner.select import criterion, select
+from reprune_onnx.pruner.select.auto import FAR
 from reprune_onnx.results import Budget, Knowledge
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import (
@@ -59,9 +61,26 @@ def select_channels(
         keep[g.units[choices[g.id].kept]] = True
         if progress is not None:
             progress("clustering and covering", k + 1, len(groups))
+    notes = (*budget.notes, *_missed_least(groups, settings, kept, knowledge))
     return Selection(
-        keep, choices, knowledge.gamma_source, budget.notes, budget.unrounded, budget.expected
+        keep, choices, knowledge.gamma_source, notes, budget.unrounded, budget.expected
     )
+
+
+def _missed_least(
+    groups: Sequence[Group], settings: Settings, kept: Mapping[int, int], knowledge: Knowledge
+) -> Iterator[Note]:
+    """That method ``auto`` did not take REPrune's choice everywhere."""
+    if settings.method != "auto" or knowledge.losses is None:
+        return
+    orders = [knowledge.losses.order_at(g.id, kept[g.id]) for g in groups]
+    n = sum(order is not None for order in orders)
+    if n:
+        yield Note(
+            f"in {n} of {len(groups)} groups of layers the channels go that the next layers miss"
+            f" least (method reconstruction), as REPrune's choice loses more than {FAR:g} times as"
+            " much there; --method reprune takes it everywhere"
+        )
 
 
 def select_at(
@@ -168,7 +187,7 @@ def group_problem(
             filters if energy is None else [_with_energy(f, layer, energy, inputs) for f in filters]
         )
     losses = knowledge.losses
-    order = None if losses is None else losses.order.get(group.id)
+    order = None if losses is None else losses.order_at(group.id, n_keep)
     turned = losses is not None and group.id in losses.bases
     gamma = knowledge.gammas[group.id]
     return Problem(group.n, tuple(parts), gamma, ~group.free, n_keep, order, turned)

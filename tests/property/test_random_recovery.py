@@ -17,7 +17,7 @@ from reprune_onnx.order import in_order
 from reprune_onnx.pruner.allocate.multilinear import multilinear
 from reprune_onnx.pruner.earlier import EarlierReport
 from reprune_onnx.pruner.measure import cost
-from reprune_onnx.pruner.sensitivity.curves import How, measure_losses
+from reprune_onnx.pruner.sensitivity.curves import Ways, measure_losses
 from reprune_onnx.recovery import recover
 from reprune_onnx.results import CutNetwork
 from reprune_onnx.surgeon import cut
@@ -135,7 +135,7 @@ def test_losses_of_any_graph(recipe: Recipe, by_choice: bool) -> None:
         graph, rp.Scope(residual="prune", input_shapes=SHAPE, norm_statistics="lock")
     )
     select_at = (lambda g, ks: [np.arange(g.n)[:k] for k in ks]) if by_choice else None
-    losses = measure_losses(model, graph, channels, images(), How(select_at))
+    losses = measure_losses(model, graph, channels, images(), Ways(select_at, not by_choice))
     for g in channels.groups:
         if g.id in losses.error:
             error = losses.error[g.id]

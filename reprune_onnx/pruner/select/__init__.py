@@ -7,6 +7,7 @@ import numpy as np
 from reprune_onnx.choices import Criterion, Method, SelectOptions
 from reprune_onnx.errors import SelectionError
 from reprune_onnx.pruner.select import (
+    auto,
     bn_gamma,
     fpgm,
     l1,
@@ -20,6 +21,7 @@ from reprune_onnx.pruner.select.ranking import keep_highest
 from reprune_onnx.types import Choice, Problem
 
 METHODS: dict[Method, Criterion] = {
+    "auto": Criterion(auto.select, needs="either"),
     "reprune": Criterion(reprune.select),
     "representative": Criterion(representative.select),
     "l1": Criterion(l1.select),
@@ -54,7 +56,7 @@ def select(
             f"cannot keep {problem.n_keep} of {problem.n} channels, {n_fixed} of which must stay"
         )
     row = criterion(method)
-    if row.needs == "weights":
+    if row.needs == "weights" or (row.needs == "either" and problem.order is None):
         if not all(np.isfinite(filters.kernels).all() for filters in problem.filters):
             raise SelectionError("a weight is NaN or infinite, so its filters cannot be compared")
         if not problem.filters:

@@ -88,6 +88,12 @@ def measured(tmp):
     return report(calibration=tmp / "x.npz", recover="least-squares", method="reprune")
 
 
+def missed_least(tmp):
+    np.savez(tmp / "x.npz", x=rng.standard_normal((80, 3, 8, 8)).astype(np.float32))
+    v = WEIGHTS["v"] * np.geomspace(1, 1e-3, 8)[:, None, None]  # some channels are hardly read
+    return report(network(v=v), calibration=tmp / "x.npz", method="auto")
+
+
 def with_statistics():
     body = NET.replace("r = Relu (h)", "n = BatchNormalization (h, g, z, m, o) r = Relu (n)")
     zeros, means, ones = np.zeros(8), np.full(8, 0.1), np.full(8, 0.5)
@@ -231,6 +237,7 @@ ROWS: list[tuple[str, Callable[..., Notes]]] = [
     ("all norms of filters, for want of |γ| are equal, so they say nothing", equal_norms),
     ("--coverage count is the paper's", measured),
     ("follow the losses measured on images (allocation sensitivity)", measured),
+    ("in 1 of 1 groups of layers the channels go that the next layers miss least", missed_least),
     ("2 layers in branches of If could not be measured", branch_not_looked_at),
     ("2 layers in branches of If saw all images, also those", branches_looked_at),
     ("1 loop that runs a fixed number of times: written out", lambda tmp: report(network(LOOP))),

@@ -77,6 +77,15 @@ def test_reprune_keeps_one_of_each_kind():
         assert choice.coverage == 1.0
 
 
+def test_auto_goes_by_the_order_of_elimination_where_there_is_one():
+    p = problem(np.random.default_rng(0).normal(size=(8, 5, 9)), n_keep=3)
+    ordered = replace(p, order=np.arange(8)[::-1])
+    for options in ({}, {"coverage": "norm"}):
+        assert kept(p, "auto", **options) == kept(p, "reprune", **options)
+        assert kept(ordered, "auto", **options) == [5, 6, 7]
+        assert kept(ordered, "reprune", **options) == kept(p, "reprune", **options)
+
+
 def test_a_partial_producer_is_clustered_at_the_same_sparsity():
     """Half of 10 channels go, so ⌊3·5/10⌋ = 1 merge of 3 filters: U has 5 + 2 clusters."""
     pairs = column(0, 10, 20, 30, 40, 0.1, 10.1, 20.1, 30.1, 40.1)

@@ -13,7 +13,7 @@ from text_graphs import model
 import reprune_onnx as rp
 from reprune_onnx.activations.images import calibration_images
 from reprune_onnx.analyzer import channels_of, graph_of
-from reprune_onnx.pruner.sensitivity.curves import How, measure_losses
+from reprune_onnx.pruner.sensitivity.curves import Ways, measure_losses
 
 
 def network(op: str, redundant: bool = True) -> onnx.ModelProto:
@@ -99,7 +99,7 @@ def test_losses_are_measured_at_a_recurrent_layer(tmp_path: Path) -> None:
         given = rp.Model(network("LSTM", redundant))
         settings = rp.Settings(sparsity=0.5, calibration=images(tmp_path), preprocess="none")
         graph, data = graph_of(given), calibration_images(given.proto, settings)
-        losses = measure_losses(given, graph, channels_of(graph, rp.Scope()), data, How())
+        losses = measure_losses(given, graph, channels_of(graph, rp.Scope()), data, Ways())
         return [float(e) for e in losses.error[0]]
 
     told, independent = errors(redundant=True), errors(redundant=False)

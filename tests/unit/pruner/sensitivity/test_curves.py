@@ -14,7 +14,8 @@ from reprune_onnx.activations.joint import joint_of
 from reprune_onnx.activations.linear import Linear
 from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.errors import DataError
-from reprune_onnx.pruner.sensitivity.curves import How, measure_losses
+from reprune_onnx.pruner.select.auto import FAR
+from reprune_onnx.pruner.sensitivity.curves import Ways, measure_losses
 from reprune_onnx.pruner.sensitivity.elimination import _RIDGE
 from reprune_onnx.pruner.sensitivity.readers import _LATE
 from reprune_onnx.results import Losses
@@ -50,7 +51,9 @@ def measured(
     graph = graph_of(rp.Model(proto))
     channels = channels_of(graph, scope)
     groups = [g for g in channels.groups if g.free.any()]
-    losses = measure_losses(rp.Model(proto), graph, channels, images(n), How(select_at))
+    losses = measure_losses(
+        rp.Model(proto), graph, channels, images(n), Ways(select_at, select_at is None)
+    )
     return channels, groups[0], losses
 
 
@@ -216,11 +219,31 @@ def test_elimination_loses_no_more_than_another_choice() -> None:
     assert (best.error[group.id][1:] <= other.error[group.id][1:] + 1e-9).all()
 
 
+@pytest.mark.parametrize("worst", [True, False])
+def test_of_both_ways_the_criterion_counts_unless_it_loses_far_more(worst: bool) -> None:
+    body, shapes = LAYERS["conv"]
+    proto = network(body, **{**shapes, "w1": (20, 3, 1, 1), "w2": (4, 20, 3, 3)})
+    channels, group, best = measured(proto)
+    order = best.order[group.id][::-1] if worst else best.order[group.id]
+    graph = graph_of(rp.Model(proto))
+    ways = Ways(lambda g, counts: [np.sort(order[:k]) for k in counts])
+    both = measure_losses(rp.Model(proto), graph, channels, images(), ways)
+    at = [2, 5, 10, 15]  # of numbers that are measured
+    error = both.error[group.id][at]
+    for k in at:
+        known = both.order_at(group.id, k)
+        assert (known is not None) == both.eliminated[group.id][k]
+        assert known is None or known.tolist() == best.order[group.id].tolist()
+    assert (both.order_at(group.id, 15) is not None) == worst
+    assert (error <= FAR * best.error[group.id][at] + 1e-9).all()
+    assert (error >= best.error[group.id][at] * (1 - 1e-6)).all()
+
+
 def test_a_group_that_no_layer_reads_has_no_curve() -> None:
     proto = network("a = Conv (x, w1)\n r = Relu (a)\n y = GlobalMaxPool (r)", w1=(6, 3, 1, 1))
     graph = graph_of(rp.Model(proto))
     channels = channels_of(graph, rp.Scope(input_shapes={"x": (1, 3, 6, 6)}))
-    losses = measure_losses(rp.Model(proto), graph, channels, images(), How())
+    losses = measure_losses(rp.Model(proto), graph, channels, images(), Ways())
     assert losses.error == {}
 
 
@@ -244,7 +267,7 @@ def test_too_few_images_are_refused() -> None:
     graph = graph_of(rp.Model(proto))
     channels = channels_of(graph, rp.Scope(input_shapes={"x": (1, 3, 6, 6)}))
     with pytest.raises(DataError, match="at least 8"):
-        measure_losses(rp.Model(proto), graph, channels, images(4), How())
+        measure_losses(rp.Model(proto), graph, channels, images(4), Ways())
 
 
 def test_channels_are_not_free_where_there_are_fewer_images_than_channels() -> None:
