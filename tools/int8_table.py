@@ -16,6 +16,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ _IMAGES = 256  # on which the file in QDQ form has its ranges measured
 
 CIFAR = {"images": 932, "preprocess": "cifar10", "data": "cifar10_lossless.npz"}
 NETWORKS = {
+    "resnet20": Network("resnet20_cifar10_bn", (0.3, 0.5), **CIFAR),
     "resnet56": Network("resnet56_cifar10_bn", (0.3, 0.5), **CIFAR),
     "squeezenet": Network(
         "derived_squeezenet_fp32", (0.3, 0.5), 500, "imagenet-bgr", side=224, residual="keep"
@@ -55,10 +57,12 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--images", type=int, help="images to calibrate on, in place of all")
     parser.add_argument("--reductions", nargs="+", type=float)
+    parser.add_argument("--seconds", type=float, default=6.0, help="of timing each set of models")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.only:
-        network, rows = NETWORKS[name], of_qdq if name == "qdq" else of_both
+        network = NETWORKS[name]
+        rows = of_qdq if name == "qdq" else partial(of_both, seconds=arguments.seconds)
         images = arguments.images or network.images
         shares = arguments.reductions or network.reductions
         text = "\n".join(rows(network, images, shares, arguments.out)) + "\n"
@@ -66,7 +70,9 @@ def main() -> None:
         print(text, flush=True)
 
 
-def of_both(network: Network, images: int, reductions: Sequence[float], out: Path) -> Iterator[str]:
+def of_both(
+    network: Network, images: int, reductions: Sequence[float], out: Path, seconds: float
+) -> Iterator[str]:
     """Four rows for every reduction."""
     source = network.file
     yield f"{network.model}"
@@ -87,7 +93,7 @@ def of_both(network: Network, images: int, reductions: Sequence[float], out: Pat
             "pruned int8": int8_path(path),
         }
         floats = sum(layer["in_float"] for layer in entry["layers"])
-        times = cpu_ms(files)
+        times = cpu_ms(files, seconds)
         for row in entry["rows"]:
             name = row["model"]
             top1 = accuracy(files[name], network, out)
@@ -154,7 +160,7 @@ def pruned(
     return report
 
 
-def cpu_ms(files: Mapping[str, Path]) -> dict[str, float]:
+def cpu_ms(files: Mapping[str, Path], seconds: float) -> dict[str, float]:
     """The median CPU time in ms of a run on one image, by one thread."""
     sessions = [Session(path, optimize=True, threads=1) for path in files.values()]
     runs = []
@@ -163,7 +169,7 @@ def cpu_ms(files: Mapping[str, Path]) -> dict[str, float]:
         shape = tuple(n or 1 for n in port.shape)
         image = np.random.default_rng(0).standard_normal(shape).astype(port.dtype)
         runs.append(session.bind({port.name: image}).run)
-    turns = Turns(seconds=6.0, fewest=20, most=400, warm_up=0.5, clock=time.process_time)
+    turns = Turns(seconds=seconds, fewest=20, most=400, warm_up=0.5, clock=time.process_time)
     times = 1e3 * np.median(in_turns(runs, turns), axis=0)
     return dict(zip(files, times.tolist(), strict=True))
 
