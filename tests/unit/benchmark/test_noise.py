@@ -69,3 +69,31 @@ def test_noise_passes_and_a_rounded_network_does_not(
     assert (said["max_abs_diff"] > 1e-5 * said["scale"]) == beyond
     with pytest.raises(rp.ModelError, match="what is fast is wrong"):
         check_results(candidate, Computed(weights, np.float16), 4, 1e-5)
+
+
+@pytest.mark.parametrize(("factor", "passes"), [(1.0, True), (2.0, False), (0.0, False)])
+def test_single_values_of_a_quantized_network_may_differ(
+    tmp_path: Path, factor: float, passes: bool
+) -> None:
+    """One of 256 values is off by all that it can be; doubled outputs are refused."""
+    path = tmp_path / "model.onnx"
+    proto = parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[N, {SIDE}] x) => (float[N, {SIDE}] y) <float step = {{0.01}}, int8 zero = {{0}}>
+        {{ q = QuantizeLinear (x, step, zero) y = DequantizeLinear (q, step, zero) }}
+    """)
+    onnx.save(proto, path)
+
+    class Other(Computed):
+        def run(self) -> None:
+            y = np.clip(np.rint(self.x / 0.01), -128, 127) * 0.01 * factor
+            y[0, 0] = -np.sign(y[0, 0]) * 1.27
+            self.y = y.astype(np.float32)
+
+    weights = np.eye(SIDE), np.eye(SIDE)
+    candidate = read_onnx(path, {}, tmp_path)
+    if passes:
+        check_results(candidate, Other(weights, np.float32), 4, 1e-5)
+        return
+    with pytest.raises(rp.ModelError, match="what its outputs vary by"):
+        check_results(candidate, Other(weights, np.float32), 4, 1e-5)

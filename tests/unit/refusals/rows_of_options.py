@@ -37,7 +37,10 @@ ROWS = [
         lambda p: rp.Settings(sparsity=0.5, latency_table=p.demo),
     ),
     ("--precision is that of a --target", lambda p: rp.Settings(sparsity=0.5, precision="fp16")),
-    ("--method 'best' is not one of auto, reprune", lambda p: rp.Settings(sparsity=0.5, method="best")),
+    (
+        "--method 'best' is not one of auto, reprune",
+        lambda p: rp.Settings(sparsity=0.5, method="best"),
+    ),
     ("--min-channels 0 must be at least 1", lambda p: rp.Settings(sparsity=0.5, min_channels=0)),
     ("keeps at least 1 channel", lambda p: rp.Settings(sparsity=0.5, layer=(("a", 0),))),
     ("--jobs is a number of processes", lambda p: rp.Settings(sparsity=0.5, jobs=0)),
