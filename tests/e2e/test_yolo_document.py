@@ -7,6 +7,7 @@ import re
 import runpy
 import shlex
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,8 @@ def test_the_documents_commands_work(call, root, place, monkeypatch, capfd):
     ran = []
     for line in shell.splitlines():
         program, *arguments = shlex.split(line)
+        if "openvino" in arguments and find_spec("openvino") is None:
+            continue
         if program == "python":
             tool, *rest = arguments
             monkeypatch.setattr(sys, "argv", [tool, *rest])
@@ -78,7 +81,7 @@ def test_the_documents_commands_work(call, root, place, monkeypatch, capfd):
             result = call(*arguments)
             assert result.code == 0, (line, result.err)
         ran.append(arguments[0])
-    assert {"analyze", "prune", "evaluate", "tools/boxes.py"} == set(ran)
+    assert {"analyze", "prune", "evaluate", "bench", "tools/boxes.py"} == set(ran)
     entry = json.loads((place / "small.report.json").read_text())["int8"]
     assert entry["measure"] == "AP against the original"
     scores = {row["model"]: row["score"] for row in entry["rows"]}
