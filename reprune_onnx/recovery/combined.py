@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from reprune_onnx.activations.frontier import Frontier
 from reprune_onnx.activations.linear import Linear
 from reprune_onnx.activations.low_rank import given, low_rank
 from reprune_onnx.activations.makers import Maker, Network
@@ -22,7 +23,7 @@ from reprune_onnx.activations.measurable import measured_names
 from reprune_onnx.activations.sampling import Look, shares
 from reprune_onnx.activations.scores import Scores, score_makers, score_moments, scores_of
 from reprune_onnx.activations.store import Store
-from reprune_onnx.activations.stretch import Arrays, Frontier
+from reprune_onnx.activations.stretch import Arrays
 from reprune_onnx.activations.values import Values, values_of
 from reprune_onnx.recovery.plan import Step
 from reprune_onnx.recovery.work import Work
