@@ -112,7 +112,7 @@ def deep_transformer(blocks: int = 125, c: int = 96, heads: int = 4) -> onnx.Mod
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def test_five_hundred_layers_of_a_transformer_take_under_three_seconds() -> None:
+def test_five_hundred_layers_of_a_transformer_take_a_few_seconds() -> None:
     model = rp.Model(deep_transformer())
     seconds = []
     for _ in range(3):
