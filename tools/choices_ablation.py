@@ -80,11 +80,10 @@ def table(bench: Bench, names: Sequence[str]) -> Iterator[str]:
         for reduction in reductions:
             for way in ways:
                 row = bench.row(name, reduction, way)
-                search, top1 = row["search"], f"{row['top1']:.2f}"
                 cells = [
                     *(name, f"−{reduction:.0%}", way),
-                    "" if NETWORKS[name].agreement else top1,
-                    *(f"{row['agreement']:.2f}", f"{row['kl']:.3f}", _searched(search)),
+                    "" if NETWORKS[name].agreement else f"{row['top1']:.2f}",
+                    *(f"{row['agreement']:.2f}", f"{row['kl']:.3f}", _searched(row["search"])),
                     f"{row['seconds']:.0f} s",
                 ]
                 yield f"| {' | '.join(cells)} |"
