@@ -35,6 +35,14 @@ ELSEWHERE = {
         "became floats: nodes that compute with ",
     ),
     "left out: ": ("unit/data/test_photos.py", "left out"),
+    " attempts were made: the error": (
+        "unit/search/test_search_by_attempts.py",
+        "attempts were made",
+    ),
+    " channels, lost axes of another basis": (
+        "unit/streams/test_turned_streams.py",
+        "lost axes of another basis",
+    ),
     ", taken as one for the lack of the axis of the batch": (
         "unit/data/test_data_arrays.py",
         "taken as one for the lack",

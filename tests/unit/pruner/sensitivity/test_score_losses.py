@@ -7,7 +7,7 @@ from text_graphs import model
 import reprune_onnx as rp
 from reprune_onnx.activations.images import Images
 from reprune_onnx.analyzer import channels_of, graph_of
-from reprune_onnx.pruner.sensitivity.curves import measure_losses
+from reprune_onnx.pruner.sensitivity.curves import Ways, measure_losses
 from reprune_onnx.runtime.ort import Session
 
 D = 5
@@ -47,7 +47,7 @@ def test_the_loss_of_keys_is_that_of_scores(end: str, level: bool, turned: bool)
     (group,) = (g for g in channels.groups if g.n == D)
     data = images()
 
-    losses = measure_losses(network, graph, channels, data, None)
+    losses = measure_losses(network, graph, channels, data, Ways())
 
     session = Session(network.proto, optimize=False, outputs=["q", "kk"])
     runs = [session.run(feeds) for feeds in data.batches]
