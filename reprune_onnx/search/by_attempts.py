@@ -1,9 +1,10 @@
 """``--search SECONDS``: numbers of channels by what they leave of the outputs, in several attempts.
 
 Every attempt is cut and recovered on two thirds of the images, and its error, that of the outputs
-relative to their variance, is measured on the others. What each group's loss is worth is learned
-from that (`coefficients`). The attempt of least error is taken; the first is the allocation that is
-made without a search, so that the result is never worse on these images.
+relative to their variance, is measured on the others. The first attempt is the allocation that is
+made without a search, so that the result is never worse on these images. The next ones let late
+errors count less, as long as that helps. After that, what each group's loss is worth is learned
+(`coefficients`). The attempt of least error is taken.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from reprune_onnx.types import Floats
 from reprune_onnx.watch import Progress
 
 _MOST = 1000  # attempts
+_LESS, _EARLIEST = 1 / 3, 0.05  # times what a late error counted before; where that ends
 _REPEATED = 8  # draws in a row that lead to attempts made before: nothing is left to learn
 
 WeighedAttempt = Callable[[Reduction, None, Mapping[int, float]], Attempt]
@@ -48,7 +50,8 @@ def by_attempts(
     assert losses is not None  # `check_search`
     rng = np.random.default_rng([settings.seed, 0])
     groups = sorted(losses.error)
-    weights = np.ones(len(groups))
+    depth = _depths(measured, groups)
+    weights, by_depth, late = np.ones(len(groups)), True, 1.0
     known: Coefficients | None = None
     errors: dict[bytes, float] = {}
     best: tuple[float, Attempt] | None = None
@@ -66,6 +69,7 @@ def by_attempts(
         else:
             repeated = 0
             errors[key] = error = _error(measured, recovered(tried))
+            by_depth &= best is None or error < best[0]
             if best is None or error < best[0]:
                 best = error, tried
             lost = _losses(measured, losses, tried, groups)
@@ -75,7 +79,9 @@ def by_attempts(
                 total = max(1, round(settings.search))
                 progress("searching", min(total, round(time.monotonic() - start)), total)
         assert known is not None
-        weights = known.drawn(rng)
+        by_depth &= late > _EARLIEST
+        late *= _LESS
+        weights = late**depth if by_depth else known.drawn(rng)
     assert best is not None
     assert measured.held_out is not None
     n, first, least = measured.held_out.n, next(iter(errors.values())), best[0]
@@ -93,6 +99,15 @@ def weighed(losses: Losses | None, weights: Mapping[int, float]) -> Losses | Non
         return losses
     error = {g: curve * weights.get(g, 1.0) for g, curve in losses.error.items()}
     return replace(losses, error=error)
+
+
+def _depths(measured: Measured, groups: list[int]) -> Floats:
+    """The place (groups,) of each group's first layer among all layers, from 0 to 1."""
+    channels = measured.subject.channels
+    nodes = sorted(layer.node for layer in channels.layers)
+    first = {g.id: min(p.layer.node for p in g.producers) for g in channels.groups if g.producers}
+    places = [nodes.index(first.get(g, nodes[0])) for g in groups]
+    return np.array(places) / max(1, len(nodes) - 1)
 
 
 def _error(measured: Measured, recovery: Recovery) -> float:

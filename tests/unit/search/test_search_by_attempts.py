@@ -1,5 +1,6 @@
 """``--search``: what losses are worth is learned, and the best attempt is taken."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from text_graphs import model
 
 import reprune_onnx as rp
+from reprune_onnx import pipeline
 from reprune_onnx.activations.images import Images
 from reprune_onnx.errors import DataError, UsageError
 from reprune_onnx.results import Losses
@@ -103,6 +105,21 @@ def test_the_best_of_several_attempts_is_taken_and_fitted_to_all_images() -> Non
     x = images(64, 5)
     a, b = (Session(m, optimize=False).run({"x": x})["y"] for m in (proto, pruned.model.proto))
     assert ((a - b) ** 2).mean() < 0.5 * a.var(axis=0).mean()
+
+
+def test_late_errors_count_less_in_the_attempts_after_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[list[float]] = []
+
+    def recorded(losses: Losses | None, weights: Mapping[int, float]) -> Losses | None:
+        seen.append(list(weights.values()))
+        return by_attempts.weighed(losses, weights)
+
+    monkeypatch.setattr(pipeline, "weighed", recorded)
+    rp.prune(network(), rp.Settings(macs_reduction=0.5, calibration=images(), search=2.0))
+    assert seen[0] == [1.0, 1.0, 1.0]
+    assert seen[1] == pytest.approx([1.0, 3 ** (-1 / 3), 3 ** (-2 / 3)])
 
 
 def test_outputs_that_do_not_vary_tell_nothing() -> None:
