@@ -61,8 +61,14 @@ DETECTORS = {
     ),
 }
 WAYS: dict[str, dict[str, Any]] = {
-    "images": {"residual": "prune", "calibration": True, "method": "reconstruction"},
-    "images, `--method reprune`": {"residual": "prune", "calibration": True},
+    "images, `--method reconstruction`": {
+        "residual": "prune",
+        "calibration": True,
+        "method": "reconstruction",
+    },
+    "images": {"residual": "prune", "calibration": True},
+    "images, `--search 120`": {"residual": "prune", "calibration": True, "search": 120.0},
+    "images, `--method reprune`": {"residual": "prune", "calibration": True, "method": "reprune"},
     "no image": {"residual": "prune"},
     "smallest filters, no repair": {
         "residual": "prune",

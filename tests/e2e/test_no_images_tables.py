@@ -31,12 +31,12 @@ def tool(call, demo, digits, tmp_path, monkeypatch):
         said.append(list(map(str, words)))
         return result.out, 1.25
 
-    demo_network = no_images.Network("demo", (0.5,), 120, "scale=1/16", "digits.npz", n=24)
+    demo_network = no_images.Bare("demo", (0.5,), 120, "scale=1/16", "digits.npz", n=24)
     monkeypatch.setattr(no_images, "call", inside)
-    monkeypatch.setattr(no_images, "SHARED", tmp_path / "shared")
+    monkeypatch.setattr(importlib.import_module("network"), "SHARED", tmp_path / "shared")
     monkeypatch.setitem(no_images.NETWORKS, "demo", demo_network)
     yield no_images, ablation, said
-    for name in ("no_images", "no_images_ablation", "sample", "timed"):
+    for name in ("no_images", "no_images_ablation", "network", "sample", "timed"):
         sys.modules.pop(name, None)
 
 
@@ -62,7 +62,7 @@ def test_three_ways_of_each_row(tool, tmp_path):
 
 def test_agreement_where_the_classes_are_others(tool, tmp_path, monkeypatch):
     no_images, _, said = tool
-    by_agreement = no_images.Network(
+    by_agreement = no_images.Bare(
         "demo", (0.5,), 120, "scale=1/16", "digits.npz", agreement=True
     )
     monkeypatch.setitem(no_images.NETWORKS, "demo", by_agreement)

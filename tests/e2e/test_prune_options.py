@@ -27,6 +27,16 @@ def test_a_dry_run_writes_the_report_and_no_model(call, prune, model, tmp_path):
     assert out.read_bytes() == b""
 
 
+def test_a_search_counts_its_attempts_and_keeps_the_basis_of_the_file(prune, digits):
+    how = ("--macs-reduction", "0.3", "--residual", "prune", "--calibration", digits)
+    how = (*how, "--calibration-size", "96", "--preprocess", "scale=1/16")
+    report, _ = prune(*how, "--search", "1", "--basis", "file")
+    assert report["search"]["attempts"] >= 2
+    assert report["search"]["error"] <= report["search"]["error_first"]
+    assert report["turned"] == []
+    assert report["verification"]["passed"]
+
+
 def test_files_lie_beside_the_model_by_default(call, model, tmp_path):
     assert call("prune", model, "--sparsity", "0.5", "--recover", "none").code == 0
     names = {p.name for p in tmp_path.iterdir()}

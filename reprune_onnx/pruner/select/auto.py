@@ -8,7 +8,7 @@ from reprune_onnx.choices import SelectOptions
 from reprune_onnx.pruner.select import reconstruction, reprune
 from reprune_onnx.types import Choice, Problem
 
-FAR = 1.2
+FAR = 2.0
 """Times what elimination loses on images, beyond which REPrune's choice is not taken."""
 
 
