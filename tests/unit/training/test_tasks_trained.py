@@ -252,7 +252,8 @@ WIDE = """g (float[N,1,4,4] x) => (float[N,2] y) {
 
 @pytest.mark.parametrize("command", ["rounds", "train"])
 def test_a_task_is_pruned_in_rounds_and_while_it_trains(call, tmp_path, numbers, command):
-    weights = {"V": np.abs(RNG.standard_normal((8, 1, 1, 1))), "W": RNG.standard_normal((8, 2))}
+    rng = np.random.default_rng(5)
+    weights = {"V": np.abs(rng.standard_normal((8, 1, 1, 1))), "W": rng.standard_normal((8, 2))}
     model = written(tmp_path / "m.onnx", WIDE, **weights)
     ways = {
         "rounds": ("finetune", model, "--macs-reduction", "0.5", "--rounds", "2"),
