@@ -37,7 +37,7 @@ class Bench:
     seconds: float
 
     def row(self, name: str, reduction: float, way: str) -> dict[str, Any]:
-        """What a way gives: {"top1", "agreement", "kl", "search", "turned", "seconds"}."""
+        """The outcome of a way: {"top1", "agreement", "kl", "search", "turned", "seconds"}."""
         stored = self.folder / f"{name}-{reduction}-{way.replace(', ', '-')}.json"
         if not stored.exists():
             network = NETWORKS[name]

@@ -352,7 +352,7 @@ def likeness(source: Path, model: rp.Model, test: Path) -> tuple[float, float]:
 
 
 def kept(file: Path, measure: Callable[[], Any]) -> Any:
-    """What was measured before, or what is now."""
+    """The figures that were measured before, or those of now."""
     if not file.exists():
         file.write_text(json.dumps(measure()), encoding="utf-8")
     return json.loads(file.read_text(encoding="utf-8"))

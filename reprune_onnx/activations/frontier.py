@@ -130,7 +130,7 @@ class Frontier:
         return self._images[b] | {name: self._store.get(name, b) for name in held}
 
     def _stretch(self, b: int) -> Stretch | None:
-        """What is run of this step for batch ``b``: from the frontier, or from the input."""
+        """The model of this step for batch ``b``: from the frontier, or from the input."""
         asked = self._steps[self._step]
         known = self._given | (self._kinds if b < self._held else {})
         return self._parts.stretch(self._way(b), known, asked, self._live, self._halves, self._use)
@@ -154,7 +154,7 @@ class Frontier:
             self._afresh = self._stretch(self._held)
 
     def _begun(self) -> tuple[Arrays, Arrays]:
-        """What the first batch makes, by which it is chosen what is held in float16."""
+        """The tensors of the first batch, by which it is chosen which are held in float16."""
         seen, kept = self._made(0, self._known(0))
         new = self._parts.made(self._nodes[self._step]) & kept.keys()
         new = halved({name: kept[name] for name in new}, max(self._counts[self._step :]))
@@ -164,7 +164,7 @@ class Frontier:
         return seen, kept | {name: saturated(kept[name]) for name in new}
 
     def _run(self, b: int, known: Arrays) -> tuple[Arrays, Arrays]:
-        """What batch ``b`` makes; what is too large for float16 becomes its largest value."""
+        """The tensors of batch ``b``; values too large for float16 become its largest one."""
         seen, kept = self._made(b, known)
         over = {name for name in kept.keys() & self._halves if not is_finite(kept[name])}
         if not over:
@@ -177,7 +177,7 @@ class Frontier:
         return seen, kept
 
     def _made(self, b: int, known: Arrays) -> tuple[Arrays, Arrays]:
-        """What the stretch for batch ``b`` makes; alone where it finds no room beside others."""
+        """The tensors of batch ``b``; its session is alone where others leave no room."""
         use = self._use
         stretch = self._onward if b < self._held else self._afresh
         if stretch is None:

@@ -78,7 +78,7 @@ class Network:
 
     @cached_property
     def values(self) -> Feeds:
-        """What makers of others' channels make, and all extents that nodes measure; in one run."""
+        """The outputs of makers of others' channels, and all measured extents; in one run."""
         graph, channels = self.graph, self.channels
         read = [(graph.ops[s.node].inputs[s.input], False) for s in channels.summed]
         read += [(graph.ops[layer.node].inputs[0], True) for layer in channels.layers]
@@ -300,6 +300,6 @@ def _behind(
 
 
 def _read(node: onnx.NodeProto) -> Iterator[Iterable[str]]:
-    """What a node reads, and the nodes in its bodies."""
+    """The tensors that a node reads, and the nodes in its bodies."""
     for inner in with_bodies([node]):
         yield inner.input

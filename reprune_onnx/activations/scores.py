@@ -94,7 +94,7 @@ class ScoreMoments:
         return float(np.einsum("hde,hed->", self.queries, self.keys))
 
     def lost_by_rank(self) -> Floats:
-        """What is lost (d + 1,) with n = 0 … d combinations of channels for each head."""
+        """The losses (d + 1,) with n = 0 … d combinations of channels for each head."""
         heads = zip(self.queries, self.keys, strict=True)
         return np.asarray(sum(lost_by_rank(q, k) for q, k in heads))
 

@@ -79,7 +79,7 @@ def values_of(network: Network, node: int) -> Values | None:
 
 
 def lost_by_combining(first: list[Floats], second: list[Floats]) -> Floats:
-    """What is lost (d + 1,) with n = 0 … d combinations for each head, all of one size."""
+    """The losses (d + 1,) with n = 0 … d combinations for each head, all of one size."""
     return np.asarray(sum(lost_by_rank(w, x) for w, x in zip(first, second, strict=True)))
 
 

@@ -32,7 +32,7 @@ from reprune_onnx.types import Floats, Ints, Layer
 
 @dataclass(frozen=True)
 class _Combination:
-    """What takes the place of the channels ``stays`` of ``all`` (d,), rows or inputs of a layer.
+    """The replacement of the channels ``stays`` of ``all`` (d,), rows or inputs of a layer.
 
     Of what the original makes it is ``P`` (n, d); of the weights that read it, as well.
     """
@@ -160,7 +160,7 @@ def combined(work: Work) -> list[Step]:
 
 
 def _pairs(work: Work, steps: dict[int, Step]) -> Iterator[_ScorePair | _ValuePair]:
-    """What lost channels that can be combined, as far as the layers get new values."""
+    """The places that lost channels which can be combined, where the layers get new values."""
     images = work.images.batches[0]
     network = Network(work.original, work.graph, work.channels, images)
     names = measured_names(work.original.proto)

@@ -36,7 +36,7 @@ class Step:
     start: Floats | None = None
 
     def targets(self, z: NDArray[Any]) -> NDArray[Any]:
-        """What the layer is to make (r, n_out'), of the rows z (r, n_out) of the original."""
+        """The targets (r, n_out') of the layer, of the rows z (r, n_out) of the original."""
         if self.mix is None:
             return z[:, self.kept]
         return np.asarray(z @ self.mix.T.astype(z.dtype))

@@ -122,7 +122,7 @@ def _error(measured: Measured, recovery: Recovery) -> float:
 
 
 def _losses(measured: Measured, losses: Losses, tried: Attempt, groups: list[int]) -> Floats:
-    """What the curves say that each group loses (groups,)."""
+    """The loss (groups,) of each group by the curves."""
     units = {g.id: g.units for g in measured.subject.channels.groups}
     kept = [int(tried.selection.keep[units[g]].sum()) for g in groups]
     return np.array([losses.error[g][k] for g, k in zip(groups, kept, strict=True)])

@@ -45,8 +45,9 @@ class Stream:
 
 def linear_streams(graph: Graph, channels: ChannelMap) -> dict[int, Stream]:
     """Return the streams whose basis is free, by the id of their group."""
-    found = (_stream(graph, channels, g) for g in channels.groups if g.free.all() and g.n > 1)
-    return {stream.group: stream for stream in found if stream is not None}
+    free = (g for g in channels.groups if g.free.all() and g.n > 1)
+    streams = (_stream(graph, channels, g) for g in free)
+    return {stream.group: stream for stream in streams if stream is not None}
 
 
 def _stream(graph: Graph, channels: ChannelMap, group: Group) -> Stream | None:

@@ -62,9 +62,7 @@ def test_three_ways_of_each_row(tool, tmp_path):
 
 def test_agreement_where_the_classes_are_others(tool, tmp_path, monkeypatch):
     no_images, _, said = tool
-    by_agreement = no_images.Bare(
-        "demo", (0.5,), 120, "scale=1/16", "digits.npz", agreement=True
-    )
+    by_agreement = no_images.Bare("demo", (0.5,), 120, "scale=1/16", "digits.npz", agreement=True)
     monkeypatch.setitem(no_images.NETWORKS, "demo", by_agreement)
     row = no_images.Place(tmp_path).by_file("demo", 0.5)
     assert 0 < row["top1"] <= 100

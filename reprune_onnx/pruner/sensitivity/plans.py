@@ -1,4 +1,4 @@
-"""What reads channels and can be measured: layers, and scores of attention."""
+"""The readers of channels that can be measured: layers, and scores of attention."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Measurement:
 
 
 class Plan(Protocol):
-    """What is to be measured, at node ``node``; ``units (n,)`` are those of the channels it reads.
+    """A measurement to make at ``node``; ``units (n,)`` are those of the channels it reads.
 
     For that ``tensors`` are looked at, of one of them as ``look`` says. The channels of each of the
     ``heads`` can be combined.

@@ -26,7 +26,7 @@ _LATE = 3.0  # what an error in the last layer counts, in units of one in the fi
 
 @dataclass(frozen=True)
 class Reads:
-    """What reads a group's n channels: ``readers``, and what combines them.
+    """The layers that read a group's n channels: ``readers``, and those that combine them.
 
     Of the latter ``by_number (n + 1,)`` is lost, whichever channels are left. Without anything that
     was ``measured`` it is 0.
