@@ -112,7 +112,7 @@ def deep_transformer(blocks: int = 125, c: int = 96, heads: int = 4) -> onnx.Mod
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def test_five_hundred_layers_of_a_transformer_take_a_few_seconds() -> None:
+def test_five_hundred_layers_of_a_transformer_take_under_three_seconds() -> None:
     model = rp.Model(deep_transformer())
     seconds = []
     for _ in range(3):
@@ -121,7 +121,7 @@ def test_five_hundred_layers_of_a_transformer_take_a_few_seconds() -> None:
         seconds.append(time.process_time() - start)
     assert len(channels.layers) == 502
     assert all(g.free.all() for g in channels.groups if g.n != 10)
-    assert min(seconds) < 6.0, seconds
+    assert min(seconds) < 3.0, seconds
 
 
 def between(nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray]) -> onnx.ModelProto:
