@@ -12,13 +12,12 @@ import numpy as np
 import onnx
 
 from reprune_onnx.activations.images import Images
-from reprune_onnx.analyzer.dense import sparse_tensors
-from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.json_text import parse_json
 from reprune_onnx.model import size
 from reprune_onnx.note import Note
 from reprune_onnx.pruner.measure import Cost, cost, parameters
 from reprune_onnx.pruner.missed import missed
+from reprune_onnx.report.cut_notes import notes_of_cut
 from reprune_onnx.report.fields import (
     CalibrationEntry,
     CostEntry,
@@ -135,10 +134,7 @@ def build_report(record: PruneRecord, pruned: Model, seconds: Mapping[str, float
             *record.selection.notes,
             *(search.notes if search else ()),
             *missing(graph, channels),
-            *_order_note(source),
-            *_dense_note(source, record.selection.keep),
-            *_statistics_note(graph, channels, keep),
-            *_turned_note(record),
+            *notes_of_cut(record),
             *filter(None, [channels.sizes_found]),
         ],
         "seconds": timing(seconds),
@@ -280,33 +276,6 @@ def locked(channels: ChannelMap) -> list[LockedEntry]:
     ]
 
 
-def _dense_note(source: Model, keep: Bools) -> list[Note]:
-    names = [name for name, _ in sparse_tensors(source.proto)]
-    if not names or keep.all():
-        return []
-    n, several = len(names), len(names) > 1
-    return [
-        Note(
-            f"{n} sparse tensor{'s' * several} of the file, such as '{names[0]}',"
-            f" {'are' if several else 'is'} cut and written dense"
-        )
-    ]
-
-
-def _statistics_note(graph: Graph, channels: ChannelMap, keep: Bools) -> list[Note]:
-    nodes = [graph.ops[s.node].title for s in channels.statistics if not keep[s.ids].all()]
-    if not nodes:
-        return []
-    n = len(nodes)
-    return [
-        Note(
-            f"{n} node{'s' * (n != 1)}, such as {nodes[0]}, take{'s' * (n == 1)} statistics over"
-            " the channels that are left, and so does the masked original that the cut is compared"
-            " with (--norm-statistics kept)"
-        )
-    ]
-
-
 def _turned(stream: Stream, keep: Bools, channels: ChannelMap) -> TurnedEntry:
     """A stream in another basis: the layers that write it, those that read it, and its axes."""
     group = next(g for g in channels.groups if g.id == stream.group)
@@ -316,30 +285,6 @@ def _turned(stream: Stream, keep: Bools, channels: ChannelMap) -> TurnedEntry:
         "written_by": [writer.layer.op.name for writer in stream.writers],
         "read_by": [reader.op.name for reader in stream.readers],
     }
-
-
-def _turned_note(record: PruneRecord) -> list[Note]:
-    if not record.streams:
-        return []
-    n = len(record.streams)
-    return [
-        Note(
-            f"{n} residual stream{'s' * (n != 1)}, of {', '.join(str(s.n) for s in record.streams)}"
-            f" channels, lost axes of another basis instead of channels: the cuts of this report"
-            " hold for no other weights (--basis file cuts channels)"
-        )
-    ]
-
-
-def _order_note(source: Model) -> list[Note]:
-    if not source.moved:
-        return []
-    return [
-        Note(
-            f"{source.moved} node{'s' * (source.moved != 1)} of the file stood behind nodes that"
-            " read what they make: OUT holds all nodes in order"
-        )
-    ]
 
 
 def _settings(record: PruneRecord) -> dict[str, Any]:
