@@ -46,19 +46,24 @@ class Plan(Protocol):
     """
 
     @property
-    def node(self) -> int: ...  # noqa: D102
+    def node(self) -> int:
+        """The number of the node that is measured."""
 
     @property
-    def units(self) -> Ints: ...  # noqa: D102
+    def units(self) -> Ints:
+        """The units (n,) of the channels that it reads."""
 
     @property
-    def tensors(self) -> list[str]: ...  # noqa: D102
+    def tensors(self) -> list[str]:
+        """The tensors that are looked at."""
 
     @property
-    def look(self) -> Look: ...  # noqa: D102
+    def look(self) -> Look:
+        """The tensor and the number of samples that decide how many images it takes."""
 
     @property
-    def heads(self) -> tuple[Ints, ...]: ...  # noqa: D102
+    def heads(self) -> tuple[Ints, ...]:
+        """The channels of each head."""
 
     def measured(
         self, graph: Graph, frontier: Frontier, part: tuple[Share, float], workers: Workers
