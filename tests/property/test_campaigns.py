@@ -158,6 +158,25 @@ def test_a_wrong_pruning_is_seen_in_a_branch_that_no_input_takes(monkeypatch):
     assert random_case.tried(case).control < judgement.ALLOWED
 
 
+def test_a_wrong_pruning_whose_parts_do_not_fit_is_seen():
+    """Case 6450 of seed 16, made small: a norm of five channels of which the report leaves four."""
+    recipe = Recipe(
+        (Block("chunk", 2, 44), Block("fused", 2, 16)), stem=4, head="conv", opset=17, seed=94
+    )
+    request = rp.Settings(
+        sparsity=0.5,
+        method="l1",
+        allocation="uniform",
+        residual="keep",
+        norm_statistics="kept",
+        recover="none",
+        input_shapes=SHAPE,
+    )
+    outcome = random_case.tried(random_case.Case(recipe, request, control=True))
+    assert (outcome.end, outcome.detail) == ("exact", "")
+    assert outcome.control > judgement.ALLOWED
+
+
 def test_a_summary_goes_on_where_it_was(tmp_path):
     path = tmp_path / "campaign.json"
     first = [

@@ -8,6 +8,7 @@ from math import inf
 
 import onnx
 from masked_oracle import (
+    Array,
     Feeds,
     behind_cuts,
     difference,
@@ -79,8 +80,14 @@ def _compared(protos: Sequence[onnx.ModelProto], inputs: Sequence[Feeds]) -> Jud
     made = run(pruned, inputs)
     apart = difference(run(right, inputs), made)
     rounding = AMPLIFIED * own_rounding(right, inputs) if apart > ALLOWED else 0.0
-    control = difference(run(wrong[0], inputs), made) if wrong else None
+    control = _control(wrong[0], inputs, made) if wrong else None
     return Judgement(apart, rounding, control)
+
+
+def _control(wrong: onnx.ModelProto, inputs: Sequence[Feeds], made: list[list[Array]]) -> float:
+    """The difference from a wrong masked original; no bound where its parts do not even fit."""
+    other = _made(wrong, inputs)
+    return inf if other is None else difference(other, made)
 
 
 def _other_branches(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -104,8 +111,12 @@ def _other_branches(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 def _runs(proto: onnx.ModelProto, inputs: Sequence[Feeds]) -> bool:
     """Whether the other branches run on these inputs, which need not suit them."""
+    return _made(proto, inputs) is not None
+
+
+def _made(proto: onnx.ModelProto, inputs: Sequence[Feeds]) -> list[list[Array]] | None:
+    """What a model makes of inputs; None where it does not run on them."""
     try:
-        run(proto, inputs)
+        return run(proto, inputs)
     except Exception:  # ONNX Runtime's errors have no class in common
-        return False
-    return True
+        return None
