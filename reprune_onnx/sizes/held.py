@@ -7,6 +7,7 @@ from math import prod
 
 import onnx
 
+from reprune_onnx.attended import scores
 from reprune_onnx.types import Shape
 
 MOST = 2**28
@@ -14,11 +15,17 @@ MOST = 2**28
 
 
 def held_by_a_node(nodes: Iterable[onnx.NodeProto], shapes: Mapping[str, Shape | None]) -> int:
-    """The most numbers that one of the ``nodes`` reads and makes; what is not known counts none."""
+    """The most numbers that one of the ``nodes`` reads and makes; what is not known counts none.
+
+    The scores of attention as one node count too.
+    """
     numbers = {
         name: prod(n or 0 for n in shape) for name, shape in shapes.items() if shape is not None
     }
     return max(
-        (sum(numbers.get(name, 0) for name in {*node.input, *node.output}) for node in nodes),
+        (
+            sum(numbers.get(name, 0) for name in {*node.input, *node.output}) + scores(node, shapes)
+            for node in nodes
+        ),
         default=0,
     )

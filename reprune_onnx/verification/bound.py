@@ -13,6 +13,7 @@ from math import prod
 import onnx
 
 from reprune_onnx.analyzer.graph import Graph
+from reprune_onnx.attended import scores
 from reprune_onnx.inferred import stated_alone
 from reprune_onnx.shapes import image_layout
 from reprune_onnx.sizes.fitting import fits
@@ -81,12 +82,13 @@ def held_at_once(graph: Graph, channels: ChannelMap) -> int:
     ops = graph.ops
     last = {name: k for k, op in enumerate(ops) for name in op.inputs}
     alive = {name: prod(shape) for name, shape in channels.input_shapes.items()}
+    shapes = {name: tuple(n or 1 for n in t.shape) for name, t in channels.tensors.items()}
     most = 0
     for k, op in enumerate(ops):
         for name in op.outputs:
             if name in channels.tensors:
-                alive[name] = prod(n or 1 for n in channels.tensors[name].shape)
-        most = max(most, sum(alive.values()))
+                alive[name] = prod(shapes[name])
+        most = max(most, sum(alive.values()) + scores(op.proto, shapes))
         for name in (*op.inputs, *op.outputs):
             if last.get(name, -1) <= k:
                 alive.pop(name, None)
