@@ -31,7 +31,7 @@ NormStatistics = Literal["auto", "kept", "lock"]
 Basis = Literal["auto", "file"]
 StatisticsKept = Literal["all", "but sums", "none"]
 InputChannels = Literal["all", "kept"]
-Recover = Literal["auto", "none", "data-free", "batch-norm", "least-squares"]
+Recover = Literal["auto", "none", "data-free", "batch-norm", "least-squares", "distill"]
 Task = Literal["classification", "detection", "semantic-segmentation", "regression", "multi-label"]
 Precision = Literal["fp32", "fp16", "int8"]
 Then = Literal["int8"]
@@ -90,11 +90,12 @@ class RecoveryMethod:
     """A way to recover accuracy: a row of the table in `recovery`, or one of your own.
 
     ``values(work)`` returns new values, by the names of tensors, for layers of ``work.pruned``; see
-    `recovery.work.Work`.
+    `recovery.work.Work`. With ``distills`` all values are trained on after that, by gradient.
     """
 
     values: Callable[[Any], Mapping[str, Any]]
     needs_images: bool = False
+    distills: bool = False
 
     def __str__(self) -> str:
         return _named(self.values)

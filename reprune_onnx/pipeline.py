@@ -10,7 +10,7 @@ from reprune_onnx import recovery
 from reprune_onnx.activations.images import Images, images_to_fit
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.loops import told
-from reprune_onnx.choices import Reduction
+from reprune_onnx.choices import Recover, RecoveryMethod, Reduction
 from reprune_onnx.errors import UsageError
 from reprune_onnx.int8.correct import corrected
 from reprune_onnx.int8.stage import check_held_out, check_int8, quantize_pruned
@@ -25,6 +25,7 @@ from reprune_onnx.pruner.earlier import (
 )
 from reprune_onnx.pruner.knowledge import measure
 from reprune_onnx.pruner.selection import select_channels
+from reprune_onnx.recovery.methods import check_method, untrained
 from reprune_onnx.report.files import Destination
 from reprune_onnx.report.record import (
     build_report,
@@ -88,12 +89,7 @@ def prune(
 
     # analyze, and measure what every attempt goes by
     if measured is None:
-        with watch.stage("load"):
-            model = as_model(model)
-        if settings.then is not None:
-            check_int8(model, settings)
-        with watch.stage("analyze"):
-            subject = subject_of(model, settings)
+        subject = _analyzed(model, settings, watch)
         if settings.generates:
             return _without_images(subject, settings, watch)
         measured = measure(subject, settings, watch, hold_out=settings.holds_out)
@@ -130,8 +126,15 @@ def prune(
 
     # an attempt that has to be judged is recovered at once, another at the end
     def recovered(attempt: Attempt) -> Recovery:
+        return recovered_by(settings.recover, attempt)
+
+    def fitted(attempt: Attempt) -> Recovery:
+        return recovered_by(untrained(settings.recover), attempt)
+
+    def recovered_by(method: Recover | RecoveryMethod, attempt: Attempt) -> Recovery:
         with watch.stage("recover"):
-            return recovery.recover(left_by(attempt), settings.recover, images, watch.progress)
+            epochs = settings.distill_epochs
+            return recovery.recover(left_by(attempt), method, images, watch.progress, epochs)
 
     # as many attempts as the target takes
     wanted = settings.reduction
@@ -146,7 +149,7 @@ def prune(
         if wanted.measure == "latency":
             result = at_latency(subject, wanted.share, settings, attempt, watch)
         elif settings.search is not None:
-            result = by_attempts(measured, settings, attempt, recovered, watch.progress)
+            result = by_attempts(measured, settings, attempt, fitted, watch.progress)
             if settings.then is None:  # else int8 is judged on what is held out
                 images = measured.every
         else:
@@ -159,6 +162,18 @@ def prune(
     result = replace(result, recovery=result.recovery or recovered(result.attempt))
     pruned = reported(measured, settings, result, verification, watch)
     return pruned if settings.then is None else quantized(pruned, measured, settings, watch)
+
+
+def _analyzed(model: ModelLike, settings: Settings, watch: Watch) -> Subject:
+    """The subject of a pruning, of which all is there that later stages need."""
+    with watch.stage("load"):
+        model = as_model(model)
+    if settings.then is not None:
+        check_int8(model, settings)
+    with watch.stage("analyze"):
+        subject = subject_of(model, settings)
+    check_method(settings.recover, subject.flat)
+    return subject
 
 
 def _proof(graph: Graph, left: CutNetwork, images: Images | None, watch: Watch) -> Verification:
@@ -224,12 +239,15 @@ def recover(
     earlier = earlier_report(report, report_name(settings.keep, "keep"))
     check_basis(earlier, report_name(settings.keep, "keep"))
     pair = matched(as_model(original, "original"), as_model(pruned, "pruned"), earlier)
+    check_method(settings.recover, pair.original)
     images = None
     if settings.calibration is not None:
         images = images_to_fit(pair.original.proto, settings, progress)
     watch = Watch(progress)
     with watch.stage("recover"):
-        recovered = recovery.recover(pair.network, settings.recover, images, progress)
+        recovered = recovery.recover(
+            pair.network, settings.recover, images, progress, settings.distill_epochs
+        )
     notes = () if images is None else images.notes
     back = requantized(recovered.model, pair.quantized, earlier.cuts)
     if pair.quantized is not None:

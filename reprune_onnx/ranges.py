@@ -37,7 +37,7 @@ def check_ranges(settings: Settings) -> None:
         )
     if settings.latency_table is not None and settings.latency_reduction is None:
         raise UsageError("--latency-table goes with --latency-reduction; give that too")
-    for name in ("min_channels", "round_to", "calibration_size"):
+    for name in ("min_channels", "round_to", "calibration_size", "distill_epochs"):
         value = getattr(settings, name)
         if value is not None and not 1 <= value < _MOST:
             raise UsageError(f"{flag(name)} {value} must be at least 1, and less than {_MOST:,}")
@@ -65,7 +65,7 @@ def check_images(settings: Settings) -> None:
         "method": ("reconstruction",),
         "coverage": ("energy",),
         "allocation": ("sensitivity",),
-        "recover": ("batch-norm", "least-squares"),
+        "recover": ("batch-norm", "least-squares", "distill"),
     }
     if settings.max_drop is not None and settings.calibration is None:
         raise UsageError(

@@ -228,12 +228,29 @@ class Verification:
 
 
 @dataclass(frozen=True)
+class Distillation:
+    """How far distillation came on ``held_out`` images that it did not learn from.
+
+    ``before`` and ``after`` are the losses there; ``epoch`` of ``epochs`` is the one whose values
+    were taken, by ``share``, and for the rest those that it began with (0: these alone).
+    """
+
+    epochs: int
+    epoch: int
+    share: float
+    before: float
+    after: float
+    held_out: int
+
+
+@dataclass(frozen=True)
 class Recovery:
     """The recovered model and how it was made.
 
     ``error_before`` and ``error_after`` are the mean squared errors of the outputs on the images,
     relative to the outputs' variance (None without images); ``layers`` have new values. ``written``
-    are the bytes of activations that went to a disk since the images were read.
+    are the bytes of activations that went to a disk since the images were read. ``distillation``
+    tells of the epochs that followed, if any did.
     """
 
     model: Model
@@ -243,6 +260,7 @@ class Recovery:
     error_before: float | None = None
     error_after: float | None = None
     written: int = 0
+    distillation: Distillation | None = None
 
 
 @dataclass(frozen=True)

@@ -246,12 +246,16 @@ class Settings:
         Takes[RecoverLike, Recover | RecoveryMethod],
         Option(
             "Repair of accuracy after the cut: none; data-free, by the file alone; batch-norm or"
-            " least-squares, on images. auto is least-squares with --calibration, else data-free;"
+            " least-squares, on images; distill, least-squares and then some epochs in PyTorch, to"
+            " learn MODEL's answers. auto is least-squares with --calibration, else data-free;"
             " prune without images also tries least-squares on generated ones, and takes the"
             " better.",
             words=Recover,
         ),
     ] = Takes(as_recovery, "auto")
+    distill_epochs: Annotated[
+        int, Option("Passes over the images of --recover distill.", "N", ("--distill-epochs",))
+    ] = 60
     search: Annotated[
         float | None,
         Option(

@@ -17,7 +17,7 @@ from reprune_onnx.analyzer.hoist import hoisted
 from reprune_onnx.choices import Recover, RecoveryMethod
 from reprune_onnx.errors import DataError, UsageError
 from reprune_onnx.precision import as_float32
-from reprune_onnx.recovery.methods import METHODS
+from reprune_onnx.recovery.methods import METHODS, check_method
 from reprune_onnx.recovery.output_error import output_errors
 from reprune_onnx.recovery.plan import plan
 from reprune_onnx.recovery.values import with_values
@@ -34,18 +34,21 @@ def recover(
     method: Recover | RecoveryMethod,
     images: Images | None = None,
     progress: Progress | None = None,
+    epochs: int = 0,
 ) -> Recovery:
     """Give the layers of a pruned model values that bring it nearer to its original.
 
-    ``auto`` is least-squares with images and data-free without. The structure of the pruned model
-    does not change. Raises UsageError where the method needs images and there are none, and
-    DataError where the images do not do, or a method of the user's returns values that do not fit.
+    ``auto`` is least-squares with images and data-free without; ``epochs`` are those of distill.
+    The structure of the pruned model does not change. Raises UsageError where the method needs
+    images and there are none, DataError where the images do not do, or a method of the user's
+    returns values that do not fit, and what `check_method` raises.
     """
     if method == "auto":
         method = "data-free" if images is None else "least-squares"
     row = method if isinstance(method, RecoveryMethod) else METHODS[method]
     if method == "none" or network.keep.all():
         return Recovery(network.pruned, "none", 0, 0)
+    check_method(row, network.pruned)
     if images is None and row.needs_images:
         raise UsageError(
             f"--recover {method} needs images: give some hundreds, without labels, with"
@@ -65,7 +68,11 @@ def recover(
     with workers() as pool:
         work = Work(original, pruned, graph, channels, keep, steps, images, pool, progress)
         values = _checked(row.values(work), row, pruned)
-    repaired = _back(with_values(left, values))
+    repaired, distillation = _back(with_values(left, values)), None
+    if row.distills and images is not None:
+        from reprune_onnx.training.distilled import distilled  # imports PyTorch
+
+        repaired, distillation = distilled(_back(original), repaired, images, epochs, progress)
     layers = sum(step.weight in values for step in steps)
     if images is None:
         return Recovery(repaired, str(method) if values else "none", 0, layers)
@@ -73,7 +80,8 @@ def recover(
     ends = (pruned, Model(as_float32(repaired.proto)))
     before, after = output_errors(original, ends, images)
     written = images.room.written
-    return Recovery(repaired, str(method), images.n, layers, before, after, written)
+    errors = before, after
+    return Recovery(repaired, str(method), images.n, layers, *errors, written, distillation)
 
 
 def _checked(values: Mapping[str, Any], row: RecoveryMethod, pruned: Model) -> dict[str, Array]:

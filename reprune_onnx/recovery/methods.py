@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from reprune_onnx.choices import Recover, RecoveryMethod
 from reprune_onnx.recovery.work import Work
+from reprune_onnx.types import Model
 
 
 def _data_free(work: Work) -> Mapping[str, Any]:
@@ -29,9 +31,33 @@ def _least_squares(work: Work) -> Mapping[str, Any]:
     return refit(work.models, steps, work.images, work.workers, work.progress)
 
 
+def check_method(method: Recover | RecoveryMethod, model: Model) -> None:
+    """Raise, before anything is measured, where a method cannot train ``model``.
+
+    TrainingError without PyTorch, ModelError where the bridge lacks an op, or where the outputs
+    cannot be taught.
+    """
+    row = method if isinstance(method, RecoveryMethod) else METHODS.get(method)
+    if row is None or not row.distills:
+        return
+    from reprune_onnx.training.needs_torch import require
+
+    require("--recover distill")
+    from reprune_onnx.training.bridge import torch_module  # imports PyTorch
+
+    torch_module(model)
+
+
+def untrained(method: Recover | RecoveryMethod) -> Recover | RecoveryMethod:
+    """Return the method without the training that follows, to judge attempts by."""
+    row = method if isinstance(method, RecoveryMethod) else METHODS.get(method)
+    return method if row is None or not row.distills else replace(row, distills=False)
+
+
 METHODS: dict[Recover, RecoveryMethod] = {
     "none": RecoveryMethod(lambda work: {}),
     "data-free": RecoveryMethod(_data_free),
     "batch-norm": RecoveryMethod(_batch_norm, needs_images=True),
     "least-squares": RecoveryMethod(_least_squares, needs_images=True),
+    "distill": RecoveryMethod(_least_squares, needs_images=True, distills=True),
 }

@@ -130,6 +130,17 @@ class InsteadEntry(TypedDict):
     seconds: float
 
 
+class DistillationEntry(TypedDict):
+    """The training that followed a fit, judged on ``held_out`` images."""
+
+    epochs: int
+    kept_epoch: int
+    kept_share: float
+    held_out: int
+    loss_before: float
+    loss_after: float
+
+
 class RecoveryEntry(TypedDict):
     """The recovery of accuracy."""
 
@@ -140,6 +151,7 @@ class RecoveryEntry(TypedDict):
     error_before: float | None
     error_after: float | None
     bytes_written: int
+    distillation: DistillationEntry | None
 
 
 class Int8RowEntry(TypedDict):

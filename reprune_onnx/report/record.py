@@ -22,6 +22,7 @@ from reprune_onnx.report.fields import (
     CalibrationEntry,
     CostEntry,
     CutEntry,
+    DistillationEntry,
     InsteadEntry,
     Int8Entry,
     LayerEntry,
@@ -36,7 +37,15 @@ from reprune_onnx.report.fields import (
 )
 from reprune_onnx.report.missing import missing
 from reprune_onnx.report.stays import Stay, stays
-from reprune_onnx.results import Instead, PruneRecord, Recovery, Rewrite, TensorCut, Verification
+from reprune_onnx.results import (
+    Distillation,
+    Instead,
+    PruneRecord,
+    Recovery,
+    Rewrite,
+    TensorCut,
+    Verification,
+)
 from reprune_onnx.runtime.custom_ops import loaded
 from reprune_onnx.settings import Settings
 from reprune_onnx.streams.find import Stream
@@ -199,6 +208,7 @@ def recovery_entry(recovery: Recovery | None, seconds: float) -> RecoveryEntry |
     """The entry of a recovery in the report; None where there was none."""
     if recovery is None or recovery.method == "none":
         return None
+    distilled = recovery.distillation
     return {
         "method": recovery.method,
         "samples": recovery.samples,
@@ -207,6 +217,18 @@ def recovery_entry(recovery: Recovery | None, seconds: float) -> RecoveryEntry |
         "error_before": recovery.error_before,
         "error_after": recovery.error_after,
         "bytes_written": recovery.written,
+        "distillation": None if distilled is None else _distillation(distilled),
+    }
+
+
+def _distillation(distilled: Distillation) -> DistillationEntry:
+    return {
+        "epochs": distilled.epochs,
+        "kept_epoch": distilled.epoch,
+        "kept_share": distilled.share,
+        "held_out": distilled.held_out,
+        "loss_before": round(distilled.before, 6),
+        "loss_after": round(distilled.after, 6),
     }
 
 

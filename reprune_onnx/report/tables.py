@@ -291,9 +291,30 @@ def _recovery(recovery: dict[str, Any] | None) -> list[str]:
     if recovery["error_before"] is not None and recovery["error_after"] is not None:
         before, after = recovery["error_before"], recovery["error_after"]
         line += f"; error of the outputs from {before:.3g} to {after:.3g} of their variance"
-    written = recovery.get("bytes_written", 0)
-    more = f"{written / 1e6:,.0f} MB of activations went to a temporary file (--memory)"
-    return [line, more] if written else [line]
+    lines = [line]
+    if recovery.get("distillation"):
+        lines.append(_distilled(recovery["distillation"]))
+    if written := recovery.get("bytes_written", 0):
+        said = f"{written / 1e6:,.0f} MB of activations went to a temporary file (--memory)"
+        lines.append(said)
+    return lines
+
+
+def _distilled(told: Mapping[str, Any]) -> str:
+    """The line on what distillation gave."""
+    epochs, held = told["epochs"], told["held_out"]
+    if not told["kept_epoch"]:
+        return (
+            f"none of {epochs} epochs of distillation was better on {held} images held back: OUT"
+            " holds the values of least-squares"
+        )
+    share = told["kept_share"]
+    part = "" if share == 1 else f" by {share:.0%} (the rest is least-squares)"
+    return (
+        f"distilled for {epochs} epochs: the error on {held} images held back went from"
+        f" {told['loss_before']:.3g} to {told['loss_after']:.3g}; OUT holds epoch"
+        f" {told['kept_epoch']}{part}"
+    )
 
 
 def _not_recovered(report: Mapping[str, Any]) -> list[str]:

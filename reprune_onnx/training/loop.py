@@ -12,7 +12,7 @@ from typing import Any
 from reprune_onnx.training.bridge import OnnxModule
 from reprune_onnx.training.judge import Judge
 from reprune_onnx.training.log import RunLog
-from reprune_onnx.training.rate import find_rate
+from reprune_onnx.training.rate import WORSE, find_rate
 from reprune_onnx.training.run import Run
 from reprune_onnx.training.trainer import Epoch, Trainer
 
@@ -21,11 +21,15 @@ AfterEpoch = Callable[[Epoch], None]
 
 
 def begin(
-    trainer: Trainer, module: OnnxModule, judge: Judge, state: Mapping[str, Any] | None
+    trainer: Trainer,
+    module: OnnxModule,
+    judge: Judge,
+    state: Mapping[str, Any] | None,
+    worse: float = WORSE,
 ) -> None:
     """Make ready to train ``module``: measure it and find its learning rate, or go on.
 
-    ``state`` is that of the checkpoint of a run that was interrupted.
+    ``state`` is that of the checkpoint of a run that was interrupted, ``worse`` as in `find_rate`.
     """
     if state is not None:
         trainer.resume(state, module)
@@ -36,7 +40,7 @@ def begin(
     trainer.facts["start"] = trainer.best.scores
     lr = trainer.settings.lr
     if lr == "auto":
-        rate = find_rate(trainer, judge)
+        rate = find_rate(trainer, judge, worse)
         trainer.lr = rate.lr
         trainer.facts["lr"] = {"rate": rate.lr, "reason": rate.reason}
     else:

@@ -29,7 +29,7 @@ from reprune_onnx.training.trainer import Trainer, between
 _FACTOR = 3.0
 _STEPS = 16
 _FIRST = {"sgd": 0.01, "adamw": 0.0003}
-_WORSE = 0.05  # of the smallest loss: what is above it by more is clearly worse
+WORSE = 0.05  # of the smallest loss: what is above it by more is clearly worse
 _WAY = 0.25  # the part of a trial's way that is judged beside its end
 _TRIALS = 7  # at most, in one direction: the range is a factor of 2,000 either way
 
@@ -42,8 +42,11 @@ class FoundRate:
     reason: str
 
 
-def find_rate(trainer: Trainer, judge: Judge) -> FoundRate:
-    """Try rates, a factor apart, around a middle one; the losses are on the images of ``judge``."""
+def find_rate(trainer: Trainer, judge: Judge, worse: float = WORSE) -> FoundRate:
+    """Try rates, a factor apart, around a middle one; the losses are on the images of ``judge``.
+
+    A loss that is more than the share ``worse`` above the best one is clearly worse.
+    """
     start = trainer.measured(judge)["val_loss"]
     snapshot = trainer.snapshot()
     losses: dict[float, float] = {}
@@ -57,11 +60,13 @@ def find_rate(trainer: Trainer, judge: Judge) -> FoundRate:
         return losses[rate]
 
     k = 0
-    while k > -_TRIALS and (not math.isfinite(loss_of(k)) or loss_of(k) > _limit(loss_of(k - 1))):
+    while k > -_TRIALS and (
+        not math.isfinite(loss_of(k)) or loss_of(k) > _limit(loss_of(k - 1), worse)
+    ):
         k -= 1
-    while k < _TRIALS and loss_of(k + 1) <= _limit(min(losses.values())):
+    while k < _TRIALS and loss_of(k + 1) <= _limit(min(losses.values()), worse):
         k += 1
-    if min(losses.values()) < start - _WORSE * abs(start) and loss_of(k + 1) > start:
+    if min(losses.values()) < start - worse * abs(start) and loss_of(k + 1) > start:
         k -= 1
     lr = float(f"{first * _FACTOR**k:.1g}")
     shown = ", ".join(f"{rate:g}: {loss:.4g}" for rate, loss in sorted(losses.items()))
@@ -72,9 +77,9 @@ def find_rate(trainer: Trainer, judge: Judge) -> FoundRate:
     return FoundRate(lr, reason)
 
 
-def _limit(loss: float) -> float:
+def _limit(loss: float, worse: float) -> float:
     """The bound above which a loss is clearly worse than ``loss``."""
-    return loss + _WORSE * abs(loss)
+    return loss + worse * abs(loss)
 
 
 def _trial(trainer: Trainer, judge: Judge, rate: float, start: Mapping[str, Tensor]) -> float:

@@ -25,9 +25,11 @@ class Mode:
     ``stated_batch`` is the batch size that the file fixes, None where it is open; ``batch`` is that
     of the input at hand. ``synchronize``: batch statistics are those of all processes.
     ``keep_statistics``: BatchNormalization normalises with the running ones in training too.
+    ``drops``: Dropout drops in training.
     """
 
     training: bool = False
+    drops: bool = True
     keep_statistics: bool = False
     synchronize: bool = False
     stated_batch: int | None = None

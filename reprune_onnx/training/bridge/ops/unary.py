@@ -70,7 +70,7 @@ def dropout(node: Node) -> Function:
 
     def run(x: Tensor, *more: Tensor | None) -> Tensor:
         ratio = node.number((x, *more), 1, "ratio")
-        return F.dropout(x, 0.5 if ratio is None else ratio, node.mode.training)
+        return F.dropout(x, 0.5 if ratio is None else ratio, node.mode.training and node.mode.drops)
 
     return run
 
