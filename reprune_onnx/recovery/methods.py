@@ -44,8 +44,9 @@ def check_method(method: Recover | RecoveryMethod, model: Model) -> None:
 
     require("--recover distill")
     from reprune_onnx.training.bridge import torch_module  # imports PyTorch
+    from reprune_onnx.training.scores import before_suppression
 
-    torch_module(model)
+    torch_module(model, before_suppression(model) or None)
 
 
 def untrained(method: Recover | RecoveryMethod) -> Recover | RecoveryMethod:

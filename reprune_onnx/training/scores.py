@@ -40,8 +40,11 @@ def logits_of(model: Model, images: Inputs) -> tuple[str, int] | None:
 def taught_tensors(model: Model, images: Inputs) -> list[str]:
     """The tensors that a teacher teaches: floating-point outputs, or what choices are made by.
 
-    Raises DataError where there are neither.
+    Of a detector that suppresses boxes itself they are all boxes and scores. Raises DataError where
+    there is nothing to teach.
     """
+    if before := before_suppression(model):
+        return before
     outputs = _outputs(model)
     floats = [
         name
@@ -57,6 +60,12 @@ def taught_tensors(model: Model, images: Inputs) -> list[str]:
             " the model with its scores as an output"
         )
     return taught
+
+
+def before_suppression(model: Model) -> list[str]:
+    """The boxes and scores that every NonMaxSuppression reads; none where there is no such node."""
+    nodes = [op for op in Graph(written_out(model)).ops if op.type == "NonMaxSuppression"]
+    return list(dict.fromkeys(name for op in nodes for name in op.inputs[:2]))
 
 
 def _outputs(model: Model) -> list[str]:

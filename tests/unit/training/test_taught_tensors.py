@@ -52,6 +52,22 @@ def test_floating_point_outputs_are_taught_themselves() -> None:
     assert taught_tensors(student, IMAGES) == ["y"]
 
 
+def test_of_a_detector_all_boxes_and_scores_are_taught() -> None:
+    """The bridge has no NonMaxSuppression, and needs none."""
+    boxes = "c = Conv (x, w)\n r = Reshape (c, rows)\n b = Transpose <perm = [0, 2, 1]> (r)\n"
+    weights = WEIGHTS | {
+        "w": RNG.standard_normal((4, 3, 1, 1)),
+        **{"rows": np.array([0, 4, -1]), "most": np.array([5]), "last": np.array([2])},
+    }
+    text = f"""<ir_version: 8, opset_import: ["": 17]>
+    g (float[2,3,4,4] x) => (int64[] y) {{
+        {boxes} s = ReduceMax <axes = [1]> (r)
+        n = NonMaxSuppression (b, s, most)
+        y = Gather <axis = 1> (n, last) }}"""
+    student = rp.Model(model(text, **weights))
+    assert taught_tensors(student, IMAGES) == ["b", "s"]
+
+
 def test_whole_numbers_that_nothing_chooses_cannot_be_taught() -> None:
     student = network(CLASSIFIER + "b = Greater (f, f)\n y = Cast <to = 7> (b)")
     assert logits_of(student, IMAGES) is None
