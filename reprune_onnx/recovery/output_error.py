@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from reprune_onnx.activations.images import Images
+from reprune_onnx.activations.store import Store
+from reprune_onnx.activations.stretch import Arrays
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import Floats, Model
 
@@ -25,24 +27,40 @@ def output_error(original: Model, other: Model, images: Images) -> float | None:
 def output_errors(
     original: Model, others: Sequence[Model], images: Images
 ) -> tuple[float | None, ...]:
-    """Return the `output_error` of several models, for which the original runs once."""
-    reference, *sessions = (
-        Session(model.proto, optimize=True, threads=1, use="one of many")
-        for model in (original, *others)
-    )
+    """Return the `output_error` of several models, for which the original runs once.
+
+    One model is loaded at a time.
+    """
+    batches = images.batches[:: max(1, images.n // _IMAGES)]
+    expected = Store(images.room)
+    reference = _session(original)
     names = [o.name for o in reference.outputs if o.dtype is not None and o.dtype.kind == "f"]
-    sums = [{name: np.zeros(4) for name in names} for _ in others]
-    for feeds in images.batches[:: max(1, images.n // _IMAGES)]:
-        expected = reference.run(feeds, names)
-        for session, totals in zip(sessions, sums, strict=True):
-            results = session.run(feeds, list(totals)) if totals else {}
-            for name in list(totals):
-                a, b = expected[name].astype(np.float64), results[name].astype(np.float64)
-                if a.shape == b.shape:
-                    totals[name] += a.size, a.sum(), (a**2).sum(), ((a - b) ** 2).sum()
-                else:
-                    del totals[name]
-    return tuple(map(_error, sums))
+    for b, feeds in enumerate(batches):
+        for name, array in reference.run(feeds, names).items():
+            expected.put(name, b, array)
+    del reference
+    return tuple(_error(_sums(other, batches, names, expected)) for other in others)
+
+
+def _session(model: Model) -> Session:
+    return Session(model.proto, optimize=True, threads=1, use="one of many")
+
+
+def _sums(
+    other: Model, batches: Sequence[Arrays], names: Sequence[str], expected: Store
+) -> dict[str, Floats]:
+    """The n, Σa, Σa² and Σ(a - b)² of each output whose shape is that of the ``expected`` one."""
+    session = _session(other)
+    sums = {name: np.zeros(4) for name in names}
+    for k, feeds in enumerate(batches):
+        results = session.run(feeds, list(sums))
+        for name in list(sums):
+            a, b = (y.astype(np.float64) for y in (expected.get(name, k), results[name]))
+            if a.shape == b.shape:
+                sums[name] += a.size, a.sum(), (a**2).sum(), ((a - b) ** 2).sum()
+            else:
+                del sums[name]
+    return sums
 
 
 def _error(sums: Mapping[str, Floats]) -> float | None:
