@@ -158,11 +158,22 @@ def test_a_wrong_pruning_is_seen_in_a_branch_that_no_input_takes(monkeypatch):
     assert random_case.tried(case).control < judgement.ALLOWED
 
 
-def test_a_wrong_pruning_whose_parts_do_not_fit_is_seen():
-    """Case 6450 of seed 16, made small: a norm of five channels of which the report leaves four."""
-    recipe = Recipe(
-        (Block("chunk", 2, 44), Block("fused", 2, 16)), stem=4, head="conv", opset=17, seed=94
-    )
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe((Block("chunk", 2, 44), Block("fused", 2, 16)), 4, "conv", 17, 94),
+        Recipe(
+            (
+                *(Block("chunk", 4, 44), Block("fused", 6, 16), Block("correlation", 4, 24)),
+                *(Block("lengths", 5, 40), Block("split", 7, 5)),
+            ),
+            *(3, "matmul", 17, 94),
+            symbolic=True,
+        ),
+    ],
+)
+def test_a_wrong_pruning_whose_parts_do_not_fit_is_seen(recipe):
+    """Case 6450 of seed 16: a norm of five channels of which the report leaves four."""
     request = rp.Settings(
         sparsity=0.5,
         method="l1",

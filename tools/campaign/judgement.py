@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import TypeVar
 
 import onnx
 from masked_oracle import (
@@ -21,6 +22,8 @@ from masked_oracle import (
 
 import reprune_onnx as rp
 from reprune_onnx.bodies import bodies
+
+T = TypeVar("T")
 
 ALLOWED = 1e-4
 """Of the largest magnitude; rounding makes some 1e-6."""
@@ -55,23 +58,24 @@ def judged(
     """Compare a pruned file with the original that its report masks, and that of a ``wrong`` one.
 
     Outputs are compared, and what stands right behind the cuts; where there are branches, also with
-    the others taken, if these run.
+    the others taken, if these run. A wrong report whose parts do not fit has no bound.
     """
     right = masked(original, result, inputs[0])
     names = behind_cuts(right, result, inputs[0])
     protos = [right, result.model.proto]
-    if wrong is not None:
-        protos.append(masked(original, wrong, inputs[0]))
+    other = None if wrong is None else _tried(lambda: masked(original, wrong, inputs[0]))
+    if other is not None:
+        protos.append(other)
     compared = [_compared([with_outputs(proto, names) for proto in protos], inputs)]
     if any(node.op_type == "If" for node in nodes_within(right.graph)):
         others = [_other_branches(proto) for proto in protos]
         if _runs(others[0], inputs):
             compared.append(_compared(others, inputs))
-    return Judgement(
-        max(one.apart for one in compared),
-        max(one.rounding for one in compared),
-        None if wrong is None else max(one.control or 0.0 for one in compared),
-    )
+    control = None if wrong is None else inf
+    if other is not None:
+        control = max(one.control or 0.0 for one in compared)
+    apart = max(one.apart for one in compared)
+    return Judgement(apart, max(one.rounding for one in compared), control)
 
 
 def _compared(protos: Sequence[onnx.ModelProto], inputs: Sequence[Feeds]) -> Judgement:
@@ -116,7 +120,12 @@ def _runs(proto: onnx.ModelProto, inputs: Sequence[Feeds]) -> bool:
 
 def _made(proto: onnx.ModelProto, inputs: Sequence[Feeds]) -> list[list[Array]] | None:
     """What a model makes of inputs; None where it does not run on them."""
+    return _tried(lambda: run(proto, inputs))
+
+
+def _tried(make: Callable[[], T]) -> T | None:
+    """What ONNX Runtime makes; None where it refuses to."""
     try:
-        return run(proto, inputs)
+        return make()
     except Exception:  # ONNX Runtime's errors have no class in common
         return None
