@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,7 +37,7 @@ from reprune_onnx.training.bridge import torch_module, write_back
 from reprune_onnx.training.examples import HeldExamples, Subset
 from reprune_onnx.training.feed import Feed, ImageFeed, seed_of
 from reprune_onnx.training.finetune import usual_optimizer
-from reprune_onnx.training.held_out import held_back, rest_of, spread
+from reprune_onnx.training.held_out import rest_of, spread
 from reprune_onnx.training.inputs import Inputs, joined
 from reprune_onnx.training.judge import Judge, batches_of
 from reprune_onnx.training.log import RunLog
@@ -53,6 +54,7 @@ from reprune_onnx.watch import Progress
 
 _SETTINGS = TrainSettings(lr="auto", weight_decay=1e-4, freeze_bn=True)
 _WORSE = 0.01  # of the loss: trials of a rate that are worse by more show that it is too large
+_TENTH, _ENOUGH = 10, 32  # images to judge by: a part, and how many are enough
 
 
 def distilled(
@@ -78,13 +80,10 @@ def distilled(
     examples = HeldExamples(images.name, joined([_tensors(b) for b in images.batches]), None)
     some = next(examples.batches([spread(2)], 0))[0]
     teacher, mine = (_taught(model, some) for model in (original, pruned))
-    n, seed = len(examples), settings.seed
-    held = held_back(n, seed)
-    judged = Subset(examples, spread(n) if held is None else held)
-    trained = examples if held is None else Subset(examples, rest_of(n, held))
-    sampler = Sampler(len(trained), settings.batch_size, seed=seed)
+    trained, judged = _split(examples)
+    sampler = Sampler(len(trained), settings.batch_size, seed=settings.seed)
     feed: Feed = ImageFeed(trained, sampler, _views(some), fabric.device)
-    feed = CutMix(feed, seed) if _is_image(some) else feed
+    feed = CutMix(feed, settings.seed) if _is_image(some) else feed
     taught = torch_module(original, teacher).requires_grad_(False).to(fabric.device)
     objective = Objective(settings, None, taught)
     batches = batches_of(judged, fabric, sampler.size, 0)
@@ -102,6 +101,16 @@ def distilled(
     taken = best.epoch, best.share if best.epoch else 0.0
     losses = start, best.scores["val_loss"]
     return model, Distillation(trainer.epoch, *taken, *losses, len(judged))
+
+
+def _split(examples: HeldExamples) -> tuple[Subset, Subset]:
+    """The images to learn from, and a tenth to judge by; of few, up to a quarter.
+
+    Images to fit to come in random order.
+    """
+    n = len(examples)
+    judged = np.arange(max(1, n // _TENTH, min(n // 4, _ENOUGH)))
+    return Subset(examples, rest_of(n, judged)), Subset(examples, judged)
 
 
 @dataclass(frozen=True)
