@@ -15,7 +15,7 @@ tell which epoch is best, or that none is.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -48,7 +48,7 @@ from reprune_onnx.training.run import Run
 from reprune_onnx.training.sampler import Sampler
 from reprune_onnx.training.scores import before_squash, taught_tensors
 from reprune_onnx.training.settings import TrainSettings
-from reprune_onnx.training.trainer import Epoch, Trainer, TrainWatch
+from reprune_onnx.training.trainer import Trainer, TrainWatch
 from reprune_onnx.types import Model
 from reprune_onnx.watch import Progress
 
@@ -70,10 +70,11 @@ def distilled(
     no output can be taught.
     """
 
-    def told(record: Epoch) -> None:
+    def told(record: Mapping[str, Any]) -> None:
         if progress is not None:
             progress("distilling", record["epoch"], epochs)
 
+    told({"epoch": 0})
     settings = replace(_SETTINGS, epochs=epochs)
     settings = settings.with_optimizer(usual_optimizer(pruned, settings))
     fabric = start_fabric(settings)
