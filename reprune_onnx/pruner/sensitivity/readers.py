@@ -17,11 +17,13 @@ from reprune_onnx.activations.workers import Workers
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.precision import as_float32
 from reprune_onnx.pruner.sensitivity.elimination import Reader
+from reprune_onnx.pruner.sensitivity.ends import reached
 from reprune_onnx.pruner.sensitivity.plans import Measurement, Plan, plans_of
 from reprune_onnx.types import ChannelMap, Floats, Group, Model
 from reprune_onnx.watch import Progress
 
 _LATE = 3.0  # what an error in the last layer counts, in units of one in the first
+_LEAST = 1e-3  # of what an error in the trunk counts: what one counts that reaches no output
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ def readers(
     Errors are relative to the variance of the tensor where the layer joins the rest of the network,
     so that they compare across layers and streams. What comes early can be made good by the layers
     after it (they are refitted), what comes late cannot: from the first layer to the last an error
-    counts 1 to `_LATE` times. A group that no layer reads has none.
+    counts 1 to `_LATE` times. It counts by the share of the outputs that it reaches (`ends`). A
+    group that no layer reads has none.
     """
     images.check()
     names_made = measured_names(model.proto)
@@ -61,6 +64,7 @@ def readers(
     parts = shares(proto, images.batches, [p.look for p in plans])
     counts = [share.batches for share in parts]
     frontier = Frontier(Model(proto), images.batches, names, counts, Store(images.room))
+    share = reached(graph, channels)
     groups = [g for g in channels.groups if g.free.any()]
     waiting = {
         g.id: {i for i, p in enumerate(plans) if np.isin(p.units, g.units).any()} for g in groups
@@ -69,7 +73,7 @@ def readers(
     measured: dict[int, Measurement] = {}
     for i, plan in enumerate(plans):
         frontier.advance()
-        weight = _LATE ** (i / max(1, len(plans) - 1))
+        weight = _LATE ** (i / max(1, len(plans) - 1)) * max(_LEAST, share[plan.node])
         measured[i] = plan.measured(graph, frontier, (parts[i], weight), workers)
         if progress is not None:
             progress("measuring", i + 1, len(plans))
