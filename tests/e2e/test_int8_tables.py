@@ -44,7 +44,7 @@ def test_a_file_in_qdq_form_prunes_as_well_as_the_float_file(root, tmp_path, mon
 @pytest.mark.usefixtures("shared")
 def test_a_detector_is_compared_with_itself_before(root, tmp_path, monkeypatch):
     pytest.importorskip("pycocotools", reason="average precision needs pycocotools")
-    how = ("-o", tmp_path, "--only", "rfb320", "--ways", 3, "--judged", 24)
+    how = ("-o", tmp_path, "--only", "rfb320", "--ways", 5, "--judged", 24)
     run(root, monkeypatch, "detectors.py", *how)
     text = (tmp_path / "rfb320.md").read_text("utf-8")
     assert "on 24 images, with " in text

@@ -218,6 +218,7 @@ ELSEWHERE = {
     "--preprocess": "nearly every test here",
     "--task": "test_tasks_trained.py, and the commands of docs/data.md",
     "--batch-norm": "test_a_folded_model_trains_with_batch_normalisation_of_its_own",
+    "--recover": "tests/unit/training/test_distilled.py, as it is an option of prune",
     "--nproc-per-node": "test_two_processes_give_what_one_gives, as are torchrun's others",
     "--no-python": "an option of torchrun's",
 }
