@@ -159,9 +159,7 @@ def _tensors(feeds: dict[str, Any]) -> Inputs:
 
 def _is_image(some: Inputs) -> bool:
     """Whether the only input is an image, of which a part can be another's."""
-    return all(x.ndim == 4 and x.is_floating_point() for x in each_of(some)) and (
-        not isinstance(some, dict)
-    )
+    return not isinstance(some, dict) and some.ndim == 4 and some.is_floating_point()
 
 
 def _views(some: Inputs) -> Views:

@@ -119,13 +119,15 @@ def _runs(proto: onnx.ModelProto, inputs: Sequence[Feeds]) -> bool:
 
 
 def _made(proto: onnx.ModelProto, inputs: Sequence[Feeds]) -> list[list[Array]] | None:
-    """What a model makes of inputs; None where it does not run on them."""
+    """The outputs of a model; None where it does not run on these inputs."""
     return _tried(lambda: run(proto, inputs))
 
 
 def _tried(make: Callable[[], T]) -> T | None:
-    """What ONNX Runtime makes; None where it refuses to."""
+    """The result of a run; None where ONNX Runtime refuses. Any other error is the judge's own."""
     try:
         return make()
-    except Exception:  # ONNX Runtime's errors have no class in common
-        return None
+    except Exception as error:  # ONNX Runtime's errors have no class in common
+        if type(error).__module__.startswith("onnxruntime"):
+            return None
+        raise
