@@ -128,7 +128,7 @@ def measure(network: Tried, folder: Path, jobs: int) -> str:
         calibration_size=network.images,
         preprocess=network.preprocess,
     )
-    job = Job(network.file, folder, test, network.preprocess)
+    job = Job(network.file, folder, test, base.reading)
     rows = run(job, cases(base, network.reductions, network.ways), jobs)
     model = rp.load(network.file)
     port = image_input(model.proto, {})

@@ -66,7 +66,7 @@ def joint_of(graph: Graph, channels: ChannelMap, layer: Linear, through_adds: bo
         if reader is None:
             break
         step = _affine(graph, reader, name, layer)
-        if _rank(channels, reader.outputs[0]) != _rank(channels, name):
+        if rank_of(channels, reader.outputs[0]) != rank_of(channels, name):
             break
         if step is not None:
             scale, shift = scale * step[0], shift * step[0] + step[1]
@@ -96,8 +96,8 @@ def _only_reader(graph: Graph, name: str) -> Op | None:
     return readers[0] if len(readers) == 1 and name not in graph.outputs else None
 
 
-def _rank(channels: ChannelMap, name: str) -> int | None:
-    """A constant with more axes than the tensor that it meets gives it more axes."""
+def rank_of(channels: ChannelMap, name: str) -> int | None:
+    """The number of a tensor's axes; a constant that has more than what it meets adds some."""
     return len(channels.tensors[name].shape) if name in channels.tensors else None
 
 

@@ -7,9 +7,9 @@ is the pruned network's: the layer compensates the error that the shortcut carri
 
     W = argmin ‖T - X·Wᵀ‖²/n + λ·‖W - W₀‖²        T = (z - shift - other)/scale
 
-W₀ are the weights as cut and λ is chosen by how well a fit to one half of the images predicts the
-other. Where only a ReLU or Clip reads z, an error beyond its bounds does not matter: there T is
-moved to the prediction, and the layer is fitted again, a few times.
+W₀ are the weights as cut. λ is chosen by how well a fit to one half of the images predicts the
+other; for all of them it is less. Where only a ReLU or Clip reads z, an error beyond its bounds
+does not matter: there T is moved to the prediction, and the layer is fitted again, a few times.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from reprune_onnx.activations.workers import Workers
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.errors import DataError
 from reprune_onnx.recovery.plan import Step
-from reprune_onnx.recovery.ridge import Regression, choose
+from reprune_onnx.recovery.ridge import FOR_ALL, MORE_RIDGES, RIDGES, Regression, choose
 from reprune_onnx.types import Floats, Model
 from reprune_onnx.watch import Progress
 
@@ -113,14 +113,15 @@ class _Fit:
         return {k: v.astype(self.graph.array(k).dtype) for k, v in values.items()}
 
     def _chosen(self, centred: bool) -> tuple[float, Moments]:
-        """The ridge that a fit to every other portion is best with, and the moments of all."""
+        """The ridge, by what a fit to every other portion is best with, and the moments of all."""
         sums = [Sums(self.workers) for _ in range(2)]
         for k, (X, T) in enumerate(self.workers.in_order(self._sample, len(self.share.portions))):
             sums[k % 2].add(X, T)
         fit, test = (s.moments(centred) for s in sums)
         del sums
         weight = (self.scale**2 * ~self.dead).reshape(self.W0.shape[:2])
-        return choose(fit, test, self.W0, weight), fit.merged(test)
+        ridges = RIDGES if self.step.joint.bounded else MORE_RIDGES
+        return FOR_ALL * choose(fit, test, self.W0, weight, ridges), fit.merged(test)
 
     def _solution(self, regression: Regression, m: Moments) -> tuple[Floats, Floats]:
         """W (g, m, D) and b (n_out,)."""

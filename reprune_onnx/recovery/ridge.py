@@ -11,6 +11,10 @@ from reprune_onnx.activations.moments import Moments
 from reprune_onnx.types import Floats, Ints
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Those for a layer before a ReLU or Clip: what errors beyond its bounds do is not judged here."""
+MORE_RIDGES = (*RIDGES, 10.0, 100.0)
+FOR_ALL = 0.3
+"""Of the ridge that is best for a part of the images: what a fit to all of them takes."""
 _OUTPUTS = 128  # of each group, by which a ridge is judged
 
 
@@ -43,8 +47,10 @@ def start_of(xx: Sequence[Gram], W0: Floats) -> Floats:
     return np.stack([G.times(w.T) for G, w in zip(xx, W0, strict=True)])
 
 
-def choose(fit: Moments, test: Moments, W0: Floats, weight: Floats) -> float:
-    """Return the ridge whose fit to some images predicts other images best.
+def choose(
+    fit: Moments, test: Moments, W0: Floats, weight: Floats, ridges: Sequence[float] = RIDGES
+) -> float:
+    """Return the one of some ridges whose fit to some images predicts other images best.
 
     ``weight (g, m)`` is what an error of each output counts. At most 128 outputs of a group are
     looked at, and from the middle one on only ridges in the direction that does better.
@@ -54,17 +60,17 @@ def choose(fit: Moments, test: Moments, W0: Floats, weight: Floats) -> float:
     start = start_of(fit.xx, W0)
 
     def error(k: int) -> float:
-        W = Regression(fit.xx, W0, RIDGES[k], start).solve(xt)
+        W = Regression(fit.xx, W0, ridges[k], start).solve(xt)
         return float((test.error(W, some) * weight).sum())
 
-    middle = len(RIDGES) // 2
+    middle = len(ridges) // 2
     best, least = middle, error(middle)
     for step in (-1, 1):
-        while 0 <= best + step < len(RIDGES) and (e := error(best + step)) < least:
+        while 0 <= best + step < len(ridges) and (e := error(best + step)) < least:
             best, least = best + step, e
         if best != middle:
             break
-    return RIDGES[best]
+    return ridges[best]
 
 
 def _evenly(m: int) -> Ints:

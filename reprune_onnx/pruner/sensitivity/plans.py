@@ -17,6 +17,8 @@ from reprune_onnx.activations.makers import Network
 from reprune_onnx.activations.moments import Sums
 from reprune_onnx.activations.sampling import Look, Share
 from reprune_onnx.activations.scores import Scores, score_makers, score_moments, scores_of
+from reprune_onnx.activations.slopes import Activation, activation_of
+from reprune_onnx.activations.stretch import Parts
 from reprune_onnx.activations.values import Values, lost_by_combining, values_of
 from reprune_onnx.activations.workers import Workers
 from reprune_onnx.analyzer.graph import Graph
@@ -83,6 +85,7 @@ class LayerPlan:
     joint: Joint
     units: Ints
     values: Values | None = None
+    activation: Activation | None = None
 
     @property
     def heads(self) -> tuple[Ints, ...]:
@@ -107,9 +110,12 @@ class LayerPlan:
     def measured(
         self, graph: Graph, frontier: Frontier, part: tuple[Share, float], workers: Workers
     ) -> Measurement:
-        """Return W in units of the joint's deviation, and each group's centred moments."""
+        """Return W in units of the joint's deviation, and each group's centred moments.
+
+        Errors and deviation count by the slope of the activation function (`slopes`).
+        """
         (share, weight), linear, joint = part, self.linear, self.joint
-        sums = Sums(workers, xt=False)
+        sums, slopes = Sums(workers, xt=False), np.zeros(linear.n_out)
 
         def rows(b: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             arrays = frontier.compute(b)
@@ -118,18 +124,22 @@ class LayerPlan:
             X = linear.inputs(arrays[linear.op.inputs[0]], z.shape, at).astype(np.float32)
             Z = joint.rows(linear, z, at).astype(np.float32)
             _check([X, Z], linear.op.title)
-            return X, Z.reshape(len(Z), linear.groups, -1).swapaxes(0, 1)
+            return X, Z
 
-        def portion(k: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-            X, Z = zip(*map(rows, share.portions[k]), strict=True)
-            return np.concatenate(X, axis=1), np.concatenate(Z, axis=1)
+        def portion(k: int) -> tuple[NDArray[np.float32], NDArray[np.float32], Floats]:
+            X, parts = zip(*map(rows, share.portions[k]), strict=True)
+            Z = np.concatenate(parts)
+            by_group = Z.reshape(len(Z), linear.groups, -1).swapaxes(0, 1)
+            return np.concatenate(X, axis=1), by_group, self._squared_slopes(Z)
 
-        for X, Z in workers.in_order(portion, len(share.portions)):
+        for X, Z, squares in workers.in_order(portion, len(share.portions)):
             sums.add(X, Z)
+            slopes += squares
         m = sums.moments()
         W = linear.matrix(graph.array(self.layer.weight))
-        scale = joint.scale.reshape(linear.groups, -1)
-        variance = float(m.tt.sum()) or 1.0
+        counts = slopes.reshape(linear.groups, -1) / m.n
+        scale = joint.scale.reshape(linear.groups, -1) * np.sqrt(counts)
+        variance = float((m.tt * counts).sum()) or 1.0
         W = W * scale[:, :, None] * np.sqrt(weight / variance)
         grams = [G.shrunk(m.n) for G in m.xx]
         if self.values is None:
@@ -137,6 +147,12 @@ class LayerPlan:
         first, G = self.values.weights(W, np.ones(len(W[0]))), grams[0].matrix()
         second = [G[np.ix_(head, head)].astype(np.float64) for head in self.heads]
         return Measurement(W, grams, lost_by_combining(first, second))
+
+    def _squared_slopes(self, Z: NDArray[np.float32]) -> Floats:
+        """Σ f'(z)² (n_out,) of what lies behind z, over samples Z (r, n_out)."""
+        if self.activation is None:
+            return np.full(Z.shape[1], float(len(Z)))
+        return self.activation.squared_slopes(Z)
 
 
 @dataclass(frozen=True)
@@ -195,6 +211,7 @@ class ScorePlan:
 def plans_of(network: Network) -> list[Plan]:
     """Return what reads channels that may go, in graph order."""
     graph, channels = network.graph, network.channels
+    parts = Parts(network.model)
     movable = np.zeros(channels.n_units, dtype=bool)
     for g in channels.groups:
         movable[g.units[g.free]] = True
@@ -214,7 +231,8 @@ def plans_of(network: Network) -> list[Plan]:
         if layer.op == "ConvTranspose":  # its groups' input channels lie one after the other
             units = units.reshape(linear.groups, -1)[0]
         joint = joint_of(graph, channels, linear)
-        plans.append(LayerPlan(layer, linear, joint, units, values_of(network, layer.node)))
+        values, f = values_of(network, layer.node), activation_of(network, parts, linear, joint)
+        plans.append(LayerPlan(layer, linear, joint, units, values, f))
     return sorted(plans, key=lambda plan: plan.node)
 
 

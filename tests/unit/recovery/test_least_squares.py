@@ -209,7 +209,7 @@ def test_moved_targets_use_what_a_relu_hides(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_layer_before_a_clip_is_fitted_as_described(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plain transcription of the module's docstring, for a 1×1 layer."""
-    monkeypatch.setattr(import_module("reprune_onnx.recovery.ridge"), "RIDGES", (1e-3,))
+    monkeypatch.setattr(least_squares, "RIDGES", (1e-3 / least_squares.FOR_ALL,))
     body = f"{FIRST}\n c = Conv (r, w2, b2)\n y = Clip (c, low, high)"
     weights = {"w1": normal(8, 3, 3, 3), "b1": normal(8), "w2": normal(5, 8, 1, 1)}
     bounds = {"low": np.array(-0.2), "high": np.array(0.4)}

@@ -7,7 +7,7 @@ import pytest
 
 from reprune_onnx.activations.gram import of_matrix
 from reprune_onnx.activations.moments import Moments
-from reprune_onnx.recovery.ridge import RIDGES, Regression, choose
+from reprune_onnx.recovery.ridge import MORE_RIDGES, RIDGES, Regression, choose
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -104,3 +104,12 @@ def test_a_ridge_is_judged_by_outputs_of_all_kinds() -> None:
         sets.append(moments(X, T))
     errors = [float(sets[1].error(solve(sets[0], near, r)).sum()) for r in RIDGES]
     assert choose(*sets, near, np.ones((1, 300))) == RIDGES[int(np.argmin(errors))]
+
+
+def test_further_ridges_are_tried_where_they_are_given() -> None:
+    """Weights that nothing improves stay best where the samples are noise."""
+    rng = np.random.default_rng(3)
+    true = rng.standard_normal((1, 3, 30))
+    sets = [moments(*draw(rng, 40, 30.0, true)) for _ in range(2)]
+    assert choose(*sets, true, np.ones((1, 3))) == max(RIDGES)
+    assert choose(*sets, true, np.ones((1, 3)), MORE_RIDGES) == max(MORE_RIDGES)

@@ -61,6 +61,7 @@ def refitted(proto: onnx.ModelProto, channels: ChannelMap, layer: str, dropped: 
     """What the layer that makes tensor ``layer`` loses without these channels of its input.
 
     Relative to the variance of the tensor where it joins the rest, after a refit with an intercept.
+    Behind a ReLU a channel counts by its share of positive values.
     """
     graph = graph_of(rp.Model(proto))
     op = graph.producer(layer)
@@ -75,6 +76,8 @@ def refitted(proto: onnx.ModelProto, channels: ChannelMap, layer: str, dropped: 
     X = linear.inputs(arrays[op.inputs[0]], z.shape, at).astype(np.float64)
     W = linear.matrix(weight) * joint.scale.reshape(linear.groups, -1, 1)
     Z = linear.outputs(z, at).astype(np.float64)
+    relu = any(reader.type == "Relu" for reader in graph.readers(joint.tensor))
+    counts = (Z > 0).mean(axis=0) if relu else np.ones(Z.shape[1])
     taps = W.shape[2] // (arrays[op.inputs[0]].shape[1] // linear.groups)
     total = 0.0
     for g, (rows, w) in enumerate(zip(X, W, strict=True)):
@@ -86,8 +89,9 @@ def refitted(proto: onnx.ModelProto, channels: ChannelMap, layer: str, dropped: 
         gone = np.isin(np.arange(D) // taps + first, dropped)
         T = A @ w.T
         V = np.linalg.lstsq(A[:, ~gone], T, rcond=None)[0]
-        total += float(((T - A[:, ~gone] @ V) ** 2).sum()) / n
-    return total / float(Z.var(axis=0).sum())
+        squares = ((T - A[:, ~gone] @ V) ** 2).sum(axis=0)
+        total += float(squares @ counts.reshape(linear.groups, -1)[g]) / n
+    return total / float(Z.var(axis=0) @ counts)
 
 
 LAYERS: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
@@ -125,7 +129,7 @@ def test_a_curve_is_what_a_refit_loses(body: str, shapes: dict[str, tuple[int, .
     for k in range(1, 7):
         gone = [taps * i + t for i in order[k:] for t in range(taps)]
         expected = refitted(proto, channels, tensor, gone)
-        assert error[k] == pytest.approx(expected, rel=2e-3, abs=1e-6)
+        assert error[k] == pytest.approx(expected, rel=5e-3, abs=1e-6)  # a slope has some width
     singles = [
         refitted(proto, channels, tensor, [taps * i + t for t in range(taps)]) for i in range(6)
     ]
@@ -285,3 +289,29 @@ def test_channels_are_not_free_where_there_are_fewer_images_than_channels() -> N
     _, _, few = measured(proto, n=24)
     half, true = few.error[group.id][32], many.error[group.id][32]
     assert half == pytest.approx(true, rel=0.5)
+
+
+def test_what_an_activation_flattens_counts_little():
+    """Channels 0 to 2 are all that makes a large output, which a SiLU is flat for."""
+    body = """
+        a = Conv (x, w1)
+        r = Relu (a)
+        c = Conv (r, w2, b2)
+        s = Sigmoid (c)
+        m = Mul (c, s)
+        y = Conv (m, w3)"""
+    w2 = np.zeros((2, 6, 1, 1))
+    w2[0, :3], w2[1, 3:] = 5.0, 0.5
+    rng = np.random.default_rng(8)
+    weights = {
+        "w1": rng.standard_normal((6, 3, 1, 1)),
+        "w2": w2,
+        "b2": np.array([-99.0, 0.0]),
+        "w3": rng.standard_normal((4, 2, 1, 1)),
+    }
+    text = f"""<ir_version: 8, opset_import: ["": 17]>
+    g (float[n,3,6,6] x) => (float[] y) {{ {body} }}"""
+    _, group, losses = measured(onnx.shape_inference.infer_shapes(model(text, **weights)))
+    order = losses.order[group.id]
+    assert set(order[3:]) == {0, 1, 2}, "they go first"
+    assert losses.error[group.id][3] < 1e-3 * losses.error[group.id][0]
