@@ -40,6 +40,33 @@ def tool(call, demo, digits, tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
+@pytest.fixture
+def table_with_images(tool, monkeypatch):
+    """The table of criterion by allocation by recovery."""
+    accuracy = importlib.import_module("accuracy")
+    monkeypatch.setattr(accuracy, "onnxsim_rows", lambda *_: iter(()))
+    yield accuracy
+    sys.modules.pop("accuracy", None)
+
+
+def test_the_table_of_criteria(table_with_images, tmp_path):
+    accuracy = table_with_images
+    ways = accuracy.FINER | {"method": ("l1", "reconstruction"), "allocation": ("uniform",)}
+    demo = accuracy.Tried("demo", (0.3, 0.5), 120, "scale=1/16", "digits.npz", ways=ways)
+    text = accuracy.measure(demo, tmp_path / "table", jobs=1)
+    before, rows = text.split(" % on 200 images before pruning")
+    assert float(before.removeprefix("demo: ")) > 90
+    top1 = {
+        cells_of(line)[0]: cells_of(line)[2:] for line in rows.splitlines() if "uniform" in line
+    }
+    assert set(top1) == {"l1", "reconstruction"}
+    for none, refitted in top1.values():
+        cut, repaired = ([float(x.strip("*")) for x in c.split(" / ")] for c in (none, refitted))
+        assert len(cut) == len(repaired) == 2
+        assert sum(repaired) > sum(cut)
+    assert sum(cell.count("**") for cells in top1.values() for cell in cells) >= 4, "both best"
+
+
 def cells_of(row):
     return [cell.strip() for cell in row.strip("|").split("|")]
 
