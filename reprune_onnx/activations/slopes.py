@@ -32,6 +32,7 @@ from reprune_onnx.types import ChannelMap, Floats
 
 _ELEMENTWISE = {unary, elementwise, residual_add, prelu, dropout}
 _STEP = 1e-2  # of a channel's deviation: half of what lies between two values of z
+_LEAST = 1e-5  # of its largest value, so that rounding in float32 does not matter
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,15 @@ class Activation:
     unchanged: bool
 
     def squared_slopes(self, rows: NDArray[np.float32]) -> Floats:
-        """Return Σ f'(z)² (c,), over samples z (r, c)."""
-        step = _STEP * rows.std(axis=0) + np.finfo(np.float32).tiny
+        """Return Σ f'(z)² (c,), over samples z (r, c); all 1 where f is not finite beside one."""
+        step = np.maximum(_STEP * rows.std(axis=0), _LEAST * np.abs(rows).max(axis=0))
+        step += np.finfo(np.float32).tiny
         both = (np.reshape(rows + way * step, (-1, *self.extents)) for way in (-1, 1))
         below, above = (self.session.run({self.name: z}) for z in both)
         total = np.full(rows.shape[1], float(len(rows) * self.unchanged))
         for name, y in above.items():
+            if not (np.isfinite(y).all() and np.isfinite(below[name]).all()):  # a Log, a Sqrt
+                return np.full(rows.shape[1], float(len(rows)))
             rise = (y.astype(np.float64) - below[name]).reshape(rows.shape)
             total += ((rise / (2 * step)) ** 2).sum(axis=0)
         return total

@@ -149,3 +149,19 @@ def test_a_channel_without_variance_has_a_slope():
     flat[:, 1] = 7.0
     slopes = f.squared_slopes(flat) / len(Z)
     assert np.isfinite(slopes).all()
+
+
+def test_values_far_from_zero_are_no_matter_of_rounding():
+    f = activation(f"{CONV} a = LeakyRelu <alpha = 0.5> (z) {NEXT}")
+    assert f is not None
+    far = (1000 + 0.001 * Z).astype(np.float32)
+    np.testing.assert_allclose(f.squared_slopes(far), len(Z), rtol=0.02)
+
+
+@pytest.mark.parametrize("op", ["Sqrt", "Log"])
+def test_a_function_that_ends_beside_a_sample_counts_all_alike(op):
+    f = activation(f"{CONV} a = {op} (z) {NEXT}")
+    assert f is not None
+    beside = np.abs(Z)
+    beside[0] = 1e-9
+    np.testing.assert_array_equal(f.squared_slopes(beside), np.full(CHANNELS, len(Z)))
