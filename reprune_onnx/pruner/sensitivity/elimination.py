@@ -17,11 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reprune_onnx.activations.gram import Gram
+from reprune_onnx.activations.gram import Gram, mirror
 from reprune_onnx.types import Bools, Floats, Ints
 
 _RIDGE = 1e-4  # of the mean diagonal: inputs that hardly vary do not become free
-_WAITING = 128  # updates of the inverse that are applied at once
+_WAITING = 256  # updates of the inverse that are applied at once
+_BLOCK = 256  # rows of it that they are applied to at once
 
 
 @dataclass(frozen=True)
@@ -95,31 +96,48 @@ class _Class:
     """Channels that are read through equally many inputs.
 
     Channel ``channels[j]`` of ``(l,)`` is carried by the inputs ``inputs[j]`` of ``(l, s)``, where
-    P has the block ``blocks[j]`` of ``(l, s, s)``.
+    P has the block ``blocks[j]`` and WᵀW the block ``squares[j]``, both of ``(l, s, s)``.
     """
 
     channels: Ints
     inputs: Ints
     blocks: Floats
+    squares: Floats
 
-    def without(self, i: int, P_b: Floats, rows: Floats) -> _Class:
-        """Return the class once channel i has gone, with rows ``P_b`` and P_bb⁻¹·P_b (s, D)."""
+    def costs(self) -> Floats:
+        """tr(W_b·P_bb⁻¹·W_bᵀ) of each channel (l,)."""
+        if self.inputs.shape[1] == 1:
+            return np.asarray(self.squares[:, 0, 0] / self.blocks[:, 0, 0])
+        return np.linalg.solve(self.blocks, self.squares).trace(axis1=1, axis2=2)
+
+    def without(self, i: int, P_b: Floats, rows: Floats, half: Floats) -> _Class:
+        """Return the class once channel i has gone.
+
+        P_b (s, D) are rows of P, ``rows`` are R = P_bb⁻¹·P_b, and ``half`` is
+        W_bᵀ·W - ½·W_bᵀ·W_b·R, so that WᵀW loses Rᵀ·half and its transpose.
+        """
         left = self.channels != i
         inputs = self.inputs[left]
-        change = P_b.T[inputs] @ rows.T[inputs].swapaxes(1, 2)
-        return _Class(self.channels[left], inputs, self.blocks[left] - change)
+        R = rows.T[inputs]  # (l, s', s)
+        blocks = self.blocks[left] - P_b.T[inputs] @ R.swapaxes(1, 2)
+        change = R @ half.T[inputs].swapaxes(1, 2)
+        squares = self.squares[left] - change - change.swapaxes(1, 2)
+        return _Class(self.channels[left], inputs, blocks, squares)
 
 
 class _State:
     """The inverse moments P and the refitted weights W of a reader, while channels go.
 
-    P is ``base - U·V``: the updates of the last channels wait as columns of U and rows of V, until
-    one matrix product applies them all, and the inputs that are gone leave every array. W and the
-    diagonal blocks P_bb, which each step asks for, are always up to date.
+    P is ``base - U·V`` and W is ``weights - A·V``: the updates of the last channels wait as columns
+    of U and A and rows of V, until one matrix product applies them all, and the inputs that are
+    gone leave every array. The diagonal blocks of P and WᵀW, which each step asks for, are always
+    up to date. Losses depend on WᵀW alone, so that of more rows than columns a root of it serves.
     """
 
-    U: Floats  # (D, r)
-    V: Floats  # (r, D)
+    waiting: int  # r
+    U: Floats  # (D, most), of which r columns are in use
+    A: Floats  # (m, most)
+    V: Floats  # (most, D)
     left: Bools  # (D,)
     classes: list[_Class]
 
@@ -127,16 +145,15 @@ class _State:
         self.n = len(reader.inputs)
         self.inputs = {i: b for i, b in enumerate(reader.inputs) if len(b)}
         self.base = reader.G.inverse(_ridge(reader.G))
-        self.W = np.array(reader.W)
+        m, D = reader.W.shape
+        self.weights = np.linalg.qr(reader.W, mode="r") if m > D else np.array(reader.W)
         self._start()
 
     def costs(self) -> Floats:
         """The loss that removing each channel would add (n,); 0 for channels gone or not read."""
         costs = np.zeros(self.n)
         for c in self.classes:
-            W = self.W[:, c.inputs].swapaxes(0, 1)  # (l, m, s)
-            S = W.swapaxes(1, 2) @ W
-            costs[c.channels] = np.linalg.solve(c.blocks, S).trace(axis1=1, axis2=2)
+            costs[c.channels] = c.costs()
         return costs
 
     def remove(self, i: int) -> None:
@@ -144,34 +161,48 @@ class _State:
         b = self.inputs.pop(i, None)
         if b is None:
             return
-        P_b = self.base[b] - self.U[b] @ self.V  # (s, D)
+        r, end = self.waiting, self.waiting + len(b)
+        V = self.V[:r]
+        P_b = self.base[b] - self.U[b, :r] @ V  # (s, D)
         P_b[:, ~self.left] = 0.0  # exactly: rounding would grow from step to step
         rows = np.asarray(np.linalg.solve(P_b[:, b], P_b), dtype=np.float64)
-        self.W -= self.W[:, b] @ rows
+        W_b = self.weights[:, b] - self.A[:, :r] @ V[:, b]  # (m, s)
+        half = W_b.T @ self.weights - (W_b.T @ self.A[:, :r]) @ V
+        half -= 0.5 * half[:, b] @ rows
         self.left[b] = False
-        self.W[:, b] = 0.0
-        self.U, self.V = np.concatenate([self.U, P_b.T], axis=1), np.concatenate([self.V, rows])
-        if len(self.V) < _WAITING:
-            self.classes = [c.without(i, P_b, rows) for c in self.classes]
+        self.U[:, r:end], self.A[:, r:end], self.V[r:end] = P_b.T, W_b, rows
+        self.waiting = end
+        if end < _WAITING:
+            self.classes = [c.without(i, P_b, rows, half) for c in self.classes]
         else:
             self._apply()
 
     def _apply(self) -> None:
-        """Bring P up to date, without the inputs that are gone."""
-        left = np.flatnonzero(self.left)
-        self.base = self.base[np.ix_(left, left)]
-        self.base -= self.U[left] @ self.V[:, left]
-        self.W = self.W[:, left]
+        """Bring P and W up to date, without the inputs that are gone."""
+        left, r = np.flatnonzero(self.left), self.waiting
+        V = self.V[:r, left]
+        base = np.empty((len(left), len(left)))
+        for k in range(0, len(left), _BLOCK):
+            rows, upper = left[k : k + _BLOCK], left[k:]
+            change = self.U[rows, :r] @ V[:, k:]
+            np.subtract(self.base[np.ix_(rows, upper)], change, out=base[k : k + _BLOCK, k:])
+        mirror(base)
+        self.base = base
+        self.weights = self.weights[:, left]
+        self.weights -= self.A[:, :r] @ V
         self.inputs = {i: np.searchsorted(left, b) for i, b in self.inputs.items()}
         self._start()
 
     def _start(self) -> None:
-        D = len(self.base)
-        self.left = np.ones(D, dtype=bool)
-        self.U, self.V = np.empty((D, 0)), np.empty((0, D))
+        m, D = self.weights.shape
+        sizes = sorted({len(b) for b in self.inputs.values()})
+        most = _WAITING + max(sizes, default=0)
+        self.left, self.waiting = np.ones(D, dtype=bool), 0
+        self.U, self.A, self.V = np.empty((D, most)), np.empty((m, most)), np.empty((most, D))
         self.classes = []
-        for size in sorted({len(b) for b in self.inputs.values()}):
+        for size in sizes:
             channels = np.array([i for i, b in self.inputs.items() if len(b) == size])
             inputs = np.stack([self.inputs[i] for i in channels])
             blocks = self.base[inputs[:, :, None], inputs[:, None, :]]
-            self.classes.append(_Class(channels, inputs, blocks))
+            W = self.weights.T[inputs]  # (l, s, m)
+            self.classes.append(_Class(channels, inputs, blocks, W @ W.swapaxes(1, 2)))
