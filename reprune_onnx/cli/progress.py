@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _PATIENCE = 1.0  # seconds before a bar appears
+_LONG = 1800.0  # seconds by whose speed the time that is left is told; one step may take minutes
 
 
 class Bar:
@@ -44,15 +45,25 @@ class Bar:
 
 def _draw() -> Progress:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TextColumn("<"),
+        TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
+        speed_estimate_period=_LONG,
     )
     progress.start()
     return progress

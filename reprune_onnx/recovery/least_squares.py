@@ -9,7 +9,7 @@ is the pruned network's: the layer compensates the error that the shortcut carri
 
 W₀ are the weights as cut. λ is chosen by how well a fit to one half of the images predicts the
 other; for all of them it is less. Where only a ReLU or Clip reads z, an error beyond its bounds
-does not matter: there T is moved to the prediction, and the layer is fitted again, a few times.
+does not matter: there T is moved to the prediction, and the layer is fitted again, twice.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from reprune_onnx.watch import Progress
 
 Array = NDArray[Any]
 
-_ROUNDS = 3  # fits with moved targets
+_ROUNDS = 2  # fits with moved targets
 _MOVED = 12_000  # samples that targets are moved by
 _DEAD = 1e-12  # a scale below which a channel is not seen by the rest of the network
 

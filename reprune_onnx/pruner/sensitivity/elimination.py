@@ -131,7 +131,7 @@ class _State:
     P is ``base - U·V`` and W is ``weights - A·V``: the updates of the last channels wait as columns
     of U and A and rows of V, until one matrix product applies them all, and the inputs that are
     gone leave every array. The diagonal blocks of P and WᵀW, which each step asks for, are always
-    up to date. Losses depend on WᵀW alone, so that of more rows than columns a root of it serves.
+    up to date.
     """
 
     waiting: int  # r
@@ -145,8 +145,7 @@ class _State:
         self.n = len(reader.inputs)
         self.inputs = {i: b for i, b in enumerate(reader.inputs) if len(b)}
         self.base = reader.G.inverse(_ridge(reader.G))
-        m, D = reader.W.shape
-        self.weights = np.linalg.qr(reader.W, mode="r") if m > D else np.array(reader.W)
+        self.weights = reader.W
         self._start()
 
     def costs(self) -> Floats:

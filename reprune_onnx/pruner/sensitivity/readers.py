@@ -110,4 +110,10 @@ def _readers(plan: Plan, measured: Measurement, group: Group) -> Iterator[Reader
     places = [np.flatnonzero(plan.units == unit) for unit in group.units]
     inputs = tuple((p[:, None] * kernel + np.arange(kernel)).reshape(-1) for p in places)
     for w, moments in zip(W, grams, strict=True):
-        yield Reader(w, moments, inputs)
+        yield Reader(_root(w), moments, inputs)
+
+
+def _root(W: Floats) -> Floats:
+    """A matrix R with RᵀR = WᵀW and no more rows than columns: losses depend on WᵀW alone."""
+    m, D = W.shape
+    return np.linalg.qr(W, mode="r") if m > D else W

@@ -17,6 +17,22 @@ def test_a_bar_is_drawn_on_a_terminal_only(capsys, monkeypatch, terminal):
     assert (err == "") == (not terminal)
 
 
+def test_the_bar_says_how_long_it_has_taken_and_how_long_it_will_take(capsys, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(progress, "_PATIENCE", 0.0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr("rich.console.monotonic", lambda: now)
+    with progress.Bar(quiet=False) as bar:
+        for done in range(4):
+            bar("recovering", done, 4)
+            now += 100.0
+        assert bar._progress is not None
+        task = bar._progress.tasks[0]
+        assert task.elapsed == 400.0
+        assert task.time_remaining == 100.0
+    assert "0:01:40" in capsys.readouterr().err
+
+
 def test_a_quiet_bar_draws_nothing(capsys, monkeypatch):
     monkeypatch.setattr(progress, "_PATIENCE", 0.0)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)

@@ -101,6 +101,25 @@ def test_elimination_finds_channels_that_others_make_up_for() -> None:
     assert curve.error[4] == pytest.approx(best, rel=1e-6)
 
 
+@pytest.mark.parametrize("samples", [100, 2000])
+def test_updates_that_wait_and_are_applied_end_where_a_refit_does(samples: int) -> None:
+    """540 inputs wait and are applied twice; 100 samples of them leave G without most of its rank.
+
+    The second reader takes other inputs per channel, and other updates wait.
+    """
+    rng = np.random.default_rng(5)
+    readers = []
+    for taps in (9, 1):
+        X = rng.standard_normal((samples, 60 * taps)) @ rng.standard_normal((60 * taps, 60 * taps))
+        inputs = np.arange(60 * taps).reshape(60, taps)
+        W = rng.standard_normal((7, 60 * taps))
+        readers.append(Reader(W, of_matrix(X.T @ X / samples), tuple(inputs)))
+    curve = eliminate(readers, np.zeros(60, bool))
+    for k in range(0, 60, 5):
+        refit = float(lost(readers, [curve.order[:k]])[0])
+        assert curve.error[k] == pytest.approx(refit, rel=1e-6, abs=1e-9 * curve.error[0])
+
+
 def test_fixed_channels_go_last() -> None:
     rng = np.random.default_rng(2)
     readers = [reader(rng, [1] * 7), reader(rng, [3] * 7)]
