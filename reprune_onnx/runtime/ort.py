@@ -66,9 +66,9 @@ class Session:
     outputs. ``provider`` says on what, by default the CPU. ``use`` says what for. The threads of
     sessions that run "in turns" do not go on spinning, to be ready for more, while another one
     runs. "frugal" ones and each "one of many" take their memory from one place, of 4 GB or half of
-    what is free: what needs more ends as a MemoryError at once. What "one of many" has used is
-    there for the next one; "frugal" ones give it back after each run. Raises ModelError where ONNX
-    Runtime cannot load the model.
+    what is free: what needs more ends as a MemoryError at once. What is not in use there is given
+    back to the system after the first run of "one of many", which will need as much again, and
+    after each run of "frugal" ones. Raises ModelError where ONNX Runtime cannot load the model.
     """
 
     inputs: tuple[Port, ...]
@@ -102,6 +102,7 @@ class Session:
         if isinstance(model, onnx.ModelProto):
             refuse_negative_extents(model)
         self._title, self._frugal = _title(model), use == "frugal"
+        self._shrinks = use in ("frugal", "one of many")
         start = partial(self._started, options=options, provider=provider)
         try:
             self._session = start(model, outputs)
@@ -167,8 +168,9 @@ class Session:
 
         options = ort.RunOptions()
         options.log_severity_level = _SILENT
-        if self._frugal:  # what one run has taken is free for the next, of whatever session
+        if self._shrinks:  # what one run has taken is free for the next, of whatever session
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+            self._shrinks = self._frugal
         run = partial(self._session.run, names, feeds, options)
         if threading.current_thread() is not threading.main_thread():
             return list(run())
@@ -247,14 +249,16 @@ def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProt
 
 @cache
 def _share_memory() -> None:
-    """Make the memory that sessions share; once, for ONNX Runtime keeps it to the end."""
+    """Make the memory that sessions share; once, for ONNX Runtime keeps it to the end.
+
+    It grows by what is asked for, not to the next power of two.
+    """
     import onnxruntime as ort
 
     kind, use = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, ort.OrtMemType.DEFAULT
     most = min(_SHARED, available_memory() // 2)
-    ort.create_and_register_allocator(
-        ort.OrtMemoryInfo("Cpu", kind, 0, use), ort.OrtArenaCfg({"max_mem": most})
-    )
+    growth = ort.OrtArenaCfg({"max_mem": most, "arena_extend_strategy": 1})
+    ort.create_and_register_allocator(ort.OrtMemoryInfo("Cpu", kind, 0, use), growth)
 
 
 def _raise_memory_error(error: Exception) -> None:
