@@ -48,7 +48,7 @@ def this_project(options: list[str], source: Path, out: Path) -> dict[str, float
         rp.save(pruned.model, out)
     stages = pruned.report["seconds"]
     assert isinstance(stages, dict)
-    return measured.found | {"select_s": stages["select"], "verify_s": stages["verify"]}
+    return measured.facts | {"select_s": stages["select"], "verify_s": stages["verify"]}
 
 
 def onnxsim(source: Path, out: Path) -> dict[str, float]:
@@ -59,7 +59,7 @@ def onnxsim(source: Path, out: Path) -> dict[str, float]:
     with Measured() as measured:
         model = onnx.load(source)
         onnx.save(pruning.apply_structured_pruning(model, sparsity=SPARSITY), out)
-    return measured.found
+    return measured.facts
 
 
 def torch_pruning(network: str, out: Path) -> dict[str, float]:
@@ -80,7 +80,7 @@ def torch_pruning(network: str, out: Path) -> dict[str, float]:
         )
         pruner.step()
     export(net, out)
-    return measured.found
+    return measured.facts
 
 
 class Measured:
@@ -93,7 +93,7 @@ class Measured:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.found = {
+        self.facts = {
             "seconds": time.perf_counter() - self._start,
             "cpu_s": time.process_time() - self._cpu,
             "peak_mb": memory("VmHWM") - self._memory,

@@ -38,9 +38,10 @@ from reprune_onnx.runtime.ort import Session
 
 NETWORKS = ["resnet56", "resnet18", "mobilenet_v2", "resnet50"]  # others of torchvision's too
 TOOLS = [
-    "reprune-onnx",
-    "reprune-onnx --residual prune",
-    "reprune-onnx --method l2 --residual prune",  # the criterion and the scope of Torch-Pruning
+    "reprune-onnx",  # without images of the user's: with generated ones
+    "reprune-onnx --recover data-free",  # with none at all, and so are the next two
+    "reprune-onnx --recover data-free --residual prune",
+    "reprune-onnx --recover data-free --residual prune --method l2",  # as Torch-Pruning does it
     "onnxsim",
     "Torch-Pruning",
 ]
