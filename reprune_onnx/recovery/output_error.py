@@ -1,4 +1,8 @@
-"""By how much the outputs of models differ on images."""
+"""By how much the outputs of models differ on images.
+
+Before a last Softmax the logits are compared: of probabilities nearly all that counts is an image
+that was answered surely. After a Sigmoid it is the scores, as logits far below 0 matter to nobody.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,8 @@ import numpy as np
 from reprune_onnx.activations.images import Images
 from reprune_onnx.activations.store import Store
 from reprune_onnx.activations.stretch import Arrays
+from reprune_onnx.analyzer.graph import Graph
+from reprune_onnx.analyzer.squash import SOFTMAXES, before_squash
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.types import Floats, Model
 
@@ -16,7 +22,7 @@ _IMAGES = 64  # at least, where there are so many, in batches that are spread ov
 
 
 def output_error(original: Model, other: Model, images: Images) -> float | None:
-    """Return Σ(b - a)²/Σ(a - ā)² of the outputs a and b, the mean over all float outputs.
+    """Return Σ(b - a)²/Σ(a - ā)² of the outputs or logits a and b, the mean over all float outputs.
 
     ā is an output's mean. 0 is the same output, 1 as far from it as its mean. None where no float
     output varies, or shapes differ from image to image (as after a NonMaxSuppression).
@@ -33,7 +39,7 @@ def output_errors(
     """
     batches = images.batches[:: max(1, images.n // _IMAGES)]
     expected = Store(images.room)
-    reference = _session(original)
+    reference = _session(original, _logits(original))
     names = [o.name for o in reference.outputs if o.dtype is not None and o.dtype.kind == "f"]
     for b, feeds in enumerate(batches):
         for name, array in reference.run(feeds, names).items():
@@ -42,15 +48,22 @@ def output_errors(
     return tuple(_error(_sums(other, batches, names, expected)) for other in others)
 
 
-def _session(model: Model) -> Session:
-    return Session(model.proto, optimize=True, threads=1, use="one of many")
+def _logits(model: Model) -> list[str]:
+    """The outputs, or the logits that a Softmax makes them of."""
+    graph = Graph(model)
+    outputs = (before_squash(graph, output.name, SOFTMAXES) for output in model.proto.graph.output)
+    return list(dict.fromkeys(outputs))
+
+
+def _session(model: Model, outputs: Sequence[str]) -> Session:
+    return Session(model.proto, optimize=True, threads=1, outputs=outputs, use="one of many")
 
 
 def _sums(
     other: Model, batches: Sequence[Arrays], names: Sequence[str], expected: Store
 ) -> dict[str, Floats]:
     """The n, Σa, Σa² and Σ(a - b)² of each output whose shape is that of the ``expected`` one."""
-    session = _session(other)
+    session = _session(other, names)
     sums = {name: np.zeros(4) for name in names}
     for k, feeds in enumerate(batches):
         results = session.run(feeds, list(sums))

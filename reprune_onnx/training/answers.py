@@ -10,6 +10,7 @@ import torch
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.op_kinds import RESIZING, SAME_ELEMENTS, SAME_NUMBERS
+from reprune_onnx.analyzer.squash import SQUASHES, before_squash
 from reprune_onnx.data.source import Answers, rows
 from reprune_onnx.errors import DataError
 from reprune_onnx.runtime.output_layout import layout_of
@@ -20,7 +21,7 @@ from reprune_onnx.tasks.heads import head_among
 from reprune_onnx.tasks.kinds import Head, classes_of
 from reprune_onnx.training.bridge import torch_module
 from reprune_onnx.training.inputs import Inputs
-from reprune_onnx.training.scores import SQUASHES, before_squash, logits_of
+from reprune_onnx.training.scores import logits_of
 from reprune_onnx.types import Model
 
 _MOVES = SAME_NUMBERS | RESIZING  # the class axis stays where it is

@@ -27,6 +27,7 @@ from torch import Tensor
 from reprune_onnx.activations.images import Images
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import Graph
+from reprune_onnx.analyzer.squash import before_squash
 from reprune_onnx.data.source import each_of
 from reprune_onnx.errors import TrainingError
 from reprune_onnx.results import Distillation
@@ -46,7 +47,7 @@ from reprune_onnx.training.objective import Objective
 from reprune_onnx.training.prepare import start_fabric
 from reprune_onnx.training.run import Run
 from reprune_onnx.training.sampler import Sampler
-from reprune_onnx.training.scores import before_squash, taught_tensors
+from reprune_onnx.training.scores import taught_tensors
 from reprune_onnx.training.settings import TrainSettings
 from reprune_onnx.training.trainer import Trainer, TrainWatch
 from reprune_onnx.types import Model

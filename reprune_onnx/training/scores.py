@@ -6,16 +6,13 @@ import torch
 from torch import Tensor
 
 from reprune_onnx.analyzer.functions import written_out
-from reprune_onnx.analyzer.graph import Graph, Op
-from reprune_onnx.analyzer.op_kinds import SAME_ELEMENTS
+from reprune_onnx.analyzer.graph import Graph
+from reprune_onnx.analyzer.squash import before_squash, maker
 from reprune_onnx.data.source import rows
 from reprune_onnx.errors import DataError
 from reprune_onnx.training.bridge import torch_module
 from reprune_onnx.training.inputs import Inputs
 from reprune_onnx.types import Model
-
-SQUASHES = {"Softmax", "LogSoftmax", "Sigmoid"}
-"""Ops on logits that the loss computes again, more precisely."""
 
 _CHOICES = {"ArgMax": 0, "ArgMin": 0, "TopK": 1}  # the output that holds places, without gradient
 
@@ -80,22 +77,7 @@ def _computed(model: Model, names: list[str], images: Inputs) -> tuple[Tensor, .
 
 def _before_choice(model: Model, output: str) -> str | None:
     """The input of the ArgMax, ArgMin or TopK that makes ``output``; None without one."""
-    op, made = _maker(Graph(written_out(model)), output)
+    op, made = maker(Graph(written_out(model)), output)
     if op is None or op.type not in _CHOICES or made != op.outputs[_CHOICES[op.type]]:
         return None
     return op.inputs[0]
-
-
-def before_squash(graph: Graph, output: str) -> str:
-    """The logits that a Softmax, LogSoftmax or Sigmoid makes ``output`` of, or itself."""
-    op, _ = _maker(graph, output)
-    return op.inputs[0] if op is not None and op.type in SQUASHES else output
-
-
-def _maker(graph: Graph, tensor: str) -> tuple[Op | None, str]:
-    """The node that makes a tensor, other than by passing on what it reads, and what it makes."""
-    op = graph.producer(tensor)
-    while op is not None and op.type in SAME_ELEMENTS:
-        tensor = op.inputs[0]
-        op = graph.producer(tensor)
-    return op, tensor

@@ -108,7 +108,8 @@ class _Class:
         """tr(W_b·P_bb⁻¹·W_bᵀ) of each channel (l,)."""
         if self.inputs.shape[1] == 1:
             return np.asarray(self.squares[:, 0, 0] / self.blocks[:, 0, 0])
-        return np.linalg.solve(self.blocks, self.squares).trace(axis1=1, axis2=2)
+        costs: Floats = np.linalg.solve(self.blocks, self.squares).trace(axis1=1, axis2=2)
+        return costs
 
     def without(self, i: int, P_b: Floats, rows: Floats, half: Floats) -> _Class:
         """Return the class once channel i has gone.

@@ -116,4 +116,4 @@ def _readers(plan: Plan, measured: Measurement, group: Group) -> Iterator[Reader
 def _root(W: Floats) -> Floats:
     """A matrix R with RᵀR = WᵀW and no more rows than columns: losses depend on WᵀW alone."""
     m, D = W.shape
-    return np.linalg.qr(W, mode="r") if m > D else W
+    return np.asarray(np.linalg.qr(W, mode="r")) if m > D else W

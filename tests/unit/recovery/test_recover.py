@@ -216,6 +216,22 @@ def test_the_error_is_that_of_the_outputs() -> None:
     assert output_error(pruned.original, pruned.original, data) == 0.0
 
 
+@pytest.mark.parametrize("end", ["Softmax", "LogSoftmax", "Sigmoid"])
+@pytest.mark.parametrize("moved", [False, True])
+def test_before_a_softmax_logits_are_compared_and_after_a_sigmoid_scores(
+    end: str, moved: bool
+) -> None:
+    behind = "i = Identity (squashed)\n  out = Flatten (i)" if moved else "out = Identity (squashed)"
+    proto = network(f"{BODY}\n  squashed = {end} (y)\n  {behind}", WEIGHTS)
+    del proto.graph.output[:]
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("out", 1, ["n", 5]))
+    squashed, plain = prune(proto, a=[0, 3]), residual(a=[0, 3])
+    told = output_error(squashed.original, squashed.model, images())
+    logits = output_error(plain.original, plain.model, images())
+    assert told is not None
+    assert (told == pytest.approx(logits, rel=1e-6)) == (end != "Sigmoid")
+
+
 def test_several_outputs_count_alike_and_those_without_spread_do_not() -> None:
     body = f"""{BODY}
       two = Constant <value = float {{100.0}}> ()
