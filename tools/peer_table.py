@@ -62,9 +62,9 @@ def cells(row: dict[str, Any]) -> list[str]:
         f"{row['convs_cut']} of {row['convs']}",
         f"{row['macs_ratio']:.2f}",
         f"{row['params_ratio']:.2f}",
-        " → ".join(f"{t:.3g}" for t in ms),
+        " → ".join(map(three_digits, ms)),
         faster(one),
-        " → ".join(f"{n:.3g}" for n in images),
+        " → ".join(map(three_digits, images)),
         faster(eight),
         " → ".join(f"{a:.1f}" for a in row["top1"]) if "top1" in row else "–",
     ]
@@ -73,6 +73,15 @@ def cells(row: dict[str, Any]) -> list[str]:
 def spread(values: list[float]) -> str:
     """Median, and the least and the largest."""
     return f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
+
+
+def three_digits(x: float) -> str:
+    """Three significant digits, without an exponent.
+
+    >>> [three_digits(x) for x in (1.2345, 34.56, 1163.4)]
+    ['1.23', '34.6', '1160']
+    """
+    return f"{float(f'{x:.3g}'):g}"
 
 
 def faster(ms: dict[str, list[float]]) -> str:

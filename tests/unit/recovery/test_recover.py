@@ -221,7 +221,9 @@ def test_the_error_is_that_of_the_outputs() -> None:
 def test_before_a_softmax_logits_are_compared_and_after_a_sigmoid_scores(
     end: str, moved: bool
 ) -> None:
-    behind = "i = Identity (squashed)\n  out = Flatten (i)" if moved else "out = Identity (squashed)"
+    behind = (
+        "i = Identity (squashed)\n  out = Flatten (i)" if moved else "out = Identity (squashed)"
+    )
     proto = network(f"{BODY}\n  squashed = {end} (y)\n  {behind}", WEIGHTS)
     del proto.graph.output[:]
     proto.graph.output.append(onnx.helper.make_tensor_value_info("out", 1, ["n", 5]))
