@@ -142,19 +142,21 @@ def opened(data: str, out: Path) -> tuple[str, str]:
 
 def growth(model: Path, out: Path, plot: Path | None) -> None:
     """Print the table of costs, and draw it if asked to."""
-    by_count = {n: cost_on(model, out, n, SIDE) for n in COUNTS}
-    by_side = {side: cost_on(model, out, COUNT, side) for side in SIDES}
-    print("| images | of pixels | CPU s | MB |")
-    print("|---|---|---|---|")
-    for n, cost in by_count.items():
-        print(f"| {n} | {SIDE}×{SIDE} | {cost.seconds:.1f} | {cost.megabytes} |")
-    for side, cost in by_side.items():
-        print(f"| {COUNT} | {side}×{side} | {cost.seconds:.1f} | {cost.megabytes} |")
+    print("| images | of pixels | CPU s | MB |\n|---|---|---|---|")
+    by_side = {side: printed_cost(model, out, COUNT, side) for side in SIDES}
+    by_count = {n: printed_cost(model, out, n, SIDE) for n in COUNTS}
     seconds = power(list(by_count), [c.seconds for c in by_count.values()])
     pixels = power([side**2 for side in by_side], [c.seconds for c in by_side.values()])
     print(f"\nCPU seconds grow as images^{seconds:.2f} and as pixels^{pixels:.2f}")
     if plot is not None:
         drawn(by_count, by_side, plot)
+
+
+def printed_cost(model: Path, out: Path, n: int, side: int) -> Cost:
+    """The cost of a pruning on ``n`` images of ``side`` pixels, whose row is printed at once."""
+    cost = cost_on(model, out, n, side)
+    print(f"| {n} | {side}×{side} | {cost.seconds:.1f} | {cost.megabytes} |", flush=True)
+    return cost
 
 
 def cost_on(model: Path, out: Path, n: int, side: int) -> Cost:
