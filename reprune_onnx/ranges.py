@@ -17,7 +17,6 @@ SHARES: dict[str, Measure] = {
     "params_reduction": "params",
     "latency_reduction": "latency",
 }
-DISTILL_EPOCHS = 60
 _SHARE = ": it is a share, 0.5 for 50 %"
 _MOST = 2**31
 _MOST_JOBS = 2**15
@@ -38,10 +37,6 @@ def check_ranges(settings: Settings) -> None:
         )
     if settings.latency_table is not None and settings.latency_reduction is None:
         raise UsageError("--latency-table goes with --latency-reduction; give that too")
-    method = settings.recover
-    distills = method.distills if isinstance(method, RecoveryMethod) else method == "distill"
-    if settings.distill_epochs != DISTILL_EPOCHS and not distills:
-        raise UsageError("--distill-epochs goes with --recover distill; give that too")
     for name in ("min_channels", "round_to", "calibration_size", "distill_epochs"):
         value = getattr(settings, name)
         if value is not None and not 1 <= value < _MOST:

@@ -36,7 +36,7 @@ from reprune_onnx.data_options import CALIBRATION, CLASSES, DECODE, PREPROCESS, 
 from reprune_onnx.errors import UsageError
 from reprune_onnx.in_memory import InMemory
 from reprune_onnx.options import Option, Takes, check_fields, flag
-from reprune_onnx.ranges import DISTILL_EPOCHS, SHARES, check_images, check_ranges, check_search
+from reprune_onnx.ranges import SHARES, check_images, check_ranges, check_search
 from reprune_onnx.report.fields import ReportLike
 from reprune_onnx.rounding import Rounding
 from reprune_onnx.taken import (
@@ -255,7 +255,7 @@ class Settings:
     ] = Takes(as_recovery, "auto")
     distill_epochs: Annotated[
         int, Option("Passes over the images of --recover distill.", "N", ("--distill-epochs",))
-    ] = DISTILL_EPOCHS
+    ] = 60
     search: Annotated[
         float | None,
         Option(

@@ -36,10 +36,6 @@ ROWS = [
         "--latency-table goes with --latency-reduction",
         lambda p: rp.Settings(sparsity=0.5, latency_table=p.demo),
     ),
-    (
-        "--distill-epochs goes with --recover distill",
-        lambda p: rp.Settings(sparsity=0.5, distill_epochs=9),
-    ),
     ("--precision is that of a --target", lambda p: rp.Settings(sparsity=0.5, precision="fp16")),
     (
         "--method 'best' is not one of auto, reprune",
