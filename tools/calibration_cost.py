@@ -243,6 +243,8 @@ def drawn(by_count: dict[int, Cost], by_side: dict[int, Cost], file: Path) -> No
             ax.set(xscale="log", yscale="log", ylabel=label)
             ax.grid(alpha=0.3)
         column[1].set_xlabel(title)
+        column[1].set_xticks(sizes, [f"{n:,}" for n in sizes])
+        column[1].minorticks_off()
     axes[0, 0].legend()
     figure.savefig(file, metadata={"Date": None})
 
