@@ -39,8 +39,8 @@ def output_errors(
     """
     batches = images.batches[:: max(1, images.n // _IMAGES)]
     expected = Store(images.room)
-    reference = _session(original, _logits(original))
-    names = [o.name for o in reference.outputs if o.dtype is not None and o.dtype.kind == "f"]
+    names = _compared(original, batches[0])
+    reference = _session(original, names)
     for b, feeds in enumerate(batches):
         for name, array in reference.run(feeds, names).items():
             expected.put(name, b, array)
@@ -48,11 +48,17 @@ def output_errors(
     return tuple(_error(_sums(other, batches, names, expected)) for other in others)
 
 
-def _logits(model: Model) -> list[str]:
-    """The outputs, or the logits that a Softmax makes them of."""
+def _compared(model: Model, feeds: Arrays) -> list[str]:
+    """The float outputs, or the logits that a Softmax makes them of, if these are finite."""
     graph = Graph(model)
-    outputs = (before_squash(graph, output.name, SOFTMAXES) for output in model.proto.graph.output)
-    return list(dict.fromkeys(outputs))
+    outputs = [o.name for o in model.proto.graph.output]
+    logits = {name: before_squash(graph, name, SOFTMAXES) for name in outputs}
+    session = _session(model, list(dict.fromkeys((*outputs, *logits.values()))))
+    floats = {o.name for o in session.outputs if o.dtype is not None and o.dtype.kind == "f"}
+    values = session.run(feeds, sorted(floats))
+    finite = {name for name, array in values.items() if np.isfinite(array).all()}
+    names = [logits[name] if logits[name] in finite else name for name in outputs]
+    return [name for name in dict.fromkeys(names) if name in floats]
 
 
 def _session(model: Model, outputs: Sequence[str]) -> Session:

@@ -66,9 +66,9 @@ class Session:
     outputs. ``provider`` says on what, by default the CPU. ``use`` says what for. The threads of
     sessions that run "in turns" do not go on spinning, to be ready for more, while another one
     runs. "frugal" ones and each "one of many" take their memory from one place, of 4 GB or half of
-    what is free: what needs more ends as a MemoryError at once. What is not in use there is given
-    back to the system after the first run of "one of many", which will need as much again, and
-    after each run of "frugal" ones. Raises ModelError where ONNX Runtime cannot load the model.
+    what is free: what needs more ends as a MemoryError at once. After the first run of each "one
+    of many", and after every run of "frugal" ones, memory that is not in use goes back to the
+    system. Raises ModelError where ONNX Runtime cannot load the model.
     """
 
     inputs: tuple[Port, ...]

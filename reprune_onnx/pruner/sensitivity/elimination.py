@@ -21,8 +21,8 @@ from reprune_onnx.activations.gram import Gram, mirror
 from reprune_onnx.types import Bools, Floats, Ints
 
 _RIDGE = 1e-4  # of the mean diagonal: inputs that hardly vary do not become free
-_WAITING = 256  # updates of the inverse that are applied at once
-_BLOCK = 256  # rows of it that they are applied to at once
+_WAITING = 256  # updates of P and W that are applied at once
+_BLOCK = 256  # rows of P that they are applied to at once
 
 
 @dataclass(frozen=True)

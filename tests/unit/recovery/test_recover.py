@@ -234,6 +234,18 @@ def test_before_a_softmax_logits_are_compared_and_after_a_sigmoid_scores(
     assert (told == pytest.approx(logits, rel=1e-6)) == (end != "Sigmoid")
 
 
+def test_logits_that_are_not_finite_are_not_compared() -> None:
+    """A class that never is: its logit is -inf, its probability 0."""
+    closed = "closed = Constant <value = float[5] {0.0, 0.0, 0.0, 0.0, -inf}> ()"
+    proto = network(f"{BODY}\n  {closed}\n  l = Add (y, closed)\n  out = Softmax (l)", WEIGHTS)
+    del proto.graph.output[:]
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("out", 1, ["n", 5]))
+    pruned = prune(proto, a=[0, 3])
+    error = output_error(pruned.original, pruned.model, images())
+    assert error is not None
+    assert 0 < error < 1
+
+
 def test_several_outputs_count_alike_and_those_without_spread_do_not() -> None:
     body = f"""{BODY}
       two = Constant <value = float {{100.0}}> ()
