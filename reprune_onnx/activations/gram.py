@@ -19,10 +19,13 @@ from scipy.linalg.lapack import dpotri
 from reprune_onnx.types import Floats, Ints
 
 _BLOCK = 256  # rows of a matrix that are changed at once
+_FAINT = 1e-14  # of the mean diagonal of an inverse: beyond its rounding, below all that it says
 _ENOUGH = 4  # samples of each input, from which on what is lost is off by a third at most
 
 Solve = Callable[[Floats], Floats]
 """B (D, m) ↦ (G + λ·I)⁻¹·B."""
+Inverse = Callable[[], Floats]
+"""(G + λ·I)⁻¹ (D, D), for who needs it."""
 
 
 class Gram(ABC):
@@ -59,11 +62,14 @@ class Gram(ABC):
         """(G + λ·I)⁻¹ (D, D)."""
 
     @abstractmethod
-    def lost(self, W: Floats, gone: Sequence[Ints], ridge: float) -> Floats:
+    def lost(
+        self, W: Floats, gone: Sequence[Ints], ridge: float, P: Callable[[], Floats]
+    ) -> Floats:
         """The loss of W (m, D) without the inputs ``gone[k]``, refitted to those that are left.
 
         With G + λ·I in G's place, R the inputs that are gone and S the others it is
-        tr(W_R·(G_RR - G_RS·G_SS⁻¹·G_SR)·W_Rᵀ), a number for each k.
+        tr(W_R·(G_RR - G_RS·G_SS⁻¹·G_SR)·W_Rᵀ), a number for each k. ``P`` gives (G + λ·I)⁻¹ (D, D),
+        where that is of use.
         """
 
     @abstractmethod
@@ -121,23 +127,28 @@ class _Full(Gram):
         mirror(P.T if lower else P)
         return np.asarray(P.T)  # by rows
 
-    def lost(self, W: Floats, gone: Sequence[Ints], ridge: float) -> Floats:
-        """The energy of W_R·x_R that remains once x_S predicts it.
+    def lost(
+        self, W: Floats, gone: Sequence[Ints], ridge: float, P: Callable[[], Floats]
+    ) -> Floats:
+        """By R or by S, whichever are fewer.
 
-        With the Cholesky factor L of G_SS + λ·I it is tr(W_R·(G_RR + λ·I)·W_Rᵀ) less
-        ‖L⁻¹·G_SR·W_Rᵀ‖² (here U = Lᵀ). G is never inverted: the S of all k together, from none of
-        the inputs to nearly all, take half of what that would.
+        The Schur complement is (P_RR)⁻¹: with the Cholesky factor L of P_RR the loss is
+        ‖L⁻¹·W_Rᵀ‖². With the L of G_SS + λ·I it is the energy tr(W_R·(G_RR + λ·I)·W_Rᵀ) less what
+        x_S predicts of it, ‖L⁻¹·G_SR·W_Rᵀ‖².
         """
-        losses = np.zeros(len(gone))
+        losses, made = np.zeros(len(gone)), self.times(W.T) + ridge * W.T  # (D, m)
         for k, R in enumerate(gone):
-            S, W_R = np.setdiff1d(np.arange(self.inputs), R), W[:, R]
-            made = _times(self.G[:, R], W_R.T)  # (D, m)
-            energy = float(np.vdot(W_R.T, made[R])) + ridge * float(np.vdot(W_R, W_R))
-            if len(S) and len(R):
-                U, lower = factored(self.G[np.ix_(S, S)], ridge)
-                half = solve_triangular(U, made[S], trans="T", lower=lower, check_finite=False)
-                energy -= float(np.vdot(half, half))
-            losses[k] = max(energy, 0.0)
+            S = np.setdiff1d(np.arange(self.inputs), R)
+            if not len(R):
+                continue
+            if len(R) < len(S):
+                P_R = P()[np.ix_(R, R)]
+                losses[k] = _squares(P_R, _FAINT * np.trace(P_R) / len(R), W[:, R].T)
+                continue
+            W_S, G_S = W[:, S].T, self.G[np.ix_(S, S)]
+            mine = _times(G_S, W_S) + ridge * W_S  # (s, m)
+            energy = np.vdot(W.T, made) - 2 * np.vdot(W_S, made[S]) + np.vdot(W_S, mine)
+            losses[k] = max(0.0, float(energy) - _squares(G_S, ridge, made[S] - mine))
         return losses
 
     def shrunk(self, n: int) -> _Full:
@@ -193,7 +204,9 @@ class _Thin(Gram):
         P.flat[:: len(P) + 1] += 1 / ridge
         return P
 
-    def lost(self, W: Floats, gone: Sequence[Ints], ridge: float) -> Floats:
+    def lost(
+        self, W: Floats, gone: Sequence[Ints], ridge: float, P: Callable[[], Floats]
+    ) -> Floats:
         """The Schur complement is λ·I + A_Rᵀ·(I + A_S·A_Sᵀ/λ)⁻¹·A_R."""
         A, ridge = self.A, ridge + self.more
         every, losses = A @ A.T, np.zeros(len(gone))
@@ -201,9 +214,8 @@ class _Thin(Gram):
             W_R, A_R = W[:, R], A[:, R]
             S = np.setdiff1d(np.arange(self.inputs), R)
             left = every - A_R @ A_R.T if len(R) < len(S) else A[:, S] @ A[:, S].T
-            U, lower = factored(left / ridge, 1.0)
-            half = solve_triangular(U, A_R @ W_R.T, trans="T", lower=lower, check_finite=False)
-            losses[k] = ridge * float(np.vdot(W_R, W_R)) + float(np.vdot(half, half))
+            half = _squares(left / ridge, 1.0, A_R @ W_R.T)
+            losses[k] = ridge * float(np.vdot(W_R, W_R)) + half
         return losses
 
     def shrunk(self, n: int) -> _Thin:
@@ -259,6 +271,15 @@ def _times(G: NDArray[np.floating], B: Floats) -> Floats:
     for k in range(0, len(G), _BLOCK):
         product[k : k + _BLOCK] = G[k : k + _BLOCK].astype(np.float64) @ B
     return product
+
+
+def _squares(G: NDArray[np.floating], ridge: float, B: Floats) -> float:
+    """‖L⁻¹·B‖² for B (D, m) and the Cholesky factor L of G + λ·I (D, D)."""
+    if not len(G):
+        return 0.0
+    U, lower = factored(G, ridge)
+    half = solve_triangular(U, B, trans="T", lower=lower, check_finite=False)
+    return float(np.vdot(half, half))
 
 
 def factored(G: NDArray[np.floating], ridge: float) -> tuple[Floats, bool]:

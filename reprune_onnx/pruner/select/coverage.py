@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.sparse import csc_array, csr_array
+from scipy.sparse import csc_array, csr_array, hstack
 
 from reprune_onnx.choices import TieBreak
 from reprune_onnx.pruner.select.fast import worth_compiling
@@ -76,24 +76,28 @@ def numbered(clusters: Sequence[Ints]) -> tuple[list[Ints], int]:
     Producers come in order, within them input channels, within these clusters.
     """
     ids = []
-    size = 0
-    for C in clusters:
-        counts = C.max(axis=0) + 1  # clusters of each input channel
-        ids.append(C + (size + counts.cumsum() - counts))
-        size += int(counts.sum())
-    return ids, size
+    before = 0
+    for u, size in map(_numbered, clusters):
+        ids.append(u + before)
+        before += size
+    return ids, before
+
+
+def _numbered(C: Ints) -> tuple[Ints, int]:
+    """The clusters C (m, n_in) of one producer, one after the other, and how many they are."""
+    counts = C.max(axis=0) + 1  # clusters of each input channel
+    return C + (counts.cumsum() - counts), int(counts.sum())
 
 
 def _incidence(problem: Problem, clusters: Sequence[Ints]) -> csr_array:
     """Return the matrix (n, |U|) that is 1 at (i, u) where channel i has a kernel in cluster u."""
-    ids, size = numbered(clusters)
-    incidence = csr_array((problem.n, size))
-    for filters, u in zip(problem.filters, ids, strict=True):
+    blocks = [csr_array((problem.n, 0))]
+    for filters, (u, size) in zip(problem.filters, map(_numbered, clusters), strict=True):
         kernels = np.bincount(filters.channels + 1, minlength=problem.n + 1) * u.shape[1]
         columns = u[np.argsort(filters.channels)].ravel()
         entries = (np.ones(len(columns)), columns, kernels.cumsum())
-        incidence += csr_array(entries, shape=incidence.shape)
-    return incidence
+        blocks.append(csr_array(entries, shape=(problem.n, size)))
+    return hstack(blocks, format="csr")
 
 
 def _in_means(values: Floats) -> Floats:

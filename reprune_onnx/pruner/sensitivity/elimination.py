@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -36,6 +37,19 @@ class Reader:
     W: Floats
     G: Gram
     inputs: tuple[Ints, ...]
+
+    @property
+    def ridge(self) -> float:
+        """λ, a small share of the mean diagonal of G."""
+        return _RIDGE * (self.G.scale or 1.0)
+
+    def inverse(self) -> Floats:
+        """P = (G + λ·I)⁻¹ (D, D), which is computed once."""
+        return self._inverse
+
+    @cached_property
+    def _inverse(self) -> Floats:
+        return self.G.inverse(self.ridge)
 
 
 @dataclass(frozen=True)
@@ -83,12 +97,8 @@ def lost(readers: Sequence[Reader], choices: Sequence[Ints]) -> Floats:
             np.concatenate([np.empty(0, np.int64), *(r.inputs[i] for i in np.setdiff1d(every, c))])
             for c in choices
         ]
-        errors += r.G.lost(r.W, gone, _ridge(r.G))
+        errors += r.G.lost(r.W, gone, r.ridge, r.inverse)
     return errors
-
-
-def _ridge(G: Gram) -> float:
-    return _RIDGE * (G.scale or 1.0)
 
 
 @dataclass(frozen=True)
@@ -145,7 +155,7 @@ class _State:
     def __init__(self, reader: Reader) -> None:
         self.n = len(reader.inputs)
         self.inputs = {i: b for i, b in enumerate(reader.inputs) if len(b)}
-        self.base = reader.G.inverse(_ridge(reader.G))
+        self.base = reader.inverse()
         self.weights = reader.W
         self._start()
 

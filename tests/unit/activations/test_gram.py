@@ -1,11 +1,19 @@
 """Moments by few samples compute what the same matrix does; shrinkage against the publication."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from reprune_onnx.activations.gram import Gram, factored, merged, of_matrix, of_samples
+from reprune_onnx.types import Floats
 
 N, D, M = 7, 18, 4
+
+
+def unused() -> Floats:
+    """An inverse that samples do without."""
+    raise AssertionError("the inverse was computed")
 
 
 @pytest.fixture(params=[False, True], ids=["few", "few, shrunk"])
@@ -29,10 +37,14 @@ def test_both_forms_compute_the_same(both: tuple[Gram, Gram]) -> None:
         (thin.energies(W), full.energies(W)),
         (thin.solver(0.02)(B), full.solver(0.02)(B)),
         (thin.inverse(0.02), full.inverse(0.02)),
-        (thin.lost(W, gone, 0.02), full.lost(W, gone, 0.02)),
+        (thin.lost(W, gone, 0.02, unused), full.lost(W, gone, 0.02, lambda: full.inverse(0.02))),
     ):
         np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9)
-    assert not np.allclose(thin.lost(W, gone, 0.02), full.lost(W, gone, 0.03), rtol=1e-3)
+    assert not np.allclose(
+        thin.lost(W, gone, 0.02, unused),
+        full.lost(W, gone, 0.03, lambda: full.inverse(0.03)),
+        rtol=1e-3,
+    )
 
 
 def test_a_matrix_in_float32_computes_nearly_the_same() -> None:
@@ -48,7 +60,10 @@ def test_a_matrix_in_float32_computes_nearly_the_same() -> None:
         (G.energies(W), exact.energies(W)),
         (G.solver(0.02)(B), exact.solver(0.02)(B)),
         (G.inverse(0.02), exact.inverse(0.02)),
-        (G.lost(W, gone, 0.02), exact.lost(W, gone, 0.02)),
+        (
+            G.lost(W, gone, 0.02, lambda: G.inverse(0.02)),
+            exact.lost(W, gone, 0.02, lambda: exact.inverse(0.02)),
+        ),
         (G.shrunk(D).matrix(), exact.shrunk(D).matrix()),
     ):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
@@ -57,15 +72,20 @@ def test_a_matrix_in_float32_computes_nearly_the_same() -> None:
 
 
 def test_what_is_lost_is_the_schur_complement(both: tuple[Gram, Gram]) -> None:
-    W, ridge = np.random.default_rng(5).standard_normal((M, D)), 0.02
-    R, S = np.arange(0, D, 3), np.setdiff1d(np.arange(D), np.arange(0, D, 3))
+    """Of a third of the inputs, and of the other two thirds."""
+    W, ridge, third = np.random.default_rng(5).standard_normal((M, D)), 0.02, np.arange(0, D, 3)
+    rest = np.setdiff1d(np.arange(D), third)
     for moments in both:
         G = moments.matrix() + ridge * np.eye(D)
-        schur = G[np.ix_(R, R)] - G[np.ix_(R, S)] @ np.linalg.solve(
-            G[np.ix_(S, S)], G[np.ix_(S, R)]
-        )
-        expected = np.trace(W[:, R] @ schur @ W[:, R].T)
-        np.testing.assert_allclose(moments.lost(W, [R], ridge), [expected], rtol=1e-9)
+        P = np.linalg.inv(G)
+        expected = []
+        for R, S in ((third, rest), (rest, third)):
+            schur = G[np.ix_(R, R)] - G[np.ix_(R, S)] @ np.linalg.solve(
+                G[np.ix_(S, S)], G[np.ix_(S, R)]
+            )
+            expected.append(np.trace(W[:, R] @ schur @ W[:, R].T))
+        losses = moments.lost(W, [third, rest], ridge, partial(np.asarray, P))
+        np.testing.assert_allclose(losses, expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("forms", ["few and few", "few and many", "many and few", "many and many"])
