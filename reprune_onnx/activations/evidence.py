@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reprune_onnx.activations.frontier import Frontier
+from reprune_onnx.activations.joint import affine_step, only_reader
+from reprune_onnx.activations.linear import Linear
 from reprune_onnx.activations.room import Room
 from reprune_onnx.activations.store import Store
 from reprune_onnx.analyzer.graph import Graph, Op
+from reprune_onnx.analyzer.op_kinds import CONVOLUTIONS, SAME_VALUES
 from reprune_onnx.data.target import DataInput
 from reprune_onnx.runtime.classifier import Classifier, probabilities
 from reprune_onnx.runtime.ort import Session
@@ -19,10 +22,14 @@ from reprune_onnx.types import Floats, Model
 
 _LOOKED_AT = 3  # BatchNormalizations
 _SPREAD = 1e-12
+_FAINT = 1e-4  # of a layer's mean squared bias: a smaller one counts as this
 _AT_ONCE = 16  # images of which all layers are looked at
 BIASES = 4
 """Layers with biases from which on these tell."""
-_BIASED = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2}  # the input that is the bias
+BIASES_FIT = 4.5
+"""A misfit of the biases beyond which no usual way is what the file was trained with."""
+_BIASED_LAYERS = 8  # early ones tell the range, later ones also how images differ from photographs
+_BIASED = frozenset({*CONVOLUTIONS, "Gemm"})
 
 
 class StatisticsEvidence:
@@ -60,39 +67,44 @@ class StatisticsEvidence:
 
 
 class BiasEvidence:
-    """The layers of a network that have a bias.
+    """The first layers of a network with a bias, of their own or in an Add behind them.
 
     Where a BatchNormalization was folded away, the bias takes away the mean of what the layer made
-    of the images of the training set: fed as then, its outputs lie around zero again. ``layers`` is
-    how many there are.
+    of the images of the training set, and is about as large as its outputs vary. Fed as then, they
+    lie around zero again; fed with values that are far too small they are hardly more than the
+    bias, with values that are far too large the bias is lost in them. ``layers`` is how many layers
+    of the whole network have one.
     """
 
     def __init__(self, model: Model, port: DataInput) -> None:
         self._port = port
-        graph = Graph(model)
-        ops = [op for op in graph.ops if _has_bias(op, graph)]
-        self.layers = len(ops)
-        if ops:
-            self._names = [op.outputs[0] for op in ops]
-            self._session = Session(model.proto, optimize=True, threads=1, outputs=self._names)
+        biases = _biases(Graph(model))
+        self.layers = len(biases)
+        self._biases = dict(list(biases.items())[:_BIASED_LAYERS])
+        if biases:
+            names = list(self._biases)
+            self._session = Session(model.proto, optimize=True, threads=1, outputs=names)
 
-    def imbalance(self, x: NDArray[Any]) -> float:
-        """Return how far the outputs of the layers are from lying around zero on images x (n, …).
+    def misfit(self, x: NDArray[Any]) -> float:
+        """Return how far images x (n, …) are from what the biases of the first layers expect.
 
-        It is the mean of ln(1 + (m/s)²) over the channels of a layer, and over the layers, with the
-        mean m and the deviation s of each channel.
+        It is the mean of ln(1 + (m/s)²) + ln(1 + (s/b)²) over the channels of a layer, and over the
+        layers, with the mean m, the deviation s and the bias b of each channel.
         """
-        sums: dict[str, list[Floats]] = {name: [] for name in self._names}
+        sums: dict[str, list[Floats]] = {name: [] for name in self._biases}
         batches = _batches(x, self._port.shape[0] or min(_AT_ONCE, len(x)))
         for part in batches:
             for name, y in self._session.run({self._port.name: part}).items():
                 flat = np.moveaxis(y, 1, -1).reshape(-1, y.shape[1]).astype(np.float64)
                 sums[name].append(np.stack([flat.mean(axis=0), (flat**2).mean(axis=0)]))
         parts = []
-        for moments in sums.values():
+        for name, moments in sums.items():
+            b2 = self._biases[name] ** 2
             mean, square = np.mean(moments, axis=0)
             variance = np.maximum(square - mean**2, 0) + _SPREAD
-            parts.append(float(np.mean(np.log1p(mean**2 / variance))))
+            off = np.log1p(mean**2 / variance)
+            lost = np.log1p(variance / np.maximum(b2, _FAINT * b2.mean()))
+            parts.append(float(np.mean(off + lost)))
         return float(np.mean(parts))
 
 
@@ -149,9 +161,7 @@ def _divergence(y: Floats, mean: Floats, variance: Floats, epsilon: float) -> fl
 def tells_of_images(model: Model) -> bool:
     """Whether a file holds statistics of the images of its training set, or enough biases."""
     graph = Graph(model)
-    return any(is_trained(op, graph) for op in graph.ops) or (
-        sum(_has_bias(op, graph) for op in graph.ops) >= BIASES
-    )
+    return any(is_trained(op, graph) for op in graph.ops) or len(_biases(graph)) >= BIASES
 
 
 def is_trained(op: Op, graph: Graph) -> bool:
@@ -164,12 +174,32 @@ def is_trained(op: Op, graph: Graph) -> bool:
     return bool(mean.any() or (variance != 1).any())
 
 
-def _has_bias(op: Op, graph: Graph) -> bool:
-    """Whether this is a layer with a bias of values that differ from zero."""
-    k = _BIASED.get(op.type)
-    if k is None or len(op.inputs) <= k or not graph.is_constant(op.inputs[k]):
-        return False
-    return bool(graph.array(op.inputs[k]).any())
+def _biases(graph: Graph) -> dict[str, Floats]:
+    """The biases (n_out,) of layers by the tensor that holds the outputs with the bias."""
+    layers = (_with_bias(graph, op) for op in graph.ops)
+    return dict(each for each in layers if each is not None)
+
+
+def _with_bias(graph: Graph, op: Op) -> tuple[str, Floats] | None:
+    """The output of a layer with a bias that differs from zero, and that; None of other nodes.
+
+    Exporters that fold a BatchNormalization may leave its shift in an Add behind the layer, and its
+    scale in a Mul.
+    """
+    if op.type not in _BIASED or op.domain or not op.has(1) or not graph.is_constant(op.inputs[1]):
+        return None
+    layer = Linear(op, graph.shape(op.inputs[1]))
+    if not layer.has_plain_bias(graph):
+        return None
+    name, bias = op.outputs[0], layer.bias(graph)
+    while (reader := only_reader(graph, name)) is not None:
+        step = affine_step(graph, reader, name, layer)
+        if step is not None:
+            bias = bias * step[0] + step[1]
+        elif reader.type not in SAME_VALUES or reader.domain:
+            break
+        name = reader.outputs[0]
+    return (name, bias) if bias.any() else None
 
 
 def _batches(x: NDArray[Any], static: int | None) -> Sequence[NDArray[Any]]:

@@ -62,10 +62,10 @@ def joint_of(graph: Graph, channels: ChannelMap, layer: Linear, through_adds: bo
     name, scale, shift = op.outputs[0], np.ones(n_out), np.zeros(n_out)
     other: str | None = None
     while other is None:
-        reader = _only_reader(graph, name)
+        reader = only_reader(graph, name)
         if reader is None:
             break
-        step = _affine(graph, reader, name, layer)
+        step = affine_step(graph, reader, name, layer)
         if rank_of(channels, reader.outputs[0]) != rank_of(channels, name):
             break
         if step is not None:
@@ -87,11 +87,12 @@ def _of_rounding(graph: Graph, op: Op) -> bool:
     if op.type != "Clip" or op.domain:
         return False
     low, high = limits(graph, op)
-    reader = _only_reader(graph, op.outputs[0])
+    reader = only_reader(graph, op.outputs[0])
     return low < 0 < high and reader is not None and reader.type in ("Add", "Sum", "Relu", "Clip")
 
 
-def _only_reader(graph: Graph, name: str) -> Op | None:
+def only_reader(graph: Graph, name: str) -> Op | None:
+    """Return the node that reads a tensor, where it is the only one; outputs are read outside."""
     readers = graph.readers(name)
     return readers[0] if len(readers) == 1 and name not in graph.outputs else None
 
@@ -107,8 +108,8 @@ def _joins(channels: ChannelMap, op: Op) -> bool:
     return len(op.inputs) == 2 and len(shapes) == 2 and shapes[0] == shapes[1]
 
 
-def _affine(graph: Graph, op: Op, x: str, layer: Linear) -> tuple[Floats, Floats] | None:
-    """(scale, shift), (n_out,) each, of a node that scales and shifts every channel of ``x``."""
+def affine_step(graph: Graph, op: Op, x: str, layer: Linear) -> tuple[Floats, Floats] | None:
+    """Return (scale, shift), (n_out,) each, of a node that does this to every channel of ``x``."""
     if op.type == "BatchNormalization" and op.inputs[0] == x:
         channel_wise = layer.op.type != "MatMul" and len([o for o in op.outputs if o]) == 1
         if not channel_wise or not all(map(graph.is_constant, op.inputs[1:])):
@@ -150,7 +151,7 @@ def per_channel(array: NDArray[Any], n: int, trailing: int) -> Floats | None:
 
 def _bounds(graph: Graph, name: str) -> tuple[float, float]:
     """The bounds of the values that the only reader of ``name`` lets through."""
-    reader = _only_reader(graph, name)
+    reader = only_reader(graph, name)
     if reader is None or reader.domain:
         return -np.inf, np.inf
     if reader.type == "Relu":

@@ -5,9 +5,9 @@ Generated images are fed in all usual ways (0–1, ±1, 0–255, less a mean and
 * a BatchNormalization states the mean and variance of what it was fed in training, so the way is
   the one with the least misfit (`StatisticsEvidence`);
 * where BatchNormalizations were folded away, the biases take away the means of what layers made in
-  training, so the way is the one that leaves least of them (`BiasEvidence`);
-* a classifier with few biases, or ways that fit alike, are told by the answers: on images that it
-  can read a network is sure of some, and says different things of different ones,
+  training, and are about as large as that varied (`BiasEvidence`);
+* a classifier whose biases do not tell, or ways that fit alike, are told by the answers: on images
+  that it can read a network is sure of some, and says different things of different ones,
 
       score = H(mean p) + (H(mean p) - mean H(p))
 
@@ -25,6 +25,7 @@ import numpy as np
 
 from reprune_onnx.activations.evidence import (
     BIASES,
+    BIASES_FIT,
     AnswersEvidence,
     BiasEvidence,
     StatisticsEvidence,
@@ -73,9 +74,9 @@ def find_range(model: Model, port: DataInput, some: Pixels) -> Range:
     statistics = StatisticsEvidence(model, port, _NORMS)
     if statistics.names:
         return _by_statistics(model, statistics, some, ways)
-    biases = BiasEvidence(model, port)
-    if biases.layers >= BIASES:
-        return _by_biases(biases, some, ways)
+    by_biases = _by_biases(model, port, some, ways)
+    if by_biases is not None:
+        return by_biases
     by_answers = _answers(model, some)
     if by_answers is None:
         return Range(
@@ -95,10 +96,7 @@ def _by_statistics(
     model: Model, statistics: StatisticsEvidence, some: Pixels, ways: Sequence[Preprocess]
 ) -> Range:
     misfits = {how: statistics.misfit(some.fed(how)) for how in ways}
-    least = min(misfits.values())
-    alike = [how for how in ways if misfits[how] <= _ALIKE * least]
-    by_answers = _answers(model, some) if len(alike) > 1 else None
-    best = min(ways, key=misfits.__getitem__) if by_answers is None else max(alike, key=by_answers)
+    best = _nearest(misfits, model, some)
     names = " to ".join(
         f"'{name}'" for name in dict.fromkeys((statistics.names[0], statistics.names[-1]))
     )
@@ -113,15 +111,33 @@ def _by_statistics(
     )
 
 
-def _by_biases(biases: BiasEvidence, some: Pixels, ways: Sequence[Preprocess]) -> Range:
-    off = {how: biases.imbalance(some.fed(how)) for how in ways}
-    how = min(off, key=off.__getitem__)
+def _by_biases(
+    model: Model, port: DataInput, some: Pixels, ways: Sequence[Preprocess]
+) -> Range | None:
+    """The range by the biases; None where they are few, or no usual way fits."""
+    biases = BiasEvidence(model, port)
+    if biases.layers < BIASES:
+        return None
+    misfits = {how: biases.misfit(some.fed(how)) for how in ways}
+    if min(misfits.values()) > BIASES_FIT:
+        return None
+    how = _nearest(misfits, model, some)
     return Range(
         how,
         "biases",
-        f"what its {biases.layers} layers with biases make then lies nearest around zero (off by"
-        f" {off[how]:.2f}, {_others(off, how)})",
+        f"what the first of its {biases.layers} layers with biases make then lies nearest around"
+        f" zero and is as large as these (misfit {misfits[how]:.2f}, {_others(misfits, how)})",
     )
+
+
+def _nearest(misfits: dict[Preprocess, float], model: Model, some: Pixels) -> Preprocess:
+    """The way of the least misfit; of those that are alike the one with the surest answers."""
+    least = min(misfits.values())
+    alike = [how for how, misfit in misfits.items() if misfit <= _ALIKE * least]
+    by_answers = _answers(model, some) if len(alike) > 1 else None
+    if by_answers is None:
+        return min(misfits, key=misfits.__getitem__)
+    return max(alike, key=by_answers)
 
 
 def _others(scores: dict[Preprocess, float], best: Preprocess) -> str:
