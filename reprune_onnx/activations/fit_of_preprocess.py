@@ -4,7 +4,8 @@ A wrong one stops nothing: layers are fitted, a model is written, and it is bad.
 
 * a live BatchNormalization states the mean and variance of what it was fed in training;
 * a classifier whose BatchNormalization was folded away knows more of its own kind of images: more
-  labels are right, or, without labels, its answers are surer and differ more from each other.
+  labels are right, or, without labels, its answers are surer and differ more from each other;
+* biases that took in a BatchNormalization are about as large as what they are added to.
 
 Only what is sure is said, and nothing is changed.
 """
@@ -18,7 +19,10 @@ import numpy as np
 import onnx
 
 from reprune_onnx.activations.evidence import (
+    BIASES,
+    BIASES_FIT,
     AnswersEvidence,
+    BiasEvidence,
     StatisticsEvidence,
     information,
     most_information,
@@ -37,6 +41,7 @@ _IMAGES = 64
 _AT_FIRST, _CLOSER = 16, 3  # images for all alternatives, and how many are looked at closer
 _WITHOUT_LABELS = 32
 _FAR, _NEAR, _NEARER = 0.2, 0.25, 0.4  # misfit of what is given, of a better one, and their ratio
+_NEARER_BIASES = 0.6  # the ratio for the misfit of biases, which never comes near to 0
 _SURE = 3.0  # standard deviations between the numbers of right answers
 _LESS = 0.85  # of the information that another one gives
 _PLENTY = 0.9  # of the most information that there could be
@@ -83,7 +88,7 @@ def _quoted(how: Preprocess) -> str:
 
 
 def _from_model(model: Model, port: DataInput, some: Pixels) -> _Finding | None:
-    """The finding by the model's statistics, or else its answers; None where they cannot tell."""
+    """The finding by the model's statistics, or else its answers or biases; None if none tells."""
     statistics = StatisticsEvidence(model, port)
     if statistics.names:
         return _by_statistics(statistics, some)
@@ -91,7 +96,7 @@ def _from_model(model: Model, port: DataInput, some: Pixels) -> _Finding | None:
         answers = AnswersEvidence(model)
         return _by_answers(answers, some)
     except RepruneError:  # no classifier, or values that it makes NaN of
-        return None
+        return _by_biases(BiasEvidence(model, port), some)
 
 
 def _by_statistics(statistics: StatisticsEvidence, some: Pixels) -> _Finding | None:
@@ -110,6 +115,22 @@ def _by_statistics(statistics: StatisticsEvidence, some: Pixels) -> _Finding | N
         how,
         f"it gives BatchNormalization {names} the means and variances that the file states"
         f" (misfit {best:.2f} instead of {given:.2f})",
+    )
+
+
+def _by_biases(biases: BiasEvidence, some: Pixels) -> _Finding | None:
+    if biases.layers < BIASES:
+        return None
+    x = some.some(_WITHOUT_LABELS)
+    given = biases.misfit(x.fed(some.preprocess))
+    tried = [(biases.misfit(x.fed(how)), how) for how in alternatives(some)]
+    best, how = min(tried, key=lambda each: each[0], default=(np.inf, None))
+    if best > min(BIASES_FIT, _NEARER_BIASES * given):
+        return None if given > BIASES_FIT else _Finding(None)
+    return _Finding(
+        how,
+        f"its biases are then as large as what they are added to (misfit {best:.2f} instead of"
+        f" {given:.2f})",
     )
 
 

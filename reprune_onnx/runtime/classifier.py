@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from reprune_onnx.data.source import Feed, rows
 from reprune_onnx.errors import ModelError
 from reprune_onnx.runtime.ort import Port
-from reprune_onnx.runtime.predictor import Predictor
+from reprune_onnx.runtime.predictor import Outputs, Predictor
 from reprune_onnx.types import Floats, Model
 
 _TINY = 1e-12  # the least probability that the KL divergence distinguishes from 0
@@ -25,6 +25,7 @@ class Classifier(Predictor):
         self._names = [o.name for o in self.session.outputs if _may_be_scores(o)]
         if not self._names:
             raise self._no_classifier()
+        self._asked = [o.name for o in self.session.outputs]
 
     @property
     def output(self) -> str:
@@ -41,11 +42,12 @@ class Classifier(Predictor):
 
         ``done`` images came before: messages count from there.
         """
-        n, outputs = rows(x), self.outputs(x, self._names)
-        name = next((name for name, y in outputs.items() if _is_scores(y, n)), None)
+        n, outputs = rows(x), self.outputs(x, self._asked)
+        names = [name for name in self._names if name in outputs and _is_scores(outputs[name], n)]
+        name = next((name for name in names if not _of_places(name, outputs)), None)
         if name is None:
             raise self._no_classifier()
-        self._names = [name]
+        self._names = self._asked = [name]
         scores = outputs[name].reshape(n, -1).astype(np.float64)
         bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
         if len(bad):
@@ -65,6 +67,15 @@ class Classifier(Predictor):
 def _is_scores(y: NDArray[np.generic], n: int) -> bool:
     b, classes = y.shape[:2] if y.ndim >= 2 else (0, 0)
     return bool(b == n and classes >= 2 and y.size == b * classes)
+
+
+def _of_places(name: str, outputs: Outputs) -> bool:
+    """Whether an output (b, n, 1) is of n places, of which another one tells more: a detector's."""
+    y = outputs[name]
+    return y.ndim > 2 and any(
+        other.ndim > 2 and other.shape[:2] == y.shape[:2] and other.size > y.size
+        for other in outputs.values()
+    )
 
 
 def _may_be_scores(port: Port) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from folded_norms import folded
 from text_graphs import model
 
 from reprune_onnx.activations import fit_of_preprocess
@@ -312,3 +313,22 @@ def test_the_issue_s_networks(noted: Any, shared: Path, name: str) -> None:
         line = noted(proto, given, x=x)
         assert ("with --preprocess cifar10 than" in line) == is_wrong
         assert bool(line) == is_wrong
+
+
+@pytest.mark.parametrize("given", ["scale=1", "scale=1/255"])
+@pytest.mark.parametrize("truth", ["none", "scale=1/255", "cifar10"])
+def test_biases_tell_values_of_the_wrong_size(truth: str, given: str, noted: Any) -> None:
+    """Of a network that classifies nothing and has no BatchNormalization left."""
+    x = photos()
+    said = noted(folded(as_fed(x, truth), 4), given, x=x)
+    if (truth == "none") == (given == "scale=1"):
+        assert "--preprocess" not in said
+    else:
+        wanted = "none" if truth == "none" else "scale=1/255"
+        assert f"fit this file better with --preprocess {wanted}" in said.replace("'", "")
+        assert "its biases are then as large as what they are added to" in said
+
+
+def test_three_biases_say_nothing(noted: Any) -> None:
+    x = photos()
+    assert "--preprocess" not in noted(folded(as_fed(x, "scale=1/255"), 3), "scale=1", x=x)

@@ -171,6 +171,13 @@ def test_refusals():
     """)
     with pytest.raises(ModelError, match=r"no floating-point output of shape \(N, classes\).*map"):
         evaluate(maps, [])
+    places = text("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[N, 6, 4] x) => (float[N, 6, 4] boxes, float[N, 6, 1] scores)
+        { boxes = Relu(x) scores = ReduceMax<axes = [2]>(x) }
+    """)
+    with pytest.raises(ModelError, match=r"no floating-point output of shape.*boxes.*scores"):
+        evaluate(places, [(np.repeat(SCORES.reshape(-1, 6, 1), 4, axis=2), LABELS)])
     two = text("""
         <ir_version: 8, opset_import: ["" : 17]>
         g (float[N, 3] a, float[N, 3] b) => (float[N, 3] c)
