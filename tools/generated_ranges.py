@@ -4,15 +4,16 @@
 
 Prints a Markdown row for each model of ../shared/models whose preprocessing is documented: the
 range that `--calibration generated` finds for the model, and, where it differs from the documented
-one, the top-1 accuracy of both. The tool does not look for the order of colours, so both have the
-right one.
+one, the top-1 accuracy of both, or of a detector what black and white become by both. The tool does
+not look for the order of colours, so both have the right one.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
+from detectors import DETECTORS
 from sample import pictures
 
 import reprune_onnx as rp
@@ -38,11 +40,16 @@ _SAMPLE = SHARED / "data" / "imagenet_sample_256.tar"
 
 @dataclass(frozen=True)
 class Documented:
-    """A model, what it was trained with, and the side of its images; of the sample, else CIFAR."""
+    """A model, what it was trained with, and the side of its images; of the sample, else CIFAR.
+
+    A detector has no top-1 accuracy; some leave the shapes of their inputs open.
+    """
 
     model: str
     truth: str
     side: int | None = None
+    detects: bool = False
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 _RESNETS = ("20_cifar10_bn", "20_cifar10_folded", "20_cifar10_dynamo", "20_cifar10_jpeg_bn")
@@ -53,11 +60,15 @@ MODELS = (
     Documented("derived_shufflenetv2_fp32", "imagenet", 224),
     Documented("derived_squeezenet_fp32", "imagenet-bgr", 224),
     Documented("mobilenetv2_dogs", "scale=1/127.5;mean=1,1,1;std=1,1,1", 160),
+    *(
+        Documented(name, public.preprocess, detects=True, shapes=public.shapes)
+        for name, public in DETECTORS.items()
+    ),
 )
 
 
 def main() -> None:
-    print("| model | trained with | found | by | top-1 % with either |")
+    print("| model | trained with | found | by | top-1 % (detectors: black to white) with either |")
     print("|---|---|---|---|---|")
     for documented in MODELS:
         print(row(documented), flush=True)
@@ -65,7 +76,8 @@ def main() -> None:
 
 def row(documented: Documented) -> str:
     model = rp.load(SHARED / "models" / f"{documented.model}.onnx")
-    chosen_range = make(model, rp.Settings(sparsity=0.5, calibration=_IMAGES)).generated.range
+    settings = rp.Settings(sparsity=0.5, calibration=_IMAGES, input_shapes=documented.shapes)
+    chosen_range = make(model, settings).generated.range
     truth = of_bytes(documented.truth)
     cells = [
         documented.model,
@@ -78,6 +90,8 @@ def row(documented: Documented) -> str:
         mine = swapped(mine, 3) or mine
     if affine(mine) == affine(truth):
         return f"| {' | '.join(cells)} | the same |"
+    if documented.detects:
+        return f"| {' | '.join(cells)} | {spread(truth)} / {spread(mine)} |"
     both = [
         accuracy(model, documented, str(replace(how, size=None, crop=None)))
         for how in (truth, mine)
@@ -95,6 +109,12 @@ def affine(how: Preprocess) -> list[list[float]]:
     scale = 1.0 if how.scale is None else how.scale
     mean, std = (np.broadcast_to(v or (d,), 3) for v, d in ((how.mean, 0.0), (how.std, 1.0)))
     return [np.round((x * scale - mean) / std, 3).tolist() for x in (0, 255)]
+
+
+def spread(how: Preprocess) -> str:
+    """What black and white become, the mean over the colours."""
+    black, white = (float(np.mean(values)) for values in affine(how))
+    return f"{black:.3g} to {white:.3g}"
 
 
 def accuracy(model: Model, documented: Documented, how: str) -> float:
