@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import onnx
 
+from reprune_onnx.activations.classes_seen import classes_unseen
 from reprune_onnx.activations.generated.make import Generated, make
 from reprune_onnx.activations.opened import Wanted, open_for
 from reprune_onnx.activations.room import Room, parse_size
@@ -143,7 +144,10 @@ def images_to_fit(
     shuffled = images.shuffled(np.random.default_rng(0))
     del images
     give_back()
-    return shuffled
+    if shuffled.generated is not None:
+        return shuffled
+    few = classes_unseen(Model(proto), shuffled.batches, shuffled.labels is not None)
+    return shuffled if few is None else replace(shuffled, notes=(*shuffled.notes, few))
 
 
 def _generated(proto: onnx.ModelProto, settings: Settings, progress: Progress | None) -> Images:
