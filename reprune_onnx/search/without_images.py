@@ -20,6 +20,8 @@ from dataclasses import replace
 from reprune_onnx.activations.evidence import tells_of_images
 from reprune_onnx.activations.generated.make import Generated
 from reprune_onnx.activations.images import HELD_OUT
+from reprune_onnx.activations.linear import Linear
+from reprune_onnx.analyzer.op_kinds import FITTED
 from reprune_onnx.errors import DataError, ModelError, SelectionError, VerificationError
 from reprune_onnx.note import Note
 from reprune_onnx.pruner.knowledge import measure
@@ -33,7 +35,8 @@ from reprune_onnx.watch import Watch
 
 _MACS = 24_000_000_000  # of one run on all images: a plain pruning is to stay cheap
 _FEWEST, _MOST = 24, 128  # images; a third of them is held out to judge by
-_LARGEST = 8_000_000_000  # multiply-adds for one image, beyond which fewest are too many
+_LARGEST = 40_000_000_000  # multiply-adds for one image, beyond which fewest are too many,
+_WITH_WIDE, _WIDE = 8_000_000_000, 16_384  # or where a layer reads so many inputs
 _ENOUGH = 0.9  # of the other way's error: what is fitted to such images looks better on them
 
 Run = Callable[[Measured, Settings], Pruned]
@@ -101,7 +104,7 @@ def _images(subject: Subject, settings: Settings) -> int:
             " assumes 0 to 1)"
         )
     macs = cost(subject.graph, subject.channels).macs
-    if macs > _LARGEST:
+    if macs > (_WITH_WIDE if _widest(subject) > _WIDE else _LARGEST):
         raise DataError(
             f"one image takes {macs / 1e9:.1f} billion multiply-adds, and a plain pruning is to"
             " take little time (--calibration generated takes more)"
@@ -109,6 +112,13 @@ def _images(subject: Subject, settings: Settings) -> int:
     n = min(_MOST, max(_FEWEST, _MACS // max(1, macs)))
     batch = port.shape[0] if port.shape else None
     return max(n, HELD_OUT * batch) if batch else n
+
+
+def _widest(subject: Subject) -> int:
+    """The most inputs of a layer: their moments take memory by the square, and time by the cube."""
+    fitted = (layer for layer in subject.channels.layers if layer.op in FITTED)
+    layers = (Linear(subject.graph.ops[layer.node], layer.shape) for layer in fitted)
+    return max((layer.fan_in for layer in layers), default=0)
 
 
 def _sure(seen: Measured) -> Generated:

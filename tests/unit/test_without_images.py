@@ -99,6 +99,16 @@ def test_what_costs_too_much_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> No
     assert "multiply-adds" in instead["why"]
 
 
+def test_with_wide_layers_less_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moments of a layer's inputs take memory by the square of their number."""
+    monkeypatch.setattr(without_images, "_WITH_WIDE", 100)
+    instead = pruned(network(STATISTICS))["without_images"]
+    assert instead is not None and "multiply-adds" not in instead["why"]
+    monkeypatch.setattr(without_images, "_WIDE", 1)
+    instead = pruned(network(STATISTICS))["without_images"]
+    assert instead is not None and "multiply-adds" in instead["why"]
+
+
 def test_images_are_not_made_where_nothing_is_cut() -> None:
     report = rp.prune(network(STATISTICS), rp.Settings(sparsity=0)).report
     instead = report["without_images"]

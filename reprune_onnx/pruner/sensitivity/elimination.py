@@ -23,6 +23,7 @@ from reprune_onnx.types import Bools, Floats, Ints
 
 _RIDGE = 1e-4  # of the mean diagonal: inputs that hardly vary do not become free
 _WAITING = 256  # updates of P and W that are applied at once
+_HELD = 8192  # inputs, beyond which P is too large to be held beside what becomes of it
 _BLOCK = 256  # rows of P that they are applied to at once
 
 
@@ -44,8 +45,8 @@ class Reader:
         return _RIDGE * (self.G.scale or 1.0)
 
     def inverse(self) -> Floats:
-        """P = (G + λ·I)⁻¹ (D, D), which is computed once."""
-        return self._inverse
+        """P = (G + λ·I)⁻¹ (D, D); of few inputs it is computed once."""
+        return self._inverse if self.G.inputs <= _HELD else self.G.inverse(self.ridge)
 
     @cached_property
     def _inverse(self) -> Floats:
