@@ -27,16 +27,17 @@ def classes_unseen(model: Model, batches: Sequence[Arrays], labelled: bool) -> N
     stated = [o.type.tensor_type.shape.dim for o in model.proto.graph.output]
     if not any(len(dims) > 1 and 2 <= dims[1].dim_value <= _CLASSES for dims in stated):
         return None
-    classifier, answers, n, classes = Classifier(model, "the model", 0), set[int](), 0, 0
-    for batch in batches:
-        try:
+    answers, n, classes = set[int](), 0, 0
+    try:
+        classifier = Classifier(model, "the model", 0)
+        for batch in batches:
             scores = classifier.scores(batch, n)
-        except RepruneError:  # no classifier, or values that it makes NaN of: others say so
-            return None
-        answers |= set(scores.argmax(axis=1).tolist())
-        n, classes = n + len(scores), scores.shape[1]
-        if n >= _MOST:
-            break
+            answers |= set(scores.argmax(axis=1).tolist())
+            n, classes = n + len(scores), scores.shape[1]
+            if n >= _MOST:
+                break
+    except RepruneError:  # no classifier, or values that it makes NaN of: others say so
+        return None
     few = classes <= _CLASSES and n >= _EACH * classes
     unseen = sorted(set(range(classes)) - answers)
     if not few or not unseen or not (labelled or classifier.normalized):

@@ -48,3 +48,13 @@ def test_logits_count_where_labels_say_that_they_are(tmp_path: Path) -> None:
     """A regression has a largest output too."""
     assert "answers" not in noted(tmp_path, [0] * 80, 4, LOGITS)
     assert "never 1 or 2 or 3" in noted(tmp_path, [0] * 80, 4, LOGITS, y=np.zeros(80, np.int64))
+
+
+def test_maps_of_four_channels_are_no_classes(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]>
+    g (float[n,4,8,8] x) => (float[n,4,8,8] y) { a = Conv (x, w) y = Softmax <axis = 1> (a) }"""
+    path = tmp_path / "x.npz"
+    np.savez(path, x=np.random.default_rng(0).random((64, 4, 8, 8), np.float32))
+    settings = rp.Settings(sparsity=0.5, calibration=str(path))
+    images = images_to_fit(model(text, w=np.eye(4).reshape(4, 4, 1, 1)), settings)
+    assert "answers" not in "\n".join(images.notes)
