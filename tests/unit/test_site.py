@@ -22,6 +22,7 @@ def test_the_reference_has_every_command(pages, command_line):
     text = pages.commands_page()
     for name in command_line.commands:
         assert f"## `reprune-onnx {name}`" in text
+    assert "][" not in text  # Markdown would look for a link
 
 
 def test_the_reference_has_every_public_name(pages):

@@ -67,7 +67,10 @@ def inward(markdown: str, path: str) -> str:
 
 
 def commands_page() -> str:
-    """Return the help of every command as Markdown, made by Typer."""
+    """Return the help of every command as Markdown, made by Typer.
+
+    What may be left out twice, [a][b], is no link.
+    """
     typer = (sys.executable, "-m", "typer", "reprune_onnx.cli.app")
     made = subprocess.run(
         [*typer, "utils", "docs", "--name", "reprune-onnx", "--title", "Commands"],
@@ -76,7 +79,7 @@ def commands_page() -> str:
         capture_output=True,
         encoding="utf-8",
     )
-    return made.stdout
+    return made.stdout.replace("][", "]\\[")
 
 
 def python_page() -> str:
