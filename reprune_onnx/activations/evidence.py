@@ -193,6 +193,8 @@ def _with_bias(graph: Graph, op: Op) -> tuple[str, Floats] | None:
         return None
     name, bias = op.outputs[0], layer.bias(graph)
     while (reader := only_reader(graph, name)) is not None:
+        if _adds_axes(graph, reader, layer.trailing + 2):
+            break
         step = affine_step(graph, reader, name, layer)
         if step is not None:
             bias = bias * step[0] + step[1]
@@ -200,6 +202,11 @@ def _with_bias(graph: Graph, op: Op) -> tuple[str, Floats] | None:
             break
         name = reader.outputs[0]
     return (name, bias) if bias.any() else None
+
+
+def _adds_axes(graph: Graph, op: Op, rank: int) -> bool:
+    """Whether a constant that a node reads has more axes than ``rank``, and so has its output."""
+    return any(graph.is_constant(i) and len(graph.shape(i)) > rank for i in op.inputs)
 
 
 def _batches(x: NDArray[Any], static: int | None) -> Sequence[NDArray[Any]]:

@@ -12,16 +12,15 @@ from reprune_onnx.activations.generated.make import make
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from generated_ranges import MODELS, SHARED, Documented, affine, of_bytes
-
-if not (SHARED / "models").is_dir():
-    pytest.skip("needs ../shared/models", allow_module_level=True)
+from generated_ranges import MODELS, Documented, affine, of_bytes
 
 
 @pytest.mark.parametrize("documented", MODELS, ids=lambda documented: documented.model)
-def test_values_have_the_size_that_a_model_was_trained_with(documented: Documented) -> None:
+def test_values_have_the_size_that_a_model_was_trained_with(
+    documented: Documented, shared: Path
+) -> None:
     """Within 2.5 times, from black to white: ±1 and ImageNet's count as near to each other."""
-    model = rp.load(SHARED / "models" / f"{documented.model}.onnx")
+    model = rp.load(shared / "models" / f"{documented.model}.onnx")
     settings = rp.Settings(sparsity=0.5, calibration="generated:16", input_shapes=documented.shapes)
     chosen_range = make(model, settings).generated.range
     values, truth = (

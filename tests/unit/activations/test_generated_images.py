@@ -242,6 +242,15 @@ def test_biases_tell_the_range_where_statistics_were_folded_away(truth: str, for
     assert "4 layers with biases" in chosen_range.evidence
 
 
+def test_a_constant_that_adds_an_axis_is_no_bias() -> None:
+    """The channels behind it lie along another axis."""
+    proto = folded(others(3, (12, 12), "cifar10"), 4, "an Add")
+    t = next(t for t in proto.graph.initializer if t.name == "t3")
+    t.dims[:] = [1, *t.dims]
+    del proto.graph.output[0].type.tensor_type.shape.dim[:]
+    assert made(proto, "generated:24").generated.range.by == "nothing"  # three are left
+
+
 def test_biases_that_no_usual_way_fits_are_not_evidence() -> None:
     """Ten thousand times the usual values."""
     proto = folded(1e6 * others(3, (12, 12), "cifar10"), layers=4)
