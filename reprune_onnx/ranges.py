@@ -18,6 +18,7 @@ SHARES: dict[str, Measure] = {
     "latency_reduction": "latency",
 }
 _SHARE = ": it is a share, 0.5 for 50 %"
+_LEAST = {"min_channels": 0, "round_to": 1, "calibration_size": 1, "distill_epochs": 1}
 _MOST = 2**31
 _MOST_JOBS = 2**15
 
@@ -37,13 +38,15 @@ def check_ranges(settings: Settings) -> None:
         )
     if settings.latency_table is not None and settings.latency_reduction is None:
         raise UsageError("--latency-table goes with --latency-reduction; give that too")
-    for name in ("min_channels", "round_to", "calibration_size", "distill_epochs"):
+    for name, least in _LEAST.items():
         value = getattr(settings, name)
-        if value is not None and not 1 <= value < _MOST:
-            raise UsageError(f"{flag(name)} {value} must be at least 1, and less than {_MOST:,}")
+        if value is not None and not least <= value < _MOST:
+            raise UsageError(
+                f"{flag(name)} {value} must be at least {least}, and less than {_MOST:,}"
+            )
     for glob, n in settings.layer:
-        if n < 1:
-            raise UsageError(f"--layer {glob}={n}: a layer keeps at least 1 channel")
+        if n < 0:
+            raise UsageError(f"--layer {glob}={n}: a number of channels is not negative")
     if settings.memory is not None:
         parse_size(settings.memory)
     check_jobs(settings.jobs)

@@ -211,7 +211,14 @@ class Settings:
             read=words_of_widths,
         ),
     ] = Takes(as_widths, ())
-    min_channels: Annotated[int, Option("Fewest channels that any layer keeps.", "N")] = 1
+    min_channels: Annotated[
+        int | None,
+        Option(
+            "Fewest channels that any layer keeps. With 0 whole residual branches may go, too."
+            " Default: 0 where the losses are measured on images, else 1.",
+            "N",
+        ),
+    ] = None
     target: Annotated[
         str | None,
         Option(

@@ -170,11 +170,28 @@ class Producer:
 
 
 @dataclass(frozen=True)
+class WholeBranch:
+    """A part of the network that can go as a whole, and leave constants in its place.
+
+    The layers ``closing`` (nodes) read the group and nothing else: without any of its channels each
+    makes a constant. What becomes of that are the activations ``ends``, which ops such as an Add
+    read beside the rest of the network. Nothing else needs the ``nodes``, those included, nor the
+    ``groups`` (ids) that these alone make, the branch's own among them.
+    """
+
+    closing: tuple[int, ...]
+    ends: tuple[str, ...]
+    nodes: frozenset[int]
+    groups: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Group:
     """Channels that are chosen together: one problem for allocation and selection.
 
     ``units (n,)`` are the unit of each channel, ``free (n,)`` says which of them may be dropped,
     ``nonempty`` lists sets of channels (positions in ``units``) of which at least one must stay.
+    With a ``branch`` all of them may go, and that with them.
     """
 
     id: int
@@ -183,6 +200,7 @@ class Group:
     producers: tuple[Producer, ...]
     consumers: tuple[str, ...]
     nonempty: tuple[Ints, ...] = ()
+    branch: WholeBranch | None = None
 
     @property
     def n(self) -> int:
@@ -290,6 +308,14 @@ class ChannelMap:
     def counts_layer(self, layer: Layer) -> bool:
         """Whether a reduction of multiply-adds counts those of ``layer``."""
         return self.scope is None or layer.node in self.scope
+
+    def branches_gone(self, keep: Bools) -> list[WholeBranch]:
+        """The branches that go as a whole where only the units ``keep (n_units,)`` stay.
+
+        Of a branch within a branch that goes, nothing is told.
+        """
+        gone = [g.branch for g in self.groups if g.branch and not keep[g.units].any()]
+        return [b for b in gone if not any(b.nodes < other.nodes for other in gone)]
 
     @property
     def n_units(self) -> int:

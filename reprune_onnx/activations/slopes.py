@@ -19,18 +19,10 @@ from reprune_onnx.activations.linear import Linear
 from reprune_onnx.activations.makers import Network
 from reprune_onnx.activations.stretch import Kind, Parts
 from reprune_onnx.analyzer.graph import Graph, Op
-from reprune_onnx.analyzer.rules import RULES
-from reprune_onnx.analyzer.rules.elementwise import (
-    dropout,
-    elementwise,
-    prelu,
-    residual_add,
-    unary,
-)
+from reprune_onnx.analyzer.rules import ELEMENTWISE, RULES
 from reprune_onnx.runtime.ort import Port, Session
 from reprune_onnx.types import ChannelMap, Floats
 
-_ELEMENTWISE = {unary, elementwise, residual_add, prelu, dropout}
 _STEP = 1e-2  # of a channel's deviation: half of what lies between two values of z
 _LEAST = 1e-5  # of its largest value, so that rounding in float32 does not matter
 
@@ -108,7 +100,7 @@ def _is_elementwise(
     """Whether a node computes each element of its result of those at its place, and constants."""
     ranks = {rank_of(channels, tensor) for tensor in (made[0], *op.outputs) if tensor}
     return (
-        RULES.get((op.domain, op.type)) in _ELEMENTWISE
+        RULES.get((op.domain, op.type)) in ELEMENTWISE
         and len(ranks) == 1
         and all(i in made or _is_per_channel(graph, layer, i) for i in op.inputs if i)
     )

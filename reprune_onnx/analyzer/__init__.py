@@ -23,6 +23,7 @@ from reprune_onnx.analyzer.refusal import refuse_quantized, refuse_without_layer
 from reprune_onnx.analyzer.rules import RULES
 from reprune_onnx.analyzer.scope import locked_by_scope, matching
 from reprune_onnx.analyzer.walk import Walk
+from reprune_onnx.analyzer.whole_branches import with_whole_branches
 from reprune_onnx.choices import NormStatistics, Residual, StatisticsKept
 from reprune_onnx.model import ModelLike, as_model
 from reprune_onnx.sizes.fitting import fitting_shapes
@@ -93,7 +94,8 @@ def channels_of(graph: Graph, scope: Scope) -> ChannelMap:
             w.locks.append(LockDraft(op.name, ids, reason, kind="residual"))
     resolve.settle_arrangements(w)
     facts = _facts(w, scope, shapes)
-    return replace(facts, sizes_found=sizes.note, branches=branches.running)
+    facts = replace(facts, sizes_found=sizes.note, branches=branches.running)
+    return with_whole_branches(graph, facts)
 
 
 def _walked(graph: Graph, scope: Scope, shapes: dict[str, tuple[int, ...]]) -> Walk:

@@ -167,14 +167,18 @@ def keep_by_cuts(
 
 
 def _check(channels: ChannelMap, keep: Bools, title: str) -> None:
+    within = {i for branch in channels.branches_gone(keep) for i in branch.groups}
+    unread = np.concatenate([np.empty(0, int), *(channels.groups[i].units for i in within)])
     for lock in channels.locks:
-        gone = lock.ids[~keep[lock.ids]]
+        gone = np.setdiff1d(lock.ids[~keep[lock.ids]], unread)
         if len(gone):
             raise SelectionError(
                 f"'{title}' drops {len(gone)} channels that must stay: {lock.reason}"
                 f" (at '{lock.node}'){_NEXT.get(lock.kind, '')}"
             )
     for g in channels.groups:
+        if g.id in within:
+            continue
         parts = [np.arange(g.n), *g.nonempty]
         if any(not keep[g.units[part]].any() for part in parts):
             name = g.producers[0].layer.name

@@ -39,27 +39,36 @@ def cost(graph: Graph, channels: ChannelMap, keep: Bools | None = None) -> Cost:
     everything; nothing is cut for it. Products that channels pass cost as many of them as are left.
     """
     kept: dict[tuple[int, int], dict[int, int]] = {}
+    gone = set[int]()  # the nodes of branches that went as a whole
+    constants = 0  # the elements of what stands in their place
     if keep is not None:
         for site in channels.sites:
             kept.setdefault((site.node, site.input), {})[site.axis] = int(keep[site.ids].sum())
+        for whole in channels.branches_gone(keep):
+            gone |= whole.nodes
+            constants += sum(int(keep[channels.tensors[end].ids].sum()) for end in whole.ends)
     macs, within = Counter[str](), Counter[str]()  # by branch
     out = 0
     for layer in channels.layers:
         own_macs = layer.positions * sum(
-            _size(shape, kept.get((layer.node, i), {})) for i, shape in layer.weights
+            _size(shape, kept.get((layer.node, i), {}))
+            for i, shape in layer.weights
+            if layer.node not in gone
         )
         branch = graph.branch_of(graph.ops[layer.node])
         macs[branch] += own_macs
         within[branch] += own_macs if channels.counts_layer(layer) else 0
-        out += len(layer.out_ids) if keep is None else int(keep[layer.out_ids].sum())
+        if layer.node not in gone:
+            out += len(layer.out_ids) if keep is None else int(keep[layer.out_ids].sum())
     for product in channels.passing:
         left = product.macs * (len(product.ids) if keep is None else int(keep[product.ids].sum()))
         branch = graph.branch_of(graph.ops[product.node])
         macs[branch] += round(left)
         within[branch] += round(left) if channels.scope is None else 0
-    params = sum(
+    params = constants + sum(
         _size(graph.shape(name), kept.get(reader, {}))
         for name, reader in weights(graph, channels, keep)
+        if not gone or any(op.index not in gone for op in graph.readers(name))
     )
     return Cost(_of_a_run(graph, macs), params, out, _of_a_run(graph, within))
 

@@ -52,7 +52,7 @@ def missed(
         return None
     cost = multilinear(graph, channels, groups, wanted.measure)
     fixed = overrides(channels, settings)
-    choices = [widths(g, settings, fixed) for g in groups]
+    choices = [widths(g, settings, fixed, by_losses=by_losses(settings)) for g in groups]
     kept = np.array([int(keep[g.units].sum()) for g in groups])
     full = cost(np.array([g.n for g in groups]))
     reducible = full
@@ -113,7 +113,7 @@ def _next(
 def _because(settings: Settings) -> str:
     """The options that bound the number of channels of a layer, in parentheses."""
     bounds = []
-    if settings.min_channels > 1:
+    if settings.min_channels is not None and settings.min_channels > 1:
         bounds.append(f"--min-channels {settings.min_channels}")
     if settings.layer:
         bounds.append("--layer")

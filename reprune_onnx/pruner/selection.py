@@ -53,6 +53,11 @@ def select_channels(
     inputs = keep if settings.input_channels == "kept" else None
     problems = _Problems(graph, channels, knowledge, inputs)
     choices: dict[int, Choice] = {}
+    gone = [g for g in groups if kept[g.id] == 0]
+    groups = [g for g in groups if kept[g.id] > 0]
+    for g in gone:
+        choices[g.id] = Choice(np.empty(0, dtype=np.int64))
+        keep[g.units] = False
     for k, (g, solved) in enumerate(_solved(problems, groups, kept, settings)):
         suits = settings.rounding and kept[g.id] in settings.rounding.choices(g.n, 1)
         choice = _with_widths(problems, g, solved, settings) if suits else solved
@@ -61,6 +66,11 @@ def select_channels(
         keep[g.units[choices[g.id].kept]] = True
         if progress is not None:
             progress("clustering and covering", k + 1, len(groups))
+    within = {i for branch in channels.branches_gone(keep) for i in branch.groups}
+    for g in channels.groups:
+        if g.id in within:  # nothing reads them any more
+            choices[g.id] = Choice(np.empty(0, dtype=np.int64))
+            keep[g.units] = False
     notes = (*budget.notes, *_missed_least(groups, settings, kept, knowledge))
     return Selection(
         keep, choices, knowledge.gamma_source, notes, budget.unrounded, budget.expected

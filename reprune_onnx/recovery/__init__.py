@@ -17,6 +17,7 @@ from reprune_onnx.analyzer.hoist import hoisted
 from reprune_onnx.choices import Recover, RecoveryMethod
 from reprune_onnx.errors import DataError, UsageError
 from reprune_onnx.precision import as_float32
+from reprune_onnx.recovery.constants import constants
 from reprune_onnx.recovery.methods import METHODS, check_method
 from reprune_onnx.recovery.output_error import output_errors
 from reprune_onnx.recovery.plan import plan
@@ -64,9 +65,11 @@ def recover(
     left = hoisted(network.pruned) if seen is graph.model else network.pruned
     original, pruned = (Model(as_float32(model.proto), model.path) for model in (seen, left))
     names = measured_names(pruned.proto)
-    steps = [s for s in plan(graph, channels, keep, Graph(pruned)) if names.issuperset(s.tensors)]
+    seen_graph = Graph(pruned)
+    steps = [s for s in plan(graph, channels, keep, seen_graph) if names.issuperset(s.tensors)]
+    fixed = [c for c in constants(graph, channels, keep, seen_graph) if names.issuperset(c.tensors)]
     with workers() as pool:
-        work = Work(original, pruned, graph, channels, keep, steps, images, pool, progress)
+        work = Work(original, pruned, graph, channels, keep, steps, fixed, images, pool, progress)
         values = _checked(row.values(work), row, pruned)
     repaired, distillation = _back(with_values(left, values)), None
     if row.distills and images is not None:

@@ -25,12 +25,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reprune_onnx.activations.joint import limits
+from reprune_onnx.activations.joint import limits, only_reader
 from reprune_onnx.activations.linear import Linear
 from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.analyzer.op_kinds import SAME_VALUES
 from reprune_onnx.recovery.plan import Step
+from reprune_onnx.surgeon.whole_branches import constants_behind
 from reprune_onnx.types import Bools, ChannelMap, Floats, Model
+from reprune_onnx.verification.compare import kept_part
 
 _RIDGE = 0.05  # of the mean variance: correlations are rough
 _TERMS = 8  # of Mehler's series
@@ -61,7 +63,7 @@ def correct(
     """Return new values, by name, for the ``steps`` that read dropped channels of known statistics.
 
     ``pruned`` is what is left of ``graph``, which ``channels`` describe, once only the units
-    ``keep (n_units,)`` stay.
+    ``keep (n_units,)`` stay. So the constants that stand for whole branches get new values.
     """
     left = Graph(pruned)
     sites = {(s.node, s.input): s for s in channels.sites if s.role == "in"}
@@ -86,7 +88,35 @@ def correct(
             rest = inputs.mean[~stays] - A @ inputs.mean[stays]
             b = np.einsum("ort,r->o", W[:, ~stays], rest) / _phases(step.layer)
             values[step.intercept.tensor] = step.intercept.shifted(left, b)
+    for branch in channels.branches_gone(keep):
+        for node in branch.closing:
+            behind = _constants(graph, channels, node, keep, layers)
+            values |= {name: behind[name] for name in branch.ends if name in behind}
     return {name: v.astype(left.array(name).dtype) for name, v in values.items()}
+
+
+def _constants(
+    graph: Graph, channels: ChannelMap, node: int, keep: Bools, layers: dict[str, Any]
+) -> dict[str, NDArray[Any]]:
+    """What stands for a branch that is gone, where its last layer gives what it is expected to.
+
+    That is what a BatchNormalization behind it states, or what it makes of the expected inputs.
+    """
+    op = graph.ops[node]
+    reader = only_reader(graph, op.result)
+    if reader is not None and reader.type == "BatchNormalization":
+        y = graph.array(reader.inputs[3]).astype(np.float64)
+    else:
+        inputs, layer = _channels(graph, op.inputs[0], layers), layers[op.result]
+        linear = Linear(op, layer.shape)
+        if inputs is None or linear.groups > 1:
+            return {}
+        W = linear.matrix(graph.array(layer.weight))[0].reshape(linear.n_out, len(inputs.mean), -1)
+        y = linear.bias(graph) + np.einsum("ort,r->o", W, inputs.mean) / _phases(linear)
+    behind = constants_behind(graph, channels, node, graph, y)
+    return {
+        name: kept_part(array, channels.tensors[name].ids, keep) for name, array in behind.items()
+    }
 
 
 def _phases(layer: Linear) -> int:

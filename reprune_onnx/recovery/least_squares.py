@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 from reprune_onnx.activations.frontier import Frontier
 from reprune_onnx.activations.images import Images
 from reprune_onnx.activations.moments import Moments, Sums
-from reprune_onnx.activations.sampling import Look, Share, shares
+from reprune_onnx.activations.sampling import Share, shares
 from reprune_onnx.activations.store import Store
 from reprune_onnx.activations.workers import Workers
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.errors import DataError
+from reprune_onnx.recovery.constants import Constant, fitted
 from reprune_onnx.recovery.plan import Step
 from reprune_onnx.recovery.ridge import FOR_ALL, MORE_RIDGES, RIDGES, Regression, choose
 from reprune_onnx.types import Floats, Model
@@ -43,20 +44,20 @@ _DEAD = 1e-12  # a scale below which a channel is not seen by the rest of the ne
 
 def refit(
     models: tuple[Model, Model],
-    steps: Sequence[Step],
+    steps: Sequence[Step | Constant],
     images: Images,
     workers: Workers,
     progress: Progress | None = None,
 ) -> dict[str, Array]:
-    """Return new values, by name, for the weights and biases of ``steps``.
+    """Return new values, by name, for the weights and biases of ``steps``, and for constants.
 
     ``models`` are the original and the pruned one. Memory does not depend on the number of images.
     """
     original, pruned = models
-    looks = [Look.to_fit(s.joint.tensor, s.layer) for s in steps]
-    parts = shares(original.proto, images.batches, looks)
+    steps = sorted(steps, key=lambda s: s.place)
+    parts = shares(original.proto, images.batches, [s.look for s in steps])
     counts = [share.batches for share in parts]
-    asked = [[s.joint.tensor] for s in steps], [s.inputs for s in steps]
+    asked = [[s.target] for s in steps], [s.inputs for s in steps]
     theirs, ours = (
         Frontier(model, images.batches, names, counts, Store(images.room))
         for model, names in zip(models, asked, strict=True)
@@ -66,10 +67,14 @@ def refit(
     for k, step in enumerate(steps):
         theirs.advance()
         ours.advance()
-        rows = Store(images.room)
-        fitted = _Fit(step, graph, theirs, ours, parts[k], rows, workers).run()
-        ours.change(fitted)
-        values |= fitted
+        if isinstance(step, Constant):
+            made = fitted(step, theirs, ours, workers)
+            new = {k: v.astype(graph.array(k).dtype) for k, v in made.items()}
+        else:
+            rows = Store(images.room)
+            new = _Fit(step, graph, theirs, ours, parts[k], rows, workers).run()
+        ours.change(new)
+        values |= new
         if progress is not None:
             progress("recovering", k + 1, len(steps))
     return values

@@ -25,9 +25,11 @@ def _batch_norm(work: Work) -> Mapping[str, Any]:
 
 def _least_squares(work: Work) -> Mapping[str, Any]:
     from reprune_onnx.recovery.combined import combined
+    from reprune_onnx.recovery.constants import Constant
     from reprune_onnx.recovery.least_squares import refit
+    from reprune_onnx.recovery.plan import Step
 
-    steps = combined(work)
+    steps: list[Step | Constant] = [*combined(work), *work.constants]
     return refit(work.models, steps, work.images, work.workers, work.progress)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from reprune_onnx.activations.joint import Joint, joint_of
 from reprune_onnx.activations.linear import Linear
 from reprune_onnx.activations.makers import maker_nodes
+from reprune_onnx.activations.sampling import Look
 from reprune_onnx.analyzer.graph import Graph, captured
 from reprune_onnx.analyzer.op_kinds import FITTED
 from reprune_onnx.recovery.intercept import Intercept, intercept_of, is_sole_constant
@@ -42,9 +43,24 @@ class Step:
         return np.asarray(z @ self.mix.T.astype(z.dtype))
 
     @property
+    def place(self) -> int:
+        """The place of the layer in the pruned graph."""
+        return self.layer.op.index
+
+    @property
+    def target(self) -> str:
+        """The tensor of the original that the layer is fitted to."""
+        return self.joint.tensor
+
+    @property
+    def look(self) -> Look:
+        """That tensor, and the number of samples."""
+        return Look.to_fit(self.target, self.layer)
+
+    @property
     def tensors(self) -> list[str]:
         """All tensors that the fit looks at, in either model."""
-        return [*self.inputs, self.joint.tensor]
+        return [*self.inputs, self.target]
 
     @property
     def inputs(self) -> list[str]:
@@ -78,8 +94,17 @@ def plan(graph: Graph, channels: ChannelMap, keep: Bools, pruned: Graph) -> list
             joint = joint_of(graph, channels, before, through_adds=False)
         stays = keep[layer.out_ids]
         kept = np.flatnonzero(np.tile(stays, before.n_out // len(stays)))  # in every gate
+        if joint.other is not None and pruned.is_constant(joint.other):
+            joint = _with_constant(joint, kept, pruned.array(joint.other))
         steps.append(Step(linear, weight, joint, kept, intercept_of(pruned, linear)))
     return steps
+
+
+def _with_constant(joint: Joint, kept: Ints, constant: NDArray[Any]) -> Joint:
+    """The joint where a constant (n_out' values) has taken the place of the other branch."""
+    shift = joint.shift.copy()
+    shift[kept] += constant.reshape(-1)
+    return replace(joint, shift=shift, other=None)
 
 
 def _changed(graph: Graph, channels: ChannelMap, keep: Bools) -> set[int]:

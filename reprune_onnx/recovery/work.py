@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from reprune_onnx.activations.images import Images
 from reprune_onnx.activations.workers import Workers
 from reprune_onnx.analyzer.graph import Graph
+from reprune_onnx.recovery.constants import Constant
 from reprune_onnx.recovery.plan import Step
 from reprune_onnx.types import Bools, ChannelMap, Model
 from reprune_onnx.watch import Progress
@@ -19,8 +20,8 @@ class Work:
 
     Both are in float32. ``channels`` of ``graph`` describe the original, of which only the units
     ``keep (n_units,)`` are left. ``steps`` are the layers that read what was cut, in graph order:
-    values of others change nothing. ``images`` are there where the method needs them, and
-    ``workers`` to run batches on.
+    values of others change nothing. ``constants`` stand for branches that are gone. ``images`` are
+    there where the method needs them, and ``workers`` to run batches on.
     """
 
     original: Model
@@ -29,6 +30,7 @@ class Work:
     channels: ChannelMap
     keep: Bools
     steps: Sequence[Step]
+    constants: Sequence[Constant]
     given: Images | None
     workers: Workers
     progress: Progress | None = None

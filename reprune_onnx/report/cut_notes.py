@@ -10,13 +10,14 @@ from reprune_onnx.types import Bools, ChannelMap, Model
 
 
 def notes_of_cut(record: PruneRecord) -> list[Note]:
-    """Return notes on the order of nodes, sparse tensors, norms and turned streams."""
+    """Return notes on the order of nodes, sparse tensors, norms, turned streams, whole branches."""
     keep = record.selection.keep
     return [
         *_order_note(record.source),
         *_dense_note(record.source, keep),
         *_statistics_note(record.graph, record.channels, keep),
         *_turned_note(record),
+        *_removed_note(record),
     ]
 
 
@@ -45,7 +46,9 @@ def _dense_note(source: Model, keep: Bools) -> list[Note]:
 
 
 def _statistics_note(graph: Graph, channels: ChannelMap, keep: Bools) -> list[Note]:
-    nodes = [graph.ops[s.node].title for s in channels.statistics if not keep[s.ids].all()]
+    nodes = [
+        graph.ops[s.node].title for s in channels.statistics if 0 < keep[s.ids].sum() < len(s.ids)
+    ]
     if not nodes:
         return []
     n = len(nodes)
@@ -69,3 +72,17 @@ def _turned_note(record: PruneRecord) -> list[Note]:
             " hold for no other weights (--basis file cuts channels)"
         )
     ]
+
+
+def _removed_note(record: PruneRecord) -> list[Note]:
+    branches = record.channels.branches_gone(record.selection.keep)
+    if not branches:
+        return []
+    n, ends = len(branches), [record.graph.ops[b.closing[0]].title for b in branches]
+    what = (
+        "1 branch went as a whole, and a constant stands"
+        if n == 1
+        else (f"{n} branches went as a whole, and constants stand")
+    )
+    which = ends[0] if n == 1 else f"{ends[0]} … {ends[-1]}"
+    return [Note(f"{what} in the place of {which} (--min-channels 1 keeps every layer)")]

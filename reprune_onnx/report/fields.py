@@ -98,6 +98,14 @@ class TurnedEntry(TypedDict):
     read_by: list[str]
 
 
+class RemovedEntry(TypedDict):
+    """A branch that went as a whole: its layers, and what stands in its place."""
+
+    group: int
+    layers: list[str]
+    constants: list[str]
+
+
 class VerificationEntry(TypedDict):
     """The proof of a cut."""
 
@@ -207,6 +215,7 @@ class _PlainReport(TypedDict):
     rewritten: list[RewrittenEntry]
     locked: list[LockedEntry]
     turned: list[TurnedEntry]
+    removed: list[RemovedEntry]
     verification: VerificationEntry | None
     calibration: CalibrationEntry | None
     without_images: InsteadEntry | None

@@ -15,6 +15,8 @@ from reprune_onnx.activations.images import Images
 from reprune_onnx.json_text import parse_json
 from reprune_onnx.model import size
 from reprune_onnx.note import Note
+from reprune_onnx.pruner.allocate.guard import fewest
+from reprune_onnx.pruner.allocate.least_loss import by_losses
 from reprune_onnx.pruner.measure import Cost, cost, parameters
 from reprune_onnx.pruner.missed import missed
 from reprune_onnx.report.cut_notes import notes_of_cut
@@ -29,6 +31,7 @@ from reprune_onnx.report.fields import (
     LockedEntry,
     MissedEntry,
     RecoveryEntry,
+    RemovedEntry,
     Report,
     RewrittenEntry,
     ScopeEntry,
@@ -50,7 +53,7 @@ from reprune_onnx.runtime.custom_ops import loaded
 from reprune_onnx.settings import Settings
 from reprune_onnx.streams.find import Stream
 from reprune_onnx.tool import this_tool
-from reprune_onnx.types import Bools, ChannelMap, Layer, Model
+from reprune_onnx.types import Bools, ChannelMap, Layer, Model, WholeBranch
 
 SCHEMA = 1
 STAGES = ("load", "analyze", "allocate", "select", "cut", "verify", "recover", "int8", "write")
@@ -103,7 +106,8 @@ def build_report(record: PruneRecord, pruned: Model, seconds: Mapping[str, float
     source, search = record.source, record.search
     before = replace(cost(graph, channels), params=parameters(source.proto))
     after = replace(cost(graph, channels, keep), params=parameters(pruned.proto))
-    kept = stays(graph, channels)
+    kept, branches = stays(graph, channels), channels.branches_gone(keep)
+    gone = {node for branch in branches for node in branch.nodes}
     free = np.zeros(len(keep), dtype=np.bool_)
     for g in channels.groups:
         free[g.units[g.free]] = True
@@ -124,11 +128,15 @@ def build_report(record: PruneRecord, pruned: Model, seconds: Mapping[str, float
         "achieved": achieved,
         "missed": _missed(record, achieved),
         "scope": _scope(channels, before, after),
-        "layers": [_layer(record, layer, kept.get(layer.node)) for layer in channels.layers],
+        "layers": [
+            _layer(record, layer, kept.get(layer.node), gone=layer.node in gone)
+            for layer in channels.layers
+        ],
         "cuts": [_tensor_cut(c) for c in record.cut.cuts],
         "rewritten": [_rewritten(r) for r in record.cut.rewrites],
         "locked": locked(channels),
         "turned": [_turned(stream, keep, channels) for stream in record.streams],
+        "removed": [_removed(branch, channels) for branch in branches],
         "verification": _verification(record.verification),
         "calibration": calibration_entry(record.images),
         "without_images": None,
@@ -309,11 +317,21 @@ def _turned(stream: Stream, keep: Bools, channels: ChannelMap) -> TurnedEntry:
     }
 
 
+def _removed(branch: WholeBranch, channels: ChannelMap) -> RemovedEntry:
+    """A branch that went as a whole."""
+    return {
+        "group": next(g.id for g in channels.groups if g.branch is branch),
+        "layers": [layer.name for layer in channels.layers if layer.node in branch.nodes],
+        "constants": list(branch.ends),
+    }
+
+
 def _settings(record: PruneRecord) -> dict[str, Any]:
     settings = record.settings.as_dict() | {"coverage": record.settings.resolved_coverage}
     for name in ("keep", "latency_table", "classes", "calibration", "method", "recover"):
         settings[name] = None if settings[name] is None else str(settings[name])
     settings["round_to"] = record.settings.rounding.multiple
+    settings["min_channels"] = fewest(record.settings, by_losses=by_losses(record.settings))
     settings["custom_ops"] = loaded()
     return settings
 
@@ -331,10 +349,13 @@ def _share(part: int, total: int) -> float:
     return round(part / total, 6) if total else 0.0
 
 
-def _layer(record: PruneRecord, layer: Layer, stay: Stay | None) -> LayerEntry:
-    """A layer's widths; ``stays`` is why it kept all channels, ``stays_macs`` what a lock costs."""
+def _layer(record: PruneRecord, layer: Layer, stay: Stay | None, *, gone: bool) -> LayerEntry:
+    """A layer's widths; ``stays`` is why it kept all channels, ``stays_macs`` what a lock costs.
+
+    One that is ``gone`` with a whole branch has no channel left.
+    """
     keep = record.selection.keep
-    before, after = len(layer.out_ids), int(keep[layer.out_ids].sum())
+    before, after = len(layer.out_ids), 0 if gone else int(keep[layer.out_ids].sum())
     group = next(g for g in record.channels.groups if layer in [p.layer for p in g.producers])
     choice = record.selection.choices.get(group.id)
     why = None

@@ -8,6 +8,8 @@ not cut (names, order, opset, IR version, doc strings, functions, metadata) stay
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from reprune_onnx.analyzer.fold import folded
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.model import copy_emptied
@@ -21,7 +23,8 @@ from reprune_onnx.surgeon.plan import (
     uses_by_constant,
     written,
 )
-from reprune_onnx.types import Bools, ChannelMap, Model
+from reprune_onnx.surgeon.whole_branches import cuts_of, take_out
+from reprune_onnx.types import Bools, ChannelMap, Model, WholeBranch
 
 
 def cut(model: Model, graph: Graph, channels: ChannelMap, keep: Bools) -> Cut:
@@ -30,10 +33,14 @@ def cut(model: Model, graph: Graph, channels: ChannelMap, keep: Bools) -> Cut:
     The result computes exactly what the original computes with its consumers' input slices zeroed
     at the dropped channels; `verify` proves it. ``model`` is not changed. Its ``graph``, which
     ``channels`` describe, is what is cut: local functions of ``model`` are written out there.
-    Branches of If, which stand beside it there, are its bodies again in the result.
+    Branches of If, which stand beside it there, are its bodies again in the result. Residual
+    branches of which no channel stays are taken out as a whole (`whole_branches`).
     """
     if keep.all():
         return Cut(Model(copy_emptied(model.proto, ()), model.path), (), ())
+    branches = channels.branches_gone(keep)
+    if branches:
+        keep = _without_these(channels, branches, keep)
     edits = edits_of(graph, channels, keep)
     uses = uses_by_constant(graph, edits)
     replaced = {name for name, by_use in uses.items() if all(edit for edit in by_use.values())}
@@ -52,4 +59,17 @@ def cut(model: Model, graph: Graph, channels: ChannelMap, keep: Bools) -> Cut:
     surgery.remove_unused()
     surgery.update_shapes(channels.tensors, keep)
     proto.ClearField("training_info")  # it starts and updates the weights as they were
-    return Cut(Model(folded(proto), model.path), tuple(surgery.cuts), tuple(surgery.rewrites))
+    cuts = surgery.cuts
+    if branches:
+        take_out(proto, graph, channels, branches)
+        cuts = cuts_of(channels, branches, cuts, {t.name for t in proto.graph.initializer})
+    return Cut(Model(folded(proto), model.path), tuple(cuts), tuple(surgery.rewrites))
+
+
+def _without_these(channels: ChannelMap, branches: Sequence[WholeBranch], keep: Bools) -> Bools:
+    """The units that stay, where those of branches that are taken out afterwards are not cut."""
+    keep = keep.copy()
+    for branch in branches:
+        for i in branch.groups:
+            keep[channels.groups[i].units] = True
+    return keep

@@ -29,7 +29,7 @@ def apply_cuts(
     The tensors must be called, and laid out, as the file's initializers are, which those of a
     PyTorch export are where no BatchNormalization was folded. A tensor that no cut names stays; one
     that the file duplicated gets its copies. Raises SelectionError where a tensor is missing (with
-    ``strict=False`` that cut is left out) or is too short for a cut.
+    ``strict=False`` that cut is left out) or is too short for a cut, and where branches went whole.
     """
     check_basis(earlier_report(report), "report")
     cuts = [
@@ -43,6 +43,13 @@ def apply_cuts(
             + (f" and {len(missing) - 1} others" if len(missing) > 1 else "")
             + ", which the report cuts: its names must be those of the ONNX file (strict=False"
             " leaves such cuts out)"
+        )
+    removed = report.get("removed") or ()
+    if removed:
+        raise SelectionError(
+            f"the report takes {len(removed)} whole branch{'es' * (len(removed) > 1)} out, such as"
+            f" that of '{removed[0]['layers'][0]}', which weights alone cannot show: prune with"
+            " --min-channels 1"
         )
     present = [c for c in cuts if (c.source or c.initializer) in state_dict]
     return narrowed(state_dict, present)

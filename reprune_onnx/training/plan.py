@@ -36,6 +36,11 @@ class PrunePlan:
     def __post_init__(self) -> None:
         if self.settings.sparsity is None:
             raise UsageError("training prunes to a --sparsity")
+        if self.settings.min_channels == 0:
+            raise UsageError(
+                "--min-channels 0: whole branches go with prune only; in training every layer keeps"
+                " a channel, which may come back with others"
+            )
         if self.interval < 1:
             raise UsageError("--interval must be at least 1")
         if self.prune_epochs < 1:

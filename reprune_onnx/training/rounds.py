@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -61,14 +61,19 @@ class PruneRounds:
 
 @dataclass
 class Rows:
-    """The rows left of the original's tensors, by axis, and the tensor that each copy is of."""
+    """The rows left of the original's tensors, by axis, and the tensor that each copy is of.
+
+    ``constants`` are no tensors of the original: they stand for branches that went as a whole.
+    """
 
     rows: dict[str, dict[int, Ints]] = field(default_factory=dict)
     source: dict[str, str] = field(default_factory=dict)
+    constants: set[str] = field(default_factory=set)
 
-    def take_in(self, cuts: Iterable[Mapping[str, Any]]) -> None:
+    def take_in(self, report: Mapping[str, Any]) -> None:
         """Cuts of a later round, whose rows are counted in what is there now."""
-        for cut in cuts:
+        self.constants |= {name for entry in report["removed"] for name in entry["constants"]}
+        for cut in report["cuts"]:
             name, axis, origin = cut["initializer"], cut["axis"], cut.get("source")
             if origin is not None and name not in self.rows:
                 self.rows[name] = dict(self.rows.get(origin, {}))
@@ -83,6 +88,7 @@ class Rows:
             TensorCut(name, axis, keep, self.source.get(name))
             for name, axes in self.rows.items()
             for axis, keep in axes.items()
+            if name not in self.constants
         )
 
 
@@ -117,7 +123,7 @@ def _in_rounds(
     for k in range(1, rounds.count + 1):
         small = prune(current, rounds.settings_of(k), run.progress)
         report: Any = small.report
-        rows.take_in(report["cuts"])
+        rows.take_in(report)
         done.append(fit(small.model, task, settings, fabric, run.part(k)))
         current = done[-1].model
         macs = report["after"]["macs"]

@@ -3,22 +3,24 @@
 One weight whose wrong cut shows is enough, and it is looked for where that costs least. The weights
 that stand last in the graph are tried by running only what lies behind them, on activations that
 were recorded when the pruned model was compared. Where these do not show, all weights are wrong in
-one run: where even that does not show, no single one is tried, else one is found by halves.
+one run: where even that does not show, no single one is tried, else one is found by halves. Last
+come the constants of branches that went as a whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from reprune_onnx.analyzer.graph import Graph
+from reprune_onnx.analyzer.graph import Graph, to_array
 from reprune_onnx.errors import ModelError
 from reprune_onnx.types import Bools, ChannelMap, Site
-from reprune_onnx.verification.compare import Arrays
+from reprune_onnx.verification.compare import Arrays, difference
 from reprune_onnx.verification.fed_model import FedModel
-from reprune_onnx.verification.masked import consumers
 from reprune_onnx.verification.part import GraphPart, part_behind
 from reprune_onnx.verification.wrong_cuts import WrongCuts
 
@@ -50,7 +52,10 @@ class NegativeControl:
     ) -> None:
         self._pruned, self._observed = pruned, observed
         self._graph, self._channels, self._keep = graph, channels, keep
-        self._kinds = _candidates(channels, keep)
+        made = {name for node in pruned.proto.graph.node for name in node.output}
+        left = [s for s in channels.sites if graph.ops[s.node].result in made]
+        self._kinds = _candidates(left, keep)
+        self._constants = [name for b in channels.branches_gone(keep) for name in b.ends]
         self._first = list(self._parts(_RECORDED // max(1, runs)))
 
     @property
@@ -90,7 +95,30 @@ class NegativeControl:
         for of_kind in self._kinds:
             best = max(best, _by_halves(wrong, of_kind, tried, goals))
             if best >= goals[0]:
-                break
+                return best
+        return max(best, self._of_constants(tried, goals[0]))
+
+    def _of_constants(self, tried: Tried, goal: float) -> float:
+        """The difference that a wrong constant makes in the place of a branch that went whole."""
+        model = self._pruned.copy()
+        nodes = list(model.proto.graph.node)
+        stored = {t.name: to_array(t) for t in model.proto.graph.initializer}
+        wrong: dict[str, NDArray[Any]] = {}
+        for node in nodes:
+            for i, name in enumerate(node.input):
+                if name in self._constants:
+                    right = stored[name] if name in stored else model.weight(name)
+                    assert right is not None  # the surgeon stored it
+                    wrong[model.rewire(node, i, right)] = model.fed(_off(right))
+        made = {name for node in nodes for name in node.output}
+        session = model.session([name for name in self._observed if name in made])
+        best = 0.0
+        for name, array in wrong.items():
+            for feeds, expected in tried:
+                seen = session.run({**feeds, name: array})
+                best = max(best, difference(expected, seen, self._observed).relative)
+                if best >= goal:
+                    return best
         return best
 
     def _wrong(self, model: FedModel, sites: Sequence[Site]) -> WrongCuts:
@@ -115,14 +143,20 @@ class NegativeControl:
                 yield part, leading
 
 
-def _candidates(channels: ChannelMap, keep: Bools) -> list[list[Site]]:
+def _candidates(sites: Sequence[Site], keep: Bools) -> list[list[Site]]:
     """Those that read dropped channels, and those that make them, the last in the graph first.
 
     `_CONTROLS` to twice as many of either kind, spread over the graph; all of fewer.
     """
-    readers = [s for s in consumers(channels, keep) if keep[s.ids].any()]
-    makers = [s for s in channels.sites if s.role == "out" and 0 < keep[s.ids].sum() < len(s.ids)]
-    return [sites[:: -max(1, len(sites) // _CONTROLS)] for sites in (readers, makers)]
+    parted = [s for s in sites if 0 < keep[s.ids].sum() < len(s.ids)]
+    kinds = ([s for s in parted if s.role == role] for role in ("in", "out"))
+    return [of_kind[:: -max(1, len(of_kind) // _CONTROLS)] for of_kind in kinds]
+
+
+def _off(constant: NDArray[Any]) -> NDArray[Any]:
+    """A constant, off by its largest value up and down in turns: a norm does not see a shift."""
+    signs = np.resize([1, -1], constant.size).reshape(constant.shape)
+    return (constant + signs * (np.abs(constant).max() or 1.0)).astype(constant.dtype)
 
 
 def _by_halves(

@@ -219,7 +219,8 @@ class _Proof:
 
     def _behind_cuts(self) -> list[str]:
         """The tensors that are made of dropped channels and others, right behind the cuts."""
-        ops = [self.view.graph.ops[s.node] for s in consumers(self.channels, self.keep)]
+        read = [s for s in consumers(self.channels, self.keep) if self.keep[s.ids].any()]
+        ops = [self.view.graph.ops[s.node] for s in read]
         made = dict.fromkeys(op.outputs[0] for op in ops if len(op.outputs) == 1)
         return [name for name in made if name in self.view.shown.tensors]
 
@@ -234,7 +235,8 @@ class _Proof:
         choices = decisions(shown_graph, shown, keep)
         decided = choices.made
         observed = observed_tensors(shown_graph, shown, keep)
-        observed = [o for o in observed if o not in decided]
+        here = {name for node in self.smaller.proto.graph.node for name in node.output}
+        observed = [o for o in observed if o not in decided and o in here]
         observed = list(dict.fromkeys([*observed, *choices.read, *inner]))
         wanted = [*observed, *choices.rounded, *decided]
         masked_runs = self._expected(wanted, kind)

@@ -33,7 +33,7 @@ def masked_original(
             slices[site.axis] = ~keep[site.ids]
             array[tuple(slices)] = 0
         masked.rewire(masked.proto.graph.node[node], i, array)
-    taken = [s for s in channels.statistics if not keep[s.ids].all()]
+    taken = [s for s in channels.statistics if 0 < keep[s.ids].sum() < len(s.ids)]
     for norm in taken:
         _parameters(masked, graph, channels, norm, keep)
     reads: list[Statistic | Summed] = [*taken, *sums(channels, keep)]

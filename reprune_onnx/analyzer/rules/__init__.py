@@ -180,3 +180,6 @@ def _read(table: list[tuple[str, Rule]]) -> dict[tuple[str, str], Rule]:
 
 
 RULES = _read(TABLE)
+
+ELEMENTWISE = frozenset({unary, elementwise, residual_add, prelu, dropout})
+"""The rules of ops whose results are computed element by element."""

@@ -20,6 +20,7 @@ from reprune_onnx.pruner.allocate import (
     overrides,
     widths,
 )
+from reprune_onnx.pruner.allocate.guard import fewest
 from reprune_onnx.pruner.allocate.least_loss import by_losses, least_loss
 from reprune_onnx.pruner.allocate.multilinear import Multilinear, multilinear
 from reprune_onnx.pruner.allocate.reach import out_of_reach
@@ -84,7 +85,7 @@ def allocate(
     if wanted.measure != "channels":
         sparsity = _search(goal, budget, settings)
     kept, unrounded = budget(sparsity), None
-    choices = [widths(g, settings, fixed) for g in groups]
+    choices = [widths(g, settings, fixed, by_losses=False) for g in groups]
     if settings.rounding:
         unrounded = 1 - cost(kept) / full
         kept = _rounded(goal, budget, sparsity, choices, settings)
@@ -118,7 +119,7 @@ def _by_sparsity(
 
     def budget(sparsity: float) -> Ints:
         gammas = knowledge.gammas if by_gamma else None
-        kept = at_sparsity(groups, gammas, sparsity, settings.min_channels)
+        kept = at_sparsity(groups, gammas, sparsity, fewest(settings, by_losses=False))
         return np.array([fixed.get(g.id, k) for g, k in zip(groups, kept, strict=True)])
 
     return budget, notes

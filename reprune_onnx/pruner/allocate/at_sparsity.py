@@ -19,8 +19,8 @@ def at_sparsity(
     """Return what each group keeps when a share ``sparsity`` of all free channels goes.
 
     Those go whose ``gammas[g.id] (n,)``, |γ|, are the least of the network (Eq. 8-9); without
-    ``gammas`` every group loses the same share. No group is emptied, or keeps fewer than
-    ``min_channels`` and those that are not free.
+    ``gammas`` every group loses the same share. No group keeps fewer than ``min_channels`` and
+    those that are not free, or none where no whole branch can go with them.
 
     >>> import numpy as np
     >>> a, b = (Group(i, np.arange(4), np.ones(4, bool), (), ()) for i in range(2))
@@ -33,4 +33,4 @@ def at_sparsity(
         drops = uniform([int(g.free.sum()) for g in groups], sparsity)
     else:
         drops = bn_gamma([gammas[g.id][g.free] for g in groups], sparsity)
-    return guard(drops, [g.n for g in groups], [int((~g.free).sum()) for g in groups], min_channels)
+    return guard(drops, groups, min_channels)

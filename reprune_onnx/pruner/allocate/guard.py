@@ -4,26 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reprune_onnx.settings import Settings
+from reprune_onnx.types import Group
 
-def guard(
-    drops: Sequence[int],
-    n: Sequence[int],
-    fixed: Sequence[int],
-    min_channels: int = 1,
-) -> list[int]:
-    """Return how many channels each group keeps: ``n - drops``, or the least that it may.
 
-    That is one, ``min_channels`` and the number of ``fixed`` ones, as far as there are so many.
+def guard(drops: Sequence[int], groups: Sequence[Group], min_channels: int = 1) -> list[int]:
+    """Return how many channels each group keeps: all less ``drops``, or the least that it may.
 
-    >>> guard(drops=[64, 10, 3], n=[64, 64, 6], fixed=[0, 0, 4])
-    [1, 54, 4]
+    >>> import numpy as np
+    >>> a, b = (Group(i, np.arange(64), np.ones(64, bool), (), ()) for i in range(2))
+    >>> guard(drops=[64, 10], groups=[a, b])
+    [1, 54]
     """
     return [
-        min(total, max(total - drop, least_kept(total, stay, min_channels)))
-        for drop, total, stay in zip(drops, n, fixed, strict=True)
+        max(g.n - drop, least_kept(g, min_channels)) for drop, g in zip(drops, groups, strict=True)
     ]
 
 
-def least_kept(n: int, fixed: int, min_channels: int) -> int:
-    """Return the least that a group of ``n`` channels keeps, ``fixed`` of which must stay."""
-    return min(n, max(1, min_channels, fixed))
+def fewest(settings: Settings, *, by_losses: bool) -> int:
+    """Return the least number of channels of any layer.
+
+    Left open it is 0 where losses tell what a whole branch is worth, and 1 elsewhere.
+    """
+    if settings.min_channels is not None:
+        return settings.min_channels
+    return 0 if by_losses else 1
+
+
+def least_kept(group: Group, min_channels: int) -> int:
+    """Return the least that a group keeps: ``min_channels``, and those that must stay.
+
+    None at all is allowed only where a whole branch goes with them.
+    """
+    least = min_channels if group.branch is not None else max(1, min_channels)
+    return min(group.n, max(least, int((~group.free).sum())))

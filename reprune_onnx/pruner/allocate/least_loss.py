@@ -43,7 +43,7 @@ def least_loss(
     Raises SelectionError where the ``reduction`` of the ``cost`` cannot be met.
     """
     choices = [
-        widths(g, settings, overrides)
+        widths(g, settings, overrides, by_losses=True)
         if g.id in losses.error or g.id in overrides
         else np.array([g.n])
         for g in groups

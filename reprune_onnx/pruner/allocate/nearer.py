@@ -43,5 +43,5 @@ def nearer(
             scores = np.where(costs > max(wanted, cost(kept)) + 1e-9 * reducible, np.inf, scores)
         return scores
 
-    changes = [np.abs(v - k) / v[-1] for v, k in zip(choices, kept, strict=True)]
+    changes = [np.abs(v - k) / max(1, v[-1]) for v, k in zip(choices, kept, strict=True)]
     return Exchange(choices, changes, cost, score).improve(kept)

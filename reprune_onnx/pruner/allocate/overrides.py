@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reprune_onnx.analyzer.scope import matching
 from reprune_onnx.errors import SelectionError
+from reprune_onnx.pruner.allocate.guard import least_kept
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import ChannelMap
 
@@ -23,7 +24,7 @@ def overrides(channels: ChannelMap, settings: Settings) -> dict[int, int]:
                     continue
                 rows = len(producer.layer.out_ids)
                 n_keep = round(wanted * g.n / rows)
-                least = max(1, int((~g.free).sum()))
+                least = least_kept(g, 0)
                 if not least <= n_keep <= g.n:
                     raise SelectionError(
                         f"--layer '{glob}={wanted}': '{producer.layer.name}' has {rows} channels;"

@@ -46,7 +46,7 @@ def allowing_more(settings: Settings, multiple: int = 1) -> list[str]:
             "--residual prune": settings.residual != "prune",
             "more --include": bool(settings.include),
             "less --exclude": bool(settings.exclude),
-            "a smaller --min-channels": settings.min_channels > 1,
+            "a smaller --min-channels": (settings.min_channels or 0) > 1,
             "a smaller --round-to": multiple > 1,
         }.items()
         if helps

@@ -44,6 +44,7 @@ ELSEWHERE = {
         "unit/streams/test_turned_streams.py",
         "lost axes of another basis",
     ),
+    " in the place of ": ("unit/surgeon/test_whole_branches.py", "1 branch went as a whole"),
     ", taken as one for the lack of the axis of the batch": (
         "unit/data/test_data_arrays.py",
         "taken as one for the lack",

@@ -19,6 +19,8 @@ ELSEWHERE = {
     "test_a_weight_that_the_graph_computes_is_refused_before_anything_is_trained",
     "is to be kept: it belongs to another model": "unit/training/test_apply_cuts.py::"
     "test_a_tensor_of_another_size_is_refused",
+    ", which weights alone cannot show: prune with": "unit/training/test_apply_cuts.py::"
+    "test_whole_branches_are_none_of_the_weights",
     "an engine is not portable": _BUILT + "test_another_gpu_or_version_is_refused",
     "was built by TensorRT ": _BUILT + "test_another_gpu_or_version_is_refused",
     "nvidia-smi finds no GPU": _BUILT + "test_a_gpu_that_is_not_there",

@@ -39,10 +39,10 @@ def kept(p, report):
     return p.prune("--keep", p.text(json.dumps(report)))
 
 
-def applied(p, axis, keep):
+def applied(p, axis, keep, weight=CONV, residual="keep"):
     graph = graph_of(p.model)
-    channels = channels_of(graph, rp.Scope())
-    cuts = [TensorCut(CONV, axis, np.array(keep, dtype=np.int64))]
+    channels = channels_of(graph, rp.Scope(residual=residual))
+    cuts = [TensorCut(weight, axis, np.array(keep, dtype=np.int64))]
     return keep_by_cuts(graph, channels, cuts, "r.json")
 
 
@@ -194,7 +194,7 @@ ROWS = [
     ("random inputs may be beyond what the network takes", halved),
     ("integers of tensor 's' differ", renumbered),
     ("is not a report of this tool", lambda p: kept(p, {"cuts": [{"initializer": 1}]})),
-    ("leaves no channel of a part of", lambda p: applied(p, 0, [])),
+    ("leaves no channel of a part of", lambda p: applied(p, 0, [], "stem.conv.weight", "prune")),
     ("which has 16 rows: it belongs to another model", lambda p: applied(p, 0, [0, 99])),
     (
         "exists; give another name, or --force to replace it",
@@ -253,6 +253,10 @@ ROWS = [
     ("--distill-weight 2 is outside [0, 1]", lambda p: TrainSettings(distill_weight=2)),
     ("--milestones are shares", lambda p: TrainSettings(milestones=(2.0,))),
     ("--schedule 'up' is not one of", lambda p: TrainSettings(schedule="up")),
+    (
+        "--min-channels 0: whole branches go with prune only",
+        lambda p: PrunePlan(replace(HALF, min_channels=0), 2),
+    ),
     ("--interval must be at least 1", lambda p: PrunePlan(HALF, 2, interval=0)),
     ("is not a multiple of --interval", lambda p: PrunePlan(HALF, 3)),
     ("--regrow 2 is outside [0, 1]", lambda p: PrunePlan(HALF, 2, regrow=2)),

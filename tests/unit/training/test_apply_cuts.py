@@ -32,6 +32,13 @@ def test_a_state_is_cut_as_the_file_was(pruned):
             np.testing.assert_array_equal(small[tensor.name].numpy(), expected)
 
 
+def test_whole_branches_are_none_of_the_weights(demo):
+    asked = rp.Settings(sparsity=0.1, layer={"/stage1/block2/conv1/Conv": 0}, recover="none")
+    report = rp.prune(demo, asked).report
+    with pytest.raises(SelectionError, match=r"takes 1 whole branch out, such as that of '/stage1"):
+        apply_cuts(report, dict(torch_module(rp.load(demo)).state_dict()))
+
+
 def test_a_users_own_network_goes_on_training_with_the_cut_weights(pruned):
     """Layers made narrow by the report take the cut state of the wide ones."""
     report = {

@@ -33,6 +33,7 @@ SETTINGS = rp.Settings(
     preprocess="scale=1/16",
     recover="distill",
     distill_epochs=12,
+    min_channels=1,
 )
 
 

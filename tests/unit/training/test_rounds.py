@@ -17,14 +17,18 @@ def cut(name, axis, keep, source=None):
     return {"initializer": name, "axis": axis, "keep": keep, "source": source}
 
 
+def report(*cuts, constants=()):
+    return {"cuts": list(cuts), "removed": [{"constants": list(constants)}] if constants else []}
+
+
 def as_lists(cuts: tuple[TensorCut, ...]):
     return [(c.initializer, c.axis, c.keep.tolist(), c.source) for c in cuts]
 
 
 def test_rows_of_a_later_round_are_counted_in_what_is_left():
     rows = Rows()
-    rows.take_in([cut("w", 0, [0, 2, 5]), cut("w", 1, [1])])
-    rows.take_in([cut("w", 0, [1, 2]), cut("v", 0, [3])])
+    rows.take_in(report(cut("w", 0, [0, 2, 5]), cut("w", 1, [1])))
+    rows.take_in(report(cut("w", 0, [1, 2]), cut("v", 0, [3])))
     assert as_lists(rows.cuts()) == [
         ("w", 0, [2, 5], None),
         ("w", 1, [1], None),
@@ -34,9 +38,9 @@ def test_rows_of_a_later_round_are_counted_in_what_is_left():
 
 def test_a_copy_of_a_later_round_begins_with_what_was_left_of_its_source():
     rows = Rows()
-    rows.take_in([cut("w", 1, [0, 3, 4])])
-    rows.take_in([cut("w_copy", 0, [1], "w"), cut("w_copy", 1, [0, 2], "w")])
-    rows.take_in([cut("w_copy_copy", 1, [1], "w_copy")])
+    rows.take_in(report(cut("w", 1, [0, 3, 4])))
+    rows.take_in(report(cut("w_copy", 0, [1], "w"), cut("w_copy", 1, [0, 2], "w")))
+    rows.take_in(report(cut("w_copy_copy", 1, [1], "w_copy")))
     assert as_lists(rows.cuts()) == [
         ("w", 1, [0, 3, 4], None),
         ("w_copy", 1, [0, 4], "w"),
@@ -44,6 +48,13 @@ def test_a_copy_of_a_later_round_begins_with_what_was_left_of_its_source():
         ("w_copy_copy", 1, [4], "w"),
         ("w_copy_copy", 0, [1], "w"),
     ]
+
+
+def test_constants_in_the_place_of_branches_are_no_tensors_of_the_original():
+    rows = Rows()
+    rows.take_in(report(cut("w", 0, []), cut("v", 0, [1, 2]), constants=["branch"]))
+    rows.take_in(report(cut("branch", 1, [0]), cut("v", 0, [1])))
+    assert as_lists(rows.cuts()) == [("w", 0, [], None), ("v", 0, [2], None)]
 
 
 @pytest.mark.parametrize("target", ["sparsity", "macs_reduction", "params_reduction"])

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from reprune_onnx.errors import UsageError
 from reprune_onnx.pruner.allocate import guard, uniform
+from reprune_onnx.types import Group, WholeBranch
 
 
 @pytest.mark.parametrize(
@@ -42,16 +43,30 @@ def test_uniform_refuses_values_out_of_range(sparsity):
         uniform([4], sparsity)
 
 
+def group(n: int, fixed: int = 0, branch: WholeBranch | None = None) -> Group:
+    return Group(0, np.arange(n), np.arange(n) >= fixed, (), (), branch=branch)
+
+
+BRANCH = WholeBranch((1,), ("y",), frozenset({0, 1}), (0,))
+
+
 def test_guard_leaves_a_sound_budget_alone():
-    assert guard([3, 0, 9], [10, 4, 12], [0, 0, 1]) == [7, 4, 3]
+    assert guard([3, 0, 9], [group(10), group(4), group(12, 1)]) == [7, 4, 3]
 
 
 def test_guard_never_empties_a_group():
-    assert guard([10], [10], [0]) == [1]
-    assert guard([10], [10], [0], min_channels=4) == [4]
-    assert guard([3], [3], [0], min_channels=4) == [3]
-    assert guard([10], [10], [6], min_channels=4) == [6]
-    assert guard([10], [10], [10]) == [10]
+    assert guard([10], [group(10)]) == [1]
+    assert guard([10], [group(10)], min_channels=4) == [4]
+    assert guard([3], [group(3)], min_channels=4) == [3]
+    assert guard([10], [group(10, 6)], min_channels=4) == [6]
+    assert guard([10], [group(10, 10)]) == [10]
+
+
+def test_guard_lets_a_whole_branch_go_where_that_is_allowed():
+    assert guard([10], [group(10, branch=BRANCH)]) == [1]
+    assert guard([10], [group(10, branch=BRANCH)], min_channels=0) == [0]
+    assert guard([10], [group(10)], min_channels=0) == [1]
+    assert guard([7], [group(10, branch=BRANCH)], min_channels=0) == [3]
 
 
 @settings(deadline=None, max_examples=50)
@@ -59,5 +74,5 @@ def test_guard_never_empties_a_group():
 def test_guard_holds(data, n, min_channels):
     drop = data.draw(st.integers(0, n))
     fixed = data.draw(st.integers(0, n))
-    (kept,) = guard([drop], [n], [fixed], min_channels)
+    (kept,) = guard([drop], [group(n, fixed)], min_channels)
     assert kept == min(n, max(n - drop, 1, min_channels, fixed))
