@@ -363,6 +363,21 @@ class Settings:
         return Rounding(_BLOCK) if self.measures_latency else Rounding()
 
     @property
+    def by_losses(self) -> bool:
+        """Whether the allocation follows measured losses."""
+        auto = self.allocation == "auto" and self.calibration is not None
+        return auto or self.allocation == "sensitivity"
+
+    def fewest_channels(self, *, by_losses: bool) -> int:
+        """Return the least number of channels of any layer.
+
+        Left open it is 0 where losses tell what a whole branch is worth, and 1 elsewhere.
+        """
+        if self.min_channels is not None:
+            return self.min_channels
+        return 0 if by_losses else 1
+
+    @property
     def scoped(self) -> bool:
         """Whether ``include`` or ``exclude`` limit what may be pruned."""
         return bool(self.include or self.exclude)
@@ -419,6 +434,7 @@ class Settings:
         for name in ("keep", "calibration", "latency_table", "classes"):
             values[name] = values[name] is not None
         values["round_to"] = self.rounding.multiple
+        values["min_channels"] = self.fewest_channels(by_losses=self.by_losses)
         values["target"] = None if self.target is None else Path(self.target).stem
         return values
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from reprune_onnx.activations.images import Images, images_to_fit
 from reprune_onnx.activations.measurable import measurable, told
-from reprune_onnx.pruner.allocate.least_loss import by_losses
 from reprune_onnx.pruner.calibrate import layer_statistics
 from reprune_onnx.pruner.gamma import channel_gammas
 from reprune_onnx.pruner.select import criterion
@@ -58,7 +57,7 @@ def _knowledge(
     gammas, sources = channel_gammas(graph, channels, statistics.deviation)
     knowledge = Knowledge(gammas, statistics.energy, gamma_source=sources)
     needs = criterion(settings.method).needs
-    if by_losses(settings) or needs != "weights":
+    if settings.by_losses or needs != "weights":
         at = select_at(graph, channels, settings, knowledge)
         # the float network of a quantized model is put back in form: it keeps its basis
         turns = settings.turns and subject.quantized is None

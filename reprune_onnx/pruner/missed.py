@@ -9,7 +9,6 @@ import numpy as np
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.choices import Reduction
 from reprune_onnx.pruner.allocate.exchange import NEAR, Exchange
-from reprune_onnx.pruner.allocate.least_loss import by_losses
 from reprune_onnx.pruner.allocate.multilinear import Multilinear, multilinear
 from reprune_onnx.pruner.allocate.overrides import overrides
 from reprune_onnx.pruner.allocate.reach import allowing_more
@@ -52,7 +51,7 @@ def missed(
         return None
     cost = multilinear(graph, channels, groups, wanted.measure)
     fixed = overrides(channels, settings)
-    choices = [widths(g, settings, fixed, by_losses=by_losses(settings)) for g in groups]
+    choices = [widths(g, settings, fixed, by_losses=settings.by_losses) for g in groups]
     kept = np.array([int(keep[g.units].sum()) for g in groups])
     full = cost(np.array([g.n for g in groups]))
     reducible = full
@@ -82,7 +81,7 @@ def missed(
     if multiple > 1:
         why = "rounding takes the next widths that cost no more than was asked"
         step = "--round-to 1 allows any width"
-    elif by_losses(settings) and nearest < abs(reached - wanted.share) - NEAR:
+    elif settings.by_losses and nearest < abs(reached - wanted.share) - NEAR:
         why = "what is nearer loses more on the --calibration images"
         step = "--allocation bn-gamma or uniform goes by the target alone"
     else:

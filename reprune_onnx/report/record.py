@@ -15,8 +15,6 @@ from reprune_onnx.activations.images import Images
 from reprune_onnx.json_text import parse_json
 from reprune_onnx.model import size
 from reprune_onnx.note import Note
-from reprune_onnx.pruner.allocate.guard import fewest
-from reprune_onnx.pruner.allocate.least_loss import by_losses
 from reprune_onnx.pruner.measure import Cost, cost, parameters
 from reprune_onnx.pruner.missed import missed
 from reprune_onnx.report.cut_notes import notes_of_cut
@@ -331,7 +329,8 @@ def _settings(record: PruneRecord) -> dict[str, Any]:
     for name in ("keep", "latency_table", "classes", "calibration", "method", "recover"):
         settings[name] = None if settings[name] is None else str(settings[name])
     settings["round_to"] = record.settings.rounding.multiple
-    settings["min_channels"] = fewest(record.settings, by_losses=by_losses(record.settings))
+    options = record.settings
+    settings["min_channels"] = options.fewest_channels(by_losses=options.by_losses)
     settings["custom_ops"] = loaded()
     return settings
 

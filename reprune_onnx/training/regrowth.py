@@ -18,7 +18,6 @@ import numpy as np
 
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.pruner.allocate import all_equal, at_sparsity, widths
-from reprune_onnx.pruner.allocate.guard import fewest
 from reprune_onnx.pruner.select.kernels import filters
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import Filters, Floats, Group, Ints
@@ -48,7 +47,7 @@ def counts(
     """
     free = [gammas[g.id][g.free] for g in groups]
     telling = None if all_equal(free) else gammas
-    kept = at_sparsity(groups, telling, sparsity, fewest(settings, by_losses=False))
+    kept = at_sparsity(groups, telling, sparsity, settings.fewest_channels(by_losses=False))
     return {
         g.id: _nearest(k, widths(g, settings, {}, by_losses=False))
         for g, k in zip(groups, kept, strict=True)

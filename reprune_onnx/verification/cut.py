@@ -222,7 +222,17 @@ class _Proof:
         read = [s for s in consumers(self.channels, self.keep) if self.keep[s.ids].any()]
         ops = [self.view.graph.ops[s.node] for s in read]
         made = dict.fromkeys(op.outputs[0] for op in ops if len(op.outputs) == 1)
-        return [name for name in made if name in self.view.shown.tensors]
+        return self._there([name for name in made if name in self.view.shown.tensors])
+
+    def _there(self, names: list[str]) -> list[str]:
+        """Those of the original's tensors that the pruned model makes or is given.
+
+        A branch that went as a whole makes nothing that could be compared.
+        """
+        graph = self.smaller.proto.graph
+        made = {name for node in graph.node for name in node.output}
+        made |= {i.name for i in graph.input} | {o.name for o in graph.output}
+        return [name for name in names if name in made]
 
     def _compared(self, kind: Kind, inner: list[str]) -> Verification | None:
         """Compare the outputs or what they are made of, and what of the tensors ``inner`` is left.
@@ -235,10 +245,10 @@ class _Proof:
         choices = decisions(shown_graph, shown, keep)
         decided = choices.made
         observed = observed_tensors(shown_graph, shown, keep)
-        here = {name for node in self.smaller.proto.graph.node for name in node.output}
-        observed = [o for o in observed if o not in decided and o in here]
+        observed = [o for o in observed if o not in decided]
         observed = list(dict.fromkeys([*observed, *choices.read, *inner]))
-        wanted = [*observed, *choices.rounded, *decided]
+        observed, decided = self._there(observed), self._there(decided)
+        wanted = [*observed, *self._there(choices.rounded), *decided]
         masked_runs = self._expected(wanted, kind)
         if masked_runs is None:
             return None

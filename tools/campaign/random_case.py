@@ -82,7 +82,7 @@ def random_request(rng: random.Random) -> rp.Settings:
         "allocation": one(Allocation),
         "residual": one(Residual) if rng.random() < 0.5 else "prune",
         "input_channels": one(InputChannels),
-        "min_channels": rng.choice((1, 1, 2, 3)),
+        "min_channels": rng.choice((None, 0, 0, 2, 3)),
         "round_to": rng.choice((None, None, None, 1, 2, 4)),
         "seed": rng.randrange(4),
     }

@@ -20,8 +20,7 @@ from reprune_onnx.pruner.allocate import (
     overrides,
     widths,
 )
-from reprune_onnx.pruner.allocate.guard import fewest
-from reprune_onnx.pruner.allocate.least_loss import by_losses, least_loss
+from reprune_onnx.pruner.allocate.least_loss import least_loss
 from reprune_onnx.pruner.allocate.multilinear import Multilinear, multilinear
 from reprune_onnx.pruner.allocate.reach import out_of_reach
 from reprune_onnx.results import Budget, Knowledge
@@ -75,7 +74,7 @@ def allocate(
             " --sparsity"
         )
     goal = _Goal(wanted, cost, full)
-    if by_losses(settings) and knowledge.losses is not None:
+    if settings.by_losses and knowledge.losses is not None:
         least, more = least_loss(groups, knowledge.losses, wanted, cost, settings, fixed)
         reached = goal.reached(np.array([least[g.id] for g in groups]))
         return Budget(least, (*more, *notes), reached)
@@ -119,7 +118,7 @@ def _by_sparsity(
 
     def budget(sparsity: float) -> Ints:
         gammas = knowledge.gammas if by_gamma else None
-        kept = at_sparsity(groups, gammas, sparsity, fewest(settings, by_losses=False))
+        kept = at_sparsity(groups, gammas, sparsity, settings.fewest_channels(by_losses=False))
         return np.array([fixed.get(g.id, k) for g, k in zip(groups, kept, strict=True)])
 
     return budget, notes

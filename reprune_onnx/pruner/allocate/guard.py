@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reprune_onnx.settings import Settings
 from reprune_onnx.types import Group
 
 
@@ -19,16 +18,6 @@ def guard(drops: Sequence[int], groups: Sequence[Group], min_channels: int = 1) 
     return [
         max(g.n - drop, least_kept(g, min_channels)) for drop, g in zip(drops, groups, strict=True)
     ]
-
-
-def fewest(settings: Settings, *, by_losses: bool) -> int:
-    """Return the least number of channels of any layer.
-
-    Left open it is 0 where losses tell what a whole branch is worth, and 1 elsewhere.
-    """
-    if settings.min_channels is not None:
-        return settings.min_channels
-    return 0 if by_losses else 1
 
 
 def least_kept(group: Group, min_channels: int) -> int:

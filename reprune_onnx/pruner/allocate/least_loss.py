@@ -24,12 +24,6 @@ _FAR = 0.01  # of the whole: what costs less by more than this is exchanged for 
 _LOSS = 1e-6  # of what is equally near, that which loses least
 
 
-def by_losses(settings: Settings) -> bool:
-    """Whether the allocation follows measured losses."""
-    auto = settings.allocation == "auto" and settings.calibration is not None
-    return auto or settings.allocation == "sensitivity"
-
-
 def least_loss(
     groups: Sequence[Group],
     losses: Losses,

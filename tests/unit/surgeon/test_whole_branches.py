@@ -20,8 +20,10 @@ from reprune_onnx.results import CutNetwork
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.surgeon import cut
 from reprune_onnx.types import Bools, ChannelMap, Group, Model
-from reprune_onnx.verification.cut import verify_cut
+from reprune_onnx.verification.cut import _Proof, verify_cut
+from reprune_onnx.verification.fed_model import FedModel
 from reprune_onnx.verification.masked import masked_original
+from reprune_onnx.verification.views import views
 
 RNG = np.random.default_rng(3)
 HEAD = '<ir_version: 8, opset_import: ["" : 17]> '
@@ -225,6 +227,18 @@ def test_a_stream_may_be_narrower_as_well():
     (end,) = group.branch.ends
     stored = {t.name: t for t in left.pruned.proto.graph.initializer}
     assert list(stored[end].dims) == [1, 4, 1, 1]
+
+
+def test_what_is_compared_inside_is_made_by_both_models():
+    """Layers of the branch read a narrower stream, but they are gone."""
+    prepared = Prepared.of(network(BRANCHES["a bottleneck"]), "prune")
+    keep = prepared.without(prepared.group("c"))
+    keep[prepared.group("h").units[[0, 2]]] = False
+    left = prepared.cut(keep)
+    (view,) = views(left.graph, left.channels, keep)
+    proof = _Proof(view, keep, FedModel(left.pruned.proto), None, [], quick=False)
+    assert proof._behind_cuts() == ["y"]
+    assert proof._there(["a", "b", "t", "x"]) == ["t", "x"]
 
 
 def test_a_wrong_constant_is_seen_where_nothing_else_was_cut():

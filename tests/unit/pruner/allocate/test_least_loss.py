@@ -11,7 +11,7 @@ import reprune_onnx as rp
 from reprune_onnx.analyzer import channels_of, graph_of
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.errors import SelectionError
-from reprune_onnx.pruner.allocate.least_loss import by_losses, least_loss
+from reprune_onnx.pruner.allocate.least_loss import least_loss
 from reprune_onnx.pruner.allocate.multilinear import multilinear
 from reprune_onnx.pruner.measure import cost
 from reprune_onnx.results import Losses
@@ -170,8 +170,8 @@ def test_a_group_without_a_curve_stays_whole(graph: Graph, channels: ChannelMap)
 
 def test_when_losses_decide() -> None:
     images = {"calibration": "images.npz", "sparsity": 0.5}
-    assert by_losses(rp.Settings(**images))
-    assert by_losses(rp.Settings(**images, allocation="sensitivity"))
-    assert not by_losses(rp.Settings(sparsity=0.5))
-    assert not by_losses(rp.Settings(**images, allocation="uniform"))
-    assert not by_losses(rp.Settings(**images, allocation="bn-gamma"))
+    assert rp.Settings(**images).by_losses
+    assert rp.Settings(**images, allocation="sensitivity").by_losses
+    assert not rp.Settings(sparsity=0.5).by_losses
+    assert not rp.Settings(**images, allocation="uniform").by_losses
+    assert not rp.Settings(**images, allocation="bn-gamma").by_losses
