@@ -75,7 +75,7 @@ class Bench:
     def _run(self, row: Row, way: str) -> dict[str, Any]:
         network = NETWORKS[row.network]
         train, test = network.arrays(self.folder)
-        out, model = self.folder / "pruned.onnx", network.file(None)
+        out, model = self.folder / "pruned.onnx", network.file
         options: dict[str, tuple[object, ...]] = {
             "streams, channels": ("--basis", "file"),
             "search": ("--search", self.seconds),

@@ -46,8 +46,9 @@ def describe(graph: Graph, channels: ChannelMap, model: str, residual: Residual)
             "layers": len(channels.layers),
             "prunable_layers": len(prunable),
             "largest_macs_reduction": round(most, 4),
+            "whole_branches": sum(g.branch is not None for g in channels.groups),
         },
-        "groups": [_group(g) for g in channels.groups],
+        "groups": [_group(g, channels) for g in channels.groups],
         "layers": _layers(channels, kept),
         "conv_bn": [
             {"layer": layer.name, "gamma": layer.bn} for layer in channels.layers if layer.bn
@@ -75,7 +76,9 @@ def _layers(channels: ChannelMap, kept: Mapping[int, Stay]) -> list[dict[str, An
     ]
 
 
-def _group(group: Group) -> dict[str, Any]:
+def _group(group: Group, channels: ChannelMap) -> dict[str, Any]:
+    """A group; ``branch`` are the layers that go with all of its channels, None where none do."""
+    nodes = frozenset() if group.branch is None else group.branch.nodes
     return {
         "id": group.id,
         "channels": group.n,
@@ -85,4 +88,5 @@ def _group(group: Group) -> dict[str, Any]:
             for p in group.producers
         ],
         "consumers": list(group.consumers),
+        "branch": [layer.name for layer in channels.layers if layer.node in nodes] or None,
     }

@@ -85,4 +85,6 @@ def _removed_note(record: PruneRecord) -> list[Note]:
         else (f"{n} branches went as a whole, and constants stand")
     )
     which = ends[0] if n == 1 else f"{ends[0]} … {ends[-1]}"
-    return [Note(f"{what} in the place of {which} (--min-channels 1 keeps every layer)")]
+    asked = any(n == 0 for _, n in record.settings.layer)
+    hint = "" if asked else " (--min-channels 1 keeps every layer)"
+    return [Note(f"{what} in the place of {which}{hint}")]

@@ -53,6 +53,10 @@ def print_analysis(analysis: dict[str, Any]) -> None:
         f"prunable: {s['prunable_layers']} of {s['layers']} layers, at most"
         f" {s['largest_macs_reduction']:.1%} of MACs (--residual {analysis['residual']})"
     )
+    closed = [g["producers"][0]["node"] for g in analysis["groups"] if g["branch"]]
+    if closed:
+        what = "1 branch can" if len(closed) == 1 else f"{len(closed)} branches can"
+        console.print(f"{what} go as a whole: --layer '{closed[0]}=0'", soft_wrap=True)
 
 
 def _print_stays(console: Terminal, analysis: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.errors import SelectionError
 from reprune_onnx.pruner.allocate.multilinear import multilinear
 from reprune_onnx.pruner.measure import cost, parameters
+from reprune_onnx.report.analysis import describe
 from reprune_onnx.results import CutNetwork
 from reprune_onnx.runtime.ort import Session
 from reprune_onnx.surgeon import cut
@@ -371,3 +372,12 @@ def test_the_masked_original_gives_the_bias_of_the_last_layer():
     (bias,) = (t for t in prepared.model.proto.graph.initializer if t.name == "b2")
     expected = np.broadcast_to(numpy_helper.to_array(bias).reshape(1, -1, 1, 1), b.shape)
     np.testing.assert_array_equal(b, expected)
+
+
+def test_an_analysis_names_the_layers_of_a_branch():
+    prepared = Prepared.of(network(BRANCHES["a bottleneck"]))
+    told = describe(prepared.graph, prepared.channels, "m.onnx", "keep")
+    names = [layer(prepared, tensor) for tensor in "acb"]
+    closing = prepared.group("c").id
+    assert told["summary"]["whole_branches"] == 1
+    assert {g["id"]: g["branch"] for g in told["groups"] if g["branch"]} == {closing: names}
