@@ -205,8 +205,8 @@ class Settings:
     layer: Annotated[
         Takes[WidthsLike, tuple[tuple[str, int], ...]],
         Option(
-            "Keep N channels in layers whose node name matches, whatever the target; 0 takes out the"
-            " whole residual branch. Repeatable.",
+            "Keep N channels in layers whose node name matches, whatever the target; 0 takes out"
+            " the whole residual branch. Repeatable.",
             "GLOB=N",
             words=list[str],
             read=words_of_widths,

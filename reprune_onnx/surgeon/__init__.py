@@ -62,7 +62,9 @@ def cut(model: Model, graph: Graph, channels: ChannelMap, keep: Bools) -> Cut:
     cuts = surgery.cuts
     if branches:
         take_out(proto, graph, channels, branches)
-        cuts = cuts_of(channels, branches, cuts, {t.name for t in proto.graph.initializer})
+        left = {t.name for t in proto.graph.initializer}
+        left |= {name for node in proto.graph.node for name in node.output}
+        cuts = cuts_of(channels, branches, cuts, left)
     return Cut(Model(folded(proto), model.path), tuple(cuts), tuple(surgery.rewrites))
 
 

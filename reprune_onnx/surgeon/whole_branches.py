@@ -53,12 +53,20 @@ def take_out(
 def cuts_of(
     channels: ChannelMap, branches: Sequence[WholeBranch], cuts: Sequence[TensorCut], left: set[str]
 ) -> list[TensorCut]:
-    """The cuts of the tensors that are ``left``, and that no filter is of those that are gone."""
+    """The cuts of the tensors that are ``left``, and those that leave nothing of the others.
+
+    Nothing is left of the filters of a group that is gone, and of the inputs of the layers that
+    read it last.
+    """
     gone = {i for branch in branches for i in branch.groups}
+    closing = {node for branch in branches for node in branch.closing}
     layers = [p.layer for g in channels.groups if g.id in gone for p in g.producers]
-    emptied = {(layer.weight, layer.out_axis): None for layer in layers}
+    emptied = [(layer.weight, layer.out_axis) for layer in layers]
+    emptied += [(s.tensor, s.axis) for s in channels.sites if s.role == "in" and s.node in closing]
     return [cut for cut in cuts if cut.initializer in left] + [
-        TensorCut(weight, axis, _NONE) for weight, axis in emptied
+        TensorCut(weight, axis, _NONE)
+        for weight, axis in dict.fromkeys(emptied)
+        if weight not in left
     ]
 
 

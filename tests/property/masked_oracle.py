@@ -158,8 +158,11 @@ def _with_zeros(
     wanted = []
     for node in nodes_within(proto.graph):
         read = set(input_axes(node))
-        for i, name in enumerate(nodes[result(node)].input if result(node) in nodes else ()):
+        here = nodes.get(result(node))
+        for i, name in enumerate(node.input if here is None else here.input):
             axes = cuts.get(name, [])
+            if here is None:  # of a branch that went as a whole: its last layers met no channel
+                axes = [(axis, keep) for axis, keep in axes if not keep and (i, axis) in read]
             if any((i, axis) in read for axis, _ in axes) or (other and axes):
                 wanted.append((node, i, axes, read))
     arrays = constants(original)

@@ -31,7 +31,7 @@ def mask_sums(
         k: axis
         for k in order
         if (axis := summed_axis(node := masked.graph.node[k])) is not None
-        and made.issuperset(node.input[:2])
+        and (made & left).issuperset(node.input[:2])
     }
     looks = {
         k: masked.graph.node[k]

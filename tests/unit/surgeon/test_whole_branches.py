@@ -15,6 +15,7 @@ from reprune_onnx.analyzer import Scope, channels_of, graph_of
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.errors import SelectionError
 from reprune_onnx.pruner.allocate.multilinear import multilinear
+from reprune_onnx.pruner.earlier import keep_by_cuts
 from reprune_onnx.pruner.measure import cost, parameters
 from reprune_onnx.report.analysis import describe
 from reprune_onnx.results import CutNetwork
@@ -228,6 +229,27 @@ def test_a_stream_may_be_narrower_as_well():
     (end,) = group.branch.ends
     stored = {t.name: t for t in left.pruned.proto.graph.initializer}
     assert list(stored[end].dims) == [1, 4, 1, 1]
+
+
+@pytest.mark.parametrize("form", ["initializers", "constant nodes"])
+def test_the_report_has_the_cuts_of_what_is_left(form):
+    model = network(BRANCHES["a bottleneck"])
+    if form == "constant nodes":
+        stored = list(model.proto.graph.initializer)
+        del model.proto.graph.initializer[:]
+        nodes = [onnx.helper.make_node("Constant", [], [t.name], value=t) for t in stored]
+        nodes += model.proto.graph.node
+        del model.proto.graph.node[:]
+        model.proto.graph.node.extend(nodes)
+    prepared = Prepared.of(model, "prune")
+    keep = prepared.without(prepared.group("c"))
+    keep[prepared.group("h").units[[0, 2]]] = False
+    cuts = cut(model, prepared.graph, prepared.channels, keep).cuts
+    told = {(c.initializer, c.axis): c.keep.tolist() for c in cuts}
+    emptied = {("w1", 0): [], ("w3", 0): [], ("w4", 1): []}
+    assert told == {("stem", 0): [1, 3, 4, 5], ("last", 1): [1, 3, 4, 5], **emptied}
+    again = keep_by_cuts(prepared.graph, prepared.channels, cuts, "this")
+    np.testing.assert_array_equal(again, keep)
 
 
 def test_what_is_compared_inside_is_made_by_both_models():
