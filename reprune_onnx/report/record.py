@@ -367,7 +367,7 @@ def _layer(record: PruneRecord, layer: Layer, stay: Stay | None, *, gone: bool) 
         "group": group.id,
         "out_channels": [before, after],
         "sparsity": _share(before - after, before),
-        "coverage": None if choice is None else choice.coverage,
+        "coverage": None if choice is None or gone else choice.coverage,
         "bn": layer.bn,
         "gamma_source": record.selection.gamma_source.get(layer.node),
         "stays": why,

@@ -298,6 +298,7 @@ def test_a_layer_of_no_channel_takes_its_branch_along(tmp_path):
     assert names_of(pruned.model.proto) == ["h", "t", "s", "z", "y"]
     widths = {entry["weight"]: entry["out_channels"][1] for entry in report["layers"]}
     assert widths == {"stem": 6, "w1": 0, "w3": 0, "w4": 0, "last": 4}
+    assert all(entry["coverage"] is None for entry in report["layers"])
     (entry,) = report["removed"]
     assert entry["constants"] == ["b"]
     assert len(entry["layers"]) == 3
