@@ -52,12 +52,11 @@ def select_channels(
     groups = [g for g in channels.groups if kept.get(g.id, g.n) < g.n]
     inputs = keep if settings.input_channels == "kept" else None
     problems = _Problems(graph, channels, knowledge, inputs)
-    choices: dict[int, Choice] = {}
-    gone = [g for g in groups if kept[g.id] == 0]
-    groups = [g for g in groups if kept[g.id] > 0]
-    for g in gone:
-        choices[g.id] = Choice(np.empty(0, dtype=np.int64))
-        keep[g.units] = False
+    gone = _gone(channels, kept, keep)
+    for i in gone:
+        keep[channels.groups[i].units] = False
+    choices = {i: Choice(np.empty(0, dtype=np.int64)) for i in gone}
+    groups = [g for g in groups if g.id not in gone]
     for k, (g, solved) in enumerate(_solved(problems, groups, kept, settings)):
         suits = settings.rounding and kept[g.id] in settings.rounding.choices(g.n, 1)
         choice = _with_widths(problems, g, solved, settings) if suits else solved
@@ -66,15 +65,18 @@ def select_channels(
         keep[g.units[choices[g.id].kept]] = True
         if progress is not None:
             progress("clustering and covering", k + 1, len(groups))
-    within = {i for branch in channels.branches_gone(keep) for i in branch.groups}
-    for g in channels.groups:
-        if g.id in within:  # nothing reads them any more
-            choices[g.id] = Choice(np.empty(0, dtype=np.int64))
-            keep[g.units] = False
     notes = (*budget.notes, *_missed_least(groups, settings, kept, knowledge))
     return Selection(
         keep, choices, knowledge.gamma_source, notes, budget.unrounded, budget.expected
     )
+
+
+def _gone(channels: ChannelMap, kept: Mapping[int, int], keep: Bools) -> set[int]:
+    """The groups that go with whole branches: those that keep nothing, and all that these need."""
+    left = keep.copy()
+    for g in channels.groups:
+        left[g.units] &= kept.get(g.id, g.n) > 0
+    return {i for branch in channels.branches_gone(left) for i in branch.groups}
 
 
 def _missed_least(
