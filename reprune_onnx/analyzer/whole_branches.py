@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 
@@ -40,11 +41,11 @@ def with_whole_branches(graph: Graph, channels: ChannelMap) -> ChannelMap:
 
 @dataclass(frozen=True)
 class _Read:
-    """A node that reads the units ``ids (n,)``, as a weight's slices where that is an ``input``."""
+    """A node that reads channels of ``groups``, as a weight's slices where that is an ``input``."""
 
     node: int
     input: int | None
-    ids: Ints
+    groups: frozenset[int]
 
 
 class _Search:
@@ -53,56 +54,67 @@ class _Search:
     def __init__(self, graph: Graph, channels: ChannelMap) -> None:
         self._graph, self._channels = graph, channels
         self._layers = {layer.node: layer for layer in channels.layers}
-        self._needed = self._needed_without(())
-        self._reads = [
-            *(_Read(s.node, s.input, s.ids) for s in channels.sites if s.role == "in"),
-            *(_Read(s.node, None, s.ids) for s in channels.statistics),
-            *(_Read(s.node, None, s.ids) for s in channels.summed),
+        self._made_by = {p.layer.node: g for g in channels.groups for p in g.producers}
+        owner = np.full(channels.n_units, -1, dtype=np.int64)
+        for g in channels.groups:
+            owner[g.units] = g.id
+        self._reads: dict[int, list[_Read]] = {}
+        reads: list[tuple[int, int | None, Ints]] = [
+            *((s.node, s.input, s.ids) for s in channels.sites if s.role == "in"),
+            *((s.node, None, s.ids) for s in channels.statistics),
+            *((s.node, None, s.ids) for s in channels.summed),
         ]
+        for node, i, ids in reads:
+            read = _Read(node, i, frozenset(np.unique(owner[ids]).tolist()))
+            for group in read.groups:
+                self._reads.setdefault(group, []).append(read)
 
     def branch_of(self, group: Group) -> WholeBranch | None:
         """The branch that goes with a group; None where there is none.
 
         Each node that reads the group has to end in constants, or to be a part of the branch.
         """
-        reads = [r for r in self._reads if np.isin(r.ids, group.units).any()]
-        closing = {read.node: ends for read in reads if (ends := self._ends(read, group))}
+        reads = self._reads.get(group.id, [])
+        closing = {read.node: ends for read in reads if (ends := self._ends(read))}
         if not group.free.all() or not closing:
             return None
         ends = [end for of_layer in closing.values() for end in of_layer]
-        nodes = frozenset(self._needed - self._needed_without(ends))
+        nodes = self._only_for(ends)
+        made = {self._made_by[node].id: self._made_by[node] for node in nodes & {*self._made_by}}
         groups = tuple(
-            g.id
-            for g in self._channels.groups
-            if all(producer.layer.node in nodes for producer in g.producers)
+            i for i, g in sorted(made.items()) if all(p.layer.node in nodes for p in g.producers)
         )
         if group.id not in groups or not nodes.issuperset(read.node for read in reads):
             return None
         return WholeBranch(tuple(closing), tuple(ends), nodes, groups)
 
-    def _ends(self, read: _Read, group: Group) -> list[str]:
-        """The ends of what becomes constant without the group; none where nothing does."""
+    def _ends(self, read: _Read) -> list[str]:
+        """The ends of what becomes constant without the one group read; none where nothing does."""
         layer = self._layers.get(read.node)
         fits = layer is not None and layer.op in (*CONVOLUTIONS, *MATRIX_PRODUCTS)
-        if layer is None or not fits or not read.input == layer.input == 1:
-            return []
-        if not np.isin(read.ids, group.units).all():
+        if layer is None or not fits or not read.input == layer.input == 1 or len(read.groups) > 1:
             return []
         path = path_of_constants(self._graph, self._channels, read.node)
         return [] if path is None else path[1]
 
-    def _needed_without(self, ends: Collection[str]) -> set[int]:
-        """The nodes that the outputs need if ``ends`` are constants."""
-        graph, needed = self._graph, set[int]()
-        waiting = list(graph.outputs)
+    def _only_for(self, ends: Collection[str]) -> frozenset[int]:
+        """The nodes that nothing needs but ``ends``, each behind all that reads what it makes."""
+        graph, nodes = self._graph, set[int]()
+        waiting = [-op.index for end in ends if (op := graph.producer(end)) is not None]
+        heapify(waiting)
         while waiting:
-            name = waiting.pop()
-            op = None if name in ends else graph.producer(name)
-            if op is None or op.index in needed:
-                continue
-            needed.add(op.index)
-            waiting += [*op.inputs, *captured(op)]
-        return needed
+            op = graph.ops[-heappop(waiting)]  # the last in the graph: its readers are decided
+            outputs = [name for name in op.outputs if name and name not in ends]
+            readers = [reader.index for name in outputs for reader in graph.readers(name)]
+            given = any(name in graph.outputs for name in op.outputs)
+            if given or not nodes.issuperset(readers) or (outputs and not readers):
+                continue  # what nobody reads stays too
+            nodes.add(op.index)
+            for name in (*op.inputs, *captured(op)):
+                maker = graph.producer(name)
+                if maker is not None:
+                    heappush(waiting, -maker.index)
+        return frozenset(nodes)
 
 
 def path_of_constants(

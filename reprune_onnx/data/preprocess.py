@@ -83,6 +83,7 @@ class Preprocess:
         return ";".join(parts) if self.scale is not None else ";".join(["scale=auto", *parts])
 
 
+_FINEST = 1e-9  # a scale that is written as a fraction
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PRESETS = {
     "none": Preprocess(scale=1.0),
@@ -253,6 +254,6 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
 def _text(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(str(v) for v in value)
-    if isinstance(value, float) and 0 < value < 1 and 1 / round(1 / value) == value:
+    if isinstance(value, float) and _FINEST < value < 1 and 1 / round(1 / value) == value:
         return f"1/{round(1 / value)}"
     return str(value)
