@@ -64,7 +64,7 @@ def missed(
 
     least = share(np.array([v[0] for v in choices]))
     multiple = settings.rounding.multiple
-    options = allowing_more(settings, multiple)
+    options = allowing_more(settings, groups, multiple)
     step = f"allow more with {' or '.join(options)}" if options else ""
     if reached < wanted.share and least < wanted.share - NEAR:
         why = f"every layer keeps the least that it may{_because(settings)}: no more than this goes"

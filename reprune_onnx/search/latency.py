@@ -83,7 +83,8 @@ def _measured(
     furthest = max(reached for _, reached, _ in search.tried)
     if furthest < share - _NEAR and any(asked == search.most for asked, _, _ in search.tried):
         wanted, multiple = Reduction("latency", share), settings.rounding.multiple
-        raise out_of_reach(wanted, furthest, settings, multiple, " (measured)")
+        groups = subject.channels.groups
+        raise out_of_reach(wanted, furthest, settings, groups, multiple, " (measured)")
     nearest, (before, after) = search.best()
     details = {"before_ms": before, "after_ms": after} | table.as_json()
     notes: tuple[Note, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,11 +32,12 @@ _LEVELS = 1000  # a reduction is searched on sparsities 0.000, 0.001, … 0.999
 
 @dataclass(frozen=True)
 class _Goal:
-    """A reduction of a cost, which is ``full`` where all channels stay."""
+    """A reduction of a cost of ``groups``, which is ``full`` where all channels stay."""
 
     reduction: Reduction
     cost: Multilinear
     full: float
+    groups: Sequence[Group]
 
     def reached(self, kept: Ints) -> float:
         """The share of the cost that goes where groups keep so many channels (n_groups,)."""
@@ -73,7 +74,7 @@ def allocate(
             " their images do not follow from the input's: give another --input-shape, or"
             " --sparsity"
         )
-    goal = _Goal(wanted, cost, full)
+    goal = _Goal(wanted, cost, full, groups)
     if settings.by_losses and knowledge.losses is not None:
         least, more = least_loss(groups, knowledge.losses, wanted, cost, settings, fixed)
         reached = goal.reached(np.array([least[g.id] for g in groups]))
@@ -134,7 +135,7 @@ def _search(goal: _Goal, budget: Callable[[float], Ints], settings: Settings) ->
     low, high = 0, _LEVELS - 1
     most = reduction(high)
     if most < wanted.share:
-        raise out_of_reach(wanted, most, settings)
+        raise out_of_reach(wanted, most, settings, goal.groups)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if reduction(middle) < wanted.share else (low, middle)
@@ -163,7 +164,8 @@ def _rounded(
         widths = nearest_within(budget(level / _LEVELS), choices, cost, most)
     if of_channels:
         return first
-    raise out_of_reach(wanted, 1 - cost(widths) / full, settings, settings.rounding.multiple)
+    most_reached = 1 - cost(widths) / full
+    raise out_of_reach(wanted, most_reached, settings, goal.groups, settings.rounding.multiple)
 
 
 def _nothing_prunable(channels: ChannelMap, settings: Settings) -> str:

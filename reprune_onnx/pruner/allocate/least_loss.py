@@ -52,7 +52,7 @@ def least_loss(
     if least > budget + 1e-6 * cost(full):
         most = 1 - least / cost(full)
         how = f" ({_left_whole(unknown)}: --allocation uniform prunes them)" if unknown else ""
-        raise out_of_reach(reduction, most, settings, settings.rounding.multiple, how)
+        raise out_of_reach(reduction, most, settings, groups, settings.rounding.multiple, how)
     errors = [
         losses.error[g.id][values] if g.id in losses.error else np.zeros(len(values))
         for g, values in zip(groups, choices, strict=True)

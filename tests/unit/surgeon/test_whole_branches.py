@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -404,3 +404,21 @@ def test_an_analysis_names_the_layers_of_a_branch():
     closing = prepared.group("c").id
     assert told["summary"]["whole_branches"] == 1
     assert {g["id"]: g["branch"] for g in told["groups"] if g["branch"]} == {closing: names}
+
+
+def test_the_error_for_what_is_out_of_reach_names_the_option_that_reaches_it():
+    model, fed = network(BRANCHES["a residual branch"]), images()
+    asked = rp.Settings(macs_reduction=0.8, calibration=fed, calibration_size=48, min_channels=1)
+    with pytest.raises(SelectionError, match="allow more with .*a smaller --min-channels"):
+        rp.prune(model, asked)
+    assert len(rp.prune(model, replace(asked, min_channels=0)).report["removed"]) == 1
+
+
+def test_it_names_no_option_that_is_of_no_use():
+    model = network(WHOLE["a pooled sum"])
+    asked = rp.Settings(
+        macs_reduction=0.99, calibration=images(), calibration_size=48, min_channels=1
+    )
+    with pytest.raises(SelectionError) as error:
+        rp.prune(model, asked)
+    assert "--min-channels" not in str(error.value)

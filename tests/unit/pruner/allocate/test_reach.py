@@ -16,7 +16,7 @@ from reprune_onnx.pruner.allocate.reach import out_of_reach
     [(0.19996, "at most 19.9% can go here"), (0.1949, "at most 19.5% can go here")],
 )
 def test_no_number_cannot_be_reached_of_which_as_much_can_go(most, said):
-    error = out_of_reach(Reduction("macs", 0.2), most, rp.Settings(macs_reduction=0.2))
+    error = out_of_reach(Reduction("macs", 0.2), most, rp.Settings(macs_reduction=0.2), [])
     assert str(error).startswith("20.0% fewer MACs cannot be reached: ")
     assert said in str(error)
     assert error.most == most
