@@ -409,7 +409,7 @@ def test_an_analysis_names_the_layers_of_a_branch():
 def test_the_error_for_what_is_out_of_reach_names_the_option_that_reaches_it():
     model, fed = network(BRANCHES["a residual branch"]), images()
     asked = rp.Settings(macs_reduction=0.8, calibration=fed, calibration_size=48, min_channels=1)
-    with pytest.raises(SelectionError, match="allow more with .*a smaller --min-channels"):
+    with pytest.raises(SelectionError, match=r"allow more with .*a smaller --min-channels"):
         rp.prune(model, asked)
     assert len(rp.prune(model, replace(asked, min_channels=0)).report["removed"]) == 1
 
