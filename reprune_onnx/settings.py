@@ -112,10 +112,10 @@ class Settings:
     task: Annotated[
         Task,
         Option(
-            "Task of MODEL, by which --max-drop, --then and sweep measure agreement with it: same"
-            " top class (classification), AP of boxes, MODEL's being the truth (detection), mean"
-            " IoU (semantic-segmentation), 100 less the relative distance in percent (regression),"
-            " same labels (multi-label)."
+            "Task of MODEL, by which --max-drop, --search, --then and sweep measure agreement with"
+            " it: same top class (classification), AP of boxes, MODEL's being the truth"
+            " (detection), mean IoU (semantic-segmentation), 100 less the relative distance in"
+            " percent (regression), same labels (multi-label)."
         ),
     ] = "classification"
     decode: Annotated[str | None, DECODE] = None
@@ -268,7 +268,7 @@ class Settings:
         float | None,
         Option(
             "Try other numbers of channels for so long, and take those whose outputs are nearest to"
-            " MODEL's on a third of the images (needs --calibration).",
+            " MODEL's on a third of the images, or agree most by --task (needs --calibration).",
             "SECONDS",
         ),
     ] = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from reprune_onnx.analyzer.graph import Graph, Op
 from reprune_onnx.analyzer.op_kinds import SAME_ELEMENTS
 
@@ -11,10 +9,10 @@ SOFTMAXES = frozenset({"Softmax", "LogSoftmax"})
 SQUASHES = SOFTMAXES | {"Sigmoid"}
 
 
-def before_squash(graph: Graph, output: str, squashes: Collection[str] = SQUASHES) -> str:
-    """The logits that one of some ops makes ``output`` of, or itself."""
+def before_squash(graph: Graph, output: str) -> str:
+    """The logits that a Softmax, LogSoftmax or Sigmoid makes ``output`` of, or itself."""
     op, _ = maker(graph, output)
-    return op.inputs[0] if op is not None and op.type in squashes else output
+    return op.inputs[0] if op is not None and op.type in SQUASHES else output
 
 
 def maker(graph: Graph, tensor: str) -> tuple[Op | None, str]:

@@ -66,7 +66,8 @@ def command(
     how = Settings(**settings)
     if not how.holds_out and (how.task != "classification" or how.decode is not None):
         raise UsageError(
-            "--task and --decode go with --max-drop or --then, which measure: give one of them too"
+            "--task and --decode go with --max-drop, --search or --then, which measure: give one"
+            " of them too"
         )
     destination = Destination.of(model, out, report, force=force, dry_run=dry_run)
     if how.then is not None:

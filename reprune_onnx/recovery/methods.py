@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from reprune_onnx.analyzer.ends import before_suppression
+from reprune_onnx.analyzer.functions import written_out
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.choices import Recover, RecoveryMethod
 from reprune_onnx.recovery.work import Work
 from reprune_onnx.types import Model
@@ -46,9 +49,8 @@ def check_method(method: Recover | RecoveryMethod, model: Model) -> None:
 
     require("--recover distill")
     from reprune_onnx.training.bridge import torch_module  # imports PyTorch
-    from reprune_onnx.training.scores import before_suppression
 
-    torch_module(model, before_suppression(model) or None)
+    torch_module(model, before_suppression(Graph(written_out(model))) or None)
 
 
 def untrained(method: Recover | RecoveryMethod) -> Recover | RecoveryMethod:

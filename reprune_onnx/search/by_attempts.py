@@ -1,7 +1,8 @@
 """``--search SECONDS``: numbers of channels by what they leave of the outputs, in several attempts.
 
-Every attempt is cut and recovered on two thirds of the images, and its error, that of the outputs
-relative to their variance, is measured on the others. The first attempt is the allocation that is
+Every attempt is cut and recovered on two thirds of the images, and its error is measured on the
+others: that of the outputs relative to their variance, or with a ``--task`` what is missing of full
+agreement with the original. The first attempt is the allocation that is
 made without a search, so that the result is never worse on these images. The next ones let late
 errors count less, as long as that helps. After that, what each group's loss is worth is learned
 (`coefficients`). The attempt of least error is taken.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from reprune_onnx.note import Note
 from reprune_onnx.recovery.output_error import output_error
 from reprune_onnx.results import Attempt, Losses, Measured, Recovery, SearchResult
 from reprune_onnx.search.coefficients import Coefficients
+from reprune_onnx.search.score import score_of, title
 from reprune_onnx.settings import Settings
 from reprune_onnx.types import Floats
 from reprune_onnx.watch import Progress
@@ -42,10 +44,12 @@ def by_attempts(
     """Return the attempt of least error that ``settings.search`` seconds of this machine find.
 
     No attempt is begun that would probably not end in time, but for the first two. Raises DataError
-    where the outputs do not vary, or differ in shape from image to image.
+    where the outputs do not vary, or differ in shape from image to image, and ModelError where the
+    model is none of ``settings.task``.
     """
     assert settings.search is not None
     assert settings.reduction is not None
+    judge = _judge(measured, settings)
     losses, wanted = measured.knowledge.losses, settings.reduction
     assert losses is not None  # `check_search`
     rng = np.random.default_rng([settings.seed, 0])
@@ -68,7 +72,7 @@ def by_attempts(
             repeated += 1
         else:
             repeated = 0
-            errors[key] = error = _error(measured, recovered(tried))
+            errors[key] = error = judge.error(tried, recovered(tried))
             by_depth &= best is None or error < best[0]
             if best is None or error < best[0]:
                 best = error, tried
@@ -85,10 +89,16 @@ def by_attempts(
     assert best is not None
     assert measured.held_out is not None
     n, first, least = measured.held_out.n, next(iter(errors.values())), best[0]
-    details = {"attempts": len(errors), "images": n, "error_first": first, "error": least}
+    details = {
+        "attempts": len(errors),
+        "images": n,
+        "measure": judge.measure,
+        "error_first": first,
+        "error": least,
+    }
     note = Note(
-        f"{len(errors)} attempts were made: the error of the outputs on {n} images that none was"
-        f" fitted to is {first:.2g} of their variance after the first, {least:.2g} after the best"
+        f"{len(errors)} attempts were made: {judge.said} on {n} images that none was fitted to is"
+        f" {judge.shown(first)} after the first, {judge.shown(least)} after the best"
     )
     return SearchResult(best[1], details={"search": details}, notes=(note,))
 
@@ -110,15 +120,42 @@ def _depths(measured: Measured, groups: list[int]) -> Floats:
     return np.array(places) / max(1, len(nodes) - 1)
 
 
-def _error(measured: Measured, recovery: Recovery) -> float:
-    assert measured.held_out is not None  # `Settings.holds_out`
-    error = output_error(measured.subject.flat, recovery.model, measured.held_out)
-    if error is None:
-        raise DataError(
-            "--search compares outputs, and those of this model do not vary on the images, or"
-            " differ in shape from one to the next: leave --search out"
+@dataclass(frozen=True)
+class _Judge:
+    """The ``error`` of attempts, which is ``shown`` in a sentence as what is ``said``.
+
+    ``measure`` is that of a task; None for the error of the outputs.
+    """
+
+    error: Callable[[Attempt, Recovery], float]
+    said: str
+    shown: Callable[[float], str]
+    measure: str | None = None
+
+
+def _judge(measured: Measured, settings: Settings) -> _Judge:
+    held = measured.held_out
+    assert held is not None  # `Settings.holds_out`
+
+    def by_outputs(tried: Attempt, recovery: Recovery) -> float:
+        del tried
+        error = output_error(measured.subject.flat, recovery.model, held)
+        if error is None:
+            raise DataError(
+                "--search compares outputs, and those of this model do not vary on the images, or"
+                " differ in shape from one to the next: leave --search out"
+            )
+        return error
+
+    def by_task(tried: Attempt, recovery: Recovery) -> float:
+        return 1 - score_of(tried, recovery, measured, settings) / 100
+
+    if settings.task == "classification":
+        return _Judge(
+            by_outputs, "the error of the outputs", lambda e: f"{e:.2g} of their variance"
         )
-    return error
+    measure = title(held, settings)
+    return _Judge(by_task, measure, lambda e: f"{100 * (1 - e):.1f}", measure)
 
 
 def _losses(measured: Measured, losses: Losses, tried: Attempt, groups: list[int]) -> Floats:

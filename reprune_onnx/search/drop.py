@@ -8,9 +8,8 @@ from reprune_onnx.activations.images import HELD_OUT
 from reprune_onnx.choices import Reduction
 from reprune_onnx.errors import DataError, SelectionError
 from reprune_onnx.results import Attempt, Measured, Recovery, SearchResult
-from reprune_onnx.search.score import score, title
+from reprune_onnx.search.score import score, score_of, title
 from reprune_onnx.settings import Settings
-from reprune_onnx.surgeon.requantized import requantized
 from reprune_onnx.watch import Progress
 
 _LEVELS = 100  # shares of the MACs are tried in steps of 1 %
@@ -56,8 +55,7 @@ def within_drop(
                 raise
             high = middle
             continue
-        as_file = requantized(recovery.model, subject.quantized, tried.cut.cuts)
-        reached = score(as_file.model, subject.model, held, settings)
+        reached = score_of(tried, recovery, measured, settings)
         if before - reached <= settings.max_drop:
             low, best, after = middle, (tried, recovery), reached
         else:

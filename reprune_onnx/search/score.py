@@ -14,12 +14,14 @@ from reprune_onnx.activations.images import Images
 from reprune_onnx.data.dataset import Batch
 from reprune_onnx.data.preprocess import Preprocess
 from reprune_onnx.errors import ModelError
+from reprune_onnx.results import Attempt, Measured, Recovery
 from reprune_onnx.runtime.average_precision import require_pycocotools
 from reprune_onnx.runtime.detection_agreement import DetectionTally
 from reprune_onnx.runtime.detector import Detector
 from reprune_onnx.runtime.evaluate import evaluate
 from reprune_onnx.runtime.evaluate_task import task_agreement
 from reprune_onnx.settings import Settings
+from reprune_onnx.surgeon.requantized import requantized
 from reprune_onnx.tasks import TASKS
 from reprune_onnx.types import Model
 
@@ -53,6 +55,14 @@ def score(model: Model, original: Model, held: Images, settings: Settings) -> fl
             " images like those that it was trained on"
         )
     return points
+
+
+def score_of(tried: Attempt, recovery: Recovery, measured: Measured, settings: Settings) -> float:
+    """The `score` of an attempt that was recovered, as the file that it would be."""
+    subject, held = measured.subject, measured.held_out
+    assert held is not None  # `Settings.holds_out`
+    as_file = requantized(recovery.model, subject.quantized, tried.cut.cuts)
+    return score(as_file.model, subject.model, held, settings)
 
 
 def title(held: Images, settings: Settings) -> str:

@@ -3,9 +3,10 @@
 Least squares fits one layer after the other to what the original made there. Here all values of the
 pruned network move together, by gradient, so that its outputs come near to the original's,
 
-    loss = mean over outputs of  ‖y - z‖² / ‖z - z̄‖²
+    loss = mean over ends of  ‖y - z‖² / ‖z - z̄‖²
 
-with y the pruned network's and z the original's, before a last Softmax or Sigmoid. The images are
+with y the pruned network's and z the original's: the parts of the outputs (`analyzer.ends`), before
+a last Softmax or Sigmoid. The images are
 varied, for the original answers to any: shifted, and with a part of another image put in (CutMix;
 Yun et al. 2019, arXiv 1905.04899). BatchNormalizations keep their statistics, without which a
 network that was just fitted gets worse before it gets better. A tenth of the images is held back to
@@ -25,6 +26,7 @@ import torch
 from torch import Tensor
 
 from reprune_onnx.activations.images import Images
+from reprune_onnx.analyzer.ends import compared_ends
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.squash import before_squash
@@ -148,9 +150,11 @@ def _pasted(x: Tensor, draw: torch.Generator) -> Tensor:
 
 
 def _taught(model: Model, some: Inputs) -> list[str]:
-    """The tensors that are compared: outputs, of probabilities the logits."""
+    """The tensors that are compared: the ends of the outputs, of probabilities the logits."""
     graph = Graph(written_out(model))
-    return [before_squash(graph, name) for name in taught_tensors(model, some)]
+    ends = compared_ends(graph, taught_tensors(model, some))
+    names = [before_squash(graph, end) for parts in ends.values() for end in parts]
+    return list(dict.fromkeys(names))
 
 
 def _tensors(feeds: dict[str, Any]) -> Inputs:

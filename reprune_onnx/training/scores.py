@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from reprune_onnx.analyzer.ends import before_suppression
 from reprune_onnx.analyzer.functions import written_out
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.analyzer.squash import before_squash, maker
@@ -40,7 +41,7 @@ def taught_tensors(model: Model, images: Inputs) -> list[str]:
     Of a detector that suppresses boxes itself they are all boxes and scores. Raises DataError where
     there is nothing to teach.
     """
-    if before := before_suppression(model):
+    if before := before_suppression(Graph(written_out(model))):
         return before
     outputs = _outputs(model)
     floats = [
@@ -57,12 +58,6 @@ def taught_tensors(model: Model, images: Inputs) -> list[str]:
             " the model with its scores as an output"
         )
     return taught
-
-
-def before_suppression(model: Model) -> list[str]:
-    """The boxes and scores that every NonMaxSuppression reads; none where there is no such node."""
-    nodes = [op for op in Graph(written_out(model)).ops if op.type == "NonMaxSuppression"]
-    return list(dict.fromkeys(name for op in nodes for name in op.inputs[:2]))
 
 
 def _outputs(model: Model) -> list[str]:

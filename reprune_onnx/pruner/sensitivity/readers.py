@@ -14,10 +14,10 @@ from reprune_onnx.activations.measurable import measured_names
 from reprune_onnx.activations.sampling import shares
 from reprune_onnx.activations.store import Store
 from reprune_onnx.activations.workers import Workers
+from reprune_onnx.analyzer.ends import reached
 from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.precision import as_float32
 from reprune_onnx.pruner.sensitivity.elimination import Reader
-from reprune_onnx.pruner.sensitivity.ends import reached
 from reprune_onnx.pruner.sensitivity.plans import Measurement, Plan, plans_of
 from reprune_onnx.types import ChannelMap, Floats, Group, Model
 from reprune_onnx.watch import Progress
@@ -64,7 +64,7 @@ def readers(
     parts = shares(proto, images.batches, [p.look for p in plans])
     counts = [share.batches for share in parts]
     frontier = Frontier(Model(proto), images.batches, names, counts, Store(images.room))
-    share = reached(graph, channels)
+    share = reached(graph, {layer.node for layer in channels.layers})
     groups = [g for g in channels.groups if g.free.any()]
     waiting = {
         g.id: {i for i, p in enumerate(plans) if np.isin(p.units, g.units).any()} for g in groups

@@ -59,7 +59,7 @@ ROWS = [
     ),
     ("a sweep does not quantize", lambda p: swept(p, then="int8")),
     (
-        "--task and --decode go with --max-drop or --then",
+        "--task and --decode go with --max-drop, --search or --then",
         lambda p: p.prune("--sparsity", 0.5, "--task", "regression"),
     ),
     (

@@ -15,7 +15,8 @@ from PIL import Image
 import reprune_onnx as rp
 from reprune_onnx.activations.images import Images
 from reprune_onnx.errors import DataError, ModelError
-from reprune_onnx.search.score import measured_on, score, title
+from reprune_onnx.search import by_attempts
+from reprune_onnx.search.score import measured_on, score, score_of, title
 from reprune_onnx.settings import Settings
 from reprune_onnx.sweeps.pareto import best, measure_of
 from reprune_onnx.sweeps.sweep import SweepOptions, sweep
@@ -135,6 +136,28 @@ def test_the_smallest_model_within_a_drop(task):
     assert report["achieved"]["macs_reduction"] > 0.01
     assert drop["measure"] in ("AP against the original", "mean IoU with the original",
                                "nearness to the original")  # fmt: skip
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_search_takes_the_attempt_that_agrees_most_by_its_task(task, monkeypatch):
+    points = []
+
+    def recorded(*args):
+        points.append(score_of(*args))
+        return points[-1]
+
+    monkeypatch.setattr(by_attempts, "score_of", recorded)
+    how = Settings(macs_reduction=0.5, task=task, calibration=IMAGES, search=3.0, verify=False)
+    report = rp.prune(network(task), how).report
+    row = report["search"]
+    assert row["attempts"] == len(points) >= 1
+    assert row["error_first"] == pytest.approx(1 - points[0] / 100)
+    assert row["error"] == pytest.approx(1 - max(points) / 100)
+    assert row["measure"] in ("AP against the original", "mean IoU with the original",
+                              "nearness to the original")  # fmt: skip
+    said = next(note for note in report["notes"] if "attempts were made" in note)
+    assert f"{row['measure']} on {row['images']} images" in said
+    assert f"{points[0]:.1f} after the first, {max(points):.1f} after the best" in said
 
 
 @COCO

@@ -1,4 +1,4 @@
-"""An error counts by the share of the outputs that it reaches."""
+"""The ends of a network: the share of the outputs that a node reaches, and what is compared."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import text_graphs
 
 import reprune_onnx as rp
 from reprune_onnx.analyzer import channels_of, graph_of
+from reprune_onnx.analyzer.ends import compared_ends, reached
+from reprune_onnx.analyzer.graph import Graph
 from reprune_onnx.pruner.knowledge import measure
 from reprune_onnx.pruner.sensitivity import readers
-from reprune_onnx.pruner.sensitivity.ends import reached
 from reprune_onnx.subject import subject_of
 from reprune_onnx.watch import Watch
 
@@ -94,9 +95,61 @@ WEIGHTS = {
 def test_shares_of_the_outputs(body, outputs, shares):
     graph = graph_of(network(body, outputs))
     channels = channels_of(graph, rp.Scope())
-    by_node = reached(graph, channels)
+    by_node = reached(graph, {layer.node for layer in channels.layers})
     named = {op.name: by_node[op.index] for op in graph.ops if op.name in shares}
     assert named == pytest.approx(shares)
+
+
+COMPARED = {
+    "a classifier's logits": (
+        "a = Conv (x, w0)  m = GlobalAveragePool (a)  f = Flatten (m)  p = Softmax (f)"
+        "  y = Identity (p)",
+        ["y"],
+        {"y": {"m": 1.0}},
+    ),
+    "scores behind a Sigmoid": (
+        "a = Conv (x, w0)  s = Sigmoid (a)  y = Flatten (s)",
+        ["y"],
+        {"y": {"s": 1.0}},
+    ),
+    "boxes and scores of levels": (
+        f"{LEVELS}  all = Concat <axis = 2> (r1, r2)  y = Transpose <perm = [0, 2, 1]> (all)",
+        ["y"],
+        {"y": {"b1": 1 / 4, "p1": 1 / 4, "b2": 1 / 4, "p2": 1 / 4}},
+    ),
+    "boxes before strides and grids": (
+        "a = Conv (x, w0)  s = Sigmoid (a)  g = Constant <value = float {8.0}> ()"
+        "  t = Add (a, g)  e = Exp (t)  b = Mul (e, g)  y = Concat <axis = 1> (b, s)",
+        ["y"],
+        {"y": {"a": 1 / 2, "s": 1 / 2}},
+    ),
+    "what is no part, as elements are lost": (
+        "a = Conv (x, w0)  c = Conv (x, w0)  b = Concat <axis = 1> (a, c)"
+        "  u, v = Split <axis = 1> (b)  m = ReduceMax (u)  y = Concat <axis = 1> (u, v)",
+        ["y", "m"],
+        {"y": {"u": 1 / 2, "v": 1 / 2}, "m": {"m": 1.0}},
+    ),
+    "a sum": (
+        "a = Conv (x, w0)  b = Conv (x, w0)  c = Add (a, b)  y = Flatten (c)",
+        ["y"],
+        {"y": {"c": 1.0}},
+    ),
+    "boxes and scores before suppression": (
+        "a = Conv (x, wb)  s = Conv (x, ws)  p = Sigmoid (s)  r = Reshape (a, rows)"
+        "  y = NonMaxSuppression (r, p)",
+        ["y"],
+        {"r": {"a": 1.0}, "p": {"p": 1.0}},
+    ),
+    "no layer": ("y = Relu (x)", ["y"], {"y": {"y": 1.0}}),
+}
+
+
+@pytest.mark.parametrize(("body", "outputs", "ends"), COMPARED.values(), ids=list(COMPARED))
+def test_ends_that_are_compared(body, outputs, ends):
+    seen = compared_ends(Graph(network(body, outputs)))
+    assert seen.keys() == ends.keys()
+    for name, parts in ends.items():
+        assert seen[name] == pytest.approx(parts)
 
 
 def network(body: str, outputs: list[str]) -> rp.Model:
