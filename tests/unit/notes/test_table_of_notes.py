@@ -36,7 +36,7 @@ ELSEWHERE = {
     ),
     " of its ": ("unit/activations/test_classes_seen.py", "gives 2 of its 4 answers"),
     "left out: ": ("unit/data/test_photos.py", "left out"),
-    " attempts were made: the error": (
+    " attempts were made: ": (
         "unit/search/test_search_by_attempts.py",
         "attempts were made",
     ),
