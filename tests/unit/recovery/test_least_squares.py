@@ -69,12 +69,12 @@ def test_repeated_channels_go_for_nothing(body: str, weights: dict[str, Any]) ->
     before = error(pruned.original, pruned.model, other)
     assert before > 1e-3
     recovered = pruned.recover(data=data)
-    assert error(pruned.original, recovered.model, other) < 1e-6  # a ridge and float32 leave that
+    assert error(pruned.original, recovered.model, other) < 1e-7
     assert (recovered.method, recovered.samples, recovered.layers) == ("least-squares", 64, 1)
     assert recovered.error_before is not None
     assert recovered.error_before > 1e-3
     assert recovered.error_after is not None
-    assert recovered.error_after < 1e-6
+    assert recovered.error_after < 1e-7
 
 
 GROUPED = [0, 1, 2, 0, 3, 4, 5, 3]  # in both groups the last channel repeats the first
@@ -93,7 +93,7 @@ def test_channels_repeated_within_each_group(reader: str, shape: tuple[int, ...]
     recovered = pruned.recover(data=images())
     other = images(seed=9)
     assert error(pruned.original, pruned.model, other) > 1e-3
-    assert error(pruned.original, recovered.model, other) < 1e-6  # a ridge and float32 leave that
+    assert error(pruned.original, recovered.model, other) < 1e-7
 
 
 def test_channels_that_pass_a_depthwise_layer() -> None:
@@ -107,7 +107,7 @@ def test_channels_that_pass_a_depthwise_layer() -> None:
     assert recovered.layers == 1, "the depthwise layer sees what it saw before"
     other = images(seed=9)
     assert error(pruned.original, pruned.model, other) > 1e-3
-    assert error(pruned.original, recovered.model, other) < 1e-6  # a ridge and float32 leave that
+    assert error(pruned.original, recovered.model, other) < 1e-7
 
 
 def test_a_channel_that_is_a_combination_of_others() -> None:
