@@ -15,6 +15,7 @@ RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 MORE_RIDGES = (*RIDGES, 10.0, 100.0)
 FOR_ALL = 0.3
 """Of the ridge that is best for a part of the images: what a fit to all of them takes."""
+_ROUNDING = 1e-7  # of the targets' energy: what sums of float32 products cannot tell from 0
 _OUTPUTS = 128  # of each group, by which a ridge is judged
 
 
@@ -53,7 +54,8 @@ def choose(
     """Return the one of some ridges whose fit to some images predicts other images best.
 
     ``weight (g, m)`` is what an error of each output counts. At most 128 outputs of a group are
-    looked at, and from the middle one on only ridges in the direction that does better.
+    looked at, and from the middle one on only ridges in the direction that does better. Where what
+    is left of the error is rounding, as of inputs that repeat others, the smaller ridge is exacter.
     """
     some = _evenly(W0.shape[1])
     W0, weight, xt = W0[:, some], weight[:, some], fit.xt[:, :, some]
@@ -63,10 +65,12 @@ def choose(
         W = Regression(fit.xx, W0, ridges[k], start).solve(xt)
         return float((test.error(W, some) * weight).sum())
 
+    rounding = _ROUNDING * float((test.tt[:, some] * weight).sum())
     middle = len(ridges) // 2
     best, least = middle, error(middle)
     for step in (-1, 1):
-        while 0 <= best + step < len(ridges) and (e := error(best + step)) < least:
+        limit = rounding if step < 0 else 0.0
+        while 0 <= best + step < len(ridges) and (e := error(best + step)) < max(least, limit):
             best, least = best + step, e
         if best != middle:
             break

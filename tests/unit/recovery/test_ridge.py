@@ -113,3 +113,15 @@ def test_further_ridges_are_tried_where_they_are_given() -> None:
     sets = [moments(*draw(rng, 40, 30.0, true)) for _ in range(2)]
     assert choose(*sets, true, np.ones((1, 3))) == max(RIDGES)
     assert choose(*sets, true, np.ones((1, 3)), MORE_RIDGES) == max(MORE_RIDGES)
+
+
+def test_of_ridges_that_leave_only_rounding_the_smallest_is_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Errors of 1e-12 and 0 do not differ, whichever kernels summed them."""
+    rng = np.random.default_rng(3)
+    true = rng.standard_normal((1, 3, 4))
+    fit, test = (moments(*draw(rng, 100, 0.0, true)) for _ in range(2))
+    noise = iter([1e-12, 3e-12, 2e-12])
+    monkeypatch.setattr(Moments, "error", lambda *_: np.full((1, 3), next(noise)))
+    assert choose(fit, test, true, np.ones((1, 3))) == RIDGES[0]
