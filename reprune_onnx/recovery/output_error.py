@@ -1,8 +1,8 @@
 """By how much the outputs of models differ on images.
 
-What is compared are the ends (`analyzer.ends`): of a classifier the logits, as of probabilities
-nearly all that counts is an image that was answered surely; of a detector boxes and scores of each
-level, scores after their Sigmoid, as logits far below 0 matter to nobody.
+Models are compared by their ends (`analyzer.ends`). A classifier's are its logits: of probabilities
+nearly all that counts is an image that was answered surely. A detector's are the boxes and scores
+of each level, scores after their Sigmoid: logits far below 0 matter to nobody.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """``--search SECONDS``: numbers of channels by what they leave of the outputs, in several attempts.
 
 Every attempt is cut and recovered on two thirds of the images, and its error is measured on the
-others: that of the outputs relative to their variance, or with a ``--task`` what is missing of full
-agreement with the original. The first attempt is the allocation that is
-made without a search, so that the result is never worse on these images. The next ones let late
-errors count less, as long as that helps. After that, what each group's loss is worth is learned
-(`coefficients`). The attempt of least error is taken.
+others: that of the outputs relative to their variance, or with a ``--task`` 1 less the agreement
+with the original. The first attempt is the allocation that is made without a search, so that the
+result is never worse on these images. The next ones let late errors count less, as long as that
+helps. After that, what each group's loss is worth is learned (`coefficients`). The attempt of least
+error is taken.
 """
 
 from __future__ import annotations
