@@ -7,9 +7,9 @@ pruned network move together, by gradient, so that its outputs come near to the 
 
 with y the pruned network's and z the original's: the parts of the outputs (`analyzer.ends`), before
 a last Softmax or Sigmoid. The images are varied, for the original answers to any: shifted, and with
-a part of another image put in (CutMix; Yun et al. 2019, arXiv 1905.04899). BatchNormalizations keep their statistics, without which a
-network that was just fitted gets worse before it gets better. A tenth of the images is held back to
-tell which epoch is best, or that none is.
+a part of another image put in (CutMix; Yun et al. 2019, arXiv 1905.04899). BatchNormalizations keep
+their statistics, without which a network that was just fitted gets worse before it gets better. A
+tenth of the images is held back to tell which epoch is best, or that none is.
 """
 
 from __future__ import annotations
